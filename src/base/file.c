@@ -1,0 +1,159 @@
+#define _GNU_SOURCE
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+enum status file_read(char **out, size_t *size, const char *path) {
+    char *bytes = NULL;
+    size_t length = 0, capacity = 0;
+    enum status status = STATUS_OK;
+    FILE *file = fopen(path, "rb");
+    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    struct stat about;
+    if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
+        status = status_fail("\"%s\" is a directory, not a file", path);
+        goto done;
+    }
+    do {
+        if (length + 1 >= capacity) {
+            size_t wanted = capacity ? 2 * capacity : (size_t)about.st_size + 2;
+            char *more = memory_resize(bytes, wanted, 1);
+            if (!more) {
+                status = STATUS_FAILED;
+                goto done;
+            }
+            bytes = more;
+            capacity = wanted;
+        }
+        length += fread(bytes + length, 1, capacity - length - 1, file);
+    } while (!feof(file) && !ferror(file));
+    if (ferror(file)) {
+        status = status_fail("cannot read \"%s\": %s", path, strerror(errno));
+        goto done;
+    }
+    bytes[length] = '\0';
+    *out = bytes;
+    *size = length;
+    bytes = NULL;
+done:
+    free(bytes);
+    fclose(file);
+    return status;
+}
+
+enum status file_write_atomic(const char *path, const void *bytes, size_t size) {
+    enum status status = STATUS_OK;
+    char *temporary = text_format("%s.tmp-%ld", path, (long)getpid());
+    if (!temporary) return STATUS_FAILED;
+    FILE *file = fopen(temporary, "wb");
+    if (!file) {
+        status = status_fail("cannot write \"%s\": %s", path, strerror(errno));
+        free(temporary);
+        return status;
+    }
+    bool good = fwrite(bytes, 1, size, file) == size && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    int reason = errno;
+    if (fclose(file) != 0 && good) {
+        good = false;
+        reason = errno;
+    }
+    if (good && rename(temporary, path) != 0) {
+        good = false;
+        reason = errno;
+    }
+    if (!good) {
+        unlink(temporary);
+        status = status_fail("cannot write \"%s\": %s", path, strerror(reason));
+    }
+    free(temporary);
+    return status;
+}
+
+enum status file_copy(const char *to, const char *from) {
+    enum status status = STATUS_OK;
+    FILE *in = fopen(from, "rb");
+    if (!in) return status_fail("cannot open \"%s\": %s", from, strerror(errno));
+    FILE *out = fopen(to, "wb");
+    if (!out) {
+        status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
+        fclose(in);
+        return status;
+    }
+    char block[1 << 16];
+    size_t got;
+    while (!status && (got = fread(block, 1, sizeof block, in)) > 0)
+        if (fwrite(block, 1, got, out) != got)
+            status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
+    if (!status && ferror(in)) status = status_fail("cannot read \"%s\": %s", from, strerror(errno));
+    if (!status && (fflush(out) != 0 || fsync(fileno(out)) != 0))
+        status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
+    fclose(in);
+    if (fclose(out) != 0 && !status)
+        status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
+    return status;
+}
+
+bool file_exists(const char *path) {
+    struct stat about;
+    return stat(path, &about) == 0;
+}
+
+bool file_is_directory(const char *path) {
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+char *file_join(const char *directory, const char *name) {
+    size_t length = strlen(directory);
+    return text_format("%s%s%s", directory, length && directory[length - 1] == '/' ? "" : "/", name);
+}
+
+const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+char *file_parent(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return memory_copy_string(".");
+    return memory_copy_bytes(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+enum status file_sync_directory(const char *path) {
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory < 0) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    enum status status = STATUS_OK;
+    if (fsync(directory) != 0 && errno != EINVAL)
+        status = status_fail("cannot sync \"%s\": %s", path, strerror(errno));
+    close(directory);
+    return status;
+}
+
+enum status file_remove_directory(const char *path) {
+    DIR *directory = opendir(path);
+    if (!directory) {
+        if (errno == ENOENT) return STATUS_OK;
+        return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    }
+    enum status status = STATUS_OK;
+    struct dirent *entry;
+    while (!status && (entry = readdir(directory))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
+            status = status_fail("cannot remove \"%s/%s\": %s", path, entry->d_name, strerror(errno));
+    }
+    closedir(directory);
+    if (!status && rmdir(path) != 0)
+        status = status_fail("cannot remove \"%s\": %s", path, strerror(errno));
+    return status;
+}

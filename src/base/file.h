@@ -1,0 +1,35 @@
+/* Whole files and paths. Every failure names the path and the system's reason. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/status.h"
+
+/* The whole file, with a terminator after its `*size` bytes. The caller frees `*out`. */
+enum status file_read(char **out, size_t *size, const char *path) STATUS_CHECKED;
+
+/* Write through a temporary sibling, fsync, rename: the path holds the old or the new content. */
+enum status file_write_atomic(const char *path, const void *bytes, size_t size) STATUS_CHECKED;
+
+/* Copy a file's bytes to a new file and fsync it. */
+enum status file_copy(const char *to, const char *from) STATUS_CHECKED;
+
+bool file_exists(const char *path);
+bool file_is_directory(const char *path);
+
+/* "directory/name"; the caller frees. NULL with a message when out of memory. */
+char *file_join(const char *directory, const char *name);
+/* The directory part ("." when there is none); the caller frees. */
+char *file_parent(const char *path);
+/* The part after the last '/'. Borrowed from `path`. */
+const char *file_name(const char *path);
+
+/* fsync a directory, so that a rename in it survives a power cut. */
+enum status file_sync_directory(const char *path) STATUS_CHECKED;
+
+/* Remove a directory and the plain files in it (no recursion); absent is fine. */
+enum status file_remove_directory(const char *path) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,54 @@
+#include "base/hash.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+struct sha256; /* an EVP_MD_CTX under another name */
+
+enum status sha256_begin(struct sha256 **out) {
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    if (!context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
+        EVP_MD_CTX_free(context);
+        return status_fail("cannot start SHA-256");
+    }
+    *out = (struct sha256 *)context;
+    return STATUS_OK;
+}
+
+void sha256_update(struct sha256 *sha, const void *bytes, size_t length) {
+    EVP_DigestUpdate((EVP_MD_CTX *)sha, bytes, length);
+}
+
+void sha256_finish(struct sha256 *sha, char hex[SHA256_HEX_SIZE]) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    if (sha) EVP_DigestFinal_ex((EVP_MD_CTX *)sha, digest, &length);
+    EVP_MD_CTX_free((EVP_MD_CTX *)sha);
+    hex[0] = '\0';
+    for (unsigned i = 0; i < length; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+enum status sha256_bytes(char hex[SHA256_HEX_SIZE], const void *bytes, size_t length) {
+    struct sha256 *sha;
+    enum status status = sha256_begin(&sha);
+    if (status) return status;
+    sha256_update(sha, bytes, length);
+    sha256_finish(sha, hex);
+    return STATUS_OK;
+}
+
+enum status sha256_file(char hex[SHA256_HEX_SIZE], const char *path) {
+    FILE *file = fopen(path, "rb");
+    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    struct sha256 *sha = NULL;
+    enum status status = sha256_begin(&sha);
+    char block[1 << 16];
+    size_t got;
+    while (!status && (got = fread(block, 1, sizeof block, file)) > 0) sha256_update(sha, block, got);
+    if (!status && ferror(file)) status = status_fail("cannot read \"%s\"", path);
+    fclose(file);
+    sha256_finish(sha, hex);
+    return status;
+}

@@ -1,0 +1,11 @@
+/* Ctrl-C and SIGTERM. Long loops ask interrupt_requested() between units of work, save what is
+ * finished and return STATUS_INTERRUPTED; a second signal ends the program at once. */
+#ifndef BASE_INTERRUPT_H
+#define BASE_INTERRUPT_H
+
+#include <stdbool.h>
+
+void interrupt_install(void);
+bool interrupt_requested(void);
+
+#endif

@@ -1,0 +1,31 @@
+/* Host memory. Failures set the status message and return NULL. */
+#ifndef BASE_MEMORY_H
+#define BASE_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zeroed array of `count` elements of `size` bytes; never NULL for a zero count. Free with free(). */
+void *memory_calloc(size_t count, size_t size);
+
+/* Resize to `count` elements of `size` bytes; new bytes are not initialised. On failure NULL is
+ * returned and `old` stays valid. */
+void *memory_resize(void *old, size_t count, size_t size);
+
+/* A copy of `text`, or of its first `length` bytes with a terminator. Free with free(). */
+char *memory_copy_string(const char *text);
+char *memory_copy_bytes(const char *bytes, size_t length);
+
+/* Uninitialised, 64-byte aligned. Free with free(). */
+void *memory_aligned(size_t bytes);
+
+/* Bytes the system can still give without swapping (MemAvailable); 0 when unknown. */
+uint64_t memory_available(void);
+
+/* Peak resident set of this process so far, in bytes; 0 when unknown. */
+uint64_t memory_peak(void);
+
+/* "1.5 GB", "640 B": decimal units. `out` is returned. */
+const char *memory_format(char out[32], uint64_t bytes);
+
+#endif

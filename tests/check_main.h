@@ -1,0 +1,26 @@
+/* The frame of every Check program: test_NAME.c defines its tests with START_TEST and ends with
+ * CHECK_MAIN("name", first_test, second_test, …). Results are printed as TAP. */
+#ifndef TESTS_CHECK_MAIN_H
+#define TESTS_CHECK_MAIN_H
+
+#include <check.h>
+#include <stdlib.h>
+
+#define CHECK_MAIN(name, ...)                                                                      \
+    int main(void) {                                                                               \
+        const TTest *const table[] = {__VA_ARGS__};                                                \
+        Suite *suite = suite_create(name);                                                         \
+        TCase *tcase = tcase_create(name);                                                         \
+        tcase_set_timeout(tcase, 240);                                                             \
+        for (size_t i = 0; i < sizeof table / sizeof *table; i++)                               \
+            tcase_add_test(tcase, table[i]);                                                     \
+        suite_add_tcase(suite, tcase);                                                             \
+        SRunner *runner = srunner_create(suite);                                                   \
+        srunner_set_tap(runner, "-");                                                              \
+        srunner_run_all(runner, CK_SILENT);                                                        \
+        int failed = srunner_ntests_failed(runner);                                                \
+        srunner_free(runner);                                                                      \
+        return failed ? EXIT_FAILURE : EXIT_SUCCESS;                                               \
+    }
+
+#endif

@@ -1,0 +1,112 @@
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/list.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/text.h"
+#include "check_main.h"
+
+START_TEST(philox_matches_the_published_vector) {
+    /* Random123 kat_vectors: philox4x32-10, counter 0, key 0 -> 6627e8d5 e169c58d ... */
+    struct random_stream stream = {{0, 0}, {0, 0}};
+    uint64_t bits = ((uint64_t)0x6627e8d5u << 32 | 0xe169c58du) >> 12;
+    ck_assert_double_eq(random_uniform(&stream, 0), ((double)bits + 0.5) * 0x1p-52);
+}
+END_TEST
+
+START_TEST(random_moments) {
+    struct random_stream stream = random_stream_for(7, 3, "weight");
+    double sum = 0, squares = 0;
+    enum { N = 100000 };
+    for (uint64_t i = 0; i < N; i++) {
+        double value = random_normal(&stream, i);
+        sum += value;
+        squares += value * value;
+    }
+    ck_assert_double_lt(fabs(sum / N), 0.02);
+    ck_assert_double_lt(fabs(squares / N - 1), 0.03);
+    struct random_stream other = random_stream_for(7, 4, "weight");
+    ck_assert_double_ne(random_uniform(&stream, 0), random_uniform(&other, 0));
+}
+END_TEST
+
+START_TEST(half_types_round_trip) {
+    for (uint32_t bits = 0; bits < 0x10000; bits++) {
+        uint16_t half = (uint16_t)bits, back;
+        enum dtype types[] = {DTYPE_F16, DTYPE_BF16};
+        for (int i = 0; i < 2; i++) {
+            float wide;
+            dtype_to_f32(&wide, &half, types[i], 1);
+            if (isnan(wide)) continue;
+            dtype_from_f32(&back, types[i], &wide, 1);
+            ck_assert_uint_eq(back, half);
+        }
+    }
+    ck_assert_uint_eq(dtype_bf16_from_f32(1.00390625f), 0x3f80); /* tie to even */
+    ck_assert_uint_eq(dtype_bf16_from_f32(1.01171875f), 0x3f82);
+    uint16_t half;
+    float values[] = {65519.9f, 65520.0f, 0x1p-25f, 0x1.8p-24f};
+    uint16_t expected[] = {0x7bff, 0x7c00, 0, 2};
+    for (int i = 0; i < 4; i++) {
+        dtype_from_f32(&half, DTYPE_F16, &values[i], 1);
+        ck_assert_uint_eq(half, expected[i]);
+    }
+    ck_assert(isnan(dtype_f32_from_bf16(dtype_bf16_from_f32(NAN))));
+}
+END_TEST
+
+START_TEST(sha256_of_abc) {
+    char hex[SHA256_HEX_SIZE];
+    ck_assert_int_eq(sha256_bytes(hex, "abc", 3), STATUS_OK);
+    ck_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+END_TEST
+
+START_TEST(lists) {
+    struct int_list list;
+    ck_assert_int_eq(list_parse(&list, "0-2,7,first,last", 0, 9, "--layers"), STATUS_OK);
+    ck_assert_uint_eq(list.count, 5);
+    char *text = list_format(list.values, list.count);
+    ck_assert_str_eq(text, "0-2,7,9");
+    free(text);
+    list_free(&list);
+    const char *wrong[] = {"", "1-", "a", "1,,2", "3-1", "10", "0-99999999999999999999", "1 "};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_int_eq(list_parse(&list, wrong[i], 0, 9, "--layers"), STATUS_USAGE);
+}
+END_TEST
+
+START_TEST(json_errors_name_the_source) {
+    struct json *value;
+    ck_assert_int_eq(js_parse(&value, "{\"a\": 1, \"a\": 2}", 16, "x.json"), STATUS_FAILED);
+    ck_assert_ptr_nonnull(strstr(status_message(), "x.json"));
+    ck_assert_int_eq(js_parse(&value, "{\"a\": 1.5}", 10, "x.json"), STATUS_OK);
+    int64_t number;
+    ck_assert_int_eq(js_get_integer(&number, value, "a", 0, 9, "x.json"), STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "\"x.json\": \"a\" must be an integer, found 1.5");
+    ck_assert_int_eq(js_get_integer(&number, value, "b", 0, 9, "x.json"), STATUS_FAILED);
+    js_free(value);
+}
+END_TEST
+
+START_TEST(sizes_read_well) {
+    char out[32];
+    ck_assert_str_eq(memory_format(out, 640), "640 B");
+    ck_assert_str_eq(memory_format(out, 1500000), "1.50 MB");
+    ck_assert_str_eq(memory_format(out, 29940000000), "29.9 GB");
+    struct text text = {0};
+    for (int i = 0; i < 1000; i++) text_append(&text, "%d,", i);
+    char *all = text_finish(&text);
+    ck_assert_uint_eq(strlen(all), 3890);
+    free(all);
+}
+END_TEST
+
+CHECK_MAIN("base", philox_matches_the_published_vector, random_moments, half_types_round_trip,
+           sha256_of_abc, lists, json_errors_name_the_source, sizes_read_well)
