@@ -1,0 +1,16 @@
+/* The CPU ops, by family; backend.c puts them into the table. Shapes and formulas: backend.h. */
+#ifndef KERNELS_CPU_OPS_H
+#define KERNELS_CPU_OPS_H
+
+#include "kernels/backend.h"
+
+/* The table of one family: each fills in its own members. */
+void cpu_table_matmul(struct backend *backend);    /* matmul.c: embed, matmul */
+void cpu_table_norm(struct backend *backend);      /* norm.c: rmsnorm, head_norm */
+void cpu_table_attention(struct backend *backend); /* attention.c: rope, attention */
+void cpu_table_mlp(struct backend *backend);       /* mlp.c: swiglu */
+void cpu_table_mamba(struct backend *backend);     /* conv.c, scan.c */
+void cpu_table_loss(struct backend *backend);      /* loss.c */
+void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
+
+#endif
