@@ -25,7 +25,8 @@ typedef float real;
 /* Compiled for several generations of x86; the loader picks one. Loops in such a function may use
  * `omp simd`, whose reductions are ordered by the vector width, the same on every call. The
  * sanitizers' runtime is not ready when the loader runs the choice. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) &&                             \
+    !defined(__SANITIZE_ADDRESS__)
 #define CPU_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define CPU_CLONES

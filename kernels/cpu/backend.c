@@ -1,0 +1,114 @@
+#include <cblas.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernels/cpu/ops.h"
+#include "kernels/cpu/real.h"
+
+/* OpenBLAS's own switch, absent from the CBLAS standard. */
+void openblas_set_num_threads(int threads);
+
+static void *cpu_alloc(struct backend *backend, size_t bytes, const char *what) {
+    (void)backend;
+    void *memory = memory_aligned(bytes);
+    if (!memory) (void)status_fail("out of memory: %zu bytes for %s", bytes, what);
+    return memory;
+}
+
+static void cpu_free(struct backend *backend, void *memory) {
+    (void)backend;
+    free(memory);
+}
+
+/* Any float type to any float type; large arrays by all threads in fixed blocks. */
+static void convert(void *to, enum dtype to_type, const void *from, enum dtype from_type,
+                    size_t count) {
+    enum { BLOCK = 1 << 14 };
+#pragma omp parallel for schedule(static) if (count > 4 * BLOCK)
+    for (size_t start = 0; start < count; start += BLOCK) {
+        size_t length = count - start < BLOCK ? count - start : BLOCK;
+        const char *in = (const char *)from + start * dtype_size(from_type);
+        char *out = (char *)to + start * dtype_size(to_type);
+        if (to_type == from_type)
+            memcpy(out, in, length * dtype_size(to_type));
+        else if (to_type == DTYPE_F32)
+            dtype_to_f32((float *)out, in, from_type, length);
+        else if (to_type == DTYPE_F64)
+            dtype_to_f64((double *)out, in, from_type, length);
+        else {
+            float wide[256];
+            for (size_t i = 0; i < length; i += 256) {
+                size_t part = length - i < 256 ? length - i : 256;
+                dtype_to_f32(wide, in + i * dtype_size(from_type), from_type, part);
+                dtype_from_f32(out + i * dtype_size(to_type), to_type, wide, part);
+            }
+        }
+    }
+}
+
+static void cpu_upload(struct backend *backend, void *to, enum dtype to_type, const void *host,
+                       enum dtype host_type, size_t count) {
+    (void)backend;
+    convert(to, to_type, host, host_type, count);
+}
+
+static void cpu_download(struct backend *backend, void *host, enum dtype host_type,
+                         const void *from, enum dtype from_type, size_t count) {
+    (void)backend;
+    convert(host, host_type, from, from_type, count);
+}
+
+static void cpu_copy(struct backend *backend, void *to, const void *from, size_t bytes) {
+    (void)backend;
+    memcpy(to, from, bytes);
+}
+
+static void cpu_zero(struct backend *backend, void *to, size_t bytes) {
+    (void)backend;
+    memset(to, 0, bytes);
+}
+
+static enum status cpu_sync(struct backend *backend) {
+    (void)backend;
+    return STATUS_OK;
+}
+
+static uint64_t cpu_memory_free(struct backend *backend) {
+    (void)backend;
+    return memory_available();
+}
+
+static void cpu_close(struct backend *backend) {
+    free(backend);
+}
+
+enum status backend_open_cpu(struct backend **out) {
+    struct backend *backend = memory_calloc(1, sizeof *backend);
+    if (!backend) return STATUS_FAILED;
+    *backend = (struct backend){
+        .name = "cpu",
+        .act = REAL_DTYPE,
+        .acc = REAL_DTYPE,
+        .alloc = cpu_alloc,
+        .free = cpu_free,
+        .upload = cpu_upload,
+        .download = cpu_download,
+        .upload_bytes = cpu_copy,
+        .download_bytes = cpu_copy,
+        .copy = cpu_copy,
+        .zero = cpu_zero,
+        .sync = cpu_sync,
+        .memory_free = cpu_memory_free,
+        .close = cpu_close,
+    };
+    /* Our loops are parallel and call BLAS on slices: one BLAS thread each, no oversubscription. */
+    openblas_set_num_threads(1);
+    cpu_table_matmul(backend);
+    cpu_table_norm(backend);
+    cpu_table_attention(backend);
+    cpu_table_mlp(backend);
+    cpu_table_loss(backend);
+    *out = backend;
+    return STATUS_OK;
+}
