@@ -1,0 +1,92 @@
+/* A model on disk: config.json with model.safetensors, or with the shards that
+ * model.safetensors.index.json lists. Everything is mapped read-only; a tensor's bytes are read
+ * when it is used and can be dropped from memory afterwards. */
+#ifndef CHECKPOINT_CHECKPOINT_H
+#define CHECKPOINT_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+#include "checkpoint/config.h"
+#include "checkpoint/tensors.h"
+
+struct checkpoint;
+
+struct checkpoint_options {
+    bool random_weights; /* use config.json alone: BF16 weights drawn from N(0, 0.02) */
+    uint64_t seed;       /* of the random weights */
+};
+
+/* One tensor the model uses; owned by the checkpoint. */
+struct checkpoint_tensor {
+    const char *name;
+    enum tensor_role role;
+    int layer;        /* -1 outside the layers */
+    enum dtype dtype; /* BF16, F16 or F32 */
+    int rank;
+    int64_t shape[TENSOR_MAX_RANK];
+    int64_t count;    /* elements */
+    size_t bytes;     /* count * dtype size */
+    const void *data; /* [bytes] in the mapping, not necessarily aligned; NULL for random weights */
+    const char *file; /* path for messages */
+};
+
+/* Open the model in `directory` and check config, shards and every tensor's presence, dtype and
+ * shape against each other. Tensors the model does not use are refused when they belong to a layer
+ * or module it has, and warned about otherwise. `options` may be NULL. The caller closes. */
+enum status checkpoint_open(struct checkpoint **out, const char *directory,
+                            const struct checkpoint_options *options) STATUS_CHECKED;
+void checkpoint_close(struct checkpoint *checkpoint);
+
+const char *checkpoint_directory(const struct checkpoint *checkpoint);
+const struct model_config *checkpoint_config(const struct checkpoint *checkpoint);
+bool checkpoint_is_random(const struct checkpoint *checkpoint);
+
+/* The tensor of a role (layer -1 outside the layers); NULL when the model has none there. With tied
+ * embeddings TENSOR_HEAD gives the embedding. */
+const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpoint, int layer,
+                                                enum tensor_role role);
+
+/* All tensors, in the order of tensor_spec_list. */
+size_t checkpoint_count(const struct checkpoint *checkpoint);
+const struct checkpoint_tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
+
+/* By name, with the expected shape (`rank` int64_t values follow); a mismatch names both. */
+enum status checkpoint_get(const struct checkpoint *checkpoint,
+                           const struct checkpoint_tensor **out, const char *name, int rank,
+                           ...) STATUS_CHECKED;
+bool checkpoint_has(const struct checkpoint *checkpoint, const char *name);
+
+/* Elements [first, first + count) widened to float32 (all cores for large counts). NaN and infinite
+ * values fail with the tensor's name. Any thread may call this. */
+enum status checkpoint_read_f32(const struct checkpoint *checkpoint,
+                                const struct checkpoint_tensor *tensor, int64_t first,
+                                int64_t count, float *out) STATUS_CHECKED;
+
+/* The same elements in the tensor's own dtype, for upload or copying: `count` * dtype size bytes.
+ * Checked for NaN and infinities too. */
+enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
+                                const struct checkpoint_tensor *tensor, int64_t first,
+                                int64_t count, void *out) STATUS_CHECKED;
+
+/* Tell the kernel that these elements will be needed soon / are no longer needed, so that resident
+ * memory stays bounded. Hints only. */
+void checkpoint_prefetch(const struct checkpoint *checkpoint,
+                         const struct checkpoint_tensor *tensor);
+void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor);
+
+/* SHA-256 over the shape and function of the model and, for every tensor in tensor_spec_list order,
+ * its name, dtype, shape and content: all bytes up to 64 KiB, else 16 blocks of 4 KiB, evenly
+ * spaced from the first to the last byte. Sharding does not enter. Random weights enter as their
+ * seed. The result is kept after the first call. */
+enum status checkpoint_fingerprint(struct checkpoint *checkpoint,
+                                   char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;
+
+/* What checkpoint_open warned about (tensors that are not used, …). */
+size_t checkpoint_warning_count(const struct checkpoint *checkpoint);
+const char *checkpoint_warning(const struct checkpoint *checkpoint, size_t index);
+
+#endif
