@@ -1,0 +1,124 @@
+/* The tables, and how an older database becomes a newer one. Version n of the schema is reached
+ * from n - 1 by migrations[n - 1]; a released entry never changes, a change of schema appends one.
+ */
+#include <stdlib.h>
+
+#include "base/text.h"
+#include "scores/connection.h"
+#include "scores/store.h"
+
+static const char *const migrations[SCHEMA_VERSION] = {
+    /* 1: models, token sets, runs, their values, plans */
+    "CREATE TABLE model ("
+    "  id INTEGER PRIMARY KEY,"
+    "  fingerprint TEXT NOT NULL UNIQUE,"
+    "  name TEXT NOT NULL,"
+    "  shape TEXT NOT NULL);"
+    "CREATE TABLE dataset ("
+    "  id INTEGER PRIMARY KEY,"
+    "  fingerprint TEXT NOT NULL UNIQUE,"
+    "  path TEXT NOT NULL,"
+    "  rows INTEGER NOT NULL,"
+    "  tokens INTEGER NOT NULL);"
+    "CREATE TABLE run ("
+    "  id INTEGER PRIMARY KEY,"
+    "  kind TEXT NOT NULL,"
+    "  model INTEGER NOT NULL REFERENCES model(id),"
+    "  dataset INTEGER NOT NULL REFERENCES dataset(id),"
+    "  base TEXT NOT NULL,"
+    "  parameters TEXT NOT NULL," /* JSON, sorted keys */
+    "  seed INTEGER NOT NULL,"
+    "  device TEXT NOT NULL,"
+    "  version TEXT NOT NULL,"
+    "  status TEXT NOT NULL,"
+    "  started TEXT NOT NULL,"
+    "  finished TEXT,"
+    "  UNIQUE (kind, model, dataset, base, parameters, seed));"
+    "CREATE TABLE score ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  layer INTEGER NOT NULL," /* -1: the trunk */
+    "  metric TEXT NOT NULL,"
+    "  value REAL NOT NULL,"
+    "  stderr REAL," /* over n sequences; NULL: unknown */
+    "  n INTEGER NOT NULL,"
+    "  PRIMARY KEY (run, metric, layer)) WITHOUT ROWID;"
+    "CREATE TABLE sequence_score ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  layer INTEGER NOT NULL,"
+    "  row INTEGER NOT NULL,"
+    "  metric TEXT NOT NULL,"
+    "  value REAL NOT NULL,"    /* mean over the counted positions of the row */
+    "  count INTEGER NOT NULL," /* of those positions */
+    "  PRIMARY KEY (run, metric, layer, row)) WITHOUT ROWID;"
+    "CREATE TABLE probe_step ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  layer INTEGER NOT NULL,"
+    "  seed INTEGER NOT NULL,"
+    "  step INTEGER NOT NULL,"
+    "  loss REAL NOT NULL,"
+    "  PRIMARY KEY (run, layer, seed, step)) WITHOUT ROWID;"
+    "CREATE TABLE plan ("
+    "  id INTEGER PRIMARY KEY,"
+    "  model INTEGER NOT NULL REFERENCES model(id),"
+    "  created TEXT NOT NULL,"
+    "  document TEXT NOT NULL);",
+    /* 2: where an unfinished probe stands */
+    "CREATE TABLE probe_state ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  layer INTEGER NOT NULL,"
+    "  seed INTEGER NOT NULL,"
+    "  step INTEGER NOT NULL,"
+    "  state BLOB NOT NULL,"
+    "  PRIMARY KEY (run, layer, seed));",
+};
+
+static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,
+                                struct store *store) {
+    enum status status = connection_integer(version, store, "PRAGMA user_version");
+    if (!status) status = connection_integer(application, store, "PRAGMA application_id");
+    if (!status) status = connection_integer(tables, store, "SELECT count(*) FROM sqlite_schema");
+    return status;
+}
+
+enum status schema_version(int64_t *out, struct store *store) {
+    int64_t application = 0, tables = 0;
+    /* One snapshot for the three: another process may be creating the database. */
+    enum status status = connection_execute(store, "SAVEPOINT version");
+    if (status) return status;
+    status = read_version(out, &application, &tables, store);
+    if (status) {
+        sqlite3_exec(store->db, "RELEASE version", NULL, NULL, NULL);
+        return status;
+    }
+    status = connection_execute(store, "RELEASE version");
+    if (status) return status;
+    if (tables == 0 && *out == 0) return STATUS_OK;
+    if (application != SCHEMA_APPLICATION || *out < 1)
+        return status_fail("\"%s\" is another program's database, not a score database",
+                           store->path);
+    if (*out > SCHEMA_VERSION)
+        return status_fail("\"%s\" has schema version %lld, this program knows %d; use a newer "
+                           "apriel-tool",
+                           store->path, (long long)*out, SCHEMA_VERSION);
+    return STATUS_OK;
+}
+
+enum status schema_migrate(struct store *store) {
+    int64_t version = 0;
+    enum status status = schema_version(&version, store);
+    if (status || version == SCHEMA_VERSION) return status;
+    status = store_begin(store);
+    if (status) return status;
+    /* Another process may have done it while this one waited. */
+    status = schema_version(&version, store);
+    for (; !status && version < SCHEMA_VERSION; version++)
+        status = connection_execute(store, migrations[version]);
+    char *pragmas = text_format("PRAGMA application_id = %d; PRAGMA user_version = %d",
+                                SCHEMA_APPLICATION, SCHEMA_VERSION);
+    if (!pragmas) status = STATUS_FAILED;
+    if (!status) status = connection_execute(store, pragmas);
+    free(pragmas);
+    if (!status) return store_commit(store);
+    store_rollback(store);
+    return status;
+}

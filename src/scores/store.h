@@ -1,0 +1,205 @@
+/* Scores on disk: one SQLite database (WAL, foreign keys; `user_version` is the schema version) for
+ * any number of models, token sets and runs. The tables are those of DESIGN section 5 and stand in
+ * schema.c, with the migrations.
+ *
+ * A run has a key (kind, model, dataset, base, parameters, seed). The same command run again finds
+ * its run by the key and continues it; values are written in transactions, so that after a kill at
+ * any moment each transaction is there whole or not at all. Two processes may write one database:
+ * a writer waits up to STORE_BUSY_SECONDS for the other's transaction.
+ *
+ * Every failure names the database file. A handle serves one thread at a time. */
+#ifndef SCORES_STORE_H
+#define SCORES_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+#include "scores/statistics.h"
+
+enum { STORE_BUSY_SECONDS = 30 };
+
+/* The layer of values that belong to the unmodified pass (the trunk) itself. */
+enum { STORE_TRUNK = -1 };
+
+struct store;
+
+enum store_mode {
+    STORE_READ,  /* the file must exist; its directory may be read-only */
+    STORE_WRITE, /* created when absent */
+};
+
+/* Open, and bring an older schema up to date. A newer schema, another program's database and a file
+ * that is no database are failures. */
+enum status store_open(struct store **out, const char *path, enum store_mode mode) STATUS_CHECKED;
+void store_close(struct store *store); /* NULL is fine; an open transaction is rolled back */
+
+/* Everything put between begin and commit is written at once. Without begin each put is its own
+ * transaction (slow). Rollback after a failure; it does not touch the message. */
+enum status store_begin(struct store *store) STATUS_CHECKED;
+enum status store_commit(struct store *store) STATUS_CHECKED;
+void store_rollback(struct store *store);
+
+/* ---- models and token sets: found by their fingerprint (SHA-256 in hexadecimal), else inserted */
+
+struct store_model {
+    int64_t id;
+    char *fingerprint, *name; /* name: the path it was read from when first seen */
+    char *shape;              /* JSON object, see DESIGN "Plans": layers, hidden size, heads … */
+};
+
+struct store_dataset {
+    int64_t id, rows, tokens;
+    char *fingerprint, *path;
+};
+
+enum status store_add_model(int64_t *id, struct store *store, const char *fingerprint,
+                            const char *name, const char *shape) STATUS_CHECKED;
+enum status store_add_dataset(int64_t *id, struct store *store, const char *fingerprint,
+                              const char *path, int64_t rows, int64_t tokens) STATUS_CHECKED;
+
+/* By id; an unknown id is a failure. Release with the free functions. */
+enum status store_find_model(struct store_model *out, struct store *store,
+                             int64_t id) STATUS_CHECKED;
+enum status store_find_dataset(struct store_dataset *out, struct store *store,
+                               int64_t id) STATUS_CHECKED;
+void store_model_free(struct store_model *model);
+void store_dataset_free(struct store_dataset *dataset);
+
+/* ---- runs */
+
+/* What makes a run the same run, and the device it runs on (which does not). */
+struct store_run_key {
+    const char *kind; /* "loo", "mmr" */
+    int64_t model, dataset;
+    const char *base;       /* layout the run starts from: one of t, m a layer; "" for none */
+    const char *parameters; /* JSON object with sorted keys (js_print_sorted) */
+    int64_t seed;
+    const char *device; /* "cpu", "cuda: NVIDIA H100 …" */
+};
+
+enum store_run_state {
+    STORE_RUN_NEW,       /* nothing stored yet */
+    STORE_RUN_CONTINUED, /* unfinished: ask store_get_rows / store_get_scores what is there */
+    STORE_RUN_FINISHED,  /* nothing to do */
+};
+
+/* Find or insert the run of a key; a new or continued run gets status "running". */
+enum status store_begin_run(int64_t *id, enum store_run_state *state, struct store *store,
+                            const struct store_run_key *key) STATUS_CHECKED;
+
+#define STORE_STATUS_RUNNING "running"
+#define STORE_STATUS_DONE "done"
+#define STORE_STATUS_INTERRUPTED "interrupted"
+#define STORE_STATUS_FAILED "failed"
+
+/* Record how the run ended and when. Only STORE_STATUS_DONE makes it finished for store_begin_run.
+ */
+enum status store_finish_run(struct store *store, int64_t run, const char *status) STATUS_CHECKED;
+
+struct store_run {
+    int64_t id, model, dataset, seed;
+    char *kind, *base, *parameters, *device, *version, *status;
+    char *started, *finished; /* "2026-01-31T12:00:00Z"; finished is NULL until then */
+    char *model_name, *dataset_path;
+    int64_t layers; /* with values, without the trunk */
+    int64_t rows;   /* with values */
+};
+
+struct store_run_list {
+    struct store_run *runs; /* [count], by id */
+    size_t count;
+};
+
+enum status store_list_runs(struct store_run_list *out, struct store *store) STATUS_CHECKED;
+enum status store_get_run(struct store_run *out, struct store *store, int64_t id) STATUS_CHECKED;
+void store_run_free(struct store_run *run);
+void store_run_list_free(struct store_run_list *list);
+
+/* ---- values: a second put of the same key replaces the first. A value that is not finite is a
+ * failure that names layer and metric. */
+
+/* `value`: mean over the row's `count` counted positions. */
+enum status store_put_sequence_score(struct store *store, int64_t run, int layer, int64_t row,
+                                     const char *metric, double value,
+                                     int64_t count) STATUS_CHECKED;
+
+/* The run's value for a layer, with its standard error over n sequences; a NAN standard error
+ * (unknown, as statistics_mean gives it for n < 2) is stored as NULL and read back as NAN. */
+enum status store_put_score(struct store *store, int64_t run, int layer, const char *metric,
+                            double value, double stderr_value, int64_t n) STATUS_CHECKED;
+
+enum status store_put_probe_step(struct store *store, int64_t run, int layer, int64_t seed,
+                                 int64_t step, double loss) STATUS_CHECKED;
+
+/* Mean and standard error of every (layer, metric) that has sequence values, put into `score`. */
+enum status store_summarise_run(struct store *store, int64_t run) STATUS_CHECKED;
+
+struct store_score {
+    int layer;
+    char *metric;
+    double value, stderr_value; /* stderr_value NAN: unknown */
+    int64_t n;
+};
+
+struct store_score_list {
+    struct store_score *scores; /* [count], by metric, then layer */
+    size_t count;
+};
+
+struct store_sequence_list {
+    struct sequence_value *values; /* [count], by row */
+    size_t count;
+};
+
+struct store_step {
+    int64_t seed, step;
+    double loss;
+};
+
+struct store_step_list {
+    struct store_step *steps; /* [count], by seed, then step */
+    size_t count;
+};
+
+struct store_row_list {
+    int64_t *rows; /* [count], ascending */
+    size_t count;
+};
+
+/* The rows that have a value of any layer. A sweep writes a row for all layers in one transaction,
+ * so these are the rows it need not compute again. */
+enum status store_get_rows(struct store_row_list *out, struct store *store,
+                           int64_t run) STATUS_CHECKED;
+
+/* The stored scores of a run. When it has none (unfinished) they are computed from its sequence
+ * values. */
+enum status store_get_scores(struct store_score_list *out, struct store *store,
+                             int64_t run) STATUS_CHECKED;
+enum status store_get_sequence_scores(struct store_sequence_list *out, struct store *store,
+                                      int64_t run, int layer, const char *metric) STATUS_CHECKED;
+enum status store_get_probe_steps(struct store_step_list *out, struct store *store, int64_t run,
+                                  int layer) STATUS_CHECKED;
+
+void store_row_list_free(struct store_row_list *list); /* all accept zeroed lists */
+void store_score_list_free(struct store_score_list *list);
+void store_sequence_list_free(struct store_sequence_list *list);
+void store_step_list_free(struct store_step_list *list);
+
+/* ---- state of an unfinished probe: bytes that only the writer understands, replaced at each step
+ * window and dropped when the layer is done. */
+
+/* Found: `*bytes` (the caller frees), `*size` and the `*step` it stands at. None: `*bytes` NULL. */
+enum status store_get_probe_state(void **bytes, size_t *size, int64_t *step, struct store *store,
+                                  int64_t run, int layer, int64_t seed) STATUS_CHECKED;
+enum status store_put_probe_state(struct store *store, int64_t run, int layer, int64_t seed,
+                                  int64_t step, const void *bytes, size_t size) STATUS_CHECKED;
+enum status store_drop_probe_state(struct store *store, int64_t run, int layer,
+                                   int64_t seed) STATUS_CHECKED;
+
+/* ---- plans: the text of plan.json as it was written */
+enum status store_add_plan(int64_t *id, struct store *store, int64_t model,
+                           const char *document) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,292 @@
+/* Sequence values, scores and probe steps. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "scores/connection.h"
+#include "scores/store.h"
+
+static enum status check_finite(struct store *store, int layer, const char *metric, double value) {
+    if (isfinite(value)) return STATUS_OK;
+    return status_fail("layer %d: \"%s\" is %s; not stored in \"%s\"", layer, metric,
+                       isnan(value) ? "not a number" : "infinite", store->path);
+}
+
+enum status store_put_sequence_score(struct store *store, int64_t run, int layer, int64_t row,
+                                     const char *metric, double value, int64_t count) {
+    enum status status = check_finite(store, layer, metric, value);
+    if (status) return status;
+    if (count < 0)
+        return status_fail("layer %d, row %lld: \"%s\" has a negative count", layer, (long long)row,
+                           metric);
+    return connection_run(store,
+                          "INSERT OR REPLACE INTO sequence_score (run, layer, row, metric, value,"
+                          " count) VALUES (?, ?, ?, ?, ?, ?)",
+                          "iiitdi", run, (int64_t)layer, row, metric, value, count);
+}
+
+enum status store_put_score(struct store *store, int64_t run, int layer, const char *metric,
+                            double value, double stderr_value, int64_t n) {
+    enum status status = check_finite(store, layer, metric, value);
+    if (!status && isinf(stderr_value))
+        status = status_fail("layer %d: the standard error of \"%s\" is infinite", layer, metric);
+    if (status) return status;
+    return connection_run(store,
+                          "INSERT OR REPLACE INTO score (run, layer, metric, value, stderr, n)"
+                          " VALUES (?, ?, ?, ?, ?, ?)",
+                          "iitddi", run, (int64_t)layer, metric, value, stderr_value, n);
+}
+
+enum status store_put_probe_step(struct store *store, int64_t run, int layer, int64_t seed,
+                                 int64_t step, double loss) {
+    enum status status = check_finite(store, layer, "probe loss", loss);
+    if (status) return status;
+    return connection_run(store,
+                          "INSERT OR REPLACE INTO probe_step (run, layer, seed, step, loss)"
+                          " VALUES (?, ?, ?, ?, ?)",
+                          "iiiid", run, (int64_t)layer, seed, step, loss);
+}
+
+/* ---- reading */
+
+/* Room for one more element: capacity doubles whenever `count` reaches a power of two. */
+static enum status grow(void **elements, size_t count, size_t size) {
+    if (count & (count - 1)) return STATUS_OK;
+    void *more = memory_resize(*elements, count ? 2 * count : 1, size);
+    if (!more) return STATUS_FAILED;
+    *elements = more;
+    return STATUS_OK;
+}
+
+/* Calls `append` on every row of the statement and resets it. */
+static enum status read_all(struct store *store, sqlite3_stmt *statement, void *list,
+                            enum status (*append)(void *list, sqlite3_stmt *statement)) {
+    bool row = false;
+    enum status status = connection_step(&row, store, statement);
+    while (!status && row) {
+        status = append(list, statement);
+        if (!status) status = connection_step(&row, store, statement);
+    }
+    connection_reset(statement);
+    return status;
+}
+
+static enum status append_row(void *into, sqlite3_stmt *statement) {
+    struct store_row_list *list = into;
+    void *rows = list->rows;
+    enum status status = grow(&rows, list->count, sizeof *list->rows);
+    list->rows = rows;
+    if (!status) list->rows[list->count++] = sqlite3_column_int64(statement, 0);
+    return status;
+}
+
+enum status store_get_rows(struct store_row_list *out, struct store *store, int64_t run) {
+    *out = (struct store_row_list){0};
+    sqlite3_stmt *statement = NULL;
+    enum status status = connection_prepare(
+        &statement, store, "SELECT DISTINCT row FROM sequence_score WHERE run = ? ORDER BY row",
+        "i", run);
+    if (!status) status = read_all(store, statement, out, append_row);
+    if (status) store_row_list_free(out);
+    return status;
+}
+
+static enum status append_sequence(void *into, sqlite3_stmt *statement) {
+    struct store_sequence_list *list = into;
+    void *values = list->values;
+    enum status status = grow(&values, list->count, sizeof *list->values);
+    list->values = values;
+    if (!status)
+        list->values[list->count++] = (struct sequence_value){
+            .row = sqlite3_column_int64(statement, 0),
+            .count = sqlite3_column_int64(statement, 1),
+            .value = sqlite3_column_double(statement, 2),
+        };
+    return status;
+}
+
+enum status store_get_sequence_scores(struct store_sequence_list *out, struct store *store,
+                                      int64_t run, int layer, const char *metric) {
+    *out = (struct store_sequence_list){0};
+    sqlite3_stmt *statement = NULL;
+    enum status status =
+        connection_prepare(&statement, store,
+                           "SELECT row, count, value FROM sequence_score WHERE run = ? AND"
+                           " metric = ? AND layer = ? ORDER BY row",
+                           "iti", run, metric, (int64_t)layer);
+    if (!status) status = read_all(store, statement, out, append_sequence);
+    if (status) store_sequence_list_free(out);
+    return status;
+}
+
+static enum status append_step(void *into, sqlite3_stmt *statement) {
+    struct store_step_list *list = into;
+    void *steps = list->steps;
+    enum status status = grow(&steps, list->count, sizeof *list->steps);
+    list->steps = steps;
+    if (!status)
+        list->steps[list->count++] = (struct store_step){
+            .seed = sqlite3_column_int64(statement, 0),
+            .step = sqlite3_column_int64(statement, 1),
+            .loss = sqlite3_column_double(statement, 2),
+        };
+    return status;
+}
+
+enum status store_get_probe_steps(struct store_step_list *out, struct store *store, int64_t run,
+                                  int layer) {
+    *out = (struct store_step_list){0};
+    sqlite3_stmt *statement = NULL;
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT seed, step, loss FROM probe_step WHERE run = ? AND layer = ? ORDER BY seed, step",
+        "ii", run, (int64_t)layer);
+    if (!status) status = read_all(store, statement, out, append_step);
+    if (status) store_step_list_free(out);
+    return status;
+}
+
+static enum status append_score(void *into, sqlite3_stmt *statement) {
+    struct store_score_list *list = into;
+    void *scores = list->scores;
+    enum status status = grow(&scores, list->count, sizeof *list->scores);
+    list->scores = scores;
+    if (status) return status;
+    struct store_score *score = &list->scores[list->count];
+    *score = (struct store_score){
+        .layer = sqlite3_column_int(statement, 0),
+        .value = sqlite3_column_double(statement, 2),
+        .stderr_value = sqlite3_column_type(statement, 3) == SQLITE_NULL
+                            ? NAN
+                            : sqlite3_column_double(statement, 3),
+        .n = sqlite3_column_int64(statement, 4),
+    };
+    status = connection_text(&score->metric, statement, 1);
+    if (!status && !score->metric) status = status_fail("a score without a metric");
+    if (!status) list->count++;
+    return status;
+}
+
+/* ---- summary of sequence values */
+
+/* Every (layer, metric) with sequence values, with mean and standard error. */
+static enum status summarise(struct store_score_list *list, struct store *store, int64_t run) {
+    sqlite3_stmt *statement = NULL;
+    enum status status =
+        connection_prepare(&statement, store,
+                           "SELECT layer, metric, 0.0, NULL, 0 FROM sequence_score WHERE run = ?"
+                           " GROUP BY metric, layer HAVING sum(count) > 0 ORDER BY metric, layer",
+                           "i", run);
+    if (!status) status = read_all(store, statement, list, append_score);
+    for (size_t i = 0; !status && i < list->count; i++) {
+        struct store_score *score = &list->scores[i];
+        struct store_sequence_list values;
+        struct statistics result;
+        status = store_get_sequence_scores(&values, store, run, score->layer, score->metric);
+        if (status) break;
+        status = statistics_mean(&result, values.values, values.count);
+        store_sequence_list_free(&values);
+        if (status) {
+            status = status_fail("\"%s\": run %lld, layer %d, \"%s\": %s", store->path,
+                                 (long long)run, score->layer, score->metric, status_message());
+            break;
+        }
+        score->value = result.mean;
+        score->stderr_value = result.stderr_mean;
+        score->n = result.n;
+    }
+    return status;
+}
+
+enum status store_get_scores(struct store_score_list *out, struct store *store, int64_t run) {
+    *out = (struct store_score_list){0};
+    sqlite3_stmt *statement = NULL;
+    enum status status =
+        connection_prepare(&statement, store,
+                           "SELECT layer, metric, value, stderr, n FROM score WHERE run = ?"
+                           " ORDER BY metric, layer",
+                           "i", run);
+    if (!status) status = read_all(store, statement, out, append_score);
+    if (!status && !out->count) status = summarise(out, store, run);
+    if (status) store_score_list_free(out);
+    return status;
+}
+
+enum status store_summarise_run(struct store *store, int64_t run) {
+    struct store_score_list list = {0};
+    bool own = sqlite3_get_autocommit(store->db) != 0;
+    enum status status = own ? store_begin(store) : STATUS_OK;
+    if (status) return status;
+    status = summarise(&list, store, run);
+    for (size_t i = 0; !status && i < list.count; i++)
+        status =
+            store_put_score(store, run, list.scores[i].layer, list.scores[i].metric,
+                            list.scores[i].value, list.scores[i].stderr_value, list.scores[i].n);
+    store_score_list_free(&list);
+    if (own && !status) return store_commit(store);
+    if (own) store_rollback(store);
+    return status;
+}
+
+/* ---- state of a probe */
+
+enum status store_get_probe_state(void **bytes, size_t *size, int64_t *step, struct store *store,
+                                  int64_t run, int layer, int64_t seed) {
+    *bytes = NULL;
+    *size = 0;
+    *step = 0;
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT step, state FROM probe_state WHERE run = ? AND layer = ? AND seed = ?", "iii", run,
+        (int64_t)layer, seed);
+    if (!status) status = connection_step(&row, store, statement);
+    if (!status && row) {
+        const char *state = sqlite3_column_blob(statement, 1);
+        size_t length = (size_t)sqlite3_column_bytes(statement, 1);
+        *bytes = memory_copy_bytes(state ? state : "", length);
+        if (*bytes) {
+            *size = length;
+            *step = sqlite3_column_int64(statement, 0);
+        } else {
+            status = STATUS_FAILED;
+        }
+    }
+    connection_reset(statement);
+    return status;
+}
+
+enum status store_put_probe_state(struct store *store, int64_t run, int layer, int64_t seed,
+                                  int64_t step, const void *bytes, size_t size) {
+    return connection_run(store,
+                          "INSERT OR REPLACE INTO probe_state (run, layer, seed, step, state)"
+                          " VALUES (?, ?, ?, ?, ?)",
+                          "iiiib", run, (int64_t)layer, seed, step, bytes, size);
+}
+
+enum status store_drop_probe_state(struct store *store, int64_t run, int layer, int64_t seed) {
+    return connection_run(store, "DELETE FROM probe_state WHERE run = ? AND layer = ? AND seed = ?",
+                          "iii", run, (int64_t)layer, seed);
+}
+
+void store_row_list_free(struct store_row_list *list) {
+    free(list->rows);
+    *list = (struct store_row_list){0};
+}
+
+void store_score_list_free(struct store_score_list *list) {
+    for (size_t i = 0; i < list->count; i++) free(list->scores[i].metric);
+    free(list->scores);
+    *list = (struct store_score_list){0};
+}
+
+void store_sequence_list_free(struct store_sequence_list *list) {
+    free(list->values);
+    *list = (struct store_sequence_list){0};
+}
+
+void store_step_list_free(struct store_step_list *list) {
+    free(list->steps);
+    *list = (struct store_step_list){0};
+}
