@@ -46,7 +46,9 @@ void store_rollback(struct store *store);
 struct store_model {
     int64_t id;
     char *fingerprint, *name; /* name: the path it was read from when first seen */
-    char *shape;              /* JSON object, see DESIGN "Plans": layers, hidden size, heads … */
+    char *shape; /* JSON object with config.json's own keys, as many as apply: architecture,
+                  * num_hidden_layers (required by plans), hidden_size, num_attention_heads,
+                  * num_key_value_heads, head_dim, intermediate_size, vocab_size … */
 };
 
 struct store_dataset {
