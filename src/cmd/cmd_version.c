@@ -3,10 +3,24 @@
 #include <stdio.h>
 
 #include "base/version.h"
+#include "cmd/options.h"
 
 enum status cmd_version(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    printf("apriel-tool %s\n", VERSION);
-    return STATUS_OK;
+    struct command_line line = {
+        .command = "version", .usage = "[--json]", .about = "Print the version of apriel-tool."};
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (status || arguments.help) goto done;
+    if (arguments.positional.count > 0) {
+        status = status_set(STATUS_USAGE, "version: unexpected argument \"%s\"",
+                            arguments.positional.values[0]);
+        goto done;
+    }
+    if (arguments.json)
+        printf("{\"version\": \"%s\"}\n", VERSION);
+    else
+        printf("apriel-tool %s\n", VERSION);
+done:
+    options_free(&arguments, &line);
+    return status;
 }

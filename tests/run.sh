@@ -1,0 +1,63 @@
+#!/bin/sh
+# Installs what is missing, builds with warnings as errors, and runs every test. The last line is
+# "N passed, N failed": test cases of the Check and fuzz programs, and CLI scripts.
+#
+# usage: tests/run.sh [--sanitize]
+#   --sanitize   also build with AddressSanitizer and UndefinedBehaviorSanitizer (in
+#                build-sanitize/, without CUDA) and run the suite there, except what is marked slow
+set -eu
+cd "$(dirname "$0")/.."
+
+sanitize=false
+case "${1-}" in
+"") ;;
+--sanitize) sanitize=true ;;
+*)
+    echo "usage: tests/run.sh [--sanitize]" >&2
+    exit 2
+    ;;
+esac
+
+recipes/install-packages.sh
+
+passed=0
+failed=0
+run_suite() { # DIRECTORY [meson test options]
+    directory=$1
+    shift
+    rm -f "$directory/meson-logs/testlog.txt"
+    outcome=0
+    meson test -C "$directory" --print-errorlogs "$@" || outcome=$?
+    if [ ! -f "$directory/meson-logs/testlog.txt" ]; then
+        echo "tests/run.sh: meson test did not run in $directory" >&2
+        exit 1
+    fi
+    counts=$(awk -f tests/count.awk "$directory/meson-logs/testlog.txt")
+    # meson test fails for reasons that no single case shows (a crash after the last one).
+    case "$outcome $counts" in
+    0\ *) ;;
+    *" 0") counts="${counts% *} 1" ;;
+    esac
+    echo "$directory: ${counts% *} passed, ${counts#* } failed"
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+}
+
+[ -f build/build.ninja ] || meson setup build --werror
+meson configure build -Dwerror=true
+ninja -C build
+run_suite build
+
+if $sanitize; then
+    [ -f build-sanitize/build.ninja ] ||
+        meson setup build-sanitize --werror --buildtype=debugoptimized -Dcuda=disabled \
+            -Db_sanitize=address,undefined -Db_lundef=false
+    ninja -C build-sanitize
+    # Leaks are reported; a finding of UBSan ends the program, so that the test sees it.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}"
+    export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
+    run_suite build-sanitize --no-suite slow --timeout-multiplier 5
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
