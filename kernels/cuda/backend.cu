@@ -1,0 +1,146 @@
+/* Opening and closing the CUDA backend, its faults and its scratch memory. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+extern "C" {
+#include "base/memory.h"
+#include "kernels/cuda/open.h"
+}
+#include "kernels/cuda/cuda.h"
+
+/* cuBLASLt's workspace on Hopper is 32 MiB by NVIDIA's advice; ops take theirs from the same. */
+static const size_t FIRST_SCRATCH = (size_t)64 << 20;
+
+void cuda_fail(struct cuda_backend *cuda, const char *format, ...) {
+    if (cuda->failed) return;
+    cuda->failed = true;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(cuda->fault, sizeof cuda->fault, format, arguments);
+    va_end(arguments);
+}
+
+bool cuda_check(struct cuda_backend *cuda, cudaError_t error, const char *what) {
+    if (error != cudaSuccess) cuda_fail(cuda, "%s: %s", what, cudaGetErrorString(error));
+    return !cuda->failed;
+}
+
+bool cuda_check_blas(struct cuda_backend *cuda, cublasStatus_t status, const char *what) {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        cuda_fail(cuda, "%s: %s", what, cublasLtGetStatusString(status));
+    return !cuda->failed;
+}
+
+void *cuda_scratch(struct cuda_backend *cuda, size_t bytes) {
+    cuda_scratch_reserve(cuda, bytes);
+    return cuda->failed ? NULL : cuda->scratch;
+}
+
+void cuda_scratch_reserve(struct cuda_backend *cuda, size_t bytes) {
+    if (cuda->failed || bytes <= cuda->scratch_bytes) return;
+    /* Queued ops still use the old block: cudaFree waits for them. */
+    if (!cuda_check(cuda, cudaFree(cuda->scratch), "cudaFree of scratch")) return;
+    cuda->scratch = NULL;
+    cuda->scratch_bytes = 0;
+    cudaError_t error = cudaMalloc(&cuda->scratch, bytes);
+    if (error != cudaSuccess)
+        cuda_fail(cuda, "out of device memory: %zu bytes of scratch (%s)", bytes,
+                  cudaGetErrorString(error));
+    else
+        cuda->scratch_bytes = bytes;
+}
+
+static enum status cuda_sync(struct backend *backend) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    (void)cuda_check(cuda, cudaStreamSynchronize(cuda->stream), "waiting for the device");
+    return cuda->failed ? status_fail("\"%s\": %s", backend->name, cuda->fault) : STATUS_OK;
+}
+
+/* Accepts what open left half-built. */
+static void cuda_close(struct backend *backend) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
+    cuda_memory_close(cuda);
+    if (cuda->scratch) (void)cudaFree(cuda->scratch);
+    if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
+    if (cuda->pool) (void)cudaMemPoolDestroy(cuda->pool);
+    if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
+    free(cuda);
+}
+
+static enum status check_device(int device) {
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    if (error == cudaErrorInsufficientDriver)
+        return status_fail("no NVIDIA driver for CUDA %d.%d or later", CUDART_VERSION / 1000,
+                           CUDART_VERSION % 1000 / 10);
+    if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+        return status_fail("no CUDA device");
+    if (error != cudaSuccess) return status_fail("no CUDA device: %s", cudaGetErrorString(error));
+    if (device >= count)
+        return status_fail("this machine has %d CUDA device%s, counted from 0", count,
+                           count == 1 ? "" : "s");
+    return STATUS_OK;
+}
+
+/* The device's facts into `cuda`, and a refusal of what is too old. */
+static void read_properties(struct cuda_backend *cuda) {
+    const struct {
+        enum cudaDeviceAttr which;
+        int *to;
+    } facts[] = {
+        {cudaDevAttrMultiProcessorCount, &cuda->multiprocessors},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, &cuda->shared_limit},
+        {cudaDevAttrComputeCapabilityMajor, &cuda->major},
+        {cudaDevAttrComputeCapabilityMinor, &cuda->minor},
+    };
+    for (const auto &fact : facts)
+        (void)cuda_check(cuda, cudaDeviceGetAttribute(fact.to, fact.which, cuda->device),
+                         "reading the device's properties");
+    if (!cuda->failed && cuda->major < 8)
+        cuda_fail(cuda, "compute capability is %d.%d, 8.0 or later is needed", cuda->major,
+                  cuda->minor);
+}
+
+static void open_pool(struct cuda_backend *cuda) {
+    cudaMemPoolProps properties = {};
+    properties.allocType = cudaMemAllocationTypePinned;
+    properties.location.type = cudaMemLocationTypeDevice;
+    properties.location.id = cuda->device;
+    if (!cuda_check(cuda, cudaMemPoolCreate(&cuda->pool, &properties), "creating the memory pool"))
+        return;
+    uint64_t keep = UINT64_MAX; /* freed memory stays in the pool: no call to the system a layer */
+    (void)cuda_check(cuda,
+                     cudaMemPoolSetAttribute(cuda->pool, cudaMemPoolAttrReleaseThreshold, &keep),
+                     "setting up the memory pool");
+}
+
+enum status backend_open_cuda(struct backend **out, int device) {
+    if (check_device(device)) return STATUS_FAILED;
+    struct cuda_backend *cuda = (struct cuda_backend *)memory_calloc(1, sizeof *cuda);
+    if (!cuda) return STATUS_FAILED;
+    snprintf(cuda->name, sizeof cuda->name, "cuda:%d", device);
+    cuda->device = device;
+    cuda->base.name = cuda->name;
+    cuda->base.act = DTYPE_BF16;
+    cuda->base.acc = DTYPE_F32;
+    cuda->base.sync = cuda_sync;
+    cuda->base.close = cuda_close;
+    (void)cuda_check(cuda, cudaSetDevice(device), "opening the device");
+    read_properties(cuda);
+    if (!cuda->failed)
+        (void)cuda_check(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking),
+                         "creating a stream");
+    if (!cuda->failed) (void)cuda_check_blas(cuda, cublasLtCreate(&cuda->blas), "opening cuBLASLt");
+    if (!cuda->failed) open_pool(cuda);
+    cuda_scratch_reserve(cuda, FIRST_SCRATCH);
+    cuda_table_memory(cuda);
+    if (cuda->failed) {
+        enum status status = status_fail("%s", cuda->fault);
+        cuda_close(&cuda->base);
+        return status;
+    }
+    *out = &cuda->base;
+    return STATUS_OK;
+}

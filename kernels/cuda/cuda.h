@@ -1,0 +1,100 @@
+/* What the CUDA ops share: the backend's own state, fault keeping, scratch memory, launches.
+ *
+ * An op casts its `struct backend *` with cuda_of(), takes scratch if it needs some, and launches
+ * on the one stream. Nothing in an op waits for the device or returns a status: the first fault is
+ * kept, later launches are skipped, and sync() reports it. To add an op family:
+ * kernels/cuda/NAME.cu with cuda_table_NAME(), declared here, called in backend.cu, listed in
+ * kernels/meson.build. */
+#ifndef KERNELS_CUDA_CUDA_H
+#define KERNELS_CUDA_CUDA_H
+
+#include <cublasLt.h>
+#include <cuda_runtime.h>
+
+extern "C" {
+#include "base/dtype.h"
+#include "base/status.h"
+#include "kernels/backend.h"
+}
+
+struct cuda_matmul_cache; /* cuBLASLt's plans by shape, matmul.cu */
+struct cuda_staging;      /* pinned buffers of the transfers, memory.cu */
+
+struct cuda_backend {
+    struct backend base; /* first: cuda_of() casts */
+    char name[16];       /* "cuda:0" */
+    int device;
+    int multiprocessors;
+    int shared_limit;    /* bytes of shared memory that a block may ask for */
+    int major, minor;    /* compute capability */
+    cudaStream_t stream; /* every op and transfer, in order */
+    cudaMemPool_t pool;  /* of the device memory that alloc gives */
+    cublasLtHandle_t blas;
+    struct cuda_matmul_cache *matmuls;
+    struct cuda_staging *staging;
+    void *scratch;
+    size_t scratch_bytes;
+    bool failed;
+    char fault[256]; /* the first one */
+};
+
+static inline struct cuda_backend *cuda_of(struct backend *backend) {
+    return (struct cuda_backend *)backend;
+}
+
+/* Keep the first fault: true when `error` is none and nothing failed before. `what` names the op or
+ * the call. */
+bool cuda_check(struct cuda_backend *cuda, cudaError_t error, const char *what);
+bool cuda_check_blas(struct cuda_backend *cuda, cublasStatus_t status, const char *what);
+
+/* A fault that is no CUDA error, printf-style; only the first is kept. */
+void cuda_fail(struct cuda_backend *cuda, const char *format, ...) STATUS_PRINTF(2, 3);
+
+/* Device memory for one op, 256-byte aligned, valid until the next op asks: the stream's order
+ * makes the reuse safe, so an op asks once for all it needs. It grows (which waits for the device)
+ * and never shrinks. NULL after a fault: return. */
+void *cuda_scratch(struct cuda_backend *cuda, size_t bytes);
+
+/* Make sure that scratch of that size exists, so that nothing waits later. */
+void cuda_scratch_reserve(struct cuda_backend *cuda, size_t bytes);
+
+/* The ends of what the tables began; accept a half-opened backend. */
+void cuda_memory_close(struct cuda_backend *cuda);
+void cuda_matmul_close(struct cuda_backend *cuda);
+
+/* The tables of the op families, as in kernels/cpu/ops.h. */
+void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. zero */
+void cuda_table_matmul(struct cuda_backend *cuda);    /* matmul.cu */
+void cuda_table_embed(struct cuda_backend *cuda);     /* embed.cu */
+void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm, head_norm */
+void cuda_table_rope(struct cuda_backend *cuda);      /* rope.cu */
+void cuda_table_attention(struct cuda_backend *cuda); /* attention*.cu */
+void cuda_table_mlp(struct cuda_backend *cuda);       /* mlp.cu: swiglu */
+void cuda_table_conv(struct cuda_backend *cuda);      /* conv.cu: conv_silu */
+void cuda_table_scan(struct cuda_backend *cuda);      /* scan*.cu */
+void cuda_table_loss(struct cuda_backend *cuda);      /* loss.cu */
+void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
+
+/* kernel<<<grid, block, shared bytes>>>(arguments) on the stream, checked; an empty grid or an
+ * earlier fault skips it. A kernel template with several arguments goes in parentheses. */
+#define CUDA_LAUNCH(cuda, kernel, grid, block, shared, ...)                                        \
+    do {                                                                                           \
+        dim3 launch_grid_ = (grid);                                                                \
+        if (!(cuda)->failed && launch_grid_.x && launch_grid_.y && launch_grid_.z) {               \
+            (kernel)<<<launch_grid_, (block), (shared), (cuda)->stream>>>(__VA_ARGS__);            \
+            (void)cuda_check((cuda), cudaGetLastError(), #kernel);                                 \
+        }                                                                                          \
+    } while (0)
+
+/* More than 48 KB of shared memory must be asked for, once per kernel and device. */
+#define CUDA_ALLOW_SHARED(cuda, kernel, bytes)                                                     \
+    (void)cuda_check((cuda),                                                                       \
+                     cudaFuncSetAttribute((const void *)(kernel),                                  \
+                                          cudaFuncAttributeMaxDynamicSharedMemorySize, (bytes)),   \
+                     #kernel)
+
+static inline int64_t ceil_div(int64_t count, int64_t size) {
+    return (count + size - 1) / size;
+}
+
+#endif
