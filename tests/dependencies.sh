@@ -57,7 +57,7 @@ FNR == 1 {
     if (FILENAME ~ /^kernels\/cuda\// && header ~ /^kernels\/cpu\//)
         report("kernels/cuda includes kernels/cpu")
 }
-/^[ \t]*#[ \t]*(el)?if/ && /CUDA/ && !/CUDA_ARCH/ && FILENAME !~ /^kernels\/(backend|select)[a-z_]*\.[ch]$/ {
+/^[ \t]*#[ \t]*(el)?if/ && /CUDA/ && !/CUDA_ARCH|^#ifndef KERNELS_CUDA_[A-Z_]*_C?U?H$/ && FILENAME !~ /^kernels\/(backend|select)[a-z_]*\.[ch]$/ {
     report("a preprocessor switch on CUDA outside the selection of the backend")
 }
 END { exit bad }
