@@ -1,4 +1,5 @@
 #include <cblas.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,12 @@
 
 /* OpenBLAS's own switch, absent from the CBLAS standard. */
 void openblas_set_num_threads(int threads);
+
+struct cpu_backend {
+    struct backend base;
+    bool failed; /* an op had no working memory */
+    char fault[128];
+};
 
 static void *cpu_alloc(struct backend *backend, size_t bytes, const char *what) {
     (void)backend;
@@ -69,9 +76,21 @@ static void cpu_zero(struct backend *backend, void *to, size_t bytes) {
     memset(to, 0, bytes);
 }
 
+void *cpu_scratch(struct backend *backend, size_t bytes, const char *what) {
+    struct cpu_backend *cpu = (struct cpu_backend *)backend;
+    void *memory = memory_aligned(bytes);
+    if (!memory && !cpu->failed) {
+        cpu->failed = true;
+        snprintf(cpu->fault, sizeof cpu->fault, "out of memory: %zu bytes for %s", bytes, what);
+    }
+    return memory;
+}
+
 static enum status cpu_sync(struct backend *backend) {
-    (void)backend;
-    return STATUS_OK;
+    struct cpu_backend *cpu = (struct cpu_backend *)backend;
+    if (!cpu->failed) return STATUS_OK;
+    cpu->failed = false;
+    return status_fail("%s", cpu->fault);
 }
 
 static uint64_t cpu_memory_free(struct backend *backend) {
@@ -84,8 +103,9 @@ static void cpu_close(struct backend *backend) {
 }
 
 enum status backend_open_cpu(struct backend **out) {
-    struct backend *backend = memory_calloc(1, sizeof *backend);
-    if (!backend) return STATUS_FAILED;
+    struct cpu_backend *cpu = memory_calloc(1, sizeof *cpu);
+    if (!cpu) return STATUS_FAILED;
+    struct backend *backend = &cpu->base;
     *backend = (struct backend){
         .name = "cpu",
         .act = REAL_DTYPE,
@@ -108,6 +128,8 @@ enum status backend_open_cpu(struct backend **out) {
     cpu_table_norm(backend);
     cpu_table_attention(backend);
     cpu_table_mlp(backend);
+    cpu_table_conv(backend);
+    cpu_table_scan(backend);
     cpu_table_loss(backend);
     *out = backend;
     return STATUS_OK;

@@ -52,4 +52,22 @@ static inline real fast_sigmoid(real x) {
     return 1 / (1 + fast_exp(-x));
 }
 
+/* log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|): log1p by the series of the inverse
+ * hyperbolic tangent, log1p(u) = 2 artanh(u / (2 + u)), whose argument is at most 1/3. */
+static inline real fast_softplus(real x) {
+#ifdef CPU_REAL_DOUBLE
+    return fmax(x, 0) + log1p(exp(-fabs(x)));
+#else
+    float u = fast_exp(-fabsf(x)), s = u / (2 + u), q = s * s;
+    float p = 1.0f / 15;
+    p = p * q + 1.0f / 13;
+    p = p * q + 1.0f / 11;
+    p = p * q + 1.0f / 9;
+    p = p * q + 1.0f / 7;
+    p = p * q + 1.0f / 5;
+    p = p * q + 1.0f / 3;
+    return (x > 0 ? x : 0) + 2 * (s + s * q * p);
+#endif
+}
+
 #endif

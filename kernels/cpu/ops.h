@@ -9,8 +9,13 @@ void cpu_table_matmul(struct backend *backend);    /* matmul.c: embed, matmul */
 void cpu_table_norm(struct backend *backend);      /* norm.c: rmsnorm, head_norm */
 void cpu_table_attention(struct backend *backend); /* attention.c: rope, attention */
 void cpu_table_mlp(struct backend *backend);       /* mlp.c: swiglu */
-void cpu_table_mamba(struct backend *backend);     /* conv.c, scan.c */
+void cpu_table_conv(struct backend *backend);      /* conv.c: conv_silu */
+void cpu_table_scan(struct backend *backend);      /* scan.c */
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
+
+/* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;
+ * the op then returns without a result. */
+void *cpu_scratch(struct backend *backend, size_t bytes, const char *what);
 
 #endif
