@@ -34,17 +34,23 @@ static double unit(uint32_t high, uint32_t low) {
     return ((double)bits + 0.5) * 0x1p-52;
 }
 
+void random_block(uint32_t out[4], const struct random_stream *stream, uint64_t index) {
+    out[0] = (uint32_t)index;
+    out[1] = (uint32_t)(index >> 32);
+    out[2] = stream->counter[0];
+    out[3] = stream->counter[1];
+    philox(out, stream->key[0], stream->key[1]);
+}
+
 double random_uniform(const struct random_stream *stream, uint64_t index) {
-    uint32_t block[4] = {(uint32_t)index, (uint32_t)(index >> 32), stream->counter[0],
-                         stream->counter[1]};
-    philox(block, stream->key[0], stream->key[1]);
+    uint32_t block[4];
+    random_block(block, stream, index);
     return unit(block[0], block[1]);
 }
 
 double random_normal(const struct random_stream *stream, uint64_t index) {
-    uint32_t block[4] = {(uint32_t)index, (uint32_t)(index >> 32), stream->counter[0],
-                         stream->counter[1]};
-    philox(block, stream->key[0], stream->key[1]);
+    uint32_t block[4];
+    random_block(block, stream, index);
     double radius = sqrt(-2 * log(unit(block[0], block[1])));
     return radius * cos(6.283185307179586477 * unit(block[2], block[3]));
 }

@@ -18,4 +18,7 @@ struct random_stream random_stream_for(uint64_t seed, int layer, const char *nam
 double random_uniform(const struct random_stream *stream, uint64_t index);
 double random_normal(const struct random_stream *stream, uint64_t index);
 
+/* The 128 random bits of block `index`, for bulk use with another mapping to numbers. */
+void random_block(uint32_t out[4], const struct random_stream *stream, uint64_t index);
+
 #endif

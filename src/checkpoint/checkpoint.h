@@ -72,6 +72,10 @@ enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
                                 const struct checkpoint_tensor *tensor, int64_t first,
                                 int64_t count, void *out) STATUS_CHECKED;
 
+/* The check alone, for code that uses `data` directly. */
+enum status checkpoint_check_finite(const struct checkpoint *checkpoint,
+                                    const struct checkpoint_tensor *tensor) STATUS_CHECKED;
+
 /* Tell the kernel that these elements will be needed soon / are no longer needed, so that resident
  * memory stays bounded. Hints only. */
 void checkpoint_prefetch(const struct checkpoint *checkpoint,
@@ -80,8 +84,8 @@ void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoin
 
 /* SHA-256 over the shape and function of the model and, for every tensor in tensor_spec_list order,
  * its name, dtype, shape and content: all bytes up to 64 KiB, else 16 blocks of 4 KiB, evenly
- * spaced from the first to the last byte. Sharding does not enter. Random weights enter as their
- * seed. The result is kept after the first call. */
+ * spaced from the first byte on, and the last 4 KiB. Sharding does not enter. Random weights enter
+ * as their seed. The result is kept after the first call. */
 enum status checkpoint_fingerprint(struct checkpoint *checkpoint,
                                    char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;
 

@@ -86,7 +86,7 @@ const char *tensor_role_name(enum tensor_role role);
 const char *tensor_part_name(enum tensor_part part);
 
 /* "[384, 128]" */
-enum { TENSOR_SHAPE_SIZE = 96 };
+enum { TENSOR_SHAPE_SIZE = 192 };
 const char *tensor_shape_format(char out[TENSOR_SHAPE_SIZE], int rank, const int64_t *shape);
 
 #endif

@@ -1,0 +1,308 @@
+#include "checkpoint/config.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "checkpoint/config_parse.h"
+
+/* Class defaults of transformers 5.17; what a released config.json leaves out, this decides. */
+const struct config_family_facts config_families[FAMILY_COUNT] = {
+    [FAMILY_LLAMA] = {.architecture = "LlamaForCausalLM",
+                      .model_type = "llama",
+                      .reads_attention_bias = true,
+                      .reads_mlp_bias = true},
+    [FAMILY_MISTRAL] = {.architecture = "MistralForCausalLM",
+                        .model_type = "mistral",
+                        .default_kv_heads = 8,
+                        .default_window = 4096},
+    [FAMILY_QWEN2] = {.architecture = "Qwen2ForCausalLM",
+                      .model_type = "qwen2",
+                      .default_kv_heads = 32,
+                      .qkv_bias = true},
+    [FAMILY_QWEN3] = {.architecture = "Qwen3ForCausalLM",
+                      .model_type = "qwen3",
+                      .default_kv_heads = 32,
+                      .default_head_dim = 128,
+                      .reads_attention_bias = true,
+                      .qk_norm = true},
+    [FAMILY_APRIEL_H1] = {.architecture = "AprielHybridSSMForCausalLM",
+                          .model_type = "apriel_hybrid_ssm",
+                          .default_kv_heads = 8,
+                          .default_window = 4096},
+    [FAMILY_APRIEL2] = {.architecture = "Apriel2ForCausalLM", .model_type = "apriel2_text"},
+};
+
+enum status config_get_int(int *out, const struct json *object, const char *key, int low, int high,
+                           int fallback, const char *source) {
+    if (!js_member(object, key) && fallback >= 0) {
+        *out = fallback;
+        return STATUS_OK;
+    }
+    int64_t value;
+    enum status status = js_get_integer(&value, object, key, low, high, source);
+    if (!status) *out = (int)value;
+    return status;
+}
+
+enum status config_get_positive(double *out, const struct json *object, const char *key,
+                                double fallback, const char *source) {
+    if (!js_member(object, key) && fallback > 0) {
+        *out = fallback;
+        return STATUS_OK;
+    }
+    double value;
+    enum status status = js_get_number(&value, object, key, source);
+    if (status) return status;
+    if (!(value > 0) || !isfinite(value))
+        return status_fail("\"%s\": \"%s\" must be greater than 0, found %g", source, key, value);
+    *out = value;
+    return STATUS_OK;
+}
+
+enum status config_get_bool(bool *out, const struct json *object, const char *key, bool fallback,
+                            const char *source) {
+    const struct json *value = js_member(object, key);
+    if (value && !js_is_bool(value))
+        return status_fail("\"%s\": \"%s\" must be true or false", source, key);
+    *out = js_bool_or(value, fallback);
+    return STATUS_OK;
+}
+
+enum status config_allocate_layers(struct model_config *config, int n_layers) {
+    config->layers = memory_calloc((size_t)n_layers, sizeof *config->layers);
+    config->n_layers = n_layers;
+    return config->layers ? STATUS_OK : STATUS_FAILED;
+}
+
+/* The family comes from "architectures"; "model_type" must agree where it is given. */
+static enum status find_family(enum config_family *out, const struct json *json,
+                               const char *source) {
+    const struct json *list = js_member(json, "architectures");
+    const char *name = js_string_or(js_element(list, 0), NULL);
+    const char *type = js_string_or(js_member(json, "model_type"), NULL);
+    if (!name && !type)
+        return status_fail("\"%s\": neither \"architectures\" nor \"model_type\" says what the "
+                           "model is",
+                           source);
+    for (int i = 0; i < FAMILY_COUNT; i++) {
+        const struct config_family_facts *facts = &config_families[i];
+        if (strcmp(name ? name : type, name ? facts->architecture : facts->model_type) != 0)
+            continue;
+        if (type && strcmp(type, facts->model_type) != 0)
+            return status_fail("\"%s\": \"model_type\" is \"%s\", but architecture \"%s\" has "
+                               "\"%s\"",
+                               source, type, name, facts->model_type);
+        *out = (enum config_family)i;
+        return STATUS_OK;
+    }
+    return status_fail("\"%s\": architecture \"%s\" is not supported (LlamaForCausalLM, "
+                       "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, "
+                       "AprielHybridSSMForCausalLM or Apriel2ForCausalLM)",
+                       source, name ? name : type);
+}
+
+/* Keys of related models that change what is computed. They may be present with the value that
+ * changes nothing. */
+static const struct {
+    const char *key;
+    const char *reason;
+} unsupported[] = {
+    {"quantization_config", "quantized weights are not supported; convert them to BF16 first"},
+    {"attn_logit_softcapping", "attention logit soft-capping is not supported"},
+    {"attention_logit_softcapping", "attention logit soft-capping is not supported"},
+    {"final_logit_softcapping", "logit soft-capping is not supported"},
+    {"num_local_experts", "mixtures of experts are not supported"},
+    {"num_experts", "mixtures of experts are not supported"},
+    {"n_routed_experts", "mixtures of experts are not supported"},
+    {"no_rope_layers", "layers without rope are not supported"},
+    {"attention_chunk_size", "chunked attention is not supported"},
+    {"use_bidirectional_attention", "attention that is not causal is not supported"},
+    {"vision_config", "models with a vision tower are not supported"},
+    {"vision_encoder", "models with a vision tower are not supported"},
+    {"text_config", "nested text configs are not supported; give the text model's own config"},
+};
+
+static bool changes_nothing(const struct json *value) {
+    if (!value) return true; /* absent or null */
+    if (js_is_bool(value)) return !js_bool_or(value, true);
+    if (js_is_number(value)) return js_number_or(value, 1) == 0;
+    return (js_is_array(value) || js_is_object(value)) && js_count(value) == 0;
+}
+
+static enum status refuse_unsupported(const struct json *json, const char *source) {
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (!changes_nothing(js_member(json, unsupported[i].key)))
+            return status_fail("\"%s\": \"%s\": %s", source, unsupported[i].key,
+                               unsupported[i].reason);
+    const struct json *causal = js_member(json, "is_causal");
+    if (causal && !js_bool_or(causal, false))
+        return status_fail("\"%s\": \"is_causal\": attention that is not causal is not supported",
+                           source);
+    static const char *const activation_keys[] = {"hidden_act", "hidden_activation"};
+    for (int i = 0; i < 2; i++) {
+        const struct json *value = js_member(json, activation_keys[i]);
+        const char *name = js_string_or(value, value ? "of another kind" : "silu");
+        if (strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
+            return status_fail("\"%s\": \"%s\" is \"%s\"; only silu is supported", source,
+                               activation_keys[i], name);
+    }
+    return STATUS_OK;
+}
+
+static enum status parse_dtype(struct model_config *config, const struct json *json,
+                               const char *source) {
+    static const struct {
+        const char *name;
+        enum dtype dtype;
+    } names[] = {{"bfloat16", DTYPE_BF16}, {"float16", DTYPE_F16}, {"float32", DTYPE_F32}};
+    const struct json *value = js_member(json, "dtype");
+    if (!value) value = js_member(json, "torch_dtype");
+    config->dtype = DTYPE_BF16;
+    if (!value) return STATUS_OK;
+    const char *text = js_string_or(value, "of another kind");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(text, names[i].name) == 0) {
+            config->dtype = names[i].dtype;
+            return STATUS_OK;
+        }
+    return status_fail("\"%s\": dtype \"%s\" is not supported (bfloat16, float16 or float32)",
+                       source, text);
+}
+
+static enum status parse_special_tokens(struct model_config *config, const struct json *json,
+                                        const char *source) {
+    const struct json *eos = js_member(json, "eos_token_id");
+    size_t count = js_is_array(eos) ? js_count(eos) : eos != NULL;
+    if (count > CONFIG_MAX_EOS)
+        return status_fail("\"%s\": \"eos_token_id\" lists %zu tokens; %d are supported", source,
+                           count, CONFIG_MAX_EOS);
+    for (size_t i = 0; i < count; i++) {
+        const struct json *value = js_is_array(eos) ? js_element(eos, i) : eos;
+        int64_t id = js_integer_or(value, INT64_MIN);
+        if (id == -1) continue; /* some exports write -1 for none */
+        if (id < 0 || id > INT32_MAX)
+            return status_fail("\"%s\": \"eos_token_id\" must be token numbers", source);
+        config->eos_token_ids[config->n_eos++] = (int)id;
+    }
+    int64_t bos = js_integer_or(js_member(json, "bos_token_id"), -1);
+    config->bos_token_id = bos >= 0 && bos <= INT32_MAX ? (int)bos : -1;
+    return STATUS_OK;
+}
+
+static enum status check_mamba(const struct mamba_config *mamba, int layer, const char *source) {
+    if (mamba->d_xb % mamba->d_state || mamba->d_inner % mamba->d_xb)
+        return status_fail("\"%s\": layer %d: d_state %d must divide d_xb %d, and d_xb must divide "
+                           "d_inner %d",
+                           source, layer, mamba->d_state, mamba->d_xb, mamba->d_inner);
+    return STATUS_OK;
+}
+
+enum status config_check_shapes(const struct model_config *config, const char *source) {
+    if (config->n_heads && config->n_heads % config->n_kv_heads)
+        return status_fail("\"%s\": %d key/value heads do not divide %d query heads", source,
+                           config->n_kv_heads, config->n_heads);
+    if (config->head_dim % 2)
+        return status_fail("\"%s\": head_dim %d is odd; rope needs pairs", source,
+                           config->head_dim);
+    if ((int64_t)config->n_heads * config->head_dim > CONFIG_MAX_SIZE)
+        return status_fail("\"%s\": %d heads of %d are too large", source, config->n_heads,
+                           config->head_dim);
+    for (int i = 0; i < config->n_layers; i++) {
+        if (config->layers[i].mixer != MIXER_MAMBA) continue;
+        enum status status = check_mamba(&config->layers[i].mamba, i, source);
+        if (status) return status;
+    }
+    return STATUS_OK;
+}
+
+enum status config_parse(struct model_config **out, const struct json *json, const char *source) {
+    struct model_config *config = NULL;
+    enum status status = STATUS_OK;
+    if (!js_is_object(json)) return status_fail("\"%s\" is not a JSON object", source);
+    config = memory_calloc(1, sizeof *config);
+    if (!config) return STATUS_FAILED;
+    status = find_family(&config->family, json, source);
+    if (!status) status = refuse_unsupported(json, source);
+    if (!status) status = parse_dtype(config, json, source);
+    if (!status) status = parse_special_tokens(config, json, source);
+    if (!status) {
+        if (config->family == FAMILY_APRIEL2)
+            status = config_parse_apriel2(config, json, source);
+        else if (config->family == FAMILY_APRIEL_H1)
+            status = config_parse_apriel_h1(config, json, source);
+        else
+            status = config_parse_llama(config, json, source);
+    }
+    if (!status) status = config_check_shapes(config, source);
+    if (status) {
+        config_free(config);
+        return status;
+    }
+    *out = config;
+    return STATUS_OK;
+}
+
+enum status config_read(struct model_config **out, const char *path) {
+    struct json *json;
+    enum status status = js_read(&json, path);
+    if (status) return status;
+    status = config_parse(out, json, path);
+    js_free(json);
+    return status;
+}
+
+enum status config_copy(struct model_config **out, const struct model_config *config) {
+    struct model_config *copy = memory_calloc(1, sizeof *copy);
+    if (!copy) return STATUS_FAILED;
+    *copy = *config;
+    copy->layers = NULL;
+    if (config_allocate_layers(copy, config->n_layers)) {
+        config_free(copy);
+        return STATUS_FAILED;
+    }
+    memcpy(copy->layers, config->layers, (size_t)config->n_layers * sizeof *copy->layers);
+    *out = copy;
+    return STATUS_OK;
+}
+
+void config_free(struct model_config *config) {
+    if (!config) return;
+    free(config->layers);
+    free(config);
+}
+
+const char *config_architecture(const struct model_config *config) {
+    return config_families[config->family].architecture;
+}
+
+int config_attention_layers(const struct model_config *config) {
+    int count = 0;
+    for (int i = 0; i < config->n_layers; i++) count += config->layers[i].mixer == MIXER_ATTENTION;
+    return count;
+}
+
+enum status config_mamba_for(struct mamba_config *out, const struct model_config *config,
+                             int d_state, int dt_rank, int d_conv) {
+    int states = d_state ? d_state : 16;
+    if (!config->n_heads)
+        return status_set(STATUS_USAGE, "the model has no attention layer to replace");
+    if (states < 1 || config->head_dim % states)
+        return status_set(STATUS_USAGE, "--d-state %d must divide the head size %d", states,
+                          config->head_dim);
+    if (dt_rank < 0 || dt_rank > CONFIG_MAX_SIZE)
+        return status_set(STATUS_USAGE, "--dt-rank %d is out of range", dt_rank);
+    if (d_conv < 0 || d_conv > 64)
+        return status_set(STATUS_USAGE, "--d-conv %d is outside 1 to 64", d_conv);
+    *out = (struct mamba_config){
+        .d_inner = config->n_heads * config->head_dim,
+        .d_xb = config->n_kv_heads * config->head_dim,
+        .d_state = states,
+        .dt_rank = dt_rank ? dt_rank : (config->hidden_size + 15) / 16,
+        .d_conv = d_conv ? d_conv : 4,
+        .conv_bias = true,
+        .dt_proj_bias = true,
+    };
+    return STATUS_OK;
+}

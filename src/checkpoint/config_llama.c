@@ -1,0 +1,137 @@
+/* config.json of the four transformer families, and of Apriel-H1, which extends Mistral's. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/config_parse.h"
+
+static enum status parse_heads(struct model_config *config, const struct json *json,
+                               const struct config_family_facts *facts, const char *source) {
+    enum status status = config_get_int(&config->n_heads, json, "num_attention_heads", 1,
+                                        CONFIG_MAX_SIZE, -1, source);
+    if (status) return status;
+    int kv_heads = facts->default_kv_heads ? facts->default_kv_heads : config->n_heads;
+    status = config_get_int(&config->n_kv_heads, json, "num_key_value_heads", 1, CONFIG_MAX_SIZE,
+                            kv_heads, source);
+    if (status) return status;
+    int head_dim = facts->default_head_dim;
+    if (!head_dim && !js_member(json, "head_dim") && config->hidden_size % config->n_heads)
+        return status_fail("\"%s\": \"num_attention_heads\" %d does not divide \"hidden_size\" %d, "
+                           "and there is no \"head_dim\"",
+                           source, config->n_heads, config->hidden_size);
+    if (!head_dim) head_dim = config->hidden_size / config->n_heads;
+    return config_get_int(&config->head_dim, json, "head_dim", 2, 1 << 16,
+                          head_dim > 1 ? head_dim : -1, source);
+}
+
+static enum status parse_sizes(struct model_config *config, const struct json *json,
+                               const char *source) {
+    const struct {
+        const char *key;
+        int *target;
+    } sizes[] = {{"hidden_size", &config->hidden_size},
+                 {"intermediate_size", &config->intermediate_size},
+                 {"vocab_size", &config->vocab_size}};
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 3 && !status; i++)
+        status =
+            config_get_int(sizes[i].target, json, sizes[i].key, 1, CONFIG_MAX_SIZE, -1, source);
+    if (!status)
+        status = config_get_int(&config->max_position_embeddings, json, "max_position_embeddings",
+                                1, INT32_MAX, 0, source);
+    if (!status)
+        status = config_get_positive(&config->rms_norm_eps, json, "rms_norm_eps", 1e-6, source);
+    if (!status)
+        status = config_get_bool(&config->tie_word_embeddings, json, "tie_word_embeddings", false,
+                                 source);
+    return status;
+}
+
+static enum status parse_biases(struct model_config *config, const struct json *json,
+                                const struct config_family_facts *facts, const char *source) {
+    bool attention = false, mlp = false;
+    enum status status = STATUS_OK;
+    if (facts->reads_attention_bias)
+        status = config_get_bool(&attention, json, "attention_bias", false, source);
+    if (!status && facts->reads_mlp_bias)
+        status = config_get_bool(&mlp, json, "mlp_bias", false, source);
+    config->q_bias = config->k_bias = config->v_bias = attention || facts->qkv_bias;
+    config->o_bias = attention;
+    config->mlp_bias = mlp;
+    config->qk_norm = facts->qk_norm;
+    return status;
+}
+
+/* The window each family gives layer `i` when "layer_types" does not say. */
+static enum status default_window(int *window, int *first_layer, const struct json *json,
+                                  const struct model_config *config, const char *source) {
+    const struct config_family_facts *facts = &config_families[config->family];
+    *window = *first_layer = 0;
+    if (config->family == FAMILY_LLAMA) return STATUS_OK; /* Llama does not read the key */
+    bool qwen = config->family == FAMILY_QWEN2 || config->family == FAMILY_QWEN3;
+    bool used = !qwen;
+    enum status status = STATUS_OK;
+    if (qwen) {
+        status = config_get_bool(&used, json, "use_sliding_window", false, source);
+        if (!status)
+            status =
+                config_get_int(first_layer, json, "max_window_layers", 0, INT32_MAX, 28, source);
+    }
+    if (status || !used) return status;
+    /* null means none; an absent key means the class default */
+    bool absent = true;
+    for (void *i = js_first(json); i; i = js_next(json, i))
+        if (strcmp(js_key(i), "sliding_window") == 0) absent = false;
+    int fallback = absent ? (qwen ? 4096 : facts->default_window) : 0;
+    return config_get_int(window, json, "sliding_window", 1, INT32_MAX, fallback, source);
+}
+
+static enum status apply_layer_types(struct model_config *config, const struct json *types,
+                                     int window, const char *source) {
+    if (!js_is_array(types) || js_count(types) != (size_t)config->n_layers)
+        return status_fail("\"%s\": \"layer_types\" must list %d layers", source, config->n_layers);
+    bool qwen = config->family == FAMILY_QWEN2 || config->family == FAMILY_QWEN3;
+    for (int i = 0; i < config->n_layers; i++) {
+        const char *type = js_string_or(js_element(types, (size_t)i), "");
+        bool sliding = strcmp(type, "sliding_attention") == 0;
+        if (!sliding && strcmp(type, "full_attention") != 0)
+            return status_fail("\"%s\": \"layer_types\": \"%s\" in layer %d is not supported "
+                               "(full_attention or sliding_attention)",
+                               source, type, i);
+        if (!qwen && sliding != (config->layers[i].sliding_window > 0))
+            return status_fail("\"%s\": \"layer_types\" says %s for layer %d, but %s does not read "
+                               "it and would do otherwise",
+                               source, type, i, config_architecture(config));
+        if (sliding && !window)
+            return status_fail("\"%s\": \"layer_types\" asks for a sliding window in layer %d, but "
+                               "none is given or used",
+                               source, i);
+        config->layers[i].sliding_window = sliding ? window : 0;
+    }
+    return STATUS_OK;
+}
+
+static enum status parse_windows(struct model_config *config, const struct json *json,
+                                 const char *source) {
+    int window, first_layer;
+    enum status status = default_window(&window, &first_layer, json, config, source);
+    if (status) return status;
+    for (int i = first_layer; i < config->n_layers; i++) config->layers[i].sliding_window = window;
+    const struct json *types = js_member(json, "layer_types");
+    return types ? apply_layer_types(config, types, window, source) : STATUS_OK;
+}
+
+enum status config_parse_llama(struct model_config *config, const struct json *json,
+                               const char *source) {
+    const struct config_family_facts *facts = &config_families[config->family];
+    int n_layers = 0;
+    enum status status = parse_sizes(config, json, source);
+    if (!status)
+        status =
+            config_get_int(&n_layers, json, "num_hidden_layers", 1, CONFIG_MAX_LAYERS, -1, source);
+    if (!status) status = config_allocate_layers(config, n_layers);
+    if (!status) status = parse_heads(config, json, facts, source);
+    if (!status) status = parse_biases(config, json, facts, source);
+    if (!status) status = parse_windows(config, json, source);
+    if (!status) status = config_parse_rope(config, json, source);
+    return status;
+}

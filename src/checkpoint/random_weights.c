@@ -1,0 +1,70 @@
+#include "checkpoint/random_weights.h"
+
+#include <math.h>
+
+#include "base/dtype.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+enum { QUANTILES = 1 << 16, PER_BLOCK = 8 };
+
+/* The x >= 0 with upper tail probability `tail` of the standard normal, by Newton's method from a
+ * start (`x`) at or below it: the function is convex there, so the steps do not overshoot far. */
+static double upper_quantile(double tail, double x) {
+    for (int step = 0; step < 50; step++) {
+        double excess = 0.5 * erfc(x * M_SQRT1_2) - tail;
+        double density = exp(-0.5 * x * x) * 0.3989422804014326779;
+        double change = excess / density;
+        x += change;
+        if (fabs(change) < 1e-13) break;
+    }
+    return x;
+}
+
+enum status random_weights_quantiles(uint16_t **out) {
+    uint16_t *table = memory_calloc(QUANTILES, sizeof *table);
+    if (!table) return STATUS_FAILED;
+    double x = 0;
+    for (int k = QUANTILES / 2; k < QUANTILES; k++) {
+        x = upper_quantile((QUANTILES - k - 0.5) / QUANTILES, x);
+        table[k] = dtype_bf16_from_f32((float)(0.02 * x));
+        table[QUANTILES - 1 - k] = table[k] | 0x8000u;
+    }
+    *out = table;
+    return STATUS_OK;
+}
+
+enum dtype random_weights_dtype(enum tensor_role role) {
+    return role == TENSOR_A_LOG || role == TENSOR_D ? DTYPE_F32 : DTYPE_BF16;
+}
+
+static void fill_float(float *out, const struct checkpoint_tensor *tensor, int64_t first,
+                       int64_t count) {
+    int64_t states = tensor->role == TENSOR_A_LOG ? tensor->shape[1] : 1;
+    for (int64_t i = 0; i < count; i++)
+        out[i] = tensor->role == TENSOR_D ? 1.0f : (float)log((double)((first + i) % states + 1));
+}
+
+void random_weights_fill(void *out, const struct checkpoint_tensor *tensor, uint64_t seed,
+                         const uint16_t *quantiles, int64_t first, int64_t count) {
+    enum tensor_role role = tensor->role;
+    if (tensor->dtype == DTYPE_F32) {
+        fill_float(out, tensor, first, count);
+        return;
+    }
+    uint16_t *weights = out;
+    bool norm = role == TENSOR_INPUT_NORM || role == TENSOR_POST_NORM ||
+                role == TENSOR_FINAL_NORM || role == TENSOR_Q_NORM || role == TENSOR_K_NORM;
+    if (norm) {
+        for (int64_t i = 0; i < count; i++) weights[i] = dtype_bf16_from_f32(1);
+        return;
+    }
+    struct random_stream stream =
+        random_stream_for(seed, tensor->layer, tensor_role_name(tensor->role));
+    uint32_t block[4];
+    for (int64_t i = 0; i < count; i++) {
+        int64_t element = first + i, lane = element % PER_BLOCK;
+        if (i == 0 || lane == 0) random_block(block, &stream, (uint64_t)(element / PER_BLOCK));
+        weights[i] = quantiles[block[lane / 2] >> (lane % 2 * 16) & 0xffffu];
+    }
+}
