@@ -1,0 +1,90 @@
+/* A plan: the order in which a model's attention layers are replaced, cut into stages.
+ *
+ * A plan is built from runs in the score database (build.h), written and read as JSON (here), and
+ * exported for other programs (export.h). Stage numbers count from 1. */
+#ifndef PLAN_PLAN_H
+#define PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "base/list.h"
+#include "base/status.h"
+
+enum { PLAN_VERSION = 1, PLAN_MAX_LAYERS = 1000 };
+
+/* The letters of a layout: one a layer, as in "ttmtm". */
+enum { PLAN_ATTENTION = 't', PLAN_MAMBA = 'm' };
+
+/* A run whose order decides which layer comes next once `from` layers are replaced. */
+struct plan_signal {
+    int64_t run;
+    char *kind, *metric;
+    int from;
+};
+
+struct plan_entry {
+    int layer;
+    int64_t run; /* that decided it */
+    double score;
+    double stderr_score; /* NAN: unknown */
+    int tie_group;       /* from 1, never falling along the ranking */
+};
+
+/* The layers replaced once the stage is done, those of earlier stages and of the base included.
+ * When the border of the stage cuts a tie group, the members of the group are in `tie_inside` and
+ * `tie_outside`: exchanging one for another is within the noise of the scores. Else both are empty.
+ */
+struct plan_stage {
+    struct int_list layers; /* ascending */
+    struct int_list tie_inside, tie_outside;
+};
+
+struct plan {
+    char *fingerprint, *model;   /* SHA-256 of the checkpoint, and the path it had */
+    struct json *shape;          /* object; num_hidden_layers and more, as in scores/store.h */
+    int layers;                  /* num_hidden_layers */
+    char *signal;                /* kinds of the runs, "loo" or "loo+mmr" */
+    struct plan_signal *signals; /* [n_signals], `from` ascending */
+    size_t n_signals;
+    struct int_list base;       /* replaced before the plan begins; ascending */
+    struct int_list keep;       /* never replaced; ascending */
+    struct plan_entry *ranking; /* [n_ranked], the first is replaced first */
+    size_t n_ranked;
+    struct plan_stage *stages; /* [n_stages], growing */
+    size_t n_stages;
+};
+
+/* Read and check a plan file. Fails, naming file and key, on: another format, a newer version, a
+ * wrong type, a layer out of range, named twice or kept; stages that do not grow or that lose
+ * layers of the stage before; a layout that contradicts its layers. */
+enum status plan_read(struct plan *out, const char *path) STATUS_CHECKED;
+enum status plan_parse(struct plan *out, const struct json *document,
+                       const char *source) STATUS_CHECKED;
+
+/* The document of a plan; the caller frees. plan_format_text gives the text of a plan file: JSON
+ * with a line for each ranked layer and each stage. */
+struct json *plan_to_json(const struct plan *plan);
+char *plan_format_text(const struct plan *plan);
+
+/* Write through a temporary sibling: the path holds the old file or the whole new one. */
+enum status plan_write(const char *path, const struct plan *plan) STATUS_CHECKED;
+
+void plan_free(struct plan *plan); /* accepts a zeroed plan */
+
+/* The stage with this number, from 1; 0: the last. Borrowed. `source` names the plan in the message
+ * of a number that it does not have. */
+enum status plan_find_stage(const struct plan_stage **out, const struct plan *plan, int number,
+                            const char *source) STATUS_CHECKED;
+
+/* One letter a layer: PLAN_MAMBA for the layers of the stage. The caller frees. NULL with a message
+ * when out of memory. */
+char *plan_stage_layout(const struct plan *plan, const struct plan_stage *stage);
+
+/* Take "PLAN[:STAGE]" apart as `loo --base` has it; no stage gives 0 (the last). A file whose name
+ * is the whole text wins. The caller frees `*path`. */
+enum status plan_split_reference(char **path, int *stage, const char *text) STATUS_CHECKED;
+
+#endif
