@@ -1,0 +1,295 @@
+#include "model/mil.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "base/text.h"
+
+/* Mamba's range of step sizes at the start, and the least one. */
+static const double dt_min = 1e-3, dt_max = 1e-1, dt_floor = 1e-4;
+
+static enum status choose(int *out, const char *word, const char *option, const char *zero,
+                          const char *one) {
+    if (!word) return STATUS_OK;
+    if (strcmp(word, zero) != 0 && strcmp(word, one) != 0)
+        return status_set(STATUS_USAGE, "%s must be %s or %s, not \"%s\"", option, zero, one, word);
+    *out = strcmp(word, one) == 0;
+    return STATUS_OK;
+}
+
+enum status mil_options_parse(struct mil_options *out, const struct mil_words *words) {
+    int improved = 1, keep = 1;
+    enum status status = choose(&improved, words->init, "--init", "published", "improved");
+    if (status) return status;
+    int align = improved, conv = improved, dt = improved;
+    status = choose(&align, words->align, "--align", "paper", "gqa");
+    if (!status) status = choose(&conv, words->conv_init, "--conv-init", "random", "identity");
+    if (!status) status = choose(&dt, words->dt_bias, "--dt-bias", "twice", "once");
+    if (!status) status = choose(&keep, words->qkv_bias, "--qkv-bias", "drop", "keep");
+    if (status) return status;
+    out->align = align ? MIL_ALIGN_GQA : MIL_ALIGN_PAPER;
+    out->conv_init = conv ? MIL_CONV_IDENTITY : MIL_CONV_RANDOM;
+    out->dt_bias = dt ? MIL_DT_ONCE : MIL_DT_TWICE;
+    out->keep_biases = keep;
+    return STATUS_OK;
+}
+
+struct json *mil_options_to_json(const struct mil_options *options,
+                                 const struct mamba_config *mamba) {
+    struct json *object = js_new_object();
+    js_set_string(object, "align", options->align == MIL_ALIGN_GQA ? "gqa" : "paper");
+    js_set_string(object, "conv_init",
+                  options->conv_init == MIL_CONV_IDENTITY ? "identity" : "random");
+    js_set_string(object, "dt_bias", options->dt_bias == MIL_DT_ONCE ? "once" : "twice");
+    js_set_string(object, "qkv_bias", options->keep_biases ? "keep" : "drop");
+    js_set_integer(object, "d_state", mamba->d_state);
+    js_set_integer(object, "dt_rank", mamba->dt_rank);
+    js_set_integer(object, "d_conv", mamba->d_conv);
+    return object;
+}
+
+enum status mil_mamba(struct mamba_config *out, const struct model_config *config,
+                      const struct mil_options *options) {
+    enum status status =
+        config_mamba_for(out, config, options->d_state, options->dt_rank, options->d_conv);
+    if (status) return status;
+    bool biased = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
+    out->bias = biased && options->keep_biases;
+    return STATUS_OK;
+}
+
+int mil_subhead(const struct model_config *config, int d_state, enum mil_alignment align,
+                int position) {
+    if (align == MIL_ALIGN_PAPER) return position;
+    int group = config->n_heads / config->n_kv_heads, blocks = config->head_dim / d_state;
+    int r = position % group, block = position / group % blocks;
+    int kv = position / (group * blocks);
+    return (kv * group + r) * blocks + block;
+}
+
+/* What the tensor functions below share. */
+struct mil {
+    const struct checkpoint *checkpoint;
+    const struct model_config *config;
+    const struct mamba_config *mamba;
+    const struct mil_options *options;
+    int layer;
+    enum dtype dtype; /* of the attention weights */
+};
+
+static enum status read_rows(float *out, const struct mil *mil, enum tensor_role role,
+                             int64_t first, int64_t count) {
+    const struct checkpoint_tensor *tensor = checkpoint_find(mil->checkpoint, mil->layer, role);
+    if (!tensor) {
+        memset(out, 0, (size_t)count * sizeof *out); /* a bias that the attention does not have */
+        return STATUS_OK;
+    }
+    return checkpoint_read_f32(mil->checkpoint, tensor, first, count, out);
+}
+
+/* The C rows: query rows (or biases, `width` 1), sub-head by sub-head in the chosen order. */
+static enum status read_queries(float *out, const struct mil *mil, enum tensor_role role,
+                                int64_t width) {
+    int states = mil->mamba->d_state, heads = mil->mamba->d_inner / states;
+    int64_t block = (int64_t)states * width;
+    enum status status = STATUS_OK;
+    for (int j = 0; j < heads && !status; j++) {
+        int old = mil_subhead(mil->config, states, mil->options->align, j);
+        status = read_rows(out + j * block, mil, role, old * block, block);
+    }
+    return status;
+}
+
+static float rounded(float value, enum dtype dtype) {
+    uint16_t bits;
+    if (dtype != DTYPE_BF16 && dtype != DTYPE_F16) return value;
+    dtype_from_f32(&bits, dtype, &value, 1);
+    dtype_to_f32(&value, &bits, dtype, 1);
+    return value;
+}
+
+static struct random_stream stream_of(const struct mil *mil, enum tensor_role role) {
+    char name[TENSOR_NAME_SIZE] = "mixer.";
+    strncat(name, tensor_role_name(role), sizeof name - strlen(name) - 1);
+    return random_stream_for(mil->options->seed, mil->layer, name);
+}
+
+static void fill_uniform(float *out, int64_t count, double bound, const struct mil *mil,
+                         enum tensor_role role) {
+    struct random_stream stream = stream_of(mil, role);
+#pragma omp parallel for schedule(static) if (count > 1 << 16)
+    for (int64_t i = 0; i < count; i++) {
+        double value = bound * (2 * random_uniform(&stream, (uint64_t)i) - 1);
+        out[i] = rounded((float)value, mil->dtype);
+    }
+}
+
+/* z is random, x, B and C are the value, key and query projections. `width` is D, or 1 for the
+ * bias, whose z part is zero. */
+static enum status fill_in_proj(float *out, const struct mil *mil, bool bias) {
+    int64_t width = bias ? 1 : mil->config->hidden_size;
+    int64_t inner = mil->mamba->d_inner * width, shared = mil->mamba->d_xb * width;
+    if (bias)
+        memset(out, 0, (size_t)inner * sizeof *out);
+    else
+        fill_uniform(out, inner, 1 / sqrt((double)width), mil, TENSOR_IN_PROJ);
+    float *x = out + inner, *b = x + shared, *c = b + shared;
+    enum status status = read_rows(x, mil, bias ? TENSOR_V_BIAS : TENSOR_V, 0, shared);
+    if (!status) status = read_rows(b, mil, bias ? TENSOR_K_BIAS : TENSOR_K, 0, shared);
+    if (!status) status = read_queries(c, mil, bias ? TENSOR_Q_BIAS : TENSOR_Q, width);
+    return status;
+}
+
+/* W_O with its columns in the order of C's sub-heads. */
+static enum status fill_out_proj(float *out, const struct mil *mil) {
+    int64_t width = mil->config->hidden_size, inner = mil->mamba->d_inner;
+    int states = mil->mamba->d_state;
+    enum status status = read_rows(out, mil, TENSOR_O, 0, width * inner);
+    if (status || mil->options->align == MIL_ALIGN_PAPER) return status;
+    float *row = memory_calloc((size_t)inner, sizeof *row);
+    if (!row) return STATUS_FAILED;
+    for (int64_t d = 0; d < width; d++) {
+        memcpy(row, out + d * inner, (size_t)inner * sizeof *row);
+        for (int64_t j = 0; j < inner / states; j++) {
+            int old = mil_subhead(mil->config, states, mil->options->align, (int)j);
+            memcpy(out + d * inner + j * states, row + (int64_t)old * states,
+                   (size_t)states * sizeof *row);
+        }
+    }
+    free(row);
+    return STATUS_OK;
+}
+
+/* softplus^-1 of a log-uniform draw, the inverse as Mamba computes it. */
+static void fill_dt_bias(float *out, const struct mil *mil) {
+    struct random_stream stream = stream_of(mil, TENSOR_DT_PROJ_BIAS);
+    double factor = mil->options->dt_bias == MIL_DT_TWICE ? 2 : 1;
+    for (int64_t i = 0; i < mil->mamba->d_inner; i++) {
+        double u = random_uniform(&stream, (uint64_t)i);
+        double dt = fmax(exp(log(dt_min) + u * (log(dt_max) - log(dt_min))), dt_floor);
+        double b = factor * (dt + log(-expm1(-dt)));
+        out[i] = 2 * rounded((float)(b / 2), mil->dtype);
+    }
+}
+
+static void fill_conv(float *out, const struct mil *mil) {
+    int64_t taps = mil->mamba->d_conv, count = mil->mamba->d_inner * taps;
+    if (mil->options->conv_init == MIL_CONV_RANDOM) {
+        fill_uniform(out, count, 1 / sqrt((double)taps), mil, TENSOR_CONV);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) out[i] = i % taps == taps - 1;
+}
+
+static void fill_conv_bias(float *out, const struct mil *mil) {
+    int64_t count = mil->mamba->d_inner;
+    if (mil->options->conv_init == MIL_CONV_RANDOM)
+        fill_uniform(out, count, 1 / sqrt((double)mil->mamba->d_conv), mil, TENSOR_CONV_BIAS);
+    else
+        memset(out, 0, (size_t)count * sizeof *out);
+}
+
+enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int layer,
+                       const struct mamba_config *mamba, const struct mil_options *options,
+                       enum tensor_role role) {
+    const struct checkpoint_tensor *query = checkpoint_find(checkpoint, layer, TENSOR_Q);
+    if (!query)
+        return status_fail("\"%s\": layer %d has no attention to start a Mamba mixer from",
+                           checkpoint_directory(checkpoint), layer);
+    struct mil mil = {.checkpoint = checkpoint,
+                      .config = checkpoint_config(checkpoint),
+                      .mamba = mamba,
+                      .options = options,
+                      .layer = layer,
+                      .dtype = query->dtype};
+    int64_t width = mil.config->hidden_size, inner = mamba->d_inner, rank = mamba->dt_rank;
+    switch (role) {
+    case TENSOR_IN_PROJ:
+    case TENSOR_IN_PROJ_BIAS:
+        return fill_in_proj(out, &mil, role == TENSOR_IN_PROJ_BIAS);
+    case TENSOR_DT_IN_PROJ:
+        fill_uniform(out, rank * width, 1 / sqrt((double)width), &mil, role);
+        return STATUS_OK;
+    case TENSOR_DT_IN_PROJ_BIAS:
+        memset(out, 0, (size_t)rank * sizeof *out);
+        return STATUS_OK;
+    case TENSOR_DT_PROJ:
+        fill_uniform(out, inner * rank, 1 / sqrt((double)rank), &mil, role);
+        return STATUS_OK;
+    case TENSOR_DT_PROJ_BIAS:
+        fill_dt_bias(out, &mil);
+        return STATUS_OK;
+    case TENSOR_CONV:
+        fill_conv(out, &mil);
+        return STATUS_OK;
+    case TENSOR_CONV_BIAS:
+        fill_conv_bias(out, &mil);
+        return STATUS_OK;
+    case TENSOR_A_LOG:
+        for (int64_t i = 0; i < inner * mamba->d_state; i++)
+            out[i] = (float)log((double)(i % mamba->d_state + 1));
+        return STATUS_OK;
+    case TENSOR_D:
+        for (int64_t i = 0; i < inner; i++) out[i] = 1;
+        return STATUS_OK;
+    case TENSOR_OUT_PROJ:
+        return fill_out_proj(out, &mil);
+    case TENSOR_OUT_PROJ_BIAS:
+        return read_rows(out, &mil, TENSOR_O_BIAS, 0, width);
+    default:
+        return status_fail("\"%s\" is not a tensor of a Mamba mixer", tensor_role_name(role));
+    }
+}
+
+static const char *name_of(const struct checkpoint *checkpoint, int layer, enum tensor_role role) {
+    const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, layer, role);
+    return tensor ? tensor->name : "zeros";
+}
+
+char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
+                        const struct mamba_config *mamba, const struct mil_options *options,
+                        enum tensor_role role) {
+    const char *order = options->align == MIL_ALIGN_GQA ? " (gqa order)" : "";
+    bool random = options->conv_init == MIL_CONV_RANDOM;
+    double width = checkpoint_config(checkpoint)->hidden_size;
+    switch (role) {
+    case TENSOR_IN_PROJ:
+    case TENSOR_IN_PROJ_BIAS: {
+        bool bias = role == TENSOR_IN_PROJ_BIAS;
+        char *z = bias ? text_format("zeros") : text_format("uniform +-%.4g", 1 / sqrt(width));
+        char *text =
+            text_format("z: %s; x: %s; B: %s; C: %s%s", z ? z : "",
+                        name_of(checkpoint, layer, bias ? TENSOR_V_BIAS : TENSOR_V),
+                        name_of(checkpoint, layer, bias ? TENSOR_K_BIAS : TENSOR_K),
+                        name_of(checkpoint, layer, bias ? TENSOR_Q_BIAS : TENSOR_Q), order);
+        free(z);
+        return text;
+    }
+    case TENSOR_DT_IN_PROJ:
+        return text_format("uniform +-%.4g", 1 / sqrt(width));
+    case TENSOR_DT_PROJ:
+        return text_format("uniform +-%.4g", 1 / sqrt((double)mamba->dt_rank));
+    case TENSOR_DT_PROJ_BIAS:
+        return text_format("half of %ssoftplus^-1(log-uniform %g..%g)",
+                           options->dt_bias == MIL_DT_TWICE ? "2 " : "", dt_min, dt_max);
+    case TENSOR_CONV:
+        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
+                      : text_format("last tap 1, others 0");
+    case TENSOR_CONV_BIAS:
+        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
+                      : text_format("zeros");
+    case TENSOR_A_LOG:
+        return text_format("log(1..%d)", mamba->d_state);
+    case TENSOR_D:
+        return text_format("ones");
+    case TENSOR_OUT_PROJ:
+        return text_format("%s%s", name_of(checkpoint, layer, TENSOR_O), order);
+    case TENSOR_OUT_PROJ_BIAS:
+        return text_format("%s", name_of(checkpoint, layer, TENSOR_O_BIAS));
+    default:
+        return text_format("zeros");
+    }
+}

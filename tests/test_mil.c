@@ -1,0 +1,234 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "check_main.h"
+#include "checkpoint/safetensors.h"
+#include "model/mil.h"
+
+#define DEMO TEST_DATA "/../../recipes/demo-model"
+
+static struct checkpoint *open_model(const char *directory) {
+    struct checkpoint *checkpoint = NULL;
+    enum status status = checkpoint_open(&checkpoint, directory, NULL);
+    ck_assert_msg(status == STATUS_OK, "%s", status_message());
+    return checkpoint;
+}
+
+static struct mil_options options_of(const char *init) {
+    struct mil_options options = {.seed = 5};
+    ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.init = init}), STATUS_OK);
+    return options;
+}
+
+/* One tensor of the new mixer; the caller frees. */
+static float *make(const struct checkpoint *checkpoint, int layer,
+                   const struct mil_options *options, enum tensor_role role, int64_t *count) {
+    struct mamba_config mamba;
+    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), options), STATUS_OK);
+    struct model_config *hybrid;
+    ck_assert_int_eq(config_copy(&hybrid, checkpoint_config(checkpoint)), STATUS_OK);
+    hybrid->layers[layer] = (struct layer_config){.mixer = MIXER_MAMBA, .mamba = mamba};
+    struct tensor_spec spec;
+    ck_assert(tensor_spec_for(&spec, hybrid, layer, role));
+    *count = 1;
+    for (int i = 0; i < spec.rank; i++) *count *= spec.shape[i];
+    float *values = memory_calloc((size_t)*count, sizeof *values);
+    enum status status = mil_tensor(values, checkpoint, layer, &mamba, options, role);
+    ck_assert_msg(status == STATUS_OK, "%s", status_message());
+    config_free(hybrid);
+    return values;
+}
+
+static const float *golden(const struct safetensors *file, int layer, const char *name) {
+    char full[64];
+    snprintf(full, sizeof full, "layer.%d.%s", layer, name);
+    const struct safetensors_entry *entry = safetensors_find(file, full);
+    ck_assert_ptr_nonnull(entry);
+    return entry->data;
+}
+
+/* The reference implementation's x, B, C rows and output projection, bit for bit. */
+START_TEST(weights_equal_the_golden_file) {
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct safetensors *file;
+    ck_assert_int_eq(safetensors_open(&file, TEST_DATA "/golden/demo-llama-2.6m.mmr.safetensors"),
+                     STATUS_OK);
+    struct mil_options options = options_of("published");
+    int layers[] = {0, 5, 11};
+    for (int i = 0; i < 3; i++) {
+        int64_t count;
+        float *in = make(checkpoint, layers[i], &options, TENSOR_IN_PROJ, &count);
+        const float *expected = golden(file, layers[i], "in_proj.weight");
+        ck_assert_mem_eq(in + 128 * 128, expected + 128 * 128, (384 - 128) * 128 * sizeof *in);
+        ck_assert_mem_ne(in, expected, 128 * 128 * sizeof *in);
+        free(in);
+        float *out = make(checkpoint, layers[i], &options, TENSOR_OUT_PROJ, &count);
+        ck_assert_mem_eq(out, golden(file, layers[i], "out_proj.weight"), 128 * 128 * sizeof *out);
+        free(out);
+        float *a_log = make(checkpoint, layers[i], &options, TENSOR_A_LOG, &count);
+        for (int64_t k = 0; k < count; k++)
+            ck_assert_double_lt(fabs(a_log[k] - golden(file, layers[i], "A_log")[k]), 1e-6);
+        free(a_log);
+    }
+    safetensors_close(file);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+/* Every query sub-head meets, in the repeated B, the key block that it meets in attention. */
+START_TEST(gqa_order_pairs_each_subhead_with_its_key_block) {
+    const int shapes[][4] = {{4, 2, 32, 16}, {32, 8, 128, 16}, {6, 3, 64, 16},
+                             {8, 1, 64, 32}, {4, 4, 32, 8},    {15, 5, 64, 64}};
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
+        struct model_config config = {
+            .n_heads = shapes[s][0], .n_kv_heads = shapes[s][1], .head_dim = shapes[s][2]};
+        int states = shapes[s][3], group = config.n_heads / config.n_kv_heads;
+        int blocks = config.head_dim / states, count = config.n_heads * blocks;
+        int *seen = calloc((size_t)count, sizeof *seen);
+        for (int j = 0; j < count; j++) {
+            int old = mil_subhead(&config, states, MIL_ALIGN_GQA, j);
+            int query_head = old / blocks, query_block = old % blocks;
+            int key_subhead = j / group; /* repeat_interleave by H/G */
+            ck_assert_int_eq(key_subhead / blocks, query_head / group);
+            ck_assert_int_eq(key_subhead % blocks, query_block);
+            seen[old]++;
+            ck_assert_int_eq(mil_subhead(&config, states, MIL_ALIGN_PAPER, j), j);
+            if (states == config.head_dim) ck_assert_int_eq(old, j);
+        }
+        for (int j = 0; j < count; j++) ck_assert_int_eq(seen[j], 1);
+        free(seen);
+    }
+}
+END_TEST
+
+START_TEST(gqa_moves_queries_and_output_columns_alike) {
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct mil_options paper = options_of("improved"), gqa = paper;
+    paper.align = MIL_ALIGN_PAPER;
+    int64_t count;
+    float *in_paper = make(checkpoint, 3, &paper, TENSOR_IN_PROJ, &count);
+    float *in_gqa = make(checkpoint, 3, &gqa, TENSOR_IN_PROJ, &count);
+    float *out_paper = make(checkpoint, 3, &paper, TENSOR_OUT_PROJ, &count);
+    float *out_gqa = make(checkpoint, 3, &gqa, TENSOR_OUT_PROJ, &count);
+    ck_assert_mem_eq(in_paper, in_gqa, 256 * 128 * sizeof *in_gqa); /* z, x, B stay */
+    for (int c = 0; c < 128; c++) {
+        int old =
+            mil_subhead(checkpoint_config(checkpoint), 16, MIL_ALIGN_GQA, c / 16) * 16 + c % 16;
+        ck_assert_mem_eq(in_gqa + (256 + c) * 128, in_paper + (256 + old) * 128,
+                         128 * sizeof *in_gqa);
+        for (int d = 0; d < 128; d++) ck_assert(out_gqa[d * 128 + c] == out_paper[d * 128 + old]);
+    }
+    free(in_paper);
+    free(in_gqa);
+    free(out_paper);
+    free(out_gqa);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+static double softplus(double x) {
+    return log1p(exp(x));
+}
+
+START_TEST(random_parts_have_mambas_distributions) {
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct mil_options once = options_of("improved"), twice = options_of("published");
+    int64_t count;
+    float *b = make(checkpoint, 2, &once, TENSOR_DT_PROJ_BIAS, &count);
+    float *b2 = make(checkpoint, 2, &twice, TENSOR_DT_PROJ_BIAS, &count);
+    struct random_stream stream = random_stream_for(5, 2, "mixer.dt_proj.bias");
+    for (int64_t i = 0; i < count; i++) {
+        double dt = exp(log(1e-3) + random_uniform(&stream, (uint64_t)i) * log(100));
+        /* BF16 holds b/2 to one part in 256 */
+        ck_assert_double_lt(fabs(log(softplus(b[i]) / dt)), 0.02);
+        ck_assert_double_lt(fabs(b2[i] / b[i] - 2), 2.0 / 128);
+        ck_assert(dtype_f32_from_bf16(dtype_bf16_from_f32(b[i] / 2)) * 2 == b[i]);
+    }
+    free(b);
+    free(b2);
+    const struct {
+        enum tensor_role role;
+        double bound;
+    } uniform[] = {{TENSOR_DT_IN_PROJ, 1 / sqrt(128)},
+                   {TENSOR_DT_PROJ, 1 / sqrt(8)},
+                   {TENSOR_CONV, 0.5},
+                   {TENSOR_CONV_BIAS, 0.5}};
+    for (int k = 0; k < 4; k++) {
+        float *values = make(checkpoint, 2, &twice, uniform[k].role, &count);
+        double squares = 0, most = 0, n = (double)count;
+        for (int64_t i = 0; i < count; i++) {
+            double x = values[i] / uniform[k].bound;
+            squares += x * x;
+            most = fmax(most, fabs(x));
+        }
+        ck_assert_double_lt(most, 1.004);
+        ck_assert_double_gt(most, 0.9);
+        ck_assert_double_lt(fabs(squares / n - 1.0 / 3), 1.2 / sqrt(n));
+        free(values);
+    }
+    float *conv = make(checkpoint, 2, &once, TENSOR_CONV, &count);
+    for (int64_t i = 0; i < count; i++) ck_assert(conv[i] == (i % 4 == 3));
+    free(conv);
+    float *again = make(checkpoint, 2, &once, TENSOR_DT_PROJ, &count);
+    float *other = make(checkpoint, 3, &once, TENSOR_DT_PROJ, &count);
+    float *same = make(checkpoint, 2, &once, TENSOR_DT_PROJ, &count);
+    ck_assert_mem_eq(again, same, (size_t)count * sizeof *same);
+    ck_assert_mem_ne(again, other, (size_t)count * sizeof *same);
+    free(again);
+    free(other);
+    free(same);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+START_TEST(biases_go_to_in_proj_or_are_dropped) {
+    struct checkpoint *checkpoint = open_model(TEST_DATA "/models/qwen2-tied");
+    const struct model_config *config = checkpoint_config(checkpoint);
+    struct mil_options options = options_of("improved");
+    struct mamba_config mamba;
+    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    ck_assert(mamba.bias);
+    int64_t count;
+    float *bias = make(checkpoint, 1, &options, TENSOR_IN_PROJ_BIAS, &count);
+    ck_assert_int_eq(count, 2 * (mamba.d_inner + mamba.d_xb));
+    const enum tensor_role sources[] = {TENSOR_V_BIAS, TENSOR_K_BIAS};
+    for (int i = 0; i < mamba.d_inner; i++) ck_assert(bias[i] == 0);
+    for (int part = 0; part < 2; part++) {
+        const struct checkpoint_tensor *source = checkpoint_find(checkpoint, 1, sources[part]);
+        float *expected = memory_calloc((size_t)source->count, sizeof *expected);
+        ck_assert_int_eq(checkpoint_read_f32(checkpoint, source, 0, source->count, expected), 0);
+        ck_assert_mem_eq(bias + mamba.d_inner + part * mamba.d_xb, expected,
+                         (size_t)mamba.d_xb * sizeof *bias);
+        free(expected);
+    }
+    free(bias);
+    float *zero = make(checkpoint, 1, &options, TENSOR_OUT_PROJ_BIAS, &count);
+    for (int64_t i = 0; i < count; i++) ck_assert(zero[i] == 0);
+    free(zero);
+    options.keep_biases = false;
+    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    ck_assert(!mamba.bias);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+START_TEST(wrong_choices_are_named) {
+    struct mil_options options = {0};
+    ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.align = "x"}), STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--align must be paper or gqa, not \"x\"");
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct mamba_config mamba;
+    options.d_state = 24;
+    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &options), STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--d-state 24 must divide the head size 32");
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+CHECK_MAIN("mil", weights_equal_the_golden_file, gqa_order_pairs_each_subhead_with_its_key_block,
+           gqa_moves_queries_and_output_columns_alike, random_parts_have_mambas_distributions,
+           biases_go_to_in_proj_or_are_dropped, wrong_choices_are_named)
