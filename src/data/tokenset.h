@@ -1,0 +1,50 @@
+/* Token sets: the rows of token ids that every analysis runs on, stored as HDF5.
+ *
+ *   /tokens       uint32 [tokens]      all rows, one after another
+ *   /row_offsets  uint64 [rows + 1]    row r is tokens [row_offsets[r], row_offsets[r + 1])
+ *   /loss_mask    uint8  [tokens]      optional; 1 where the token counts as a prediction target
+ *   attributes    format "apriel-tool/tokens", version, tokenizer_sha256, vocab_size, sources,
+ *                 fingerprint
+ *
+ * Any program may write one (h5py does): the fingerprint may be left out, the rest may not. */
+#ifndef DATA_TOKENSET_H
+#define DATA_TOKENSET_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "base/status.h"
+
+enum { TOKENSET_VERSION = 1 };
+
+struct tokenset {
+    uint64_t rows, tokens;
+    uint64_t *row_offsets; /* [rows + 1], strictly ascending from 0 to tokens */
+    uint32_t *ids;         /* [tokens], each below vocab_size */
+    uint8_t *loss_mask;    /* [tokens], 0 or 1; NULL when every position counts */
+    uint64_t vocab_size;
+    char tokenizer_sha256[SHA256_HEX_SIZE]; /* of tokenizer.json; "" when unknown */
+    char fingerprint[SHA256_HEX_SIZE];      /* see tokenset_fingerprint; set by tokenset_read */
+    char *sources;                          /* the input files' names, one a line */
+};
+
+/* Read and check a whole file: every offset, id and mask value is in its range, there is at least
+ * one row, and a stored fingerprint is the content's. The caller frees `*out` with tokenset_free.
+ */
+enum status tokenset_read(struct tokenset **out, const char *path) STATUS_CHECKED;
+
+/* Write `set`, checked in the same way, through a temporary sibling: `path` holds the old file or
+ * the whole new one. The file is put together in memory first (about 4 bytes a token). */
+enum status tokenset_write(const char *path, const struct tokenset *set) STATUS_CHECKED;
+
+/* SHA-256 over rows, tokens, offsets, ids and mask, little-endian: the same rows have the same
+ * fingerprint however they were stored. */
+enum status tokenset_fingerprint(char hex[SHA256_HEX_SIZE],
+                                 const struct tokenset *set) STATUS_CHECKED;
+
+/* Tokens of the longest row. */
+uint64_t tokenset_longest_row(const struct tokenset *set);
+
+void tokenset_free(struct tokenset *set); /* accepts NULL */
+
+#endif
