@@ -14,6 +14,7 @@ static const struct {
     enum status (*run)(int argc, char **argv);
     const char *about;
 } commands[] = {
+    {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},
 };
 

@@ -10,7 +10,7 @@ program=$(find "$temporary" -type f -name apriel-tool -path '*/bin/*')
 [ -n "$program" ] || { echo "install: no program" >&2; exit 1; }
 prefix=${program%/bin/apriel-tool}
 for file in share/man/man1/apriel-tool.1 share/bash-completion/completions/apriel-tool \
-    share/zsh/site-functions/_apriel-tool \
+    share/zsh/site-functions/_apriel-tool share/apriel-tool/reports/importance.gp \
     share/apriel-tool/recipes/demo-model/config.json; do
     [ -e "$prefix/$file" ] || { echo "install: \"$file\" is missing" >&2; exit 1; }
 done

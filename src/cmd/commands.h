@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 
+enum status cmd_chart(int argc, char **argv);
 enum status cmd_version(int argc, char **argv);
 
 #endif

@@ -1,0 +1,146 @@
+# Importance per layer, and the order of replacement. `apriel-tool chart` writes its settings before
+# this text, so that the script it leaves beside the picture is complete: edit it and run gnuplot on
+# it again. Columns of a run's block in the data: layer, value, low, high, order, stage (the last two
+# 0 where a layer is in no stage; stage -1: replaced before the plan begins).
+
+set encoding utf8
+set border 3 lw 1 lc rgb "#555555"
+set tics nomirror out scale 0.5 textcolor rgb "#222222"
+unset key
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, and a mark for each.
+array colour[6] = [0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x000000]
+array mark[6] = [7, 5, 9, 13, 11, 6]
+array mark_size[6] = [0.75, 0.7, 0.85, 0.9, 0.85, 0.8]
+mark_width(i) = mark_scale * mark_size[i]
+
+# A lighter colour, mixed with white rather than transparent: every viewer draws it.
+channel(c, shift) = (c >> shift) & 255
+lighter(c, t) = 65536 * mix(255, channel(c, 16), t) + 256 * mix(255, channel(c, 8), t) + mix(255, channel(c, 0), t)
+mix(a, b, t) = int(a + (b - a) * t + 0.5)
+
+# Stages run from dark to light.
+ramp(t) = t < 0.5 ? 65536 * mix(37, 65, 2 * t) + 256 * mix(52, 182, 2 * t) + mix(148, 196, 2 * t) \
+                  : 65536 * mix(65, 237, 2 * t - 1) + 256 * mix(182, 248, 2 * t - 1) + mix(196, 177, 2 * t - 1)
+stage_at(s) = (s - 1.0) / (stages > 4 ? stages - 1 : 4)
+stage_colour(s) = s < 0 ? 0x888888 : s == 0 ? 0xFFFFFF : ramp(stage_at(s))
+stage_ink(s) = s < 1 ? 0x999999 : stage_at(s) < 0.45 ? 0xFFFFFF : 0x222222
+
+# Geometry, in pixels from the left and the top; one panel under another.
+left = 92
+right = width - 24
+x(p) = p / (1.0 * width)
+y(p) = 1 - p / (1.0 * height)
+top = 56 + 21 * series
+tiny = sprintf("%s,%d", font, font_size - 4)
+
+small = sprintf("%s,%d", font, font_size - 3)
+large = sprintf("%s,%d", font, font_size + 3)
+row_head = "right font small textcolor rgb \"#222222\""
+
+set multiplot
+set lmargin at screen x(left)
+set rmargin at screen x(right)
+
+# Title and key, above the first panel.
+set label 1 title at screen x(left), screen y(24) left font large
+set label 2 subtitle at screen x(left), screen y(46) left font small textcolor rgb "#555555"
+do for [i = 1:series] {
+    set label 10 + i label[i] at screen x(left + 22), screen y(47 + 21 * i) left
+    set label 20 + i "" at screen x(left + 9), screen y(47 + 21 * i) \
+        point pt mark[i] ps 1.2 * mark_width(i) lc rgb colour[i]
+}
+
+# The runs of one panel stand side by side within a layer, so that their bars can be told apart.
+shift(i, p) = (i - 0.5 * (from[p] + to[p])) * 0.22
+
+# Importance by layer, a panel for each metric.
+set xrange [-0.6:layers - 0.4]
+tick_every = layers <= 40 ? 1 : 5
+set xtics 0, tick_every
+if (tick_every == 1 && layers > 18) { set xtics font small }
+if (tick_every > 1) { set mxtics tick_every }
+set grid ytics lt 1 lw 0.8 lc rgb "#CCCCCC"
+do for [p = 1:panels] {
+    top = top + 36
+    set tmargin at screen y(top)
+    set bmargin at screen y(top + panel_height)
+    set label 3 axis[p] at screen x(left), screen y(top - 13) left font small textcolor rgb "#222222"
+    eval scale_y[p]
+    last = p == panels
+    set format x (last && stages == 0 ? "%g" : "")
+    if (last && stages == 0) {
+        set label 5 "layer" at screen x(left - 12), screen y(top + panel_height + 26) @row_head
+    }
+    if (trunk[p] == trunk[p]) {
+        set arrow 1 from graph 0, first trunk[p] to graph 1, first trunk[p] nohead dt 2 lc rgb "#555555"
+        set label 4 "dashed: the unmodified model" at screen x(right), screen y(top - 13) right font small textcolor rgb "#555555"
+    }
+    plot for [i = from[p]:to[p]] data index i - 1 \
+             using ($1 + shift(i, p)):2 with lines lw 1 dt 1 lc rgb lighter(colour[i], 0.4), \
+         for [i = from[p]:to[p]] data index i - 1 \
+             using ($1 + shift(i, p)):3:(0):($4 - $3) with vectors nohead lw 1.4 lc rgb colour[i], \
+         for [i = from[p]:to[p]] data index i - 1 \
+             using ($1 + shift(i, p)):2 with points ps mark_width(i) pt mark[i] lc rgb colour[i]
+    unset arrow
+    unset label
+    top = top + panel_height
+}
+unset logscale y
+unset grid
+
+# Under the layers: in which order the plan replaces them.
+if (stages > 0) {
+    set tmargin at screen y(top + 8)
+    set bmargin at screen y(top + 30)
+    set yrange [0:1]
+    set border 0
+    unset ytics
+    set format x "%g"
+    set xtics scale 0 offset 0, 0.3
+    set label 5 "layer" at screen x(left - 12), screen y(top + 45) @row_head
+    set label 6 "order" at screen x(left - 12), screen y(top + 19) @row_head
+    plot data index 0 using 1:(0.5):(0.46):(0.5):(stage_colour($6)) with boxxyerror \
+             fillstyle solid border rgb "#BBBBBB" lc rgb variable, \
+         data index 0 using 1:(0.5):($5 > 0 && $6 > 0 ? sprintf("%d", $5) : ""):(stage_ink($6)) with labels \
+             font tiny textcolor rgb variable
+    unset label
+    top = top + 108
+
+    # The same values in the order of replacement, cut into stages.
+    set border 3 lw 1 lc rgb "#555555"
+    set xrange [0.4:entries + 0.6]
+    set label 3 sprintf("in the order of replacement%s: %s", \
+        base > 0 ? sprintf(" (grey: the %d replaced before)", base) : "", axis[1]) at screen x(left), screen y(top - 34) \
+        left font small textcolor rgb "#222222"
+    start = 1
+    do for [s = 1:stages] {
+        set object 100 + s rectangle from first start - 0.5, graph 0 to first stage_end[s] + 0.5, graph 1 \
+            fillcolor rgb lighter(stage_colour(s), 0.14) fillstyle solid noborder behind
+        set object 200 + s rectangle from first start - 0.5, screen y(top) to first stage_end[s] + 0.5, screen y(top - 20) \
+            fillcolor rgb stage_colour(s) fillstyle solid noborder
+        set label 200 + s sprintf("%d", stage_count[s]) at first 0.5 * (start + stage_end[s]), screen y(top - 10) \
+            center font small textcolor rgb stage_ink(s) front
+        set arrow 200 + s from first stage_end[s] + 0.5, graph 0 to first stage_end[s] + 0.5, screen y(top - 20) \
+            nohead lw 1 lc rgb "#555555"
+        start = stage_end[s] + 1
+    }
+    set tmargin at screen y(top)
+    set bmargin at screen y(top + order_height)
+    set ytics nomirror out scale 0.5 textcolor rgb "#222222"
+    set grid ytics lt 1 lw 0.8 lc rgb "#CCCCCC"
+    eval scale_y[1]
+    set xtics scale 0.5
+    set xtics () font tiny
+    set label 5 "layer" at screen x(left - 12), screen y(top + order_height + 17) @row_head
+    set label 6 "replaced" at screen x(left - 12), screen y(top - 10) @row_head
+    plot data index series using 1:(column(from[1] + 2)):xticlabel(2) with points ps 0.01 lc rgb "white", \
+         for [i = from[1]:to[1]] data index series \
+             using ($1 + shift(i, 1)):(column(i + 2)) with lines lw 1 lc rgb lighter(colour[i], 0.4), \
+         for [i = from[1]:to[1]] data index series \
+             using ($1 + shift(i, 1)):(column(i + 2)) with points ps mark_width(i) pt mark[i] lc rgb colour[i]
+    unset object
+    unset label
+    unset arrow
+}
+unset multiplot

@@ -1,0 +1,45 @@
+/* A chart as three files beside each other: the picture (FILE.svg, .png or .pdf), its data
+ * (FILE.dat) and the gnuplot script that draws it (FILE.gp), which stays for whoever wants to
+ * change the picture. The drawing is a script of this folder (reports/NAME.gp); what it needs to
+ * know comes before it as gnuplot variables. */
+#ifndef REPORTS_PICTURE_H
+#define REPORTS_PICTURE_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+#include "base/text.h"
+
+enum picture_format {
+    PICTURE_SVG,
+    PICTURE_PNG,
+    PICTURE_PDF,
+};
+
+struct picture {
+    enum picture_format format;
+    int width, height; /* pixels; twice as many dots in a PNG */
+    char *path, *data_path, *script_path;
+    struct text settings; /* gnuplot statements; picture_set_* append to it */
+    struct text data;     /* what the script reads as the file `data` */
+};
+
+/* Choose the format by the ending of `path`; another ending is STATUS_USAGE. */
+enum status picture_begin(struct picture *out, const char *path) STATUS_CHECKED;
+
+/* Define a gnuplot variable or, from `count` values, an array (which gnuplot counts from 1).
+ * Strings may hold anything: they are quoted, and control characters become blanks. */
+void picture_set_number(struct picture *picture, const char *name, double value);
+void picture_set_string(struct picture *picture, const char *name, const char *value);
+void picture_set_numbers(struct picture *picture, const char *name, const double *values,
+                         int count);
+void picture_set_strings(struct picture *picture, const char *name, char *const *values, int count);
+
+/* Write data and script ("reports/NAME.gp" behind the settings) and let gnuplot draw the picture,
+ * which appears whole or not at all. Without gnuplot, or when it fails, the two files stay and the
+ * message says how to draw them. */
+enum status picture_draw(struct picture *picture, const char *name) STATUS_CHECKED;
+
+void picture_free(struct picture *picture); /* accepts a zeroed picture */
+
+#endif

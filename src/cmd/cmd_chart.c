@@ -1,0 +1,133 @@
+#include "cmd/commands.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/list.h"
+#include "base/memory.h"
+#include "cmd/options.h"
+#include "plan/plan.h"
+#include "reports/importance.h"
+#include "reports/picture.h"
+#include "scores/store.h"
+
+struct chart_options {
+    const char *database, *output, *metric, *plan;
+    struct string_list runs;
+};
+
+/* Run numbers of every --run ("1" or "1,4-6"), each once, in the order given. The caller frees. */
+static enum status parse_runs(int64_t **out, size_t *count, const struct string_list *texts) {
+    enum status status = STATUS_OK;
+    int64_t *runs = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < texts->count && !status; i++) {
+        struct int_list list;
+        if ((status = list_parse(&list, texts->values[i], 1, INT_MAX, "chart: --run"))) break;
+        int64_t *more = memory_resize(runs, n + list.count + 1, sizeof *runs);
+        if (!more) status = STATUS_FAILED;
+        for (size_t k = 0; more && k < list.count; k++) {
+            size_t seen = 0;
+            while (seen < n && more[seen] != list.values[k]) seen++;
+            if (seen == n) more[n++] = list.values[k];
+        }
+        if (more) runs = more;
+        list_free(&list);
+    }
+    if (status) {
+        free(runs);
+        return status;
+    }
+    *out = runs;
+    *count = n;
+    return STATUS_OK;
+}
+
+static enum status print_json(const struct picture *picture) {
+    struct json *document = js_new_object();
+    js_set_string(document, "picture", picture->path);
+    js_set_string(document, "data", picture->data_path);
+    js_set_string(document, "script", picture->script_path);
+    char *text = js_print(document, 2);
+    if (text) printf("%s\n", text);
+    enum status status = text ? STATUS_OK : STATUS_FAILED;
+    free(text);
+    js_free(document);
+    return status;
+}
+
+static enum status draw(const struct chart_options *options, bool json) {
+    struct importance_request request = {.metric = options->metric};
+    struct picture picture = {0};
+    struct plan plan = {0};
+    struct store *store = NULL;
+    int64_t *runs = NULL;
+    enum status status = picture_begin(&picture, options->output);
+    if (status) goto done;
+    if ((status = parse_runs(&runs, &request.run_count, &options->runs))) goto done;
+    request.runs = runs;
+    if (options->plan) {
+        if ((status = plan_read(&plan, options->plan))) goto done;
+        request.plan = &plan;
+    }
+    if ((status = store_open(&store, options->database, STORE_READ))) goto done;
+    if ((status = importance_fill(&picture, store, &request))) goto done;
+    if ((status = picture_draw(&picture, "importance"))) goto done;
+    if (json)
+        status = print_json(&picture);
+    else
+        printf("wrote %s (data: %s, script: %s)\n", picture.path, picture.data_path,
+               picture.script_path);
+done:
+    store_close(store);
+    plan_free(&plan);
+    picture_free(&picture);
+    free(runs);
+    return status;
+}
+
+enum status cmd_chart(int argc, char **argv) {
+    struct chart_options chart = {0};
+    struct option options[] = {
+        {"db", OPTION_STRING, &chart.database, "FILE.db", "the score database", 0, 0},
+        {"o", OPTION_STRING, &chart.output, "FILE", "the picture: FILE.svg, FILE.png or FILE.pdf",
+         0, 0},
+        {"run", OPTION_LIST, &chart.runs, "N",
+         "a run to show, also 1,3-5; may be repeated (default: all finished)", 0, 0},
+        {"metric", OPTION_STRING, &chart.metric, "NAME",
+         "ce, kl, rkl, top1 … (default: what the runs are ranked by)", 0, 0},
+        {"plan", OPTION_STRING, &chart.plan, "FILE",
+         "mark the order of replacement and the stages of this plan.json", 0, 0},
+    };
+    struct command_line line = {
+        .command = "chart",
+        .usage = "--db FILE.db -o FILE.svg|png|pdf [options]",
+        .about =
+            "Draw the importance of each layer: the cost of removing or replacing it, with error\n"
+            "bars, for one or more runs of a model. gnuplot draws; FILE.dat and the script "
+            "FILE.gp\n"
+            "stay beside the picture. Without gnuplot these two are written, the message says how\n"
+            "to draw them, and the exit status is 1.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+        .epilogue =
+            "example:\n  apriel-tool chart --db scores.db --run 1,2 --plan plan.json -o layers.svg",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (status || arguments.help) goto done;
+    if (arguments.positional.count)
+        status = status_set(STATUS_USAGE, "chart: unexpected argument \"%s\"",
+                            arguments.positional.values[0]);
+    else if (!chart.database || !chart.output)
+        status = status_set(STATUS_USAGE, "chart: needs %s (see apriel-tool chart --help)",
+                            chart.database ? "-o FILE.svg" : "--db FILE.db");
+    else
+        status = draw(&chart, arguments.json);
+done:
+    options_free(&arguments, &line);
+    return status;
+}
