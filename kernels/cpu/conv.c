@@ -100,10 +100,12 @@ CPU_CLONES static void differentiate_silu(struct lanes *lanes, int taps, int64_t
 /* dx of tokens [0, count), of which `known` have a gradient row. */
 CPU_CLONES static void add_dx(real (*restrict dx)[LANES], const struct lanes *lanes, int taps,
                               int64_t count, int64_t known) {
-    for (int64_t t = 0; t < count; t++)
-        for (int k = 0; k < taps && t + taps - 1 - k < known; k++)
+    for (int64_t t = 0; t < count; t++) {
+        int64_t first = t + taps > known ? t + taps - known : 0;
+        for (int64_t k = first; k < taps; k++)
             for (int c = 0; c < LANES; c++)
                 dx[t][c] += lanes->w[k][c] * lanes->dsum[t + taps - 1 - k][c];
+    }
 }
 
 CPU_CLONES static void add_parameters(real (*restrict dw)[LANES], real *restrict dbias,

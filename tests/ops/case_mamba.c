@@ -1,0 +1,238 @@
+/* The Mamba mixer's convolution and selective scan. */
+#include <math.h>
+
+#include "tests/ops/ops.h"
+
+static const struct mamba_case {
+    int lengths[3], count, sub_heads, repeat, states, taps, gap; /* sub_heads: of x and B */
+} cases[] = {
+    {{1}, 1, 1, 1, 8, 2, 0},      {{5, 1, 70}, 3, 2, 3, 8, 4, 5}, {{66, 13}, 2, 2, 2, 12, 3, 1},
+    {{129}, 1, 1, 4, 32, 4, 32},  {{33, 64}, 2, 1, 1, 64, 4, 0},  {{9, 3}, 2, 1, 8, 16, 4, 3},
+    {{150}, 1, 3, 3, 16, 4, 192},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+struct problem {
+    struct mamba_shape shape;
+    struct sequences sequences;
+};
+
+static struct problem make_problem(struct ops *ops, const struct mamba_case *c) {
+    int d_xb = c->sub_heads * c->states;
+    return (struct problem){{d_xb * c->repeat, d_xb, c->states, c->taps},
+                            ops_sequences(ops, c->lengths, c->count)};
+}
+
+static int source(const struct mamba_shape *shape, int c) {
+    int n = shape->d_state, repeat = shape->d_inner / shape->d_xb;
+    return c / n / repeat * n + c % n;
+}
+
+static double silu(double x) {
+    return x / (1 + exp(-x));
+}
+
+/* inputs: x [tokens, X], w [I, K], bias [I] */
+static void conv_formula(const void *context, double *const inputs[], double *out) {
+    const struct problem *problem = context;
+    const struct mamba_shape *shape = &problem->shape;
+    for (int s = 0; s < problem->sequences.count; s++)
+        for (int64_t t = problem->sequences.offsets[s]; t < problem->sequences.offsets[s + 1]; t++)
+            for (int c = 0; c < shape->d_inner; c++) {
+                double sum = inputs[2][c];
+                for (int k = 0; k < shape->d_conv; k++) {
+                    int64_t from = t - shape->d_conv + 1 + k;
+                    if (from >= problem->sequences.offsets[s])
+                        sum += inputs[1][c * shape->d_conv + k] *
+                               inputs[0][from * shape->d_xb + source(shape, c)];
+                }
+                out[t * shape->d_inner + c] = silu(sum);
+            }
+}
+
+void case_conv_silu(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        int64_t tokens = p.sequences.tokens, inner = p.shape.d_inner, xb = p.shape.d_xb;
+        struct buffer x = ops_random(ops, backend->act, tokens, xb, xb + cases[k].gap, 2);
+        struct buffer w = ops_random(ops, backend->acc, inner, p.shape.d_conv, p.shape.d_conv, 1);
+        struct buffer bias = ops_random(ops, backend->acc, 1, inner, inner, 1);
+        struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
+        double *expected = ops_doubles(ops, out.count);
+        conv_formula(&p, (double *[]){x.values, w.values, bias.values}, expected);
+        backend->conv_silu(backend, out.device, x.device, x.stride, w.device, bias.device,
+                           &p.sequences, &p.shape);
+        ops_expect(ops, &out, expected, "out");
+    }
+}
+
+void case_conv_silu_backward(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        int64_t tokens = p.sequences.tokens, inner = p.shape.d_inner, xb = p.shape.d_xb;
+        int64_t taps = p.shape.d_conv;
+        struct buffer x = ops_random(ops, backend->act, tokens, xb, xb + cases[k].gap, 2);
+        struct buffer w = ops_random(ops, backend->acc, inner, taps, taps, 1);
+        struct buffer bias = ops_random(ops, backend->acc, 1, inner, inner, 1);
+        struct buffer dout = ops_random(ops, backend->act, tokens, inner, inner, 1);
+        struct buffer dx = ops_output(ops, backend->act, tokens, xb, xb + 2 * cases[k].gap);
+        struct buffer dw = ops_random(ops, backend->acc, inner, taps, taps, 1);
+        struct buffer dbias = ops_random(ops, backend->acc, 1, inner, inner, 1);
+        struct formula formula = {conv_formula, &p, {x.values, w.values, bias.values}, dout.count};
+        int64_t steps[] = {ops_step(x.count, 150), ops_step(w.count, 100),
+                           ops_step(bias.count, 60)};
+        double *expected[] = {
+            ops_differentiate(ops, &formula, 0, x.count, steps[0], dout.values),
+            ops_differentiate(ops, &formula, 1, w.count, steps[1], dout.values),
+            ops_differentiate(ops, &formula, 2, bias.count, steps[2], dout.values)};
+        bool with_parameters = k % 3 != 2;
+        backend->conv_silu_backward(backend, dx.device, dx.stride,
+                                    with_parameters ? dw.device : NULL,
+                                    with_parameters ? dbias.device : NULL, dout.device, x.device,
+                                    x.stride, w.device, bias.device, &p.sequences, &p.shape);
+        ops_expect_some(ops, &dx, expected[0], steps[0], "dx");
+        if (!with_parameters) continue;
+        ops_expect_some(ops, &dw, ops_add(ops, dw.values, expected[1], dw.count), steps[1], "dw");
+        ops_expect_some(ops, &dbias, ops_add(ops, dbias.values, expected[2], dbias.count), steps[2],
+                        "dbias");
+    }
+}
+
+/* Scan operands in the order of the formula's inputs. */
+enum { IN_X, IN_DT, IN_Z, IN_B, IN_C, IN_DT_BIAS, IN_A_LOG, IN_D, INPUTS, TOKEN_INPUTS = 5 };
+static const char *const gradient_names[] = {"dx", "ddt",      "dz",     "db",
+                                             "dc", "ddt_bias", "da_log", "dd"};
+
+static void scan_formula(const void *context, double *const inputs[], double *out) {
+    const struct problem *problem = context;
+    const struct mamba_shape *shape = &problem->shape;
+    int64_t inner = shape->d_inner, states = shape->d_state;
+    for (int s = 0; s < problem->sequences.count; s++)
+        for (int64_t c = 0; c < inner; c++) {
+            double state[64] = {0};
+            int64_t head = c / states * states;
+            int64_t shared = source(shape, (int)head);
+            for (int64_t t = problem->sequences.offsets[s]; t < problem->sequences.offsets[s + 1];
+                 t++) {
+                double x = inputs[IN_X][t * inner + c];
+                double dt = log1p(exp(inputs[IN_DT][t * inner + c] + inputs[IN_DT_BIAS][c]));
+                double y = inputs[IN_D][c] * x;
+                for (int64_t n = 0; n < states; n++) {
+                    double a = -exp(inputs[IN_A_LOG][c * states + n]);
+                    state[n] = exp(dt * a) * state[n] +
+                               dt * x * inputs[IN_B][t * shape->d_xb + shared + n];
+                    y += state[n] * inputs[IN_C][t * inner + head + n];
+                }
+                out[t * inner + c] = y * silu(inputs[IN_Z][t * inner + c]);
+            }
+        }
+}
+
+static void draw_scan(struct ops *ops, const struct problem *p, int gap, struct buffer in[INPUTS]) {
+    struct backend *backend = ops->backend;
+    int64_t tokens = p->sequences.tokens, inner = p->shape.d_inner, states = p->shape.d_state;
+    for (int i = 0; i < TOKEN_INPUTS; i++) {
+        int64_t width = i == IN_B ? p->shape.d_xb : inner;
+        in[i] = ops_random(ops, backend->act, tokens, width, width + (i + 1) * gap, 1);
+    }
+    double *a_log = ops_doubles(ops, inner * states), *bias = ops_doubles(ops, inner);
+    for (int64_t i = 0; i < inner * states; i++)
+        a_log[i] = log((double)(i % states + 1)) + ops_uniform(ops, -0.3, 0.3);
+    for (int64_t i = 0; i < inner; i++) bias[i] = ops_uniform(ops, -5, 1);
+    in[IN_DT_BIAS] = ops_given(ops, backend->acc, 1, inner, inner, bias);
+    in[IN_A_LOG] = ops_given(ops, backend->acc, inner, states, states, a_log);
+    in[IN_D] = ops_random(ops, backend->acc, 1, inner, inner, 1);
+}
+
+static struct scan_inputs scan_inputs_of(const struct buffer in[INPUTS]) {
+    return (struct scan_inputs){in[IN_X].device,  in[IN_DT].device,      in[IN_Z].device,
+                                in[IN_B].device,  in[IN_C].device,       in[IN_X].stride,
+                                in[IN_DT].stride, in[IN_Z].stride,       in[IN_B].stride,
+                                in[IN_C].stride,  in[IN_DT_BIAS].device, in[IN_A_LOG].device,
+                                in[IN_D].device};
+}
+
+static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
+    size_t bytes = ops->backend->scan_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
+    int64_t count = (int64_t)(bytes / dtype_size(ops->backend->acc));
+    return ops_output(ops, ops->backend->acc, 1, count, count);
+}
+
+/* checkpoints: guarded by a buffer, whose unused parts may keep their NaN. */
+static void check_guards(struct ops *ops, struct buffer *checkpoints) {
+    uint64_t digest = ops->digest;
+    ops_fetch(ops, checkpoints, "checkpoints");
+    ops->digest = digest;
+}
+
+void case_scan(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        struct buffer in[INPUTS], checkpoints = checkpoints_of(ops, &p);
+        double *values[INPUTS];
+        draw_scan(ops, &p, cases[k].gap, in);
+        for (int i = 0; i < INPUTS; i++) values[i] = in[i].values;
+        struct scan_inputs inputs = scan_inputs_of(in);
+        int64_t tokens = p.sequences.tokens, inner = p.shape.d_inner;
+        double *expected = ops_doubles(ops, tokens * inner);
+        scan_formula(&p, values, expected);
+        for (int with = 0; with < 2; with++) {
+            struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
+            backend->scan(backend, out.device, with ? checkpoints.device : NULL, &inputs,
+                          &p.sequences, &p.shape);
+            ops_expect(ops, &out, expected, with ? "out with checkpoints" : "out");
+        }
+        check_guards(ops, &checkpoints);
+    }
+}
+
+void case_scan_checkpoint_bytes(struct ops *ops) {
+    struct problem p = make_problem(ops, &cases[6]);
+    size_t bytes = ops->backend->scan_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
+    double per_token = (double)bytes / (double)dtype_size(ops->backend->acc) /
+                       (double)(p.sequences.tokens * p.shape.d_inner * p.shape.d_state);
+    if (bytes == 0 || per_token > 0.25)
+        ops_fail(ops, "%zu bytes of checkpoints: not linear in the tokens", bytes);
+}
+
+static void scan_backward_once(struct ops *ops, const struct mamba_case *c, bool parameters) {
+    struct backend *backend = ops->backend;
+    struct problem p = make_problem(ops, c);
+    struct buffer in[INPUTS], d[INPUTS], checkpoints = checkpoints_of(ops, &p);
+    draw_scan(ops, &p, c->gap, in);
+    int64_t tokens = p.sequences.tokens, inner = p.shape.d_inner;
+    struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
+    struct buffer dout = ops_random(ops, backend->act, tokens, inner, inner, 1);
+    struct formula formula = {.evaluate = scan_formula, .context = &p, .out_count = dout.count};
+    for (int i = 0; i < INPUTS; i++) {
+        formula.inputs[i] = in[i].values;
+        d[i] = i < TOKEN_INPUTS
+                   ? ops_output(ops, in[i].type, in[i].rows, in[i].width, in[i].width + c->gap)
+                   : ops_random(ops, in[i].type, in[i].rows, in[i].width, in[i].width, 1);
+    }
+    struct scan_inputs inputs = scan_inputs_of(in);
+    struct scan_gradients gradients = {
+        d[IN_X].device,       d[IN_DT].device,    d[IN_Z].device, d[IN_B].device, d[IN_C].device,
+        d[IN_X].stride,       d[IN_DT].stride,    d[IN_Z].stride, d[IN_B].stride, d[IN_C].stride,
+        d[IN_DT_BIAS].device, d[IN_A_LOG].device, d[IN_D].device};
+    if (!parameters) gradients.ddt_bias = gradients.da_log = gradients.dd = NULL;
+    backend->scan(backend, out.device, checkpoints.device, &inputs, &p.sequences, &p.shape);
+    backend->scan_backward(backend, &gradients, dout.device, checkpoints.device, &inputs,
+                           &p.sequences, &p.shape);
+    int64_t samples = 2000000 / (tokens * inner * p.shape.d_state);
+    samples = samples < 12 ? 12 : samples > 60 ? 60 : samples;
+    for (int i = 0; i < INPUTS; i++) {
+        if (i >= TOKEN_INPUTS && !parameters) continue;
+        int64_t step = ops_step(in[i].count, samples);
+        double *expected = ops_differentiate(ops, &formula, i, in[i].count, step, dout.values);
+        if (i >= TOKEN_INPUTS) expected = ops_add(ops, expected, d[i].values, d[i].count);
+        ops_expect_some(ops, &d[i], expected, step, gradient_names[i]);
+    }
+}
+
+void case_scan_backward(struct ops *ops) {
+    for (int k = 0; k < CASES; k++) scan_backward_once(ops, &cases[k], k % 3 != 2);
+}

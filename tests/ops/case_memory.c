@@ -1,0 +1,73 @@
+/* Memory functions: conversion both ways between every pair of types, bytes, copies, zeros. */
+#include <math.h>
+#include <string.h>
+
+#include "tests/ops/ops.h"
+
+enum { COUNT = 40001 };
+
+/* Values that every type holds exactly must survive every pair of conversions. */
+static void round_trip(struct ops *ops, enum dtype host, enum dtype device) {
+    struct backend *backend = ops->backend;
+    static unsigned char bytes[COUNT * 8], back[COUNT * 8];
+    float value;
+    size_t size = dtype_size(host);
+    for (int i = 0; i < COUNT; i++) {
+        value = (float)(i % 255 - 127) * 0.125f;
+        if (host == DTYPE_F64)
+            memcpy(bytes + (size_t)i * size, &(double){value}, sizeof(double));
+        else
+            dtype_from_f32(bytes + (size_t)i * size, host, &value, 1);
+    }
+    memset(back, 0x5A, sizeof back);
+    void *memory = backend->alloc(backend, COUNT * dtype_size(device), "a round trip");
+    if (!memory) {
+        ops_fail(ops, "%s", status_message());
+        return;
+    }
+    backend->upload(backend, memory, device, bytes, host, COUNT);
+    backend->download(backend, back, host, memory, device, COUNT);
+    if (backend->sync(backend)) ops_fail(ops, "%s", status_message());
+    if (memcmp(bytes, back, COUNT * size) != 0)
+        ops_fail(ops, "%s through %s came back changed", dtype_name(host), dtype_name(device));
+    backend->free(backend, memory);
+}
+
+static void bytes_and_copies(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    unsigned char bytes[1001], back[1001];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)(i * 7 + 1);
+    unsigned char *first = backend->alloc(backend, sizeof bytes, "bytes");
+    unsigned char *second = backend->alloc(backend, sizeof bytes, "bytes");
+    if (!first || !second) {
+        ops_fail(ops, "%s", status_message());
+        return;
+    }
+    backend->upload_bytes(backend, first, bytes, sizeof bytes);
+    backend->zero(backend, second, sizeof bytes);
+    backend->copy(backend, second + 10, first + 20, 900);
+    backend->download_bytes(backend, back, second, sizeof back);
+    if (backend->sync(backend)) ops_fail(ops, "%s", status_message());
+    for (size_t i = 0; i < sizeof back; i++)
+        if (back[i] != (i < 10 || i >= 910 ? 0 : bytes[i + 10])) {
+            ops_fail(ops, "byte %zu after zero and copy is %d", i, back[i]);
+            break;
+        }
+    backend->free(backend, first);
+    backend->free(backend, second);
+    backend->free(backend, NULL);
+}
+
+void case_memory(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64};
+    size_t hosts = backend->acc == DTYPE_F64 ? 4 : 3;
+    for (size_t h = 0; h < hosts; h++) {
+        round_trip(ops, types[h], backend->act);
+        round_trip(ops, types[h], backend->acc);
+    }
+    bytes_and_copies(ops);
+    if (backend->memory_free(backend) == 0) ops_fail(ops, "no free memory is known");
+    if (backend->alloc(backend, (size_t)1 << 60, "too much"))
+        ops_fail(ops, "2^60 bytes were allocated");
+}
