@@ -14,6 +14,8 @@ static const struct {
     enum status (*run)(int argc, char **argv);
     const char *about;
 } commands[] = {
+    {"scores", cmd_scores, "list runs, rank layers, compare runs"},
+    {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},
 };

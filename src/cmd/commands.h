@@ -12,6 +12,8 @@
 
 #include "base/status.h"
 
+enum status cmd_scores(int argc, char **argv);
+enum status cmd_plan(int argc, char **argv);
 enum status cmd_chart(int argc, char **argv);
 enum status cmd_version(int argc, char **argv);
 

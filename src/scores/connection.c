@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -202,14 +203,22 @@ static enum status open_for_writing(struct store *store) {
     return status;
 }
 
-/* A WAL database in a directory that cannot be written opens only as immutable, which is right when
- * no writer has left a WAL file there. */
+/* Failures of a reader that could not make the shared-memory file of WAL mode: no permission, no
+ * space. */
+static bool wants_to_write(int failure) {
+    return failure == SQLITE_CANTOPEN || failure == SQLITE_READONLY || failure == SQLITE_FULL ||
+           failure == SQLITE_IOERR;
+}
+
+/* A WAL database in a directory that cannot be written (or is full) opens only as immutable, which
+ * is right when no writer has left anything in a WAL file. */
 static enum status open_immutable(struct store *store) {
     char *wal = text_format("%s-wal", store->path);
     char *uri = immutable_uri(store->path);
     enum status status = STATUS_FAILED; /* the message of the first try stands */
-    if (wal && uri && file_exists(store->path) && !file_exists(wal) &&
-        access(store->path, R_OK) == 0)
+    struct stat about;
+    bool pending = wal && stat(wal, &about) == 0 && about.st_size > 0;
+    if (wal && uri && !pending && access(store->path, R_OK) == 0)
         status = open_file(store, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
     free(wal);
     free(uri);
@@ -222,7 +231,7 @@ static enum status open_for_reading(struct store *store) {
         return status_fail("\"%s\" is a directory, not a score database", store->path);
     enum status status = open_file(store, store->path, SQLITE_OPEN_READONLY);
     if (!status) status = schema_version(&version, store);
-    if (status && (store->failure == SQLITE_CANTOPEN || store->failure == SQLITE_READONLY)) {
+    if (status && wants_to_write(store->failure)) {
         status = open_immutable(store);
         if (!status) status = schema_version(&version, store);
     }

@@ -165,8 +165,8 @@ struct store_step_list {
     size_t count;
 };
 
-struct store_row_list {
-    int64_t *rows; /* [count], ascending */
+struct store_row_list { /* rows, or layers */
+    int64_t *rows;      /* [count], ascending */
     size_t count;
 };
 
@@ -181,6 +181,9 @@ enum status store_get_scores(struct store_score_list *out, struct store *store,
                              int64_t run) STATUS_CHECKED;
 enum status store_get_sequence_scores(struct store_sequence_list *out, struct store *store,
                                       int64_t run, int layer, const char *metric) STATUS_CHECKED;
+/* The layers with probe steps. */
+enum status store_get_probe_layers(struct store_row_list *out, struct store *store,
+                                   int64_t run) STATUS_CHECKED;
 enum status store_get_probe_steps(struct store_step_list *out, struct store *store, int64_t run,
                                   int layer) STATUS_CHECKED;
 

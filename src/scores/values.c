@@ -80,15 +80,24 @@ static enum status append_row(void *into, sqlite3_stmt *statement) {
     return status;
 }
 
-enum status store_get_rows(struct store_row_list *out, struct store *store, int64_t run) {
+static enum status read_rows(struct store_row_list *out, struct store *store, const char *select,
+                             int64_t run) {
     *out = (struct store_row_list){0};
     sqlite3_stmt *statement = NULL;
-    enum status status = connection_prepare(
-        &statement, store, "SELECT DISTINCT row FROM sequence_score WHERE run = ? ORDER BY row",
-        "i", run);
+    enum status status = connection_prepare(&statement, store, select, "i", run);
     if (!status) status = read_all(store, statement, out, append_row);
     if (status) store_row_list_free(out);
     return status;
+}
+
+enum status store_get_rows(struct store_row_list *out, struct store *store, int64_t run) {
+    return read_rows(out, store,
+                     "SELECT DISTINCT row FROM sequence_score WHERE run = ? ORDER BY row", run);
+}
+
+enum status store_get_probe_layers(struct store_row_list *out, struct store *store, int64_t run) {
+    return read_rows(out, store,
+                     "SELECT DISTINCT layer FROM probe_step WHERE run = ? ORDER BY layer", run);
 }
 
 static enum status append_sequence(void *into, sqlite3_stmt *statement) {

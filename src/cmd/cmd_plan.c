@@ -1,0 +1,348 @@
+/* apriel-tool plan: from scores to an order of replacement. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "cmd/table.h"
+#include "plan/build.h"
+#include "plan/export.h"
+#include "plan/plan.h"
+#include "scores/store.h"
+
+struct plan_command {
+    const char *db, *plan, *metric, *stages, *keep, *output, *format;
+    struct string_list runs, signals;
+    bool unfinished;
+    int64_t stage, d_state, d_conv, dt_rank;
+};
+
+/* ---- which runs */
+
+/* "NAME[@FROM]" taken apart; `name` holds NAME. */
+static enum status split_from(char *name, size_t size, int *from, const char *text,
+                              const char *option) {
+    size_t length = strcspn(text, "@");
+    const char *number = text + length;
+    *from = 0;
+    bool good = length && length < size;
+    if (good && *number) {
+        size_t digits = strspn(++number, "0123456789");
+        good = digits && digits < 7 && !number[digits];
+        if (good) *from = atoi(number);
+    }
+    if (!good)
+        return status_set(STATUS_USAGE, "plan: %s: \"%s\" is not like %s", option, text,
+                          strcmp(option, "--run") == 0 ? "1 or 2@25" : "loo or mmr@25");
+    memcpy(name, text, length);
+    name[length] = '\0';
+    return STATUS_OK;
+}
+
+static enum status append_choice(struct plan_choices *choices, int64_t run, int from) {
+    struct plan_choice *more = memory_resize(choices->runs, choices->count + 1, sizeof *more);
+    if (!more) return STATUS_FAILED;
+    choices->runs = more;
+    choices->runs[choices->count++] = (struct plan_choice){.run = run, .from = from};
+    return STATUS_OK;
+}
+
+static enum status add_run(struct plan_choices *choices, const char *text) {
+    char name[20];
+    int from;
+    enum status status = split_from(name, sizeof name, &from, text, "--run");
+    if (status) return status;
+    if (name[strspn(name, "0123456789")] || strlen(name) > 18)
+        return status_set(STATUS_USAGE, "plan: --run: \"%s\" is not like 1 or 2@25", text);
+    return append_choice(choices, atoll(name), from);
+}
+
+/* The latest run of a kind that counts; "" stands for any kind. */
+static enum status find_signal(int64_t *out, const struct store_run_list *list, const char *kind,
+                               bool unfinished, const char *db) {
+    const struct store_run *found = NULL;
+    int candidates = 0, others = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_run *run = &list->runs[i];
+        if (*kind && strcmp(run->kind, kind) != 0) continue;
+        if (!unfinished && strcmp(run->status, STORE_STATUS_DONE) != 0) {
+            others++;
+            continue;
+        }
+        if (found && run->model != found->model)
+            return status_fail("\"%s\" has runs of different models (%lld and %lld); choose with "
+                               "--run",
+                               db, (long long)found->id, (long long)run->id);
+        if (!*kind && found)
+            return status_set(STATUS_USAGE,
+                              "plan: \"%s\" has several runs; choose with --run or "
+                              "--signal (apriel-tool scores --db lists them)",
+                              db);
+        found = run;
+        candidates++;
+    }
+    if (!found)
+        return status_fail("\"%s\" has no finished %s%srun%s", db, kind, *kind ? " " : "",
+                           others ? "; --unfinished takes one as it is" : "");
+    if (candidates > 1)
+        log_note("run %lld is the latest of %d %s runs", (long long)found->id, candidates, kind);
+    *out = found->id;
+    return STATUS_OK;
+}
+
+static enum status add_signal(struct plan_choices *choices, const struct store_run_list *list,
+                              const struct plan_command *command, const char *text) {
+    char kind[64] = "";
+    int from = 0;
+    int64_t run = 0;
+    enum status status = STATUS_OK;
+    if (*text) status = split_from(kind, sizeof kind, &from, text, "--signal");
+    if (!status) status = find_signal(&run, list, kind, command->unfinished, command->db);
+    return status ? status : append_choice(choices, run, from);
+}
+
+/* Hands out "kl,rkl" in the order of the runs. Cuts `text`, which the choices then point into. */
+static enum status set_metrics(struct plan_choices *choices, char *text) {
+    size_t count = 0;
+    char *name = text;
+    for (; name; count++) {
+        char *next = strchr(name, ',');
+        if (next) *next++ = '\0';
+        if (count < choices->count) choices->runs[count].metric = name;
+        name = next;
+    }
+    for (size_t i = count; count == 1 && i < choices->count; i++) choices->runs[i].metric = text;
+    if (count != 1 && count != choices->count)
+        return status_set(STATUS_USAGE, "plan: %zu metrics for %zu runs; give one, or one a run",
+                          count, choices->count);
+    return STATUS_OK;
+}
+
+static enum status choose(struct plan_choices *choices, struct store *store,
+                          const struct plan_command *command) {
+    struct store_run_list list;
+    enum status status = store_list_runs(&list, store);
+    for (size_t i = 0; !status && i < command->runs.count; i++)
+        status = add_run(choices, command->runs.values[i]);
+    for (size_t i = 0; !status && i < command->signals.count; i++)
+        status = add_signal(choices, &list, command, command->signals.values[i]);
+    if (!status && !choices->count) status = add_signal(choices, &list, command, "");
+    store_run_list_free(&list);
+    choices->keep = command->keep;
+    choices->stages = command->stages;
+    choices->unfinished = command->unfinished;
+    return status;
+}
+
+static enum status plan_from_scores(struct plan *out, int64_t *model,
+                                    const struct plan_command *command) {
+    struct store *store = NULL;
+    struct plan_choices choices = {0};
+    char *metrics = NULL;
+    enum status status = store_open(&store, command->db, STORE_READ);
+    if (!status) status = choose(&choices, store, command);
+    if (!status && command->metric) {
+        metrics = memory_copy_string(command->metric);
+        status = metrics ? set_metrics(&choices, metrics) : STATUS_FAILED;
+    }
+    if (!status) status = plan_from_store(out, model, store, &choices);
+    free(metrics);
+    free(choices.runs);
+    store_close(store);
+    return status;
+}
+
+/* ---- what is printed and written */
+
+/* The layers of a stage that the stage before did not have. */
+static char *format_new_layers(const struct plan *plan, size_t number) {
+    const struct int_list *before = number ? &plan->stages[number - 1].layers : &plan->base;
+    const struct int_list *layers = &plan->stages[number].layers;
+    int *added = memory_calloc(layers->count, sizeof *added);
+    size_t count = 0, old = 0;
+    for (size_t i = 0; added && i < layers->count; i++)
+        if (old < before->count && before->values[old] == layers->values[i])
+            old++;
+        else
+            added[count++] = layers->values[i];
+    char *text = added ? list_format(added, count) : NULL;
+    free(added);
+    return text;
+}
+
+static enum status print_stages(const struct plan *plan) {
+    struct table table;
+    table_begin(&table, "rrrl");
+    table_cell(&table, "stage");
+    table_cell(&table, "replaced");
+    table_cell(&table, "attention left");
+    table_cell(&table, "new Mamba layers");
+    for (size_t i = 0; i < plan->n_stages; i++) {
+        char *added = format_new_layers(plan, i);
+        int replaced = (int)plan->stages[i].layers.count;
+        table_cell(&table, "%zu", i + 1);
+        table_cell(&table, "%d", replaced);
+        table_cell(&table, "%d", plan->layers - replaced);
+        table_cell(&table, "%s", added ? added : "");
+        if (!added) table.status = STATUS_FAILED;
+        free(added);
+    }
+    return table_print(&table, stdout);
+}
+
+static enum status print_tie(const struct plan_stage *stage, size_t number) {
+    char *inside = list_format(stage->tie_inside.values, stage->tie_inside.count);
+    char *outside = list_format(stage->tie_outside.values, stage->tie_outside.count);
+    enum status status = inside && outside ? STATUS_OK : STATUS_FAILED;
+    if (!status)
+        printf("stage %zu ends inside a statistical tie: layers %s (in) and %s (out) are within 2 "
+               "standard errors\n",
+               number, inside, outside);
+    free(inside);
+    free(outside);
+    return status;
+}
+
+static enum status print_summary(const struct plan *plan) {
+    printf("plan for %s\n", plan->model);
+    for (size_t i = 0; i < plan->n_signals; i++) {
+        const struct plan_signal *signal = &plan->signals[i];
+        printf("%s %s, run %lld", signal->kind, signal->metric, (long long)signal->run);
+        if (i) printf(", from %d replaced layers on", signal->from);
+        puts("");
+    }
+    char *base = list_format(plan->base.values, plan->base.count);
+    char *keep = list_format(plan->keep.values, plan->keep.count);
+    enum status status = base && keep ? STATUS_OK : STATUS_FAILED;
+    if (!status && *base) printf("replaced before: layers %s\n", base);
+    if (!status && *keep) printf("kept: layers %s\n", keep);
+    free(base);
+    free(keep);
+    puts("");
+    if (!status) status = print_stages(plan);
+    for (size_t i = 0; !status && i < plan->n_stages; i++)
+        if (plan->stages[i].tie_inside.count) status = print_tie(&plan->stages[i], i + 1);
+    return status;
+}
+
+/* The plan is good without its record: a database that cannot be written is worth a warning. */
+static void record(const struct plan *plan, int64_t model, const char *db) {
+    struct store *store = NULL;
+    int64_t id;
+    char *text = plan_format_text(plan);
+    enum status status = text ? store_open(&store, db, STORE_WRITE) : STATUS_FAILED;
+    if (!status) status = store_add_plan(&id, store, model, text);
+    if (status) log_warn("the plan is not recorded: %s", status_message());
+    store_close(store);
+    free(text);
+}
+
+static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
+    enum plan_format format = PLAN_FORMAT_PLAN;
+    const struct plan_mixer mixer = {(int)command->d_state, (int)command->d_conv,
+                                     (int)command->dt_rank};
+    char *text = NULL;
+    const char *source = command->plan ? command->plan : "plan";
+    enum status status = STATUS_OK;
+    if (command->format) status = plan_format_from_name(&format, command->format);
+    if (!status) status = plan_export(&text, plan, (int)command->stage, format, &mixer, source);
+    if (!status && command->output) status = file_write_atomic(command->output, text, strlen(text));
+    if (!status && json) {
+        char *document = plan_format_text(plan);
+        status = document ? STATUS_OK : STATUS_FAILED;
+        if (document) fputs(document, stdout);
+        free(document);
+    } else if (!status && command->format && !command->output) {
+        fputs(text, stdout);
+    } else if (!status) {
+        status = print_summary(plan);
+        if (!status && command->output) printf("written to %s\n", command->output);
+    }
+    free(text);
+    return status;
+}
+
+static enum status run_plan(const struct plan_command *command, bool json) {
+    struct plan plan = {0};
+    int64_t model = 0;
+    enum status status =
+        command->plan ? plan_read(&plan, command->plan) : plan_from_scores(&plan, &model, command);
+    if (!status) status = deliver(&plan, command, json);
+    if (!status && command->output && !command->plan) record(&plan, model, command->db);
+    plan_free(&plan);
+    return status;
+}
+
+static enum status check_command(const struct plan_command *command,
+                                 const struct command_arguments *arguments) {
+    if (arguments->positional.count)
+        return status_set(STATUS_USAGE,
+                          "plan: takes no argument; give the database as --db, a plan as --plan");
+    if (!command->db == !command->plan)
+        return status_set(STATUS_USAGE, "plan: %s",
+                          command->db ? "give --db or --plan, not both"
+                                      : "--db FILE (or --plan FILE) is missing");
+    if (command->plan && (command->runs.count || command->signals.count || command->metric ||
+                          command->stages || command->keep || command->unfinished))
+        return status_set(STATUS_USAGE, "plan: --plan reads a plan as it is; to rank again give "
+                                        "--db");
+    return STATUS_OK;
+}
+
+enum status cmd_plan(int argc, char **argv) {
+    struct plan_command command = {0};
+    enum { MOST = 1 << 20 };
+    struct option options[] = {
+        {"db", OPTION_STRING, &command.db, "FILE", "the score database", 0, 0},
+        {"run", OPTION_LIST, &command.runs, "N[@K]",
+         "rank by run N; with @K from K replaced layers on (may be repeated)", 0, 0},
+        {"signal", OPTION_LIST, &command.signals, "KIND[@K]",
+         "the same by kind, loo or mmr: its latest finished run", 0, 0},
+        {"metric", OPTION_STRING, &command.metric, "NAME",
+         "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B", 0,
+         0},
+        {"stages", OPTION_STRING, &command.stages, "LIST",
+         "layers replaced after each stage, as in 25,27,30 (default: half of the layers)", 0, 0},
+        {"keep", OPTION_STRING, &command.keep, "LIST",
+         "layers that are never replaced, as in first,last,3-5", 0, 0},
+        {"unfinished", OPTION_FLAG, &command.unfinished, NULL,
+         "take unfinished runs with the rows they have", 0, 0},
+        {"o", OPTION_STRING, &command.output, "FILE", "write the plan (or --format) to this file",
+         0, 0},
+        {"format", OPTION_STRING, &command.format, "NAME",
+         "plan (default), hf, fast-llm, surgery or csv", 0, 0},
+        {"stage", OPTION_INTEGER, &command.stage, "K",
+         "the stage that hf, fast-llm and surgery show (default: the last)", 1, PLAN_MAX_LAYERS},
+        {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one", 0,
+         0},
+        {"d-state", OPTION_INTEGER, &command.d_state, "N",
+         "state size of the Mamba mixers in fast-llm and surgery (default: 16)", 1, MOST},
+        {"d-conv", OPTION_INTEGER, &command.d_conv, "N", "their convolution's width (default: 4)",
+         1, MOST},
+        {"dt-rank", OPTION_INTEGER, &command.dt_rank, "N",
+         "their dt rank (default: hidden size / 16)", 1, MOST},
+    };
+    const struct command_line line = {
+        "plan",
+        "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]",
+        "Order the layers by their scores, least important first, and cut the order into stages.\n"
+        "Without -o the plan is only shown.",
+        options,
+        sizeof options / sizeof *options,
+        "examples:\n  apriel-tool plan --db scores.db --signal loo --stages 25 -o plan.json\n"
+        "  apriel-tool plan --db scores.db --run 1 --run 2@25 --stages 25,27,30 -o plan.json\n"
+        "  apriel-tool plan --plan plan.json --format fast-llm --stage 1",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) {
+        status = check_command(&command, &arguments);
+        if (!status) status = run_plan(&command, arguments.json);
+    }
+    options_free(&arguments, &line);
+    return status;
+}

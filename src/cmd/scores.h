@@ -1,0 +1,52 @@
+/* The parts of `apriel-tool scores`: lists and tables (cmd_scores.c), comparison and export
+ * (scores_compare.c, scores_export.c). */
+#ifndef CMD_SCORES_H
+#define CMD_SCORES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "scores/ranking.h"
+#include "scores/store.h"
+
+struct scores_choice {
+    int64_t *runs; /* [count] */
+    size_t count;
+    const char **metrics; /* [n_metrics]: none, one for all, or one a run */
+    size_t n_metrics;
+    bool by_layers;
+};
+
+/* The metric of the run at `index`; NULL: the default of its kind. */
+const char *choice_metric(const struct scores_choice *choice, size_t index);
+
+struct scored_run {
+    struct store_run run;
+    struct ranking ranking;
+    const char *metric; /* that ranks it; borrowed */
+};
+
+enum status load_choice(struct scored_run *out, struct store *store, int64_t id,
+                        const char *metric) STATUS_CHECKED;
+void scored_run_free(struct scored_run *scored);
+
+struct json *run_to_json(const struct store_run *run);
+
+/* Decimals that show five digits of the largest value. */
+int number_digits(const struct ranking *ranking);
+
+/* Print and free. */
+enum status print_json(struct json *document) STATUS_CHECKED;
+
+/* Spearman, Kendall and the Jaccard index at each k of every pair of the chosen runs. */
+enum status show_comparison(struct store *store, const struct scores_choice *choice,
+                            bool json) STATUS_CHECKED;
+
+/* CSV on stdout of the chosen runs, or of all: "csv", "sequences" or "steps". */
+enum status export_scores(struct store *store, const struct scores_choice *choice,
+                          const char *what) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,102 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/scores.h"
+
+/* A text field; quoted when it has to be. */
+static void print_field(const char *text) {
+    if (!text[strcspn(text, ",\"\n\r")]) {
+        fputs(text, stdout);
+        return;
+    }
+    putchar('"');
+    for (; *text; text++) {
+        if (*text == '"') putchar('"');
+        putchar(*text);
+    }
+    putchar('"');
+}
+
+static enum status export_layers(struct store *store, int64_t run) {
+    struct store_score_list list;
+    enum status status = store_get_scores(&list, store, run);
+    for (size_t i = 0; !status && i < list.count; i++) {
+        const struct store_score *score = &list.scores[i];
+        printf("%lld,%d,", (long long)run, score->layer);
+        print_field(score->metric);
+        printf(",%.17g,", score->value);
+        if (isfinite(score->stderr_value)) printf("%.17g", score->stderr_value);
+        printf(",%lld\n", (long long)score->n);
+    }
+    store_score_list_free(&list);
+    return status;
+}
+
+static enum status export_sequences(struct store *store, int64_t run) {
+    struct store_score_list list;
+    enum status status = store_get_scores(&list, store, run);
+    for (size_t i = 0; !status && i < list.count; i++) {
+        struct store_sequence_list values;
+        status = store_get_sequence_scores(&values, store, run, list.scores[i].layer,
+                                           list.scores[i].metric);
+        for (size_t k = 0; !status && k < values.count; k++) {
+            printf("%lld,%d,%lld,", (long long)run, list.scores[i].layer,
+                   (long long)values.values[k].row);
+            print_field(list.scores[i].metric);
+            printf(",%.17g,%lld\n", values.values[k].value, (long long)values.values[k].count);
+        }
+        store_sequence_list_free(&values);
+    }
+    store_score_list_free(&list);
+    return status;
+}
+
+/* Layers of probe steps need not have scores yet. */
+static enum status export_steps(struct store *store, int64_t run) {
+    struct store_row_list layers;
+    enum status status = store_get_probe_layers(&layers, store, run);
+    for (size_t i = 0; !status && i < layers.count; i++) {
+        struct store_step_list list;
+        status = store_get_probe_steps(&list, store, run, (int)layers.rows[i]);
+        for (size_t k = 0; !status && k < list.count; k++)
+            printf("%lld,%lld,%lld,%lld,%.17g\n", (long long)run, (long long)layers.rows[i],
+                   (long long)list.steps[k].seed, (long long)list.steps[k].step,
+                   list.steps[k].loss);
+        store_step_list_free(&list);
+    }
+    store_row_list_free(&layers);
+    return status;
+}
+
+static const struct {
+    const char *name, *heading;
+    enum status (*export)(struct store *store, int64_t run);
+} exports[] = {
+    {"csv", "run,layer,metric,value,stderr,n", export_layers},
+    {"sequences", "run,layer,row,metric,value,count", export_sequences},
+    {"steps", "run,layer,seed,step,loss", export_steps},
+};
+
+enum status export_scores(struct store *store, const struct scores_choice *choice,
+                          const char *what) {
+    size_t kind = 0, kinds = sizeof exports / sizeof *exports;
+    while (kind < kinds && strcmp(exports[kind].name, what) != 0) kind++;
+    if (kind == kinds)
+        return status_set(STATUS_USAGE, "scores: --export is csv, sequences or steps, not \"%s\"",
+                          what);
+    struct store_run_list all = {0};
+    enum status status = STATUS_OK;
+    if (!choice->count) status = store_list_runs(&all, store);
+    if (!status) puts(exports[kind].heading);
+    for (size_t i = 0; !status && i < all.count; i++)
+        status = exports[kind].export(store, all.runs[i].id);
+    for (size_t i = 0; !status && i < choice->count; i++) {
+        struct store_run run;
+        status = store_get_run(&run, store, choice->runs[i]);
+        store_run_free(&run);
+        if (!status) status = exports[kind].export(store, choice->runs[i]);
+    }
+    store_run_list_free(&all);
+    return status;
+}

@@ -1,0 +1,67 @@
+#include "cmd/table.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+void table_begin(struct table *table, const char *alignment) {
+    *table = (struct table){.alignment = alignment};
+}
+
+void table_cell(struct table *table, const char *format, ...) {
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int length = vsnprintf(NULL, 0, format, arguments);
+    char **cells = memory_resize(table->cells, table->count + 1, sizeof *cells);
+    if (cells) table->cells = cells;
+    char *cell = cells && length >= 0 ? memory_calloc((size_t)length + 1, 1) : NULL;
+    if (cell) {
+        vsnprintf(cell, (size_t)length + 1, format, again);
+        table->cells[table->count++] = cell;
+    } else {
+        table->status = STATUS_FAILED;
+    }
+    va_end(arguments);
+    va_end(again);
+}
+
+/* Characters, not bytes: continuation bytes of UTF-8 take no room. */
+static int width_of(const char *cell) {
+    int width = 0;
+    for (; *cell; cell++) width += ((unsigned char)*cell & 0xc0) != 0x80;
+    return width;
+}
+
+static int column_width(const struct table *table, size_t columns, size_t column) {
+    int width = 0;
+    for (size_t i = column; i < table->count; i += columns)
+        if (width_of(table->cells[i]) > width) width = width_of(table->cells[i]);
+    return width;
+}
+
+enum status table_print(struct table *table, FILE *file) {
+    enum status status = table->status;
+    size_t columns = strlen(table->alignment);
+    for (size_t i = 0; !status && i < table->count; i++) {
+        size_t column = i % columns;
+        const char *cell = table->cells[i];
+        int padding = column_width(table, columns, column) - width_of(cell);
+        bool right = table->alignment[column] == 'r', last = column + 1 == columns;
+        fprintf(file, "%s%*s%s", column ? "  " : "", right ? padding : 0, "", cell);
+        if (last)
+            fputc('\n', file);
+        else if (!right)
+            fprintf(file, "%*s", padding, "");
+    }
+    table_free(table);
+    return status;
+}
+
+void table_free(struct table *table) {
+    for (size_t i = 0; i < table->count; i++) free(table->cells[i]);
+    free(table->cells);
+    *table = (struct table){0};
+}

@@ -1,0 +1,26 @@
+/* Aligned columns of text on stdout. */
+#ifndef CMD_TABLE_H
+#define CMD_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/status.h"
+
+struct table {
+    const char *alignment; /* a letter a column: l left, r right */
+    char **cells;          /* [count], row after row, the heading first */
+    size_t count;
+    enum status status; /* out of memory at some cell; told by table_print */
+};
+
+/* Begin with the alignment, then give the cells of the heading and of each row, left to right. */
+void table_begin(struct table *table, const char *alignment);
+void table_cell(struct table *table, const char *format, ...) STATUS_PRINTF(2, 3);
+
+/* Print with two blanks between columns, and free the table. Widths count characters of UTF-8. */
+enum status table_print(struct table *table, FILE *file) STATUS_CHECKED;
+void table_free(struct table *table);
+
+#endif

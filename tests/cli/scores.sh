@@ -1,0 +1,135 @@
+#!/bin/sh
+# apriel-tool scores on a database made for the purpose (tests/make_scores.c). $1 is the program.
+set -eu
+program=$1
+make_scores=$(dirname "$program")/tests/make_scores
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "scores: $*" >&2
+    bad=1
+}
+cd "$temporary"
+"$make_scores" scores.db
+
+# expect NAME: standard input is what the command printed.
+same() {
+    if ! diff -u "$1.expected" "$1.found" >&2; then complain "$1: another output"; fi
+}
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    set +e
+    "$program" scores "$@" >out 2>errors
+    found=$?
+    set -e
+    [ $found -eq "$code" ] || complain "scores $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "scores $*: $(cat errors)"
+    [ ! -s out ] || complain "scores $*: prints to stdout although it fails"
+}
+
+"$program" scores --db scores.db | sed 's/20[0-9-]*T[0-9:]*/DATE/' >list.found
+cat >list.expected <<'X'
+run  kind  status       layers  rows  seed        base  started  model    tokens
+  1  loo   done              8     6     0           -  DATE  model-a  tokens.h5
+  2  mmr   done              6     6     7  2 replaced  DATE  model-a  tokens.h5
+  3  loo   interrupted       8     2     7           -  DATE  model-a  tokens.h5
+  4  loo   done              8     6     7           -  DATE  model-b  tokens.h5
+X
+sed -i 's/  *started/ started/; s/  *DATE/ DATE/' list.found list.expected
+sed -i 's/started  */started /' list.found list.expected
+same list
+
+"$program" scores --db scores.db --run 1 >run.found
+cat >run.expected <<'X'
+run 1: loo of model-a on tokens.h5
+done, 8 layers, 6 rows; device cpu, seed 0, parameters {"ablate":"mixer"}
+unmodified model: ce 2.50000 over 1 row
+a small value is unimportant for kl
+
+rank  layer       kl   stderr  tie group
+   1      3  0.13305  0.00640          1
+   2      5  0.13462  0.00700          1
+   3      6  0.33305  0.00640          2
+   4      4  0.43362  0.00700          3
+   5      2  0.53305  0.00640          4
+   6      1  0.63362  0.00700          5
+   7      0  0.93362  0.00700          6
+   8      7  0.93405  0.00640          6
+X
+same run
+
+# A run that is not finished: what it has so far, here by layer.
+"$program" scores --db scores.db --run 3 --sort layer | awk '/so far/ || $2 == 0 || $2 == 7' >partial.found
+cat >partial.expected <<'X'
+interrupted, 8 layers, 2 rows so far; device cpu, seed 7, parameters {"ablate":"mixer"}
+   7      0  0.90733  0.00622          6
+   8      7  0.90700  0.00267          6
+X
+sed -i 's/^ *[0-9]* //' partial.found partial.expected
+same partial
+
+"$program" scores --db scores.db --compare 1,2 | sed -n '1,2p;$p' >compare.found
+cat >compare.expected <<'X'
+runs                                   layers  Spearman  Kendall
+1 (loo kl), 2 (mmr heldout_rkl_after)       6    1.0000   1.0000
+6  1.0000
+X
+same compare
+
+"$program" scores --db scores.db --export csv --run 2 | head -n 2 >csv.found
+cat >csv.expected <<'X'
+run,layer,metric,value,stderr,n
+2,0,heldout_rkl_after,0.93361904761904768,0.0070021453821303209,6
+X
+same csv
+[ "$("$program" scores --db scores.db --export steps | tail -n 1)" = "2,4,7,2,0.33333333333333331" ] ||
+    complain "--export steps"
+[ "$("$program" scores --db scores.db --export sequences | wc -l)" -eq 151 ] ||
+    complain "--export sequences: $("$program" scores --db scores.db --export sequences | wc -l) lines"
+
+for arguments in "" "--run 1" "--compare 1,2,3"; do
+    # shellcheck disable=SC2086 # separate words
+    "$program" scores --db scores.db --json $arguments >out
+    first=$(head -c 1 out)
+    [ "$first" = "{" ] || complain "--json $arguments begins with $first"
+done
+"$program" scores --db scores.db --json --run 1 | grep -q '"tie_group": 6' || complain "--json --run 1"
+
+fails 2 'scores: --db FILE is missing'
+fails 2 'scores: takes no argument; give the database as --db' scores.db
+fails 1 'cannot open "absent.db": No such file or directory' --db absent.db
+fails 1 '"scores.db" has no run 9' --db scores.db --run 9
+fails 2 'scores: --run: "x" is not the number of a run' --db scores.db --run x
+fails 2 'scores: --compare needs two runs or more, as in 1,2' --db scores.db --compare 1
+fails 2 'scores: --compare: "" is not the number of a run' --db scores.db --compare 1,
+fails 1 'run 1 (loo) has no metric "top1"; it has: kl' --db scores.db --run 1 --metric top1
+fails 2 'scores: --sort is rank or layer, not "value"' --db scores.db --sort value --run 1
+fails 2 'scores: 3 metrics for 2 runs; give one, or one a run' --db scores.db --compare 1,2 --metric a,b,c
+fails 1 'runs 1 and 4 score different models ("model-a" and "model-b")' --db scores.db --compare 1,4
+fails 2 'scores: --export is csv, sequences or steps, not "xml"' --db scores.db --export xml
+echo 'no database' >text.db
+fails 1 '"text.db" is not a score database (not SQLite)' --db text.db
+: >empty.db
+fails 1 '"empty.db" is empty, not a score database' --db empty.db
+head -c 9000 scores.db >cut.db
+set +e
+"$program" scores --db cut.db --run 1 >out 2>errors
+code=$?
+set -e
+if [ $code -ne 1 ] || [ "$(wc -l <errors)" -ne 1 ]; then
+    complain "a truncated database: $code, $(cat errors)"
+fi
+
+if [ -e /dev/full ]; then
+    set +e
+    "$program" scores --db scores.db >/dev/full 2>errors
+    code=$?
+    set -e
+    [ $code -eq 1 ] || complain "a full disk under stdout: exit code $code"
+    [ "$(cat errors)" = "apriel-tool: cannot write to standard output: No space left on device" ] ||
+        complain "a full disk under stdout: $(cat errors)"
+fi
+exit $bad
