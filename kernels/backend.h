@@ -111,6 +111,8 @@ struct backend {
     void (*download_bytes)(struct backend *, void *host, const void *from, size_t bytes);
     void (*copy)(struct backend *, void *to, const void *from, size_t bytes);
     void (*zero)(struct backend *, void *to, size_t bytes);
+    /* out act [count] = in acc [count]: a residual-stream gradient as a matrix input. */
+    void (*cast)(struct backend *, void *out, const void *in, size_t count);
     enum status (*sync)(struct backend *);
     uint64_t (*memory_free)(struct backend *); /* bytes that alloc can still give */
     void (*close)(struct backend *);

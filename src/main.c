@@ -14,8 +14,10 @@ static const struct {
     enum status (*run)(int argc, char **argv);
     const char *about;
 } commands[] = {
+    {"loo", cmd_loo, "score layers by leave-one-out ablation"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
+    {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},
 };

@@ -40,6 +40,7 @@ static const struct entry entries[] = {
     MEMORY(download_bytes),
     MEMORY(copy),
     MEMORY(zero),
+    MEMORY(cast),
     MEMORY(sync),
     MEMORY(memory_free),
     MEMORY(close),

@@ -86,6 +86,10 @@ void *cpu_scratch(struct backend *backend, size_t bytes, const char *what) {
     return memory;
 }
 
+static void cpu_cast(struct backend *backend, void *out, const void *in, size_t count) {
+    convert(out, backend->act, in, backend->acc, count);
+}
+
 static enum status cpu_sync(struct backend *backend) {
     struct cpu_backend *cpu = (struct cpu_backend *)backend;
     if (!cpu->failed) return STATUS_OK;
@@ -118,6 +122,7 @@ enum status backend_open_cpu(struct backend **out) {
         .download_bytes = cpu_copy,
         .copy = cpu_copy,
         .zero = cpu_zero,
+        .cast = cpu_cast,
         .sync = cpu_sync,
         .memory_free = cpu_memory_free,
         .close = cpu_close,

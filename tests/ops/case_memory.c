@@ -58,6 +58,29 @@ static void bytes_and_copies(struct ops *ops) {
     backend->free(backend, NULL);
 }
 
+/* From the residual stream's type to that of matrix inputs: as dtype_from_f32 rounds. */
+static void cast(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    static float values[COUNT], expected[COUNT], back[COUNT];
+    static unsigned char rounded[COUNT * 8];
+    for (int i = 0; i < COUNT; i++) values[i] = (float)sin(0.37 * i) * (float)(1 + i % 97);
+    dtype_from_f32(rounded, backend->act, values, COUNT);
+    dtype_to_f32(expected, rounded, backend->act, COUNT);
+    void *in = backend->alloc(backend, COUNT * dtype_size(backend->acc), "values");
+    void *out = backend->alloc(backend, COUNT * dtype_size(backend->act), "cast values");
+    if (!in || !out) {
+        ops_fail(ops, "%s", status_message());
+        return;
+    }
+    backend->upload(backend, in, backend->acc, values, DTYPE_F32, COUNT);
+    backend->cast(backend, out, in, COUNT);
+    backend->download(backend, back, DTYPE_F32, out, backend->act, COUNT);
+    if (backend->sync(backend)) ops_fail(ops, "%s", status_message());
+    if (memcmp(back, expected, sizeof back) != 0) ops_fail(ops, "cast rounds otherwise");
+    backend->free(backend, in);
+    backend->free(backend, out);
+}
+
 void case_memory(struct ops *ops) {
     struct backend *backend = ops->backend;
     enum dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_F64};
@@ -67,6 +90,7 @@ void case_memory(struct ops *ops) {
         round_trip(ops, types[h], backend->acc);
     }
     bytes_and_copies(ops);
+    cast(ops);
     if (backend->memory_free(backend) == 0) ops_fail(ops, "no free memory is known");
     if (backend->alloc(backend, (size_t)1 << 60, "too much"))
         ops_fail(ops, "2^60 bytes were allocated");

@@ -1,0 +1,184 @@
+#include "eval/compare.h"
+
+#include <stdlib.h>
+
+#include "analysis/record.h"
+#include "analysis/scorer.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "model/forward.h"
+#include "model/sequences.h"
+
+struct side { /* one of the two models */
+    struct model *model;
+    struct forward *forward;
+    void *hidden; /* acc [tokens, D] */
+};
+
+struct work {
+    struct backend *backend;
+    struct tokenset *set;
+    struct side student, teacher;
+    struct scorer *scorer;
+    int64_t group_tokens, max_tokens;
+    int max_rows;
+    struct sequence_value *teacher_ce; /* [rows] */
+};
+
+static enum status open_side(struct side *side, struct work *work, const char *directory,
+                             const struct checkpoint_options *options, const char *data) {
+    enum status status = model_open(&side->model, work->backend, directory, options);
+    if (!status) status = record_check_vocabulary(side->model, work->set, data);
+    return status;
+}
+
+static enum status prepare_side(struct side *side, const struct work *work) {
+    if (!side->model) return STATUS_OK;
+    struct backend *backend = work->backend;
+    size_t bytes = (size_t)work->max_tokens * (size_t)side->model->config->hidden_size *
+                   dtype_size(backend->acc);
+    side->hidden = backend->alloc(backend, bytes, "hidden states");
+    if (!side->hidden) return STATUS_FAILED;
+    return forward_open(&side->forward, side->model, work->max_rows, work->max_tokens,
+                        (int)tokenset_longest_row(work->set));
+}
+
+static void close_side(struct side *side, struct backend *backend) {
+    forward_close(side->forward);
+    if (backend) backend->free(backend, side->hidden);
+    model_close(side->model);
+}
+
+/* Rows [first, end): as many as fit into the group's tokens, at least one. */
+static int64_t group_end(const struct work *work, int64_t first, int64_t rows) {
+    const uint64_t *offsets = work->set->row_offsets;
+    int64_t end = first + 1;
+    while (end < rows && offsets[end + 1] - offsets[first] <= (uint64_t)work->group_tokens) end++;
+    return end;
+}
+
+static void measure_groups(struct work *work, int64_t rows) {
+    for (int64_t first = 0, end; first < rows; first = end) {
+        end = group_end(work, first, rows);
+        int64_t size = (int64_t)(work->set->row_offsets[end] - work->set->row_offsets[first]);
+        if (size > work->max_tokens) work->max_tokens = size;
+        if (end - first > work->max_rows) work->max_rows = (int)(end - first);
+    }
+}
+
+static void keep_row(struct sequence_value *to, int64_t row, double sum, int64_t count) {
+    *to = (struct sequence_value){
+        .row = row, .count = count, .value = count ? sum / (double)count : 0};
+}
+
+static enum status run_group(struct work *work, struct compare_result *out, int64_t first,
+                             int rows) {
+    struct token_batch batch = {0};
+    struct positions positions = {0};
+    const struct tokenset *set = work->set;
+    size_t per_branch = (size_t)rows * METRIC_COUNT;
+    double *sums = memory_calloc(2 * per_branch, sizeof *sums);
+    enum status status = sums ? STATUS_OK : STATUS_FAILED;
+    if (!status)
+        status =
+            token_batch_create(&batch, work->backend, set->ids, set->row_offsets + first, rows);
+    if (!status) status = positions_create(&positions, set, first, rows);
+    if (!status) status = forward_run(work->student.forward, work->student.hidden, &batch);
+    if (!status && work->teacher.model)
+        status = forward_run(work->teacher.forward, work->teacher.hidden, &batch);
+    bool alone = !work->teacher.model;
+    if (!status)
+        status = scorer_score(work->scorer, &positions,
+                              alone ? work->student.hidden : work->teacher.hidden,
+                              work->student.hidden, 0, alone ? 0 : 1, sums);
+    for (int row = 0; !status && row < rows; row++) {
+        const int64_t *counts = positions.counts + row * METRIC_COUNT;
+        const double *teacher = sums + row * METRIC_COUNT;
+        const double *student = alone ? teacher : teacher + per_branch;
+        for (int m = 0; m < METRIC_COUNT; m++)
+            keep_row(&out->values[m][first + row], first + row, student[m], counts[m]);
+        keep_row(&work->teacher_ce[first + row], first + row, teacher[METRIC_CE],
+                 counts[METRIC_CE]);
+    }
+    positions_free(&positions);
+    token_batch_free(&batch);
+    free(sums);
+    return status;
+}
+
+static enum status run_groups(struct work *work, struct compare_result *out) {
+    struct progress progress;
+    enum status status = STATUS_OK;
+    progress_begin(&progress, "eval", "rows", (double)out->rows, 0);
+    for (int64_t first = 0, end; !status && first < out->rows; first = end) {
+        end = group_end(work, first, out->rows);
+        status = run_group(work, out, first, (int)(end - first));
+        progress_update(&progress, (double)end);
+        if (!status && interrupt_requested())
+            status = status_set(STATUS_INTERRUPTED, "interrupted");
+    }
+    progress_end(&progress);
+    return status;
+}
+
+static enum status summarise(struct work *work, struct compare_result *out) {
+    size_t rows = (size_t)out->rows;
+    enum status status = STATUS_OK;
+    for (int m = 0; !status && m < METRIC_COUNT; m++)
+        if (m == METRIC_CE || work->teacher.model)
+            status = statistics_mean(&out->metrics[m], out->values[m], rows);
+    if (!status && work->teacher.model)
+        status = statistics_mean(&out->teacher_ce, work->teacher_ce, rows);
+    return status;
+}
+
+static enum status allocate(struct work *work, struct compare_result *out) {
+    size_t rows = (size_t)out->rows;
+    for (int m = 0; m < METRIC_COUNT; m++) {
+        out->values[m] = memory_calloc(rows, sizeof *out->values[m]);
+        if (!out->values[m]) return STATUS_FAILED;
+    }
+    work->teacher_ce = memory_calloc(rows, sizeof *work->teacher_ce);
+    return work->teacher_ce ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status compare_run(struct compare_result *out, const struct compare_settings *settings) {
+    struct work work = {.group_tokens = settings->group_tokens > 0 ? settings->group_tokens : 4096};
+    *out = (struct compare_result){0};
+    double start = log_seconds();
+    enum status status = tokenset_read(&work.set, settings->data);
+    if (!status) status = backend_open(&work.backend, settings->device);
+    if (!status)
+        status =
+            open_side(&work.student, &work, settings->model, &settings->checkpoint, settings->data);
+    if (!status && settings->teacher)
+        status = open_side(&work.teacher, &work, settings->teacher, NULL, settings->data);
+    if (status) goto done;
+    out->rows = (int64_t)work.set->rows;
+    if (settings->limit_rows > 0 && settings->limit_rows < out->rows)
+        out->rows = settings->limit_rows;
+    out->tokens = (int64_t)work.set->row_offsets[out->rows];
+    measure_groups(&work, out->rows);
+    status = allocate(&work, out);
+    if (!status) status = prepare_side(&work.student, &work);
+    if (!status) status = prepare_side(&work.teacher, &work);
+    const struct model *teacher = work.teacher.model ? work.teacher.model : work.student.model;
+    if (!status) status = scorer_open(&work.scorer, teacher, work.student.model, 0);
+    if (!status) status = run_groups(&work, out);
+    if (!status) status = summarise(&work, out);
+    out->seconds = log_seconds() - start;
+done:
+    scorer_close(work.scorer);
+    close_side(&work.student, work.backend);
+    close_side(&work.teacher, work.backend);
+    tokenset_free(work.set);
+    free(work.teacher_ce);
+    if (work.backend) work.backend->close(work.backend);
+    return status;
+}
+
+void compare_free(struct compare_result *result) {
+    for (int m = 0; m < METRIC_COUNT; m++) free(result->values[m]);
+    *result = (struct compare_result){0};
+}

@@ -1,0 +1,32 @@
+/* Perplexity of a model on a token set, and its divergence from a teacher. */
+#ifndef EVAL_COMPARE_H
+#define EVAL_COMPARE_H
+
+#include "analysis/positions.h"
+#include "model/model.h"
+#include "scores/statistics.h"
+
+struct compare_settings {
+    const char *model, *teacher; /* directories; teacher NULL: only ce */
+    const char *data;            /* token set */
+    const char *device;
+    int64_t group_tokens; /* tokens at a time; 0: 4096 */
+    int64_t limit_rows;   /* 0: all */
+    struct checkpoint_options checkpoint;
+};
+
+struct compare_result {
+    struct statistics metrics[METRIC_COUNT]; /* of the model; kl, rkl, top1 against the teacher */
+    struct statistics teacher_ce;
+    int64_t rows, tokens;
+    double seconds;
+    /* Per row, [rows] each; the counts that go with them. Freed by compare_free. */
+    struct sequence_value *values[METRIC_COUNT];
+};
+
+/* kl = D_KL(teacher || model), rkl the other way, nats. Standard errors are over rows. */
+enum status compare_run(struct compare_result *out,
+                        const struct compare_settings *settings) STATUS_CHECKED;
+void compare_free(struct compare_result *result); /* accepts a zeroed struct */
+
+#endif

@@ -1,0 +1,229 @@
+#include "analysis/loo.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/record.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+struct work {
+    const struct loo_settings *settings;
+    struct backend *backend;
+    struct model *model; /* the trunk: the hybrid when there is one */
+    struct tokenset *set;
+    struct store *store;
+    struct int_list layers;
+    bool *removed; /* [L] */
+    struct sweep *sweep;
+    int64_t group_tokens;
+};
+
+static bool is_candidate(const struct work *work, int layer) {
+    return work->model->config->layers[layer].mixer == MIXER_ATTENTION && !work->removed[layer];
+}
+
+/* settings->layers, or every attention layer that the trunk still has. */
+static enum status choose_layers(struct work *work) {
+    int count = work->model->config->n_layers;
+    work->removed = memory_calloc((size_t)count, sizeof *work->removed);
+    if (!work->removed) return STATUS_FAILED;
+    for (size_t i = 0; i < work->settings->removed.count; i++)
+        work->removed[work->settings->removed.values[i]] = true;
+    if (work->settings->layers) {
+        enum status status =
+            list_parse(&work->layers, work->settings->layers, 0, count - 1, "--layers");
+        if (status) return status;
+        for (size_t i = 0; i < work->layers.count; i++)
+            if (!is_candidate(work, work->layers.values[i]))
+                return status_set(STATUS_USAGE,
+                                  "--layers: layer %d has no attention left to remove",
+                                  work->layers.values[i]);
+        return STATUS_OK;
+    }
+    work->layers.values = memory_calloc((size_t)count, sizeof *work->layers.values);
+    if (!work->layers.values) return STATUS_FAILED;
+    for (int l = 0; l < count; l++)
+        if (is_candidate(work, l)) work->layers.values[work->layers.count++] = l;
+    if (work->layers.count == 0) return status_fail("no attention layer is left to score");
+    return STATUS_OK;
+}
+
+static enum status begin(struct work *work, int64_t *run, enum store_run_state *state) {
+    struct json *parameters = js_new_object();
+    char *layers = list_format(work->layers.values, work->layers.count);
+    char *layout = record_layout(work->model->config, work->removed);
+    enum status status = parameters && layers && layout ? STATUS_OK : STATUS_FAILED;
+    if (!status) {
+        js_set_string(parameters, "ablate",
+                      work->settings->ablation == ABLATE_BLOCK ? "block" : "mixer");
+        js_set_string(parameters, "layers", layers);
+        struct record_run record = {.kind = "loo",
+                                    .model = work->settings->model,
+                                    .base = work->settings->hybrid ? work->model : NULL,
+                                    .base_layout = layout,
+                                    .parameters = parameters,
+                                    .device = work->backend->name,
+                                    .data = work->settings->data,
+                                    .set = work->set,
+                                    .trunk = work->model,
+                                    .options = &work->settings->checkpoint};
+        status = record_begin(run, state, work->store, &record);
+    }
+    js_free(parameters);
+    free(layers);
+    free(layout);
+    return status;
+}
+
+/* Rows [first, end) of one group: as many as fit into the group's tokens, at least one. */
+static int64_t group_end(const struct work *work, int64_t first) {
+    const uint64_t *offsets = work->set->row_offsets;
+    int64_t end = first + 1;
+    while (end < (int64_t)work->set->rows &&
+           offsets[end + 1] - offsets[first] <= (uint64_t)work->group_tokens)
+        end++;
+    return end;
+}
+
+/* The largest group there is at the present group_tokens. */
+static void measure_groups(const struct work *work, int *rows, int64_t *tokens) {
+    *rows = 0;
+    *tokens = 0;
+    for (int64_t first = 0, end; first < (int64_t)work->set->rows; first = end) {
+        end = group_end(work, first);
+        int64_t size = (int64_t)(work->set->row_offsets[end] - work->set->row_offsets[first]);
+        if (size > *tokens) *tokens = size;
+        if (end - first > *rows) *rows = (int)(end - first);
+    }
+}
+
+/* Halve the group until it fits the memory. */
+static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
+    struct sweep_options options = {.ablation = work->settings->ablation,
+                                    .layers = work->layers.values,
+                                    .branches = (int)work->layers.count,
+                                    .removed = work->removed};
+    int longest = (int)tokenset_longest_row(work->set);
+    work->group_tokens = work->settings->group_tokens > 0 ? work->settings->group_tokens : 4096;
+    uint64_t room = work->backend->memory_free(work->backend) / 10 * 9;
+    int rows;
+    int64_t tokens;
+    for (;;) {
+        measure_groups(work, &rows, &tokens);
+        outcome->peak_bytes = sweep_bytes(work->model, &options, rows, tokens, longest);
+        if (outcome->peak_bytes <= room) break;
+        if (work->group_tokens <= longest || work->settings->group_tokens > 0) {
+            char needed[32], there[32];
+            return status_fail("the sweep needs %s and %s has %s free: use shorter rows",
+                               memory_format(needed, outcome->peak_bytes), work->backend->name,
+                               memory_format(there, room));
+        }
+        work->group_tokens /= 2;
+    }
+    return sweep_open(&work->sweep, work->model, &options, rows, tokens, longest);
+}
+
+static enum status save_group(struct work *work, int64_t run, int64_t first, int rows,
+                              const double *sums, const int64_t *counts) {
+    enum status status = store_begin(work->store);
+    for (size_t branch = 0; !status && branch <= work->layers.count; branch++)
+        for (int row = 0; !status && row < rows; row++)
+            for (int m = 0; !status && m < METRIC_COUNT; m++) {
+                int layer = branch ? work->layers.values[branch - 1] : STORE_TRUNK;
+                int64_t count = counts[row * METRIC_COUNT + m];
+                if (layer == STORE_TRUNK && m != METRIC_CE) continue;
+                double sum = sums[(branch * (size_t)rows + (size_t)row) * METRIC_COUNT + (size_t)m];
+                status = store_put_sequence_score(work->store, run, layer, first + row,
+                                                  metric_name((enum metric)m),
+                                                  count ? sum / (double)count : 0, count);
+            }
+    if (!status) status = store_commit(work->store);
+    if (status) store_rollback(work->store);
+    return status;
+}
+
+static bool all_done(const struct store_row_list *done, int64_t first, int64_t end) {
+    int64_t found = 0;
+    for (size_t i = 0; i < done->count; i++) found += done->rows[i] >= first && done->rows[i] < end;
+    return found == end - first;
+}
+
+static enum status run_groups(struct work *work, int64_t run, struct loo_outcome *outcome) {
+    struct store_row_list done = {0};
+    struct progress progress;
+    double start = log_seconds();
+    double *sums = NULL;
+    int64_t *counts = NULL;
+    enum status status = store_get_rows(&done, work->store, run);
+    if (status) return status;
+    outcome->rows_before = (int64_t)done.count;
+    if (done.count)
+        log_note("run %lld continues: %zu of %lld rows are there", (long long)run, done.count,
+                 (long long)outcome->rows);
+    progress_begin(&progress, "loo", "rows", (double)outcome->rows, (double)done.count);
+    for (int64_t first = 0, end; !status && first < outcome->rows; first = end) {
+        end = group_end(work, first);
+        if (all_done(&done, first, end)) continue;
+        int rows = (int)(end - first);
+        size_t values = (size_t)rows * METRIC_COUNT;
+        free(sums);
+        free(counts);
+        sums = memory_calloc((work->layers.count + 1) * values, sizeof *sums);
+        counts = memory_calloc(values, sizeof *counts);
+        status = sums && counts ? STATUS_OK : STATUS_FAILED;
+        if (!status) status = sweep_group(work->sweep, work->set, first, rows, sums, counts);
+        if (!status) status = save_group(work, run, first, rows, sums, counts);
+        if (!status) progress_update(&progress, (double)end);
+    }
+    progress_end(&progress);
+    outcome->seconds = log_seconds() - start;
+    free(sums);
+    free(counts);
+    store_row_list_free(&done);
+    return status;
+}
+
+static enum status open_inputs(struct work *work) {
+    const struct loo_settings *settings = work->settings;
+    enum status status = tokenset_read(&work->set, settings->data);
+    if (!status) status = backend_open(&work->backend, settings->device);
+    if (!status)
+        status = model_open(&work->model, work->backend,
+                            settings->hybrid ? settings->hybrid : settings->model,
+                            &settings->checkpoint);
+    if (!status) status = record_check_vocabulary(work->model, work->set, settings->data);
+    if (!status) status = choose_layers(work);
+    return status;
+}
+
+enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *settings) {
+    struct work work = {.settings = settings};
+    enum store_run_state state = STORE_RUN_NEW;
+    *outcome = (struct loo_outcome){0};
+    enum status status = open_inputs(&work);
+    if (status) goto done;
+    outcome->rows = (int64_t)work.set->rows;
+    outcome->tokens = (int64_t)work.set->tokens;
+    outcome->branches = (int)work.layers.count;
+    status = store_open(&work.store, settings->database, STORE_WRITE);
+    if (!status) status = begin(&work, &outcome->run, &state);
+    if (status) goto done;
+    if (state == STORE_RUN_FINISHED) {
+        outcome->rows_before = outcome->rows;
+        goto done;
+    }
+    status = open_sweep(&work, outcome);
+    if (!status) status = run_groups(&work, outcome->run, outcome);
+    if (!status) status = store_summarise_run(work.store, outcome->run);
+    status = record_finish(work.store, outcome->run, status);
+done:
+    sweep_close(work.sweep);
+    store_close(work.store);
+    model_close(work.model);
+    tokenset_free(work.set);
+    list_free(&work.layers);
+    free(work.removed);
+    if (work.backend) work.backend->close(work.backend);
+    return status;
+}

@@ -1,0 +1,101 @@
+#include "analysis/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+char *record_layout(const struct model_config *config, const bool *removed) {
+    char *layout = memory_calloc((size_t)config->n_layers + 1, 1);
+    for (int l = 0; layout && l < config->n_layers; l++)
+        layout[l] = config->layers[l].mixer == MIXER_MAMBA || (removed && removed[l]) ? 'm' : 't';
+    return layout;
+}
+
+char *record_shape(const struct model_config *config) {
+    struct json *shape = js_new_object();
+    if (!shape) return NULL;
+    js_set_string(shape, "architecture", config_architecture(config));
+    js_set_integer(shape, "num_hidden_layers", config->n_layers);
+    js_set_integer(shape, "hidden_size", config->hidden_size);
+    js_set_integer(shape, "num_attention_heads", config->n_heads);
+    js_set_integer(shape, "num_key_value_heads", config->n_kv_heads);
+    js_set_integer(shape, "head_dim", config->head_dim);
+    js_set_integer(shape, "intermediate_size", config->intermediate_size);
+    js_set_integer(shape, "vocab_size", config->vocab_size);
+    char *text = js_print(shape, 0);
+    js_free(shape);
+    return text;
+}
+
+/* The transformer of the run: the trunk itself, or (with a hybrid) opened for a moment. */
+static enum status add_model(int64_t *id, struct store *store, const struct record_run *record) {
+    struct checkpoint *opened = NULL;
+    struct checkpoint *checkpoint = record->trunk->checkpoint;
+    enum status status = STATUS_OK;
+    if (record->base) {
+        status = checkpoint_open(&opened, record->model, record->options);
+        checkpoint = opened;
+    }
+    char fingerprint[SHA256_HEX_SIZE];
+    char *shape = NULL;
+    if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
+    if (!status) {
+        shape = record_shape(checkpoint_config(checkpoint));
+        status =
+            shape ? store_add_model(id, store, fingerprint, record->model, shape) : STATUS_FAILED;
+    }
+    free(shape);
+    checkpoint_close(opened);
+    return status;
+}
+
+enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
+                         const struct record_run *record) {
+    struct store_run_key key = {.kind = record->kind,
+                                .base = record->base_layout,
+                                .seed = record->seed,
+                                .device = record->device};
+    char *parameters = NULL;
+    enum status status = add_model(&key.model, store, record);
+    if (!status)
+        status = store_add_dataset(&key.dataset, store, record->set->fingerprint, record->data,
+                                   (int64_t)record->set->rows, (int64_t)record->set->tokens);
+    if (!status && record->base) {
+        char fingerprint[SHA256_HEX_SIZE];
+        status = checkpoint_fingerprint(record->base->checkpoint, fingerprint);
+        if (!status) js_set_string(record->parameters, "base_fingerprint", fingerprint);
+    }
+    if (!status) {
+        parameters = js_print_sorted(record->parameters);
+        key.parameters = parameters;
+        status = parameters ? store_begin_run(run, state, store, &key) : STATUS_FAILED;
+    }
+    free(parameters);
+    return status;
+}
+
+enum status record_finish(struct store *store, int64_t run, enum status status) {
+    if (status == STATUS_OK) return store_finish_run(store, run, STORE_STATUS_DONE);
+    /* The first fault is the one to report. */
+    char *message = memory_copy_string(status_message());
+    const char *ended =
+        status == STATUS_INTERRUPTED ? STORE_STATUS_INTERRUPTED : STORE_STATUS_FAILED;
+    (void)!store_finish_run(store, run, ended);
+    status = status_set(status, "%s", message ? message : "out of memory");
+    free(message);
+    return status;
+}
+
+enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
+                                    const char *path) {
+    uint32_t largest = 0;
+    for (uint64_t t = 0; t < set->tokens; t++)
+        if (set->ids[t] > largest) largest = set->ids[t];
+    if (largest >= (uint32_t)model->config->vocab_size)
+        return status_fail("\"%s\" has token id %u, but the model's vocabulary has %d: was it made "
+                           "with another tokenizer?",
+                           path, largest, model->config->vocab_size);
+    return STATUS_OK;
+}

@@ -1,0 +1,43 @@
+/* What every kind of run writes about itself into the database. */
+#ifndef ANALYSIS_RECORD_H
+#define ANALYSIS_RECORD_H
+
+#include "base/json.h"
+#include "data/tokenset.h"
+#include "model/model.h"
+#include "scores/store.h"
+
+/* Layout of a model: "t" for attention, "m" for Mamba, one letter a layer; layers in `removed` (may
+ * be NULL) count as replaced. The caller frees. */
+char *record_layout(const struct model_config *config, const bool *removed);
+
+/* JSON object of a model's shape with Hugging Face's names; the caller frees. */
+char *record_shape(const struct model_config *config);
+
+struct record_run {
+    const char *kind;
+    const char *model;        /* directory of the transformer */
+    const struct model *base; /* the hybrid the run starts from, or NULL */
+    const char *base_layout;  /* "" or record_layout */
+    struct json *parameters;  /* completed with the hybrid's fingerprint */
+    int64_t seed;
+    const char *device;
+    const char *data; /* path */
+    const struct tokenset *set;
+    const struct model *trunk; /* open model whose fingerprint is the transformer's when base is
+                                  NULL */
+    const struct checkpoint_options *options;
+};
+
+/* Register model and token set, and find or insert the run. */
+enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
+                         const struct record_run *record) STATUS_CHECKED;
+
+/* Write how a run ended and pass the status on. */
+enum status record_finish(struct store *store, int64_t run, enum status status) STATUS_CHECKED;
+
+/* The token set's ids must lie in the model's vocabulary. */
+enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
+                                    const char *path) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,26 @@
+/* The last norm, the head and the metrics, fused over chunks of tokens: logits of all tokens never
+ * exist at once. */
+#ifndef ANALYSIS_SCORER_H
+#define ANALYSIS_SCORER_H
+
+#include "analysis/positions.h"
+#include "model/model.h"
+
+struct scorer;
+
+/* Compares hidden states under `student`'s head with those under `teacher`'s (the same model for a
+ * sweep); the vocabularies must agree. `chunk_tokens` 0 takes a size that suits the vocabulary. */
+enum status scorer_open(struct scorer **out, const struct model *teacher,
+                        const struct model *student, int chunk_tokens) STATUS_CHECKED;
+void scorer_close(struct scorer *scorer); /* accepts NULL */
+uint64_t scorer_bytes(const struct model *model);
+
+/* Metrics of `branches` hidden states acc [tokens, D] (before the final norm), one after another in
+ * `branch`, each `stride` elements from the last, against the teacher's. `sums`, host
+ * [1 + branches][rows][METRIC_COUNT], receives sums over counted positions; entry 0 is the teacher
+ * against itself (only ce says something). A value that is not finite is a failure. */
+enum status scorer_score(struct scorer *scorer, const struct positions *positions,
+                         const void *teacher, const void *branch, int64_t stride, int branches,
+                         double *sums) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,40 @@
+/* The leave-one-out sweep: trunk and branches advance together, layer by layer, so that each
+ * layer's weights are needed once for all of them (DESIGN section 4). Branch i equals the trunk up
+ * to layer i: L layers cost L (L + 1) / 2 block passes. */
+#ifndef ANALYSIS_SWEEP_H
+#define ANALYSIS_SWEEP_H
+
+#include "analysis/scorer.h"
+
+enum ablation {
+    ABLATE_MIXER, /* the mixer's output is zero; the MLP stays */
+    ABLATE_BLOCK, /* the whole layer is left out */
+};
+
+struct sweep_options {
+    enum ablation ablation;
+    const int *layers; /* [branches]: layers to ablate, ascending */
+    int branches;
+    const bool
+        *removed; /* [L] or NULL: layers that the trunk itself goes without, in the same way */
+    int64_t pass_tokens; /* tokens (times branches) that go through a block at once; 0: choose */
+};
+
+struct sweep;
+
+/* Buffers for groups of up to `rows` rows with `tokens` tokens in all, `longest` in one row. */
+enum status sweep_open(struct sweep **out, struct model *model, const struct sweep_options *options,
+                       int rows, int64_t tokens, int longest) STATUS_CHECKED;
+void sweep_close(struct sweep *sweep); /* accepts NULL */
+
+/* Run rows [first, first + rows) of the set. `sums` host [1 + branches][rows][METRIC_COUNT] and
+ * `counts` host [rows][METRIC_COUNT]: sums over counted positions, and how many they are; entry 0
+ * is the trunk. STATUS_INTERRUPTED between layers when an interrupt was requested. */
+enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
+                        double *sums, int64_t *counts) STATUS_CHECKED;
+
+/* Device bytes that sweep_open and the model's streamed layer take. */
+uint64_t sweep_bytes(const struct model *model, const struct sweep_options *options, int rows,
+                     int64_t tokens, int longest);
+
+#endif

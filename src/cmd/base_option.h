@@ -1,0 +1,13 @@
+/* --base PLAN[:STAGE]|HYBRID, shared by the commands that score on top of something. */
+#ifndef CMD_BASE_OPTION_H
+#define CMD_BASE_OPTION_H
+
+#include "base/list.h"
+#include "base/status.h"
+
+/* A directory is a hybrid checkpoint: *hybrid borrows `text`. A file is a plan: *layers (the
+ * caller's, list_free) are the layers its stage (from 1; the last when not named) replaces. */
+enum status base_option_resolve(const char **hybrid, struct int_list *layers,
+                                const char *text) STATUS_CHECKED;
+
+#endif

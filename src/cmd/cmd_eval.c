@@ -1,0 +1,126 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "eval/compare.h"
+
+struct eval_options {
+    const char *data, *teacher, *device;
+    int64_t rows, group_tokens, random_seed;
+};
+
+static void print_metric(const char *name, const struct statistics *metric, const char *unit) {
+    printf("%-12s %12.6f", name, metric->mean);
+    if (isfinite(metric->stderr_mean)) printf(" +- %-10.2g", metric->stderr_mean);
+    printf(" %s\n", unit);
+}
+
+static void print_text(const struct compare_result *result, const char *model,
+                       const char *teacher) {
+    const struct statistics *metrics = result->metrics;
+    printf("%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s\n", model, result->rows,
+           result->tokens, result->seconds);
+    print_metric("ce", &metrics[METRIC_CE], "nats per token");
+    double perplexity = exp(metrics[METRIC_CE].mean);
+    struct statistics shown = {.mean = perplexity,
+                               .stderr_mean = perplexity * metrics[METRIC_CE].stderr_mean};
+    print_metric("perplexity", &shown, "");
+    if (!teacher) return;
+    printf("against %s\n", teacher);
+    print_metric("teacher ce", &result->teacher_ce, "nats per token");
+    print_metric("kl", &metrics[METRIC_KL], "nats, D_KL(teacher || model)");
+    print_metric("rkl", &metrics[METRIC_RKL], "nats, D_KL(model || teacher)");
+    print_metric("top1", &metrics[METRIC_TOP1], "share of equal first choices");
+}
+
+static void set_statistics(struct json *object, const char *name,
+                           const struct statistics *statistics) {
+    struct json *item = js_new_object();
+    js_set_number(item, "value", statistics->mean);
+    js_set_number(item, "stderr", statistics->stderr_mean);
+    js_set_integer(item, "n", statistics->n);
+    js_set(object, name, item);
+}
+
+static enum status print_json(const struct compare_result *result, const char *model,
+                              const char *teacher) {
+    struct json *document = js_new_object();
+    js_set_string(document, "model", model);
+    js_set_integer(document, "rows", result->rows);
+    js_set_integer(document, "tokens", result->tokens);
+    js_set_number(document, "seconds", result->seconds);
+    set_statistics(document, "ce", &result->metrics[METRIC_CE]);
+    js_set_number(document, "perplexity", exp(result->metrics[METRIC_CE].mean));
+    if (teacher) {
+        js_set_string(document, "teacher", teacher);
+        set_statistics(document, "teacher_ce", &result->teacher_ce);
+        for (int m = METRIC_KL; m < METRIC_COUNT; m++)
+            set_statistics(document, metric_name((enum metric)m), &result->metrics[m]);
+    }
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status evaluate(const struct eval_options *options,
+                            const struct command_arguments *arguments) {
+    if (arguments->positional.count != 1)
+        return status_set(STATUS_USAGE, "eval: name one model directory (see apriel-tool eval "
+                                        "--help)");
+    if (!options->data) return status_set(STATUS_USAGE, "eval: --data is needed");
+    struct compare_settings settings = {.model = arguments->positional.values[0],
+                                        .teacher = options->teacher,
+                                        .data = options->data,
+                                        .device = options->device,
+                                        .group_tokens = options->group_tokens,
+                                        .limit_rows = options->rows,
+                                        .checkpoint = {.random_weights = options->random_seed >= 0,
+                                                       .seed = (uint64_t)options->random_seed}};
+    struct compare_result result;
+    enum status status = compare_run(&result, &settings);
+    if (!status && arguments->json)
+        status = print_json(&result, settings.model, settings.teacher);
+    else if (!status)
+        print_text(&result, settings.model, settings.teacher);
+    compare_free(&result);
+    return status;
+}
+
+enum status cmd_eval(int argc, char **argv) {
+    struct eval_options values = {.device = "auto", .random_seed = -1};
+    struct option table[] = {
+        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"teacher", OPTION_STRING, &values.teacher, "MODEL",
+         "also measure kl, rkl and top1 against this model", 0, 0},
+        {"rows", OPTION_INTEGER, &values.rows, "N", "only the first N rows (all)", 1, INT64_MAX},
+        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
+         0},
+        {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
+         INT32_MAX},
+        {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
+         "draw MODEL's weights from N(0, 0.02): it needs only config.json", 0, INT64_MAX},
+    };
+    struct command_line line = {
+        .command = "eval",
+        .usage = "MODEL [--teacher MODEL] --data FILE.h5 [options]",
+        .about = "Evaluate a transformer or a hybrid: cross-entropy and perplexity of the token "
+                 "set's rows,\nand, against a teacher, both KL divergences and the share of equal "
+                 "first choices.\nStandard errors are over rows.",
+        .options = table,
+        .count = sizeof table / sizeof *table,
+        .epilogue = "example:\n  apriel-tool eval hybrid --teacher recipes/demo-model --data "
+                    "calibration.h5",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = evaluate(&values, &arguments);
+    options_free(&arguments, &line);
+    return status;
+}

@@ -1,0 +1,174 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/loo.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cmd/base_option.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "scores/store.h"
+
+struct loo_options {
+    const char *data, *database, *device, *ablate, *layers, *base;
+    int64_t group_tokens, random_seed;
+};
+
+static enum status to_settings(struct loo_settings *settings, const struct loo_options *options,
+                               const struct command_arguments *arguments) {
+    if (arguments->positional.count != 1)
+        return status_set(STATUS_USAGE,
+                          "loo: name one model directory (see apriel-tool loo --help)");
+    if (!options->data || !options->database)
+        return status_set(STATUS_USAGE, "loo: --data and --db are needed");
+    *settings = (struct loo_settings){.model = arguments->positional.values[0],
+                                      .data = options->data,
+                                      .database = options->database,
+                                      .device = options->device,
+                                      .layers = options->layers,
+                                      .group_tokens = options->group_tokens};
+    settings->checkpoint.random_weights = options->random_seed >= 0;
+    settings->checkpoint.seed = (uint64_t)options->random_seed;
+    if (strcmp(options->ablate, "block") == 0)
+        settings->ablation = ABLATE_BLOCK;
+    else if (strcmp(options->ablate, "mixer") != 0)
+        return status_set(STATUS_USAGE, "loo: --ablate is mixer or block, not \"%s\"",
+                          options->ablate);
+    return options->base ? base_option_resolve(&settings->hybrid, &settings->removed, options->base)
+                         : STATUS_OK;
+}
+
+/* scores are sorted by metric, then layer: the value of one. */
+static const struct store_score *find(const struct store_score_list *list, int layer,
+                                      const char *metric) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->scores[i].layer == layer && strcmp(list->scores[i].metric, metric) == 0)
+            return &list->scores[i];
+    return NULL;
+}
+
+static void print_table(const struct store_score_list *list) {
+    const struct store_score *trunk = find(list, STORE_TRUNK, "ce");
+    if (trunk) printf("unmodified model: ce %.4f\n", trunk->value);
+    printf("%5s  %8s  %10s %8s  %10s  %6s\n", "layer", "ce", "kl", "+-", "rkl", "top1");
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *kl = &list->scores[i];
+        if (kl->layer == STORE_TRUNK || strcmp(kl->metric, "kl") != 0) continue;
+        const struct store_score *ce = find(list, kl->layer, "ce");
+        const struct store_score *rkl = find(list, kl->layer, "rkl");
+        const struct store_score *top1 = find(list, kl->layer, "top1");
+        if (!ce || !rkl || !top1) continue;
+        printf("%5d  %8.4f  %10.6f %8.2g  %10.6f  %5.1f%%\n", kl->layer, ce->value, kl->value,
+               kl->stderr_value, rkl->value, 100 * top1->value);
+    }
+}
+
+static struct json *describe_scores(const struct store_score_list *list) {
+    struct json *array = js_new_array();
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *score = &list->scores[i];
+        struct json *item = js_new_object();
+        if (score->layer != STORE_TRUNK) js_set_integer(item, "layer", score->layer);
+        js_set_string(item, "metric", score->metric);
+        js_set_number(item, "value", score->value);
+        js_set_number(item, "stderr", score->stderr_value);
+        js_set_integer(item, "n", score->n);
+        js_append(array, item);
+    }
+    return array;
+}
+
+static enum status print_json(const struct loo_outcome *outcome,
+                              const struct store_score_list *list) {
+    struct json *document = js_new_object();
+    js_set_integer(document, "run", outcome->run);
+    js_set_integer(document, "rows", outcome->rows);
+    js_set_integer(document, "rows_found", outcome->rows_before);
+    js_set_integer(document, "tokens", outcome->tokens);
+    js_set_integer(document, "layers", outcome->branches);
+    js_set_number(document, "seconds", outcome->seconds);
+    js_set(document, "scores", describe_scores(list));
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status report(const struct loo_outcome *outcome, const struct loo_options *options,
+                          bool json) {
+    struct store *store = NULL;
+    struct store_score_list list = {0};
+    enum status status = store_open(&store, options->database, STORE_READ);
+    if (!status) status = store_get_scores(&list, store, outcome->run);
+    if (!status && json) status = print_json(outcome, &list);
+    if (!status && !json) {
+        if (outcome->rows_before == outcome->rows)
+            printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);
+        else
+            printf("run %" PRId64 ": %d layers ablated (%s) on %" PRId64 " rows, %" PRId64
+                   " tokens, in %.1f s\n",
+                   outcome->run, outcome->branches, options->ablate, outcome->rows, outcome->tokens,
+                   outcome->seconds);
+        print_table(&list);
+        printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
+               outcome->run);
+    }
+    store_score_list_free(&list);
+    store_close(store);
+    return status;
+}
+
+enum status cmd_loo(int argc, char **argv) {
+    struct loo_options values = {.device = "auto", .ablate = "mixer", .random_seed = -1};
+    struct option table[] = {
+        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent", 0,
+         0},
+        {"ablate", OPTION_STRING, &values.ablate, "mixer|block",
+         "what a layer goes without (mixer)", 0, 0},
+        {"layers", OPTION_STRING, &values.layers, "LIST",
+         "layers to score, like 0-11,13 (all with attention)", 0, 0},
+        {"base", OPTION_STRING, &values.base, "PLAN[:STAGE]|HYBRID",
+         "score on top of a plan (its layers go without their mixer) or of a hybrid checkpoint", 0,
+         0},
+        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
+         0},
+        {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N",
+         "tokens computed and saved at a time (4096, less when memory is short)", 1, INT32_MAX},
+        {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
+         "draw the weights from N(0, 0.02): MODEL needs only config.json", 0, INT64_MAX},
+    };
+    struct command_line line = {
+        .command = "loo",
+        .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
+        .about = "Score layers by leave-one-out ablation: how far the model's predictions move "
+                 "when a\nlayer's attention (or the whole layer) is taken away. Scores and "
+                 "per-sequence values go\nto the database group by group; the same command "
+                 "continues where it was stopped.",
+        .options = table,
+        .count = sizeof table / sizeof *table,
+        .epilogue = "example:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db "
+                    "scores.db",
+    };
+    struct command_arguments arguments;
+    struct loo_settings settings = {0};
+    struct loo_outcome outcome = {0};
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (status || arguments.help) goto done;
+    status = to_settings(&settings, &values, &arguments);
+    if (!status) status = loo_run(&outcome, &settings);
+    if (status == STATUS_INTERRUPTED)
+        status = status_set(status,
+                            "interrupted; finished rows are saved in \"%s\": run the same "
+                            "command to continue",
+                            values.database);
+    if (!status) status = report(&outcome, &values, arguments.json);
+done:
+    list_free(&settings.removed);
+    options_free(&arguments, &line);
+    return status;
+}

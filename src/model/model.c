@@ -1,0 +1,123 @@
+#include "model/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "model/loading.h"
+
+enum status model_open(struct model **out, struct backend *backend, const char *directory,
+                       const struct checkpoint_options *options) {
+    struct model *model = memory_calloc(1, sizeof *model);
+    if (!model) return STATUS_FAILED;
+    model->backend = backend;
+    model->slot.index = -1;
+    enum status status = checkpoint_open(&model->checkpoint, directory, options);
+    if (status) goto done;
+    model->config = checkpoint_config(model->checkpoint);
+    status = tensor_load(&model->embedding, model, TENSOR_EMBEDDING, backend->act);
+    if (!status) status = tensor_load(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
+    if (!status && model->config->tie_word_embeddings)
+        model->head = model->embedding;
+    else if (!status)
+        status = tensor_load(&model->head, model, TENSOR_HEAD, backend->act);
+    if (!status) status = backend->sync(backend);
+done:
+    if (status)
+        model_close(model);
+    else
+        *out = model;
+    return status;
+}
+
+void model_close(struct model *model) {
+    if (!model) return;
+    struct backend *backend = model->backend;
+    if (model->head != model->embedding) backend->free(backend, model->head);
+    backend->free(backend, model->embedding);
+    backend->free(backend, model->final_norm);
+    backend->free(backend, model->rope);
+    layer_free(&model->slot, backend);
+    for (int i = 0; model->resident && i < model->config->n_layers; i++)
+        layer_free(&model->resident[i], backend);
+    free(model->resident);
+    checkpoint_close(model->checkpoint);
+    free(model);
+}
+
+/* table [positions, 2, half]: cosines, then sines. */
+static void fill_rope(float *table, const struct model_config *config, const double *frequency,
+                      double factor, int positions) {
+    int half = config->head_dim / 2;
+#pragma omp parallel for schedule(static)
+    for (int position = 0; position < positions; position++)
+        for (int i = 0; i < half; i++) {
+            double angle = position * frequency[i];
+            float *row = table + (int64_t)position * config->head_dim;
+            row[i] = (float)(cos(angle) * factor);
+            row[half + i] = (float)(sin(angle) * factor);
+        }
+}
+
+enum status model_prepare(struct model *model, int positions) {
+    const struct model_config *config = model->config;
+    struct backend *backend = model->backend;
+    if (positions <= model->rope_positions || config_attention_layers(config) == 0)
+        return STATUS_OK;
+    size_t count = (size_t)positions * (size_t)config->head_dim;
+    float *table = memory_calloc(count, sizeof *table);
+    double *frequency = memory_calloc((size_t)config->head_dim, sizeof *frequency);
+    void *device = backend->alloc(backend, count * dtype_size(backend->acc), "rope table");
+    enum status status = table && frequency && device ? STATUS_OK : STATUS_FAILED;
+    if (!status) {
+        double factor;
+        rope_frequencies(config, frequency, &factor);
+        fill_rope(table, config, frequency, factor, positions);
+        backend->upload(backend, device, backend->acc, table, DTYPE_F32, count);
+        backend->free(backend, model->rope);
+        model->rope = device;
+        model->rope_positions = positions;
+    } else {
+        backend->free(backend, device);
+    }
+    free(table);
+    free(frequency);
+    return status;
+}
+
+/* Whether a slot made for layer a can hold layer b. */
+static bool same_sizes(const struct model_config *config, int a, int b) {
+    return config->layers[a].mixer == config->layers[b].mixer &&
+           memcmp(&config->layers[a].mamba, &config->layers[b].mamba,
+                  sizeof(struct mamba_config)) == 0;
+}
+
+enum status model_layer(const struct layer **out, struct model *model, int index) {
+    struct layer *layer = model->resident ? &model->resident[index] : &model->slot;
+    *out = layer;
+    if (layer->index == index) return STATUS_OK;
+    enum status status = STATUS_OK;
+    if (layer->index >= 0 && !same_sizes(model->config, layer->index, index))
+        layer_free(layer, model->backend);
+    if (layer->index < 0) status = layer_alloc(layer, model, index);
+    if (!status) status = layer_load(layer, model, index);
+    if (status) layer_free(layer, model->backend);
+    return status;
+}
+
+enum status model_keep_layers(struct model *model) {
+    if (model->resident) return STATUS_OK;
+    size_t count = (size_t)model->config->n_layers;
+    model->resident = memory_calloc(count, sizeof *model->resident);
+    if (!model->resident) return STATUS_FAILED;
+    for (size_t i = 0; i < count; i++) model->resident[i].index = -1;
+    layer_free(&model->slot, model->backend);
+    return STATUS_OK;
+}
+
+uint64_t model_layers_bytes(const struct model *model) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < model->config->n_layers; i++) bytes += layer_bytes(model, i);
+    return bytes;
+}

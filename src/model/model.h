@@ -1,0 +1,106 @@
+/* A model as tables of tensors on a backend, and its forward and backward passes.
+ *
+ * A block is: h' = h + mixer(rmsnorm(h)); h'' = h' + mlp(rmsnorm(h')). Mixers are separate from the
+ * rest of their block, so that a branch can put another mixer into a layer. Weights come from the
+ * mapped checkpoint one layer at a time; `model_layer` loads into the caller's struct layer. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "checkpoint/checkpoint.h"
+#include "checkpoint/config.h"
+#include "kernels/backend.h"
+
+/* Every weight that a block can have. shape.c says which exist for a mixer, and their shapes. */
+enum weight {
+    WEIGHT_INPUT_NORM, /* acc [D] */
+    WEIGHT_POST_NORM,  /* acc [D] */
+    WEIGHT_GATE_UP,    /* act [2F, D]: gate rows, then up rows */
+    WEIGHT_GATE_UP_BIAS,
+    WEIGHT_DOWN, /* act [D, F] */
+    WEIGHT_DOWN_BIAS,
+    WEIGHT_FIRST_OF_MIXER,
+    WEIGHT_QKV = WEIGHT_FIRST_OF_MIXER, /* act [(H + 2G) E, D]: query, key, value rows */
+    WEIGHT_QKV_BIAS,
+    WEIGHT_Q_NORM, /* acc [E] */
+    WEIGHT_K_NORM,
+    WEIGHT_OUT, /* act [D, H E] of attention, [D, I] of Mamba */
+    WEIGHT_OUT_BIAS,
+    WEIGHT_IN_PROJ, /* act [2I + 2X, D]: z, x, B, C rows */
+    WEIGHT_IN_PROJ_BIAS,
+    WEIGHT_DT_IN, /* act [R, D] */
+    WEIGHT_DT_IN_BIAS,
+    WEIGHT_DT_PROJ, /* act [I, R] */
+    WEIGHT_DT_BIAS, /* acc [I]: the effective bias, twice what checkpoints store */
+    WEIGHT_CONV,    /* acc [I, K] */
+    WEIGHT_CONV_BIAS,
+    WEIGHT_A_LOG, /* acc [I, N] */
+    WEIGHT_D,     /* acc [I] */
+    WEIGHT_COUNT,
+};
+
+struct weight_shape {
+    int64_t rows, columns; /* vectors have one row; rows 0: the weight does not exist here */
+    bool act;              /* a matrix input; else acc */
+    int64_t count;         /* rows * columns */
+};
+
+struct mixer {
+    enum mixer_kind kind;
+    struct mamba_config mamba;   /* of a Mamba mixer */
+    void *weights[WEIGHT_COUNT]; /* device; NULL where absent; from WEIGHT_FIRST_OF_MIXER on */
+};
+
+struct weight_shape weight_shape(const struct model_config *config, const struct mixer *mixer,
+                                 enum weight weight);
+const char *weight_name(enum weight weight); /* "in_proj.weight" …, as checkpoints name them */
+
+struct layer {
+    int index;
+    struct mixer mixer;
+    void *weights[WEIGHT_FIRST_OF_MIXER]; /* norms and MLP */
+};
+
+struct model {
+    struct checkpoint *checkpoint; /* owned */
+    const struct model_config *config;
+    struct backend *backend; /* borrowed */
+    void *embedding;         /* act [V, D] */
+    void *head;              /* act [V, D]; the embedding itself when tied */
+    void *final_norm;        /* acc [D] */
+    void *rope;              /* acc [positions, 2, E/2]; see backend.h; grown by model_prepare */
+    int rope_positions;
+    struct layer *resident; /* [L] layers kept loaded, or NULL; see model_keep_layers */
+    struct layer slot;      /* the one layer loaded otherwise; index -1: none yet */
+};
+
+/* Open a model directory for forward passes: embedding, head and final norm are loaded, layers are
+ * not. `options` as checkpoint_open takes them. model_close accepts NULL. */
+enum status model_open(struct model **out, struct backend *backend, const char *directory,
+                       const struct checkpoint_options *options) STATUS_CHECKED;
+void model_close(struct model *model);
+
+/* Make the rope table cover `positions` positions. */
+enum status model_prepare(struct model *model, int positions) STATUS_CHECKED;
+
+/* Weights of one layer, borrowed until the next call with another index (or until model_close when
+ * layers are kept). A weight that is not finite is a failure that names its tensor. */
+enum status model_layer(const struct layer **out, struct model *model, int index) STATUS_CHECKED;
+
+/* Keep every layer loaded from now on (bytes: model_layers_bytes). */
+enum status model_keep_layers(struct model *model) STATUS_CHECKED;
+uint64_t model_layers_bytes(const struct model *model);
+
+/* Allocate the weights of a mixer whose kind and sizes are set (contents undefined). mixer_free
+ * accepts a zeroed struct. */
+enum status mixer_alloc(struct mixer *mixer, struct backend *backend,
+                        const struct model_config *config) STATUS_CHECKED;
+void mixer_free(struct mixer *mixer, struct backend *backend);
+
+/* Bytes of a mixer's weights on the backend. */
+uint64_t mixer_bytes(const struct mixer *mixer, const struct backend *backend,
+                     const struct model_config *config);
+
+#endif

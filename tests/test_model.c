@@ -1,0 +1,123 @@
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "check_main.h"
+#include "model/forward.h"
+
+/* Logits of a whole sequence, [tokens, V]. */
+static float *run_model(const char *directory, const uint32_t *ids, int tokens, int *vocabulary) {
+    struct backend *backend;
+    struct model *model;
+    struct forward *forward;
+    struct token_batch batch;
+    uint64_t offsets[] = {0, (uint64_t)tokens};
+    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
+    enum status status = model_open(&model, backend, directory, NULL);
+    ck_assert_msg(!status, "%s", status_message());
+    *vocabulary = model->config->vocab_size;
+    size_t width = (size_t)model->config->hidden_size, n = (size_t)tokens;
+    float *hidden = memory_aligned(n * width * sizeof *hidden);
+    float *normed = memory_aligned(n * width * sizeof *normed);
+    float *logits = memory_aligned(n * (size_t)*vocabulary * sizeof *logits);
+    float *rstd = memory_aligned(n * sizeof *rstd);
+    status = token_batch_create(&batch, backend, ids, offsets, 1);
+    if (!status) status = forward_open(&forward, model, 1, tokens, tokens);
+    if (!status) status = forward_run(forward, hidden, &batch);
+    ck_assert_msg(!status, "%s", status_message());
+    model_logits(model, logits, normed, rstd, hidden, tokens);
+    forward_close(forward);
+    token_batch_free(&batch);
+    model_close(model);
+    backend->close(backend);
+    free(hidden);
+    free(normed);
+    free(rstd);
+    return logits;
+}
+
+static double largest_of(const float *values, int count) {
+    double largest = 0;
+    for (int i = 0; i < count; i++) {
+        ck_assert(isfinite(values[i]));
+        if (fabs((double)values[i]) > largest) largest = fabs((double)values[i]);
+    }
+    return largest;
+}
+
+/* golden.json of tests/oracle: logits in float64 of some positions of one sequence. */
+static void compare_with_golden(const char *directory) {
+    char *path = file_join(directory, "golden.json");
+    struct json *golden;
+    enum status status = js_read(&golden, path);
+    ck_assert_msg(!status, "%s", status_message());
+    const struct json *list = js_member(golden, "ids");
+    int tokens = (int)js_count(list), vocabulary;
+    uint32_t ids[64];
+    ck_assert_int_le(tokens, 64);
+    for (int t = 0; t < tokens; t++)
+        ids[t] = (uint32_t)js_integer_or(js_element(list, (size_t)t), 0);
+    float *logits = run_model(directory, ids, tokens, &vocabulary);
+    const struct json *positions = js_member(golden, "positions");
+    ck_assert_uint_gt(js_count(positions), 3);
+    for (size_t p = 0; p < js_count(positions); p++) {
+        int64_t position = js_integer_or(js_element(positions, p), -1);
+        const struct json *row = js_element(js_member(golden, "logits"), p);
+        const float *ours = logits + position * vocabulary;
+        ck_assert_uint_eq(js_count(row), (size_t)vocabulary);
+        double limit = 1e-5 * largest_of(ours, vocabulary);
+        for (int i = 0; i < vocabulary; i++) {
+            double expected = js_number_or(js_element(row, (size_t)i), NAN);
+            ck_assert_msg(fabs(expected - (double)ours[i]) <= limit,
+                          "%s: position %d, token %d: %.8f, expected %.8f", directory,
+                          (int)position, i, (double)ours[i], expected);
+        }
+    }
+    free(logits);
+    js_free(golden);
+    free(path);
+}
+
+START_TEST(every_architecture_gives_the_reference_logits) {
+    DIR *directory = opendir(TEST_DATA "/models");
+    ck_assert_ptr_nonnull(directory);
+    struct dirent *entry;
+    int models = 0;
+    while ((entry = readdir(directory))) {
+        char *path = file_join(TEST_DATA "/models", entry->d_name);
+        if (entry->d_name[0] != '.' && file_is_directory(path)) {
+            compare_with_golden(path);
+            models++;
+        }
+        free(path);
+    }
+    closedir(directory);
+    ck_assert_int_ge(models, 14);
+}
+END_TEST
+
+START_TEST(demo_model_gives_the_golden_logits) {
+    struct json *golden;
+    ck_assert_int_eq(js_read(&golden, TEST_DATA "/golden/demo-llama-2.6m.json"), STATUS_OK);
+    const struct json *row = js_element(js_member(golden, "tokens"), 0);
+    uint32_t ids[128];
+    for (size_t t = 0; t < 128; t++) ids[t] = (uint32_t)js_integer_or(js_element(row, t), 0);
+    int vocabulary;
+    float *logits = run_model(TEST_DATA "/../../recipes/demo-model", ids, 128, &vocabulary);
+    const struct json *expected = js_member(golden, "logits_first_sequence_last_position");
+    ck_assert_uint_eq(js_count(expected), (size_t)vocabulary);
+    for (int i = 0; i < vocabulary; i++)
+        ck_assert_double_le(fabs(js_number_or(js_element(expected, (size_t)i), NAN) -
+                                 (double)logits[127 * vocabulary + i]),
+                            1e-4);
+    free(logits);
+    js_free(golden);
+}
+END_TEST
+
+CHECK_MAIN("model", every_architecture_gives_the_reference_logits,
+           demo_model_gives_the_golden_logits)
