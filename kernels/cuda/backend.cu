@@ -61,6 +61,7 @@ static enum status cuda_sync(struct backend *backend) {
 static void cuda_close(struct backend *backend) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
+    cuda_matmul_close(cuda);
     cuda_memory_close(cuda);
     if (cuda->scratch) (void)cudaFree(cuda->scratch);
     if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
@@ -136,6 +137,15 @@ enum status backend_open_cuda(struct backend **out, int device) {
     if (!cuda->failed) open_pool(cuda);
     cuda_scratch_reserve(cuda, FIRST_SCRATCH);
     cuda_table_memory(cuda);
+    cuda_table_matmul(cuda);
+    cuda_table_embed(cuda);
+    cuda_table_norm(cuda);
+    cuda_table_head_norm(cuda);
+    cuda_table_rope(cuda);
+    cuda_table_mlp(cuda);
+    cuda_table_conv(cuda);
+    cuda_table_loss(cuda);
+    cuda_table_optimizer(cuda);
     if (cuda->failed) {
         enum status status = status_fail("%s", cuda->fault);
         cuda_close(&cuda->base);

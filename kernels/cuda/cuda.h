@@ -58,6 +58,10 @@ void *cuda_scratch(struct cuda_backend *cuda, size_t bytes);
 /* Make sure that scratch of that size exists, so that nothing waits later. */
 void cuda_scratch_reserve(struct cuda_backend *cuda, size_t bytes);
 
+/* to [columns] += the sum of partial [parts, columns] in a fixed order (reduce.cu). */
+void cuda_add_partials(struct cuda_backend *cuda, float *to, const float *partial, int64_t parts,
+                       int64_t columns);
+
 /* The ends of what the tables began; accept a half-opened backend. */
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_matmul_close(struct cuda_backend *cuda);
@@ -66,7 +70,8 @@ void cuda_matmul_close(struct cuda_backend *cuda);
 void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. zero */
 void cuda_table_matmul(struct cuda_backend *cuda);    /* matmul.cu */
 void cuda_table_embed(struct cuda_backend *cuda);     /* embed.cu */
-void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm, head_norm */
+void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm */
+void cuda_table_head_norm(struct cuda_backend *cuda); /* head_norm.cu */
 void cuda_table_rope(struct cuda_backend *cuda);      /* rope.cu */
 void cuda_table_attention(struct cuda_backend *cuda); /* attention*.cu */
 void cuda_table_mlp(struct cuda_backend *cuda);       /* mlp.cu: swiglu */
@@ -92,6 +97,11 @@ void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
                      cudaFuncSetAttribute((const void *)(kernel),                                  \
                                           cudaFuncAttributeMaxDynamicSharedMemorySize, (bytes)),   \
                      #kernel)
+
+/* Wide accesses need aligned rows: the pointer here, the stride by the caller. */
+static inline bool aligned_to(const void *address, size_t bytes) {
+    return (uintptr_t)address % bytes == 0;
+}
 
 static inline int64_t ceil_div(int64_t count, int64_t size) {
     return (count + size - 1) / size;

@@ -45,6 +45,10 @@ template <int COUNT> __device__ inline void store(float *to, const float (&from)
     }
 }
 
+__device__ inline float sigmoid(float x) {
+    return 1 / (1 + expf(-x));
+}
+
 /* The sum over aligned groups of LANES neighbouring lanes, in every lane of the group. */
 template <int LANES = 32> __device__ inline float sum_lanes(float value) {
 #pragma unroll

@@ -62,6 +62,7 @@ static const struct product products[] = {
     {37, 19, 65, 0, true, true, false},    {130, 70, 33, 7, false, true, true},
     {259, 1031, 40, 0, true, false, true}, {64, 96, 128, 128, false, false, false},
     {1, 300, 72, 0, false, true, true},    {100, 1, 17, 1, true, false, false},
+    {192, 256, 512, 0, true, true, false}, {192, 256, 512, 8, true, false, false},
 };
 enum { PRODUCTS = sizeof products / sizeof *products };
 

@@ -1,0 +1,70 @@
+/* SwiGLU (Shazeer 2020): a row in blockIdx.x, WIDTH columns a thread. */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/device.cuh"
+
+enum { THREADS = 256, WIDE = 8 };
+
+template <int WIDTH> __global__ void swiglu(bf16 *out, const bf16 *gate_up, int64_t width) {
+    int64_t i = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * WIDTH;
+    if (i >= width) return;
+    const bf16 *from = gate_up + blockIdx.x * 2 * width + i;
+    float gate[WIDTH], up[WIDTH];
+    load(gate, from);
+    load(up, from + width);
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) up[j] *= gate[j] * sigmoid(gate[j]);
+    store(out + blockIdx.x * width + i, up);
+}
+
+template <int WIDTH>
+__global__ void swiglu_backward(bf16 *dgate_up, const bf16 *dout, const bf16 *gate_up,
+                                int64_t width) {
+    int64_t i = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * WIDTH;
+    if (i >= width) return;
+    int64_t start = blockIdx.x * 2 * width + i;
+    float gate[WIDTH], up[WIDTH], d[WIDTH];
+    load(gate, gate_up + start);
+    load(up, gate_up + start + width);
+    load(d, dout + blockIdx.x * width + i);
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) {
+        float s = sigmoid(gate[j]);
+        float dgate = d[j] * up[j] * s * (1 + gate[j] * (1 - s));
+        up[j] = d[j] * gate[j] * s;
+        gate[j] = dgate;
+    }
+    store(dgate_up + start, gate);
+    store(dgate_up + start + width, up);
+}
+
+static dim3 grid_of(int64_t rows, int64_t width, int vector_width) {
+    return dim3((unsigned)rows, (unsigned)ceil_div(width, (int64_t)THREADS * vector_width));
+}
+
+static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up, int64_t rows,
+                        int64_t width) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(gate_up, 16))
+        CUDA_LAUNCH(cuda, swiglu<WIDE>, grid_of(rows, width, WIDE), THREADS, 0, (bf16 *)out,
+                    (const bf16 *)gate_up, width);
+    else
+        CUDA_LAUNCH(cuda, swiglu<1>, grid_of(rows, width, 1), THREADS, 0, (bf16 *)out,
+                    (const bf16 *)gate_up, width);
+}
+
+static void cuda_swiglu_backward(struct backend *backend, void *dgate_up, const void *dout,
+                                 const void *gate_up, int64_t rows, int64_t width) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    if (width % WIDE == 0 && aligned_to(dgate_up, 16) && aligned_to(gate_up, 16) &&
+        aligned_to(dout, 16))
+        CUDA_LAUNCH(cuda, swiglu_backward<WIDE>, grid_of(rows, width, WIDE), THREADS, 0,
+                    (bf16 *)dgate_up, (const bf16 *)dout, (const bf16 *)gate_up, width);
+    else
+        CUDA_LAUNCH(cuda, swiglu_backward<1>, grid_of(rows, width, 1), THREADS, 0, (bf16 *)dgate_up,
+                    (const bf16 *)dout, (const bf16 *)gate_up, width);
+}
+
+void cuda_table_mlp(struct cuda_backend *cuda) {
+    cuda->base.swiglu = cuda_swiglu;
+    cuda->base.swiglu_backward = cuda_swiglu_backward;
+}

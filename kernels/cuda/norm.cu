@@ -1,0 +1,184 @@
+/* RMSNorm over the hidden size (Zhang and Sennrich 2019). */
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/device.cuh"
+
+/* Rows of the hidden size: one block a row, PARTS vectors of WIDTH elements a thread, held in
+ * registers between the sum and its use. */
+enum { MOST_THREADS = 384, MOST_PARTS = 8 };
+
+template <int WIDTH, int PARTS>
+__global__ void rmsnorm(bf16 *out, float *rstd, const float *x, const float *w, float epsilon,
+                        int64_t width) {
+    __shared__ float shared[32];
+    int64_t start = blockIdx.x * width;
+    float kept[PARTS][WIDTH], squares = 0;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+        if (i >= width) break;
+        load(kept[p], x + start + i);
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++) squares += kept[p][j] * kept[p][j];
+    }
+    float scale = 1 / sqrtf(sum_block(squares, shared) / width + epsilon);
+    if (threadIdx.x == 0) rstd[blockIdx.x] = scale;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+        if (i >= width) break;
+        float weights[WIDTH];
+        load(weights, w + i);
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++) kept[p][j] *= scale * weights[j];
+        store(out + start + i, kept[p]);
+    }
+}
+
+/* A strip of rows a block; partial [blocks, width] (may be NULL) receives the strip's share of dw.
+ * With xhat = x rstd and g = dout w: dx += rstd (g - xhat mean(g xhat)), dw += dout xhat. */
+template <int WIDTH, int PARTS>
+__global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, const float *x,
+                                 const float *w, const float *rstd, int64_t rows, int64_t width) {
+    __shared__ float shared[2][32];
+    float dw[PARTS][WIDTH] = {};
+    int64_t strip = (rows + gridDim.x - 1) / gridDim.x, first = blockIdx.x * strip;
+    int64_t end = first + strip < rows ? first + strip : rows;
+    for (int64_t row = first; row < end; row++) {
+        float xhat[PARTS][WIDTH], g[PARTS][WIDTH], scale = rstd[row], dot = 0;
+#pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+            if (i >= width) break;
+            float weights[WIDTH];
+            load(xhat[p], x + row * width + i);
+            load(g[p], dout + row * width + i);
+            load(weights, w + i);
+#pragma unroll
+            for (int j = 0; j < WIDTH; j++) {
+                xhat[p][j] *= scale;
+                dw[p][j] += g[p][j] * xhat[p][j];
+                g[p][j] *= weights[j];
+                dot += g[p][j] * xhat[p][j];
+            }
+        }
+        /* Alternating, so that the next row's sums do not meet readers of these. */
+        float mean = sum_block(dot, shared[row & 1]) / width;
+#pragma unroll
+        for (int p = 0; p < PARTS; p++) {
+            int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+            if (i >= width) break;
+            float sums[WIDTH];
+            load(sums, dx + row * width + i);
+#pragma unroll
+            for (int j = 0; j < WIDTH; j++) sums[j] += scale * (g[p][j] - xhat[p][j] * mean);
+            store(dx + row * width + i, sums);
+        }
+    }
+    if (!partial) return;
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+        if (i < width) store(partial + blockIdx.x * width + i, dw[p]);
+    }
+}
+
+/* Threads and vectors a thread for rows of `width`; false when registers do not hold a row. */
+static bool shape_block(int64_t width, int vector_width, int *threads, int *parts) {
+    int64_t vectors = ceil_div(width, vector_width);
+    for (*parts = 1; *parts <= MOST_PARTS; *parts *= 2) {
+        *threads = (int)(ceil_div(ceil_div(vectors, *parts), 32) * 32);
+        if (*threads <= MOST_THREADS) return true;
+    }
+    return false;
+}
+
+template <int WIDTH, int PARTS>
+static void launch_rmsnorm(struct cuda_backend *cuda, int threads, void *out, void *rstd,
+                           const void *x, const void *w, double epsilon, int64_t rows,
+                           int64_t width) {
+    CUDA_LAUNCH(cuda, (rmsnorm<WIDTH, PARTS>), (unsigned)rows, threads, 0, (bf16 *)out,
+                (float *)rstd, (const float *)x, (const float *)w, (float)epsilon, width);
+}
+
+template <int WIDTH>
+static void choose_rmsnorm(struct cuda_backend *cuda, void *out, void *rstd, const void *x,
+                           const void *w, double epsilon, int64_t rows, int64_t width) {
+    int threads, parts;
+    if (!shape_block(width, WIDTH, &threads, &parts))
+        cuda_fail(cuda, "rmsnorm: rows of %lld elements are too long", (long long)width);
+    else if (parts == 1)
+        launch_rmsnorm<WIDTH, 1>(cuda, threads, out, rstd, x, w, epsilon, rows, width);
+    else if (parts == 2)
+        launch_rmsnorm<WIDTH, 2>(cuda, threads, out, rstd, x, w, epsilon, rows, width);
+    else if (parts == 4)
+        launch_rmsnorm<WIDTH, 4>(cuda, threads, out, rstd, x, w, epsilon, rows, width);
+    else
+        launch_rmsnorm<WIDTH, 8>(cuda, threads, out, rstd, x, w, epsilon, rows, width);
+}
+
+static void cuda_rmsnorm(struct backend *backend, void *out, void *rstd, const void *x,
+                         const void *w, double epsilon, int64_t rows, int64_t width) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    if (width % 4 == 0 && aligned_to(x, 16) && aligned_to(w, 16) && aligned_to(out, 8))
+        choose_rmsnorm<4>(cuda, out, rstd, x, w, epsilon, rows, width);
+    else
+        choose_rmsnorm<1>(cuda, out, rstd, x, w, epsilon, rows, width);
+}
+
+struct rmsnorm_gradients {
+    void *dx, *dw;
+    const void *dout, *x, *w, *rstd;
+    int64_t rows, width;
+};
+
+template <int WIDTH, int PARTS>
+static void launch_rmsnorm_backward(struct cuda_backend *cuda, int threads,
+                                    const struct rmsnorm_gradients *op) {
+    /* Without dw a block a row; with it few strips, so that their sums are few bytes. */
+    int64_t blocks = op->rows, most = 2 * (int64_t)cuda->multiprocessors;
+    float *partial = NULL;
+    if (op->dw) {
+        int64_t strip = ceil_div(op->rows, most);
+        blocks = ceil_div(op->rows, strip);
+        partial = (float *)cuda_scratch(cuda, (size_t)(blocks * op->width) * sizeof(float));
+        if (!partial) return;
+    }
+    CUDA_LAUNCH(cuda, (rmsnorm_backward<WIDTH, PARTS>), (unsigned)blocks, threads, 0,
+                (float *)op->dx, partial, (const bf16 *)op->dout, (const float *)op->x,
+                (const float *)op->w, (const float *)op->rstd, op->rows, op->width);
+    if (partial) cuda_add_partials(cuda, (float *)op->dw, partial, blocks, op->width);
+}
+
+template <int WIDTH>
+static void choose_rmsnorm_backward(struct cuda_backend *cuda, const struct rmsnorm_gradients *op) {
+    int threads, parts;
+    if (!shape_block(op->width, WIDTH, &threads, &parts))
+        cuda_fail(cuda, "rmsnorm_backward: rows of %lld elements are too long",
+                  (long long)op->width);
+    else if (parts == 1)
+        launch_rmsnorm_backward<WIDTH, 1>(cuda, threads, op);
+    else if (parts == 2)
+        launch_rmsnorm_backward<WIDTH, 2>(cuda, threads, op);
+    else if (parts == 4)
+        launch_rmsnorm_backward<WIDTH, 4>(cuda, threads, op);
+    else
+        launch_rmsnorm_backward<WIDTH, 8>(cuda, threads, op);
+}
+
+static void cuda_rmsnorm_backward(struct backend *backend, void *dx, void *dw, const void *dout,
+                                  const void *x, const void *w, const void *rstd, int64_t rows,
+                                  int64_t width) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    const struct rmsnorm_gradients op = {dx, dw, dout, x, w, rstd, rows, width};
+    if (rows == 0) return;
+    if (width % 4 == 0 && aligned_to(dx, 16) && aligned_to(x, 16) && aligned_to(w, 16) &&
+        aligned_to(dout, 8))
+        choose_rmsnorm_backward<4>(cuda, &op);
+    else
+        choose_rmsnorm_backward<1>(cuda, &op);
+}
+
+void cuda_table_norm(struct cuda_backend *cuda) {
+    cuda->base.rmsnorm = cuda_rmsnorm;
+    cuda->base.rmsnorm_backward = cuda_rmsnorm_backward;
+}
