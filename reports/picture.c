@@ -112,22 +112,29 @@ void picture_set_strings(struct picture *picture, const char *name, char *const 
     text_append(&picture->settings, "]\n");
 }
 
-/* The whole script: where things are, the settings, the terminal, then the drawing. Files are named
- * as "./NAME" because gnuplot takes a leading '<' or '|' for a command. */
+/* Append a file of this folder. */
+static enum status append_file(struct text *text, const char *name) {
+    char *relative = text_format("reports/%s.gp", name), *path = NULL, *bytes = NULL;
+    size_t size = 0;
+    enum status status = relative ? paths_find_data(&path, relative) : STATUS_FAILED;
+    if (!status) status = file_read(&bytes, &size, path);
+    if (!status) text_append_bytes(text, bytes, size);
+    free(relative);
+    free(path);
+    free(bytes);
+    return status;
+}
+
+/* The whole script: where things are, the settings, the terminal, the look, then the drawing. Files
+ * are named as "./NAME" because gnuplot takes a leading '<' or '|' for a command. */
 static enum status write_script(struct picture *picture, const char *name) {
     enum status status = STATUS_FAILED;
-    char *relative = text_format("reports/%s.gp", name), *drawing_path = NULL, *drawing = NULL;
     char *data_name = text_format("./%s", file_name(picture->data_path));
-    char *output_name = text_format("./%s", file_name(picture->path));
-    size_t size = 0;
+    char *output_name = text_format("./%s", file_name(picture->path)), *text = NULL;
     struct text script = {0};
-    if (!relative || !data_name || !output_name) goto done;
-    if ((status = paths_find_data(&drawing_path, relative))) goto done;
-    if ((status = file_read(&drawing, &size, drawing_path))) goto done;
-    status = STATUS_FAILED;
-    text_append(&script, "# Draw again, in this directory: gnuplot %s\n",
+    if (!output_name || !data_name) goto done;
+    text_append(&script, "# Draw again, in this directory: gnuplot %s\ndata = ",
                 file_name(picture->script_path));
-    text_append(&script, "data = ");
     append_quoted(&script, data_name);
     text_append(&script, "\nif (!exists('output')) output = ");
     append_quoted(&script, output_name);
@@ -139,16 +146,15 @@ static enum status write_script(struct picture *picture, const char *name) {
     text_append(&script,
                 "set terminal %s font sprintf('%%s,%%d', font, font_size)\nset output output\n\n",
                 formats[picture->format].terminal);
-    text_append_bytes(&script, drawing, size);
-    size = script.length;
-    char *text = text_finish(&script);
-    if (text) status = file_write_atomic(picture->script_path, text, size);
-    free(text);
+    if ((status = append_file(&script, "style"))) goto done;
+    text_append(&script, "\n");
+    if ((status = append_file(&script, name))) goto done;
+    size_t size = script.length;
+    text = text_finish(&script);
+    status = text ? file_write_atomic(picture->script_path, text, size) : STATUS_FAILED;
 done:
     text_free(&script);
-    free(relative);
-    free(drawing_path);
-    free(drawing);
+    free(text);
     free(data_name);
     free(output_name);
     return status;
@@ -198,12 +204,12 @@ static enum status run_gnuplot(int *exit_status, char *said, size_t said_size,
     return STATUS_OK;
 }
 
-/* gnuplot's complaint on one line: blank lines and the caret under the statement left out. */
-static void first_line(char *said) {
-    char *from = said;
-    while (*from && (isspace((unsigned char)*from) || *from == '^')) from++;
-    memmove(said, from, strlen(from) + 1);
-    said[strcspn(said, "\r\n")] = '\0';
+/* gnuplot's complaint: its last line; the ones before repeat the statement. */
+static const char *last_line(char *said) {
+    size_t length = strlen(said);
+    while (length && isspace((unsigned char)said[length - 1])) said[--length] = '\0';
+    const char *line = strrchr(said, '\n');
+    return line ? line + 1 : said;
 }
 
 static enum status draw(struct picture *picture) {
@@ -222,7 +228,6 @@ static enum status draw(struct picture *picture) {
     if (!directory || !temporary_name || !expression || !relative_script) goto done;
     status = run_gnuplot(&code, said, sizeof said, directory, expression, relative_script);
     if (status) goto done;
-    first_line(said);
     if (code == 127)
         status =
             status_fail("gnuplot is not installed: wrote \"%s\" and \"%s\" only; install it and "
@@ -230,7 +235,7 @@ static enum status draw(struct picture *picture) {
                         picture->data_path, picture->script_path, directory, script);
     else if (code != 0)
         status = status_fail("gnuplot failed on \"%s\": %s", picture->script_path,
-                             *said ? said : "it said nothing");
+                             *said ? last_line(said) : "it said nothing");
     else if (rename(temporary, picture->path) != 0)
         status = status_fail("cannot write \"%s\": %s", picture->path, strerror(errno));
 done:

@@ -1,7 +1,7 @@
 /* A chart as three files beside each other: the picture (FILE.svg, .png or .pdf), its data
  * (FILE.dat) and the gnuplot script that draws it (FILE.gp), which stays for whoever wants to
- * change the picture. The drawing is a script of this folder (reports/NAME.gp); what it needs to
- * know comes before it as gnuplot variables. */
+ * change the picture. The drawing is a script of this folder (style.gp, then NAME.gp); what it
+ * needs to know comes before it as gnuplot variables. */
 #ifndef REPORTS_PICTURE_H
 #define REPORTS_PICTURE_H
 
@@ -35,9 +35,9 @@ void picture_set_numbers(struct picture *picture, const char *name, const double
                          int count);
 void picture_set_strings(struct picture *picture, const char *name, char *const *values, int count);
 
-/* Write data and script ("reports/NAME.gp" behind the settings) and let gnuplot draw the picture,
- * which appears whole or not at all. Without gnuplot, or when it fails, the two files stay and the
- * message says how to draw them. */
+/* Write data and script (style.gp and NAME.gp behind the settings) and let gnuplot draw the
+ * picture, which appears whole or not at all. Without gnuplot, or when it fails, the two files stay
+ * and the message says how to draw them. */
 enum status picture_draw(struct picture *picture, const char *name) STATUS_CHECKED;
 
 void picture_free(struct picture *picture); /* accepts a zeroed picture */

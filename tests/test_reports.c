@@ -12,6 +12,8 @@
 #include "plan/build.h"
 #include "reports/importance.h"
 #include "reports/picture.h"
+#include "reports/probes.h"
+#include "reports/ranks.h"
 #include "scores/store.h"
 
 static char directory[64];
@@ -58,6 +60,11 @@ static struct store *make_store(const char *path, int layers) {
             ck_assert_int_eq(store_put_score(store, run, layer, runs[r].metric,
                                              (r + 1) * pow(10, -2.0 * layer / layers), 0.01, 4),
                              STATUS_OK);
+        for (int layer = 0; r == 2 && layer < layers; layer++) /* probes: two seeds, 100 steps */
+            for (int step = 0; step < 200; step++)
+                ck_assert_int_eq(store_put_probe_step(store, run, layer, step % 2, step / 2,
+                                                      2.0 / (step / 2 + 1) + step % 2),
+                                 STATUS_OK);
         ck_assert_int_eq(store_commit(store), STATUS_OK);
         ck_assert_int_eq(store_finish_run(store, run, STORE_STATUS_DONE), STATUS_OK);
     }
@@ -117,7 +124,7 @@ START_TEST(runs_with_one_metric_share_a_panel) {
     struct plan_choices choices = {&choice, 1, "first", "3,5", false};
     ck_assert_int_eq(plan_from_store(&plan, &model, store, &choices), STATUS_OK);
     ck_assert_int_eq(picture_begin(&picture, output), STATUS_OK);
-    struct importance_request request = {.plan = &plan};
+    struct figure_request request = {.plan = &plan};
     ck_assert_int_eq(importance_fill(&picture, store, &request), STATUS_OK);
     line_of(&picture.settings, "title = 'it''s a model: importance per layer'\n");
     line_of(&picture.settings, "series = 3\n");
@@ -150,15 +157,15 @@ START_TEST(what_does_not_fit_is_refused) {
     int64_t runs[] = {1, 3, 9};
     ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
 
-    struct importance_request request = {.metric = "kl", .runs = runs, .run_count = 2};
+    struct figure_request request = {.metric = "kl", .runs = runs, .run_count = 2};
     ck_assert_int_eq(importance_fill(&picture, store, &request), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "heldout_rkl_after"));
 
-    request = (struct importance_request){.runs = runs + 2, .run_count = 1};
+    request = (struct figure_request){.runs = runs + 2, .run_count = 1};
     ck_assert_int_eq(importance_fill(&picture, store, &request), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "9"));
 
-    request = (struct importance_request){.plan = &plan};
+    request = (struct figure_request){.plan = &plan};
     ck_assert_int_eq(importance_fill(&picture, store, &request), STATUS_FAILED);
     ck_assert_str_eq(status_message(), "the plan is of \"/models/other\", another model than "
                                        "\"/models/it's a model\" of run 1");
@@ -169,22 +176,91 @@ START_TEST(what_does_not_fit_is_refused) {
 }
 END_TEST
 
+START_TEST(ranks_mark_what_crosses_a_border) {
+    char *database = inside("scores.db");
+    struct store *store = make_store(database, 4);
+    struct picture picture;
+    /* Run 2 alone puts layer 0 first. */
+    ck_assert_int_eq(store_put_score(store, 2, 0, "kl", 1e-4, 0.01, 4), STATUS_OK);
+    int64_t runs[] = {1, 2};
+    struct figure_request request = {.runs = runs, .run_count = 2};
+    ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
+    ck_assert_int_eq(ranks_fill(&picture, store, &request), STATUS_OK);
+    /* position, layer, lowest, highest, crossed, ranks; the border is half of four */
+    line_of(&picture.data, "\n1 3 1 2 0 1 2\n2 2 2 3 1 2 3\n3 1 3 4 0 3 4\n4 0 1 4 1 4 1\n");
+    line_of(&picture.settings, "Kendall''s tau with run 1: run 2 0.00'");
+    picture_free(&picture);
+
+    request.run_count = 1;
+    ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
+    ck_assert_int_eq(ranks_fill(&picture, store, &request), STATUS_FAILED);
+    ck_assert_str_eq(status_message(),
+                     "a chart of ranks compares two or more runs, and there is one");
+    picture_free(&picture);
+    store_close(store);
+    free(database);
+    remove_directory();
+}
+END_TEST
+
+START_TEST(probes_are_averaged_over_seeds) {
+    char *database = inside("scores.db");
+    struct store *store = make_store(database, 3);
+    struct picture picture;
+    const char *name = NULL;
+    struct figure_request request = {0};
+    ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
+    ck_assert_int_eq(probes_fill(&picture, &name, store, &request), STATUS_OK);
+    ck_assert_str_eq(name, "probes");
+    line_of(&picture.data, "# run 3, layer 2: step, mean loss, lowest, highest, layer\n"
+                           "0 2.5 2 3 2\n1 1.5 1 2 2\n");
+    line_of(&picture.settings, "last_step = 99\n");
+    picture_free(&picture);
+
+    int64_t loo = 1;
+    request = (struct figure_request){.runs = &loo, .run_count = 1};
+    ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
+    ck_assert_int_eq(probes_fill(&picture, &name, store, &request), STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "run 1 is of loo, not of mmr");
+    picture_free(&picture);
+    store_close(store);
+    free(database);
+    remove_directory();
+}
+END_TEST
+
+/* Fill a picture of a kind from a whole database and draw it. */
+static enum status draw_kind(struct picture *picture, const char *kind, struct store *store) {
+    struct figure_request request = {0};
+    const char *name = kind;
+    enum status status = strcmp(kind, "ranks") == 0 ? ranks_fill(picture, store, &request)
+                         : strcmp(kind, "probes") == 0
+                             ? probes_fill(picture, &name, store, &request)
+                             : importance_fill(picture, store, &request);
+    ck_assert_msg(status == STATUS_OK, "%s", status_message());
+    return picture_draw(picture, name);
+}
+
 /* Draw all formats when gnuplot is there; without it the other two files must be there. */
 START_TEST(pictures_are_drawn_whole_or_not_at_all) {
-    char *database = inside("scores.db");
+    char *database = inside("scores.db"), *small_database = inside("small.db");
     struct store *store = make_store(database, 50);
-    static const struct {
-        const char *name, *magic;
-    } pictures[] = {{"<a 'b'.svg", "<?xml"}, {"c.png", "\x89PNG"}, {"d.pdf", "%PDF"}};
+    struct store *small = make_store(small_database, 5);
+    const struct {
+        const char *name, *magic, *kind;
+        struct store *store;
+    } pictures[] = {{"<a 'b'.svg", "<?xml", "importance", store},
+                    {"c.png", "\x89PNG", "importance", small},
+                    {"d.pdf", "%PDF", "ranks", store},
+                    {"e.svg", "<?xml", "probes", store}, /* a heat map */
+                    {"f.svg", "<?xml", "probes", small}};
     bool installed = system("command -v gnuplot >/dev/null") == 0;
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++) {
         char *output = inside(pictures[i].name), *bytes = NULL;
         size_t size = 0;
         struct picture picture;
-        struct importance_request request = {0};
         ck_assert_int_eq(picture_begin(&picture, output), STATUS_OK);
-        ck_assert_int_eq(importance_fill(&picture, store, &request), STATUS_OK);
-        enum status status = picture_draw(&picture, "importance");
+        enum status status = draw_kind(&picture, pictures[i].kind, pictures[i].store);
         ck_assert(file_exists(picture.data_path) && file_exists(picture.script_path));
         if (installed) {
             ck_assert_msg(status == STATUS_OK, "%s", status_message());
@@ -200,6 +276,8 @@ START_TEST(pictures_are_drawn_whole_or_not_at_all) {
         free(output);
     }
     store_close(store);
+    store_close(small);
+    free(small_database);
     free(database);
     remove_directory();
 }
@@ -232,5 +310,6 @@ END_TEST
 
 CHECK_MAIN("reports", the_program_in_its_build_directory_finds_the_source_tree,
            the_ending_chooses_the_format, settings_are_quoted, runs_with_one_metric_share_a_panel,
-           what_does_not_fit_is_refused, pictures_are_drawn_whole_or_not_at_all,
+           what_does_not_fit_is_refused, ranks_mark_what_crosses_a_border,
+           probes_are_averaged_over_seeds, pictures_are_drawn_whole_or_not_at_all,
            without_gnuplot_the_message_says_how)

@@ -12,10 +12,12 @@
 #include "plan/plan.h"
 #include "reports/importance.h"
 #include "reports/picture.h"
+#include "reports/probes.h"
+#include "reports/ranks.h"
 #include "scores/store.h"
 
 struct chart_options {
-    const char *database, *output, *metric, *plan;
+    const char *kind, *database, *output, *metric, *plan;
     struct string_list runs;
 };
 
@@ -59,8 +61,20 @@ static enum status print_json(const struct picture *picture) {
     return status;
 }
 
+/* Fill the picture of a kind; `*drawing` names its script. */
+static enum status fill(struct picture *picture, const char **drawing, const char *kind,
+                        struct store *store, const struct figure_request *request) {
+    *drawing = kind;
+    if (strcmp(kind, "importance") == 0) return importance_fill(picture, store, request);
+    if (strcmp(kind, "ranks") == 0) return ranks_fill(picture, store, request);
+    if (strcmp(kind, "probes") == 0) return probes_fill(picture, drawing, store, request);
+    return status_set(STATUS_USAGE, "chart: --kind is importance, ranks or probes, not \"%s\"",
+                      kind);
+}
+
 static enum status draw(const struct chart_options *options, bool json) {
-    struct importance_request request = {.metric = options->metric};
+    struct figure_request request = {.metric = options->metric};
+    const char *drawing;
     struct picture picture = {0};
     struct plan plan = {0};
     struct store *store = NULL;
@@ -74,8 +88,8 @@ static enum status draw(const struct chart_options *options, bool json) {
         request.plan = &plan;
     }
     if ((status = store_open(&store, options->database, STORE_READ))) goto done;
-    if ((status = importance_fill(&picture, store, &request))) goto done;
-    if ((status = picture_draw(&picture, "importance"))) goto done;
+    if ((status = fill(&picture, &drawing, options->kind, store, &request))) goto done;
+    if ((status = picture_draw(&picture, drawing))) goto done;
     if (json)
         status = print_json(&picture);
     else
@@ -90,11 +104,13 @@ done:
 }
 
 enum status cmd_chart(int argc, char **argv) {
-    struct chart_options chart = {0};
+    struct chart_options chart = {.kind = "importance"};
     struct option options[] = {
         {"db", OPTION_STRING, &chart.database, "FILE.db", "the score database", 0, 0},
         {"o", OPTION_STRING, &chart.output, "FILE", "the picture: FILE.svg, FILE.png or FILE.pdf",
          0, 0},
+        {"kind", OPTION_STRING, &chart.kind, "NAME",
+         "importance, ranks (where runs disagree) or probes (losses of mmr) (importance)", 0, 0},
         {"run", OPTION_LIST, &chart.runs, "N",
          "a run to show, also 1,3-5; may be repeated (default: all finished)", 0, 0},
         {"metric", OPTION_STRING, &chart.metric, "NAME",
@@ -106,11 +122,12 @@ enum status cmd_chart(int argc, char **argv) {
         .command = "chart",
         .usage = "--db FILE.db -o FILE.svg|png|pdf [options]",
         .about =
-            "Draw the importance of each layer: the cost of removing or replacing it, with error\n"
-            "bars, for one or more runs of a model. gnuplot draws; FILE.dat and the script "
-            "FILE.gp\n"
-            "stay beside the picture. Without gnuplot these two are written, the message says how\n"
-            "to draw them, and the exit status is 1.",
+            "Draw the scores of a model's layers: the importance of each, with error bars, for one "
+            "or\n"
+            "more runs; the ranks that several runs give; or the losses of mmr's probes. gnuplot\n"
+            "draws; FILE.dat and the script FILE.gp stay beside the picture. Without gnuplot "
+            "these\n"
+            "two are written, the message says how to draw them, and the exit status is 1.",
         .options = options,
         .count = sizeof options / sizeof *options,
         .epilogue =

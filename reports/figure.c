@@ -1,0 +1,272 @@
+#include "reports/figure.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+
+/* What stands over a panel. */
+static const struct {
+    const char *metric, *title;
+} titles[] = {
+    {"kl", "KL to the %s (nats)"},
+    {"rkl", "reverse KL to the %s (nats)"},
+    {"ce", "cross-entropy (nats per token)"},
+    {"top1", "same top token as the %s (share of positions)"},
+    {"train_rkl_first", "training loss at the first step: reverse KL to the teacher (nats)"},
+    {"train_rkl_last", "training loss over the last steps: reverse KL to the teacher (nats)"},
+    {"heldout_kl_before", "KL to the teacher before training, held out (nats)"},
+    {"heldout_kl_after", "KL to the teacher after training, held out (nats)"},
+    {"heldout_rkl_before", "reverse KL to the teacher before training, held out (nats)"},
+    {"heldout_rkl_after", "reverse KL to the teacher after training, held out (nats)"},
+    {"heldout_ce_before", "cross-entropy before training, held out (nats per token)"},
+    {"heldout_ce_after", "cross-entropy after training, held out (nats per token)"},
+    {"heldout_top1_before", "same top token as the teacher before training, held out (share)"},
+    {"heldout_top1_after", "same top token as the teacher after training, held out (share)"},
+};
+
+char *figure_metric_title(const struct figure *figure, const char *metric) {
+    bool hybrid = false;
+    for (int i = 0; i < figure->count; i++)
+        if (strcmp(figure->series[i].metric, metric) == 0)
+            hybrid = hybrid || strchr(figure->series[i].run.base, PLAN_MAMBA);
+    const char *trunk = hybrid ? "unmodified base of the run" : "unmodified model";
+    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
+        if (strcmp(titles[i].metric, metric) != 0) continue;
+        const char *place = strstr(titles[i].title, "%s");
+        if (!place) return memory_copy_string(titles[i].title);
+        return text_format("%.*s%s%s", (int)(place - titles[i].title), titles[i].title, trunk,
+                           place + 2);
+    }
+    return memory_copy_string(metric);
+}
+
+/* ---- loading */
+
+/* "run 3: loo, mixer removed, on a hybrid of 5 layers (64 sequences)" */
+static char *series_label(const struct store_run *run, const struct ranking *ranking) {
+    struct text label = {0};
+    struct json *parameters = NULL;
+    text_append(&label, "run %lld: %s", (long long)run->id, run->kind);
+    /* Parameters that cannot be read only make the label shorter. */
+    if (js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters") ==
+        STATUS_OK) {
+        const char *target = js_string_or(js_member(parameters, "ablate"), NULL);
+        if (target) text_append(&label, ", %s removed", target);
+        int64_t steps = js_integer_or(js_member(parameters, "steps"), 0);
+        if (steps) text_append(&label, ", %lld steps", (long long)steps);
+    }
+    js_free(parameters);
+    int replaced = 0;
+    for (const char *letter = run->base; *letter; letter++) replaced += *letter == PLAN_MAMBA;
+    if (replaced)
+        text_append(&label, ", on a hybrid of %d layer%s", replaced, replaced == 1 ? "" : "s");
+    long long n = ranking->count ? (long long)ranking->entries[0].n : 0;
+    if (n) text_append(&label, " (%lld sequence%s)", n, n == 1 ? "" : "s");
+    if (strcmp(run->status, STORE_STATUS_DONE) != 0) text_append(&label, ", %s", run->status);
+    return text_finish(&label);
+}
+
+static enum status load_trunk(struct figure_series *series, struct store *store) {
+    struct store_score_list scores;
+    enum status status = store_get_scores(&scores, store, series->run.id);
+    if (status) return status;
+    series->trunk = NAN;
+    for (size_t i = 0; i < scores.count; i++)
+        if (scores.scores[i].layer == STORE_TRUNK &&
+            strcmp(scores.scores[i].metric, series->metric) == 0)
+            series->trunk = scores.scores[i].value;
+    store_score_list_free(&scores);
+    return STATUS_OK;
+}
+
+static enum status load_series(struct figure *figure, struct store *store, int64_t id,
+                               const struct figure_request *request) {
+    struct figure_series *series = &figure->series[figure->count];
+    series->given = figure->count++;
+    struct store_dataset dataset = {0};
+    enum status status = store_get_run(&series->run, store, id);
+    if (status) return status;
+    if (request->kind && strcmp(series->run.kind, request->kind) != 0)
+        return status_fail("run %lld is of %s, not of %s", (long long)id, series->run.kind,
+                           request->kind);
+    series->metric = request->metric ? request->metric : ranking_default_metric(series->run.kind);
+    if (!series->metric)
+        return status_fail("run %lld is of %s, which has no scores of layers", (long long)id,
+                           series->run.kind);
+    if (!request->without_scores) {
+        status = ranking_load(&series->ranking, store, &series->run, series->metric);
+        if (!status) status = load_trunk(series, store);
+        if (status) return status;
+    }
+    if ((status = store_find_dataset(&dataset, store, series->run.dataset))) return status;
+    series->dataset = memory_copy_string(file_name(dataset.path));
+    series->label = series_label(&series->run, &series->ranking);
+    store_dataset_free(&dataset);
+    return series->label && series->dataset ? STATUS_OK : STATUS_FAILED;
+}
+
+/* Every finished run that scores layers, oldest first. */
+static enum status choose_runs(int64_t runs[FIGURE_MAX_RUNS], size_t *count, struct store *store,
+                               const char *kind) {
+    struct store_run_list list = {0};
+    enum status status = store_list_runs(&list, store);
+    size_t finished = 0;
+    for (size_t i = 0; !status && i < list.count; i++) {
+        const struct store_run *run = &list.runs[i];
+        if (strcmp(run->status, STORE_STATUS_DONE) != 0) continue;
+        if (kind ? strcmp(run->kind, kind) != 0 : !ranking_default_metric(run->kind)) continue;
+        if (finished < FIGURE_MAX_RUNS) runs[finished] = list.runs[i].id;
+        finished++;
+    }
+    if (!status && finished == 0)
+        status = status_fail("the database has no finished run%s%s (see apriel-tool scores)",
+                             kind ? " of " : "", kind ? kind : "");
+    if (!status && finished > FIGURE_MAX_RUNS)
+        status = status_fail(
+            "the database has %zu finished runs and a chart shows %d: choose with --run", finished,
+            FIGURE_MAX_RUNS);
+    *count = finished;
+    store_run_list_free(&list);
+    return status;
+}
+
+static enum status check_model(struct figure *figure, struct store *store) {
+    const struct store_run *first = &figure->series[0].run;
+    for (int i = 1; i < figure->count; i++)
+        if (figure->series[i].run.model != first->model)
+            return status_fail(
+                "run %lld is of \"%s\" and run %lld of \"%s\": choose runs of one model "
+                "with --run",
+                (long long)first->id, first->model_name, (long long)figure->series[i].run.id,
+                figure->series[i].run.model_name);
+    struct store_model model = {0};
+    struct json *shape = NULL;
+    enum status status = store_find_model(&model, store, first->model);
+    if (status) return status;
+    if (figure->plan && strcmp(figure->plan->fingerprint, model.fingerprint) != 0)
+        status = status_fail("the plan is of \"%s\", another model than \"%s\" of run %lld",
+                             figure->plan->model, model.name, (long long)first->id);
+    if (!status) status = js_parse(&shape, model.shape, strlen(model.shape), model.name);
+    int64_t layers = 0;
+    if (!status)
+        status =
+            js_get_integer(&layers, shape, "num_hidden_layers", 1, PLAN_MAX_LAYERS, model.name);
+    figure->layers = (int)layers;
+    if (!status && !(figure->model = memory_copy_string(model.name))) status = STATUS_FAILED;
+    js_free(shape);
+    store_model_free(&model);
+    return status;
+}
+
+static enum status index_layers(struct figure_series *series, int layers) {
+    series->by_layer = memory_calloc((size_t)layers, sizeof *series->by_layer);
+    if (!series->by_layer) return STATUS_FAILED;
+    for (size_t i = 0; i < series->ranking.count; i++) {
+        const struct ranking_entry *entry = &series->ranking.entries[i];
+        if (entry->layer >= layers)
+            return status_fail("run %lld has a value of layer %d, but its model has %d layers",
+                               (long long)series->run.id, entry->layer, layers);
+        series->by_layer[entry->layer] = entry;
+    }
+    return STATUS_OK;
+}
+
+static int find_panel(const struct figure *figure, const char *metric) {
+    for (int i = 0; i < figure->count; i++)
+        if (figure->series[i].panel && strcmp(figure->series[i].metric, metric) == 0)
+            return figure->series[i].panel;
+    return 0;
+}
+
+static int by_panel(const void *left, const void *right) {
+    const struct figure_series *a = left, *b = right;
+    if (a->panel != b->panel) return a->panel < b->panel ? -1 : 1;
+    return (a->given > b->given) - (a->given < b->given);
+}
+
+enum status figure_load(struct figure *figure, struct store *store,
+                        const struct figure_request *request) {
+    *figure = (struct figure){.plan = request->plan};
+    int64_t finished[FIGURE_MAX_RUNS];
+    const int64_t *runs = request->runs;
+    size_t count = request->run_count;
+    enum status status = STATUS_OK;
+    if (count > FIGURE_MAX_RUNS)
+        return status_set(STATUS_USAGE, "a chart shows at most %d runs, not %zu", FIGURE_MAX_RUNS,
+                          count);
+    if (count == 0) {
+        if ((status = choose_runs(finished, &count, store, request->kind))) return status;
+        runs = finished;
+    }
+    for (size_t i = 0; i < count && !status; i++)
+        status = load_series(figure, store, runs[i], request);
+    if (!status) status = check_model(figure, store);
+    for (int i = 0; i < figure->count && !status; i++) {
+        struct figure_series *series = &figure->series[i];
+        int panel = find_panel(figure, series->metric);
+        series->panel = panel ? panel : ++figure->panels;
+        status = index_layers(series, figure->layers);
+    }
+    if (!status) qsort(figure->series, (size_t)figure->count, sizeof *figure->series, by_panel);
+    return status;
+}
+
+void figure_free(struct figure *figure) {
+    for (int i = 0; i < figure->count; i++) {
+        struct figure_series *series = &figure->series[i];
+        store_run_free(&series->run);
+        ranking_free(&series->ranking);
+        free(series->label);
+        free(series->dataset);
+        free(series->by_layer);
+    }
+    free(figure->model);
+}
+
+/* ---- writing */
+
+void figure_append_value(struct text *text, double value) {
+    if (isfinite(value))
+        text_append(text, " %.9g", value);
+    else
+        text_append(text, " NaN");
+}
+
+enum status figure_set_titles(struct picture *picture, const struct figure *figure,
+                              const char *what, const char *note) {
+    char *labels[FIGURE_MAX_RUNS];
+    struct text subtitle = {0};
+    char *title = text_format("%s: %s", file_name(figure->model), what);
+    for (int i = 0; i < figure->count; i++) {
+        bool seen = false;
+        for (int k = 0; k < i; k++)
+            seen = seen || strcmp(figure->series[i].dataset, figure->series[k].dataset) == 0;
+        const char *before = i ? ", " : "token set ";
+        if (!seen) text_append(&subtitle, "%s%s", before, figure->series[i].dataset);
+        labels[i] = figure->series[i].label;
+    }
+    text_append(&subtitle, "; %s", note);
+    char *line = text_finish(&subtitle);
+    if (title && line) {
+        picture_set_string(picture, "title", title);
+        picture_set_string(picture, "subtitle", line);
+        picture_set_number(picture, "series", figure->count);
+        picture_set_strings(picture, "label", labels, figure->count);
+    }
+    enum status status = title && line ? STATUS_OK : STATUS_FAILED;
+    free(title);
+    free(line);
+    return status;
+}
+
+int figure_width(int columns) {
+    if (columns < 10) columns = 10;
+    int width = 760 / columns;
+    if (width > 52) width = 52;
+    if (width < 21) width = 21;
+    return FIGURE_LEFT + FIGURE_RIGHT + width * columns;
+}
