@@ -30,7 +30,9 @@ struct entry {
 
 /* In the order of struct backend. The largest error that each element type may show: float64 and
  * float32 from the length of the sums and the finite differences, BF16 from its own rounding
- * (2^-9) and, in attention and its gradient, from probabilities rounded to BF16. */
+ * (2^-9) and, in attention and its gradient, from probabilities rounded to BF16. The float32 of
+ * distill_loss is the rounding of the teacher's log-sum-exp, about 10, against differences of
+ * probabilities. */
 static const struct entry entries[] = {
     MEMORY(alloc),
     MEMORY(free),
@@ -56,7 +58,7 @@ static const struct entry entries[] = {
     OP(head_norm_backward, 1e-9, 1e-5, 4e-3),
     OP(rope, 1e-13, 1e-6, 4e-3),
     OP(attention, 1e-12, 1e-5, 1e-2),
-    OP(attention_backward, 1e-9, 2e-5, 2e-2),
+    OP(attention_backward, 1e-12, 2e-5, 2e-2),
     OP(swiglu, 1e-13, 2e-6, 4e-3),
     OP(swiglu_backward, 1e-9, 5e-6, 4e-3),
     OP(conv_silu, 1e-13, 2e-6, 4e-3),
@@ -66,7 +68,7 @@ static const struct entry entries[] = {
     OP(scan_backward, 1e-9, 5e-5, 4e-3),
     OP(logit_summary, 1e-13, 1e-6, 0),
     OP(compare_logits, 1e-12, 1e-5, 0),
-    OP(distill_loss, 1e-9, 1e-5, 4e-3),
+    OP(distill_loss, 1e-12, 3e-5, 4e-3),
     OP(adamw, 1e-13, 2e-6, 4e-3),
     OP(sum_squares, 1e-13, 1e-5, 0),
 };
@@ -93,8 +95,8 @@ static bool complete(void) {
 
 static bool run_entry(struct backend *backend, const struct entry *entry, int number) {
     if (!present(backend, entry)) {
-        printf("ok %d - %s # SKIP not there yet\n", number, entry->name);
-        return true;
+        printf("not ok %d - %s: %s has no such op\n", number, entry->name, backend->name);
+        return false;
     }
     struct ops first, second;
     int threads = omp_get_max_threads();

@@ -142,4 +142,5 @@ static void cpu_attention(struct backend *backend, void *out, void *lse,
 void cpu_table_attention(struct backend *backend) {
     backend->rope = cpu_rope;
     backend->attention = cpu_attention;
+    backend->attention_backward = cpu_attention_backward;
 }

@@ -136,6 +136,7 @@ enum status backend_open_cpu(struct backend **out) {
     cpu_table_conv(backend);
     cpu_table_scan(backend);
     cpu_table_loss(backend);
+    cpu_table_optimizer(backend);
     *out = backend;
     return STATUS_OK;
 }

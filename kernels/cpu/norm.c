@@ -1,4 +1,7 @@
 /* RMSNorm over the hidden size and over each head (Zhang and Sennrich 2019). */
+#include <stdlib.h>
+#include <string.h>
+
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
@@ -34,7 +37,89 @@ static void cpu_head_norm(struct backend *backend, void *out, int64_t out_stride
                               (const real *)x + t * x_stride + h * head_dim, w, epsilon, head_dim);
 }
 
+/* dx = or += rstd * (dout w - x rstd^2 mean(dout w x)) */
+CPU_CLONES static void differentiate_row(real *restrict dx, const real *restrict dout,
+                                         const real *restrict x, const real *restrict w, real rstd,
+                                         bool add, int64_t width) {
+    double product = 0;
+#pragma omp simd reduction(+ : product)
+    for (int64_t i = 0; i < width; i++) product += (double)(dout[i] * w[i]) * (double)x[i];
+    real along = (real)(product / (double)width) * rstd * rstd * rstd;
+    if (add) {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) dx[i] += rstd * dout[i] * w[i] - along * x[i];
+    } else {
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) dx[i] = rstd * dout[i] * w[i] - along * x[i];
+    }
+}
+
+CPU_CLONES static void add_weight_row(real *restrict dw, const real *restrict dout,
+                                      const real *restrict x, real rstd, int64_t width) {
+#pragma omp simd
+    for (int64_t i = 0; i < width; i++) dw[i] += dout[i] * x[i] * rstd;
+}
+
+enum { BLOCK_TOKENS = 128 };
+
+/* Rows of `heads` heads of `width`: both norms. dw is summed by blocks of tokens, then over the
+ * blocks in order. */
+struct norm_backward {
+    real *dx, *dw;
+    const real *dout, *x, *w, *rstd;
+    int64_t dx_stride, dout_stride, x_stride, tokens, width;
+    int heads;
+    bool add;
+};
+
+static void backward_block(const struct norm_backward *op, real *sums, int64_t first) {
+    int64_t end = first + BLOCK_TOKENS < op->tokens ? first + BLOCK_TOKENS : op->tokens;
+    if (sums) memset(sums, 0, (size_t)op->width * sizeof *sums);
+    for (int64_t t = first; t < end; t++)
+        for (int h = 0; h < op->heads; h++) {
+            const real *dout = op->dout + t * op->dout_stride + h * op->width;
+            const real *x = op->x + t * op->x_stride + h * op->width;
+            real rstd = op->rstd[t * op->heads + h];
+            if (sums) add_weight_row(sums, dout, x, rstd, op->width);
+            differentiate_row(op->dx + t * op->dx_stride + h * op->width, dout, x, op->w, rstd,
+                              op->add, op->width);
+        }
+}
+
+static void norm_backward(struct backend *backend, const struct norm_backward *op) {
+    int64_t blocks = (op->tokens + BLOCK_TOKENS - 1) / BLOCK_TOKENS;
+    real *sums = NULL;
+    if (op->dw) {
+        sums =
+            cpu_scratch(backend, (size_t)(blocks * op->width) * sizeof *sums, "a norm's gradients");
+        if (!sums) return;
+    }
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++)
+        backward_block(op, sums ? sums + block * op->width : NULL, block * BLOCK_TOKENS);
+    for (int64_t block = 0; block < blocks && sums; block++)
+        for (int64_t i = 0; i < op->width; i++) op->dw[i] += sums[block * op->width + i];
+    free(sums);
+}
+
+static void cpu_rmsnorm_backward(struct backend *backend, void *dx, void *dw, const void *dout,
+                                 const void *x, const void *w, const void *rstd, int64_t rows,
+                                 int64_t width) {
+    norm_backward(backend, &(struct norm_backward){dx, dw, dout, x, w, rstd, width, width, width,
+                                                   rows, width, 1, true});
+}
+
+static void cpu_head_norm_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
+                                   const void *dout, int64_t dout_stride, const void *x,
+                                   int64_t x_stride, const void *w, const void *rstd,
+                                   int64_t tokens, int heads, int head_dim) {
+    norm_backward(backend, &(struct norm_backward){dx, dw, dout, x, w, rstd, dx_stride, dout_stride,
+                                                   x_stride, tokens, head_dim, heads, false});
+}
+
 void cpu_table_norm(struct backend *backend) {
     backend->rmsnorm = cpu_rmsnorm;
+    backend->rmsnorm_backward = cpu_rmsnorm_backward;
     backend->head_norm = cpu_head_norm;
+    backend->head_norm_backward = cpu_head_norm_backward;
 }

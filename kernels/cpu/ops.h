@@ -14,6 +14,12 @@ void cpu_table_scan(struct backend *backend);      /* scan.c */
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
 
+/* attention_backward.c; in attention's table. */
+void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
+                            const void *dout, const void *out, const void *lse,
+                            const struct attention_inputs *in, const struct sequences *sequences,
+                            const struct attention_shape *shape);
+
 /* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;
  * the op then returns without a result. */
 void *cpu_scratch(struct backend *backend, size_t bytes, const char *what);

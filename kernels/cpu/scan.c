@@ -159,4 +159,5 @@ static void cpu_scan(struct backend *backend, void *out, void *checkpoints,
 void cpu_table_scan(struct backend *backend) {
     backend->scan_checkpoint_bytes = cpu_scan_checkpoint_bytes;
     backend->scan = cpu_scan;
+    cpu_table_scan_backward(backend);
 }

@@ -200,7 +200,7 @@ void ops_expect_some(struct ops *ops, struct buffer *buffer, const double *expec
     if (buffer->type != DTYPE_I32)
         limit = ((double[]){ops->limit.f64, ops->limit.f32, ops->limit.bf16})[kind];
     for (int64_t i = 0; i < buffer->count; i += step, used++) squares += expected[i] * expected[i];
-    double rms = sqrt(squares / (double)(used ? used : 1));
+    double rms = sqrt(squares / (double)(used ? used : 1)), least = buffer->floor;
     for (int64_t i = 0; i < buffer->count; i++)
         if (!isfinite(got[i])) {
             ops_fail(ops, "%s[%lld] is %g", what, (long long)i, got[i]);
@@ -208,7 +208,7 @@ void ops_expect_some(struct ops *ops, struct buffer *buffer, const double *expec
         }
     for (int64_t i = 0; i < buffer->count; i += step) {
         double difference = fabs(got[i] - expected[i]), size = fabs(expected[i]) + rms;
-        double error = difference == 0 ? 0 : difference / (size > 1e-300 ? size : 1e-300);
+        double error = difference == 0 ? 0 : difference / (size > least ? size : least);
         if (!(error <= limit))
             ops_fail(ops, "%s[%lld] is %.9g, expected %.9g: error %.2e, limit %.2e", what,
                      (long long)i, got[i], expected[i], error, limit);

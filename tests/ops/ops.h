@@ -8,7 +8,7 @@
 
 #include "kernels/backend.h"
 
-/* Largest allowed error max |got - expected| / (|expected| + rms(expected)) by output type. */
+/* Largest allowed error by output type: max |got - expected| / (|expected| + rms(expected)). */
 struct limit {
     double f64, f32, bf16;
 };
@@ -44,6 +44,8 @@ struct buffer {
     void *device;
     double *values; /* [rows, width]: what was uploaded, exactly */
     double *got;    /* after ops_fetch */
+    double floor;   /* errors are taken relative to at least this: the size of the terms of a sum
+                       that may come to nothing */
 };
 
 /* N(0, scale^2) rounded to `type`; given values, rounded; outputs filled with NaN. */
