@@ -118,4 +118,7 @@ void case_distill_loss(struct ops *ops);
 void case_adamw(struct ops *ops);
 void case_sum_squares(struct ops *ops);
 
+/* Several ops in a row against a golden file. */
+void case_golden_mixer(struct ops *ops);
+
 #endif
