@@ -1,0 +1,49 @@
+/* Text to token ids and back, as Hugging Face tokenizers does it from a tokenizer.json.
+ *
+ * Understood: BPE models (byte-level, or with byte fallback; ignore_merges, unk_token, fuse_unk);
+ * normalizers NFC, NFD, NFKC, NFKD, Prepend, Replace; pre-tokenizers ByteLevel, Split, Digits,
+ * Metaspace; post-processors ByteLevel and TemplateProcessing; decoders ByteLevel, ByteFallback,
+ * Fuse, Replace, Strip, Metaspace; Sequences of these; added tokens with all their flags. Anything
+ * else in the file is refused by name, because ignoring it would give other ids. Truncation and
+ * padding settings in the file are not applied. */
+#ifndef DATA_TOKENIZER_H
+#define DATA_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct tokenizer;
+
+/* Read a tokenizer.json, or the one in a model's directory. The caller frees `*out`. */
+enum status tokenizer_read(struct tokenizer **out, const char *path) STATUS_CHECKED;
+void tokenizer_free(struct tokenizer *tokenizer); /* accepts NULL */
+
+/* The ids of `length` bytes of UTF-8 (which may hold NUL). With `add_special` the post-processor's
+ * tokens (usually one at the beginning) are added. The caller frees `*ids`; several threads may
+ * encode at once. Fails on text that is not UTF-8, naming the byte. */
+enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
+                             bool add_special, uint32_t **ids, size_t *count) STATUS_CHECKED;
+
+/* The text of ids, terminated; `*length` (may be NULL) counts without the terminator. Bytes that do
+ * not form UTF-8 become U+FFFD. Ids without a token are left out, and so are special tokens with
+ * `skip_special`. The caller frees `*text`. */
+enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
+                             bool skip_special, char **text, size_t *length) STATUS_CHECKED;
+
+/* One more than the largest id. */
+uint64_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
+
+/* The id of a token by its exact name ("<|endoftext|>"); false when there is none. */
+bool tokenizer_token_id(const struct tokenizer *tokenizer, const char *name, uint32_t *id);
+
+/* The token that ends a text: eos_token of tokenizer_config.json, or else eos_token_id of
+ * generation_config.json or config.json, beside tokenizer.json; false when none of them says. */
+bool tokenizer_end_id(const struct tokenizer *tokenizer, uint32_t *id);
+
+/* SHA-256 of tokenizer.json in hexadecimal. */
+const char *tokenizer_sha256(const struct tokenizer *tokenizer);
+
+#endif

@@ -1,0 +1,144 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "data/tokenizer_internal.h"
+
+/* Tokens that are matched after normalization are themselves normalized. */
+static enum status add_to_matchers(struct tokenizer *tokenizer) {
+    struct worker *worker;
+    enum status status = tokenizer_take_worker(&worker, tokenizer);
+    if (status) return status;
+    for (size_t i = 0; !status && i < tokenizer->added_count; i++) {
+        const struct added_token *token = &tokenizer->added[i];
+        struct span content = {token->content, token->length, true};
+        struct matcher *matcher = token->normalized ? &tokenizer->normalized : &tokenizer->raw;
+        if (token->normalized) status = tokenizer_normalize(&content, tokenizer, worker, content);
+        if (!status) status = matcher_add(matcher, content.bytes, content.length, (uint32_t)i);
+    }
+    tokenizer_give_worker(tokenizer, worker);
+    return status;
+}
+
+static enum status index_ids(struct tokenizer *tokenizer, const char *path) {
+    tokenizer->vocab_size = tokenizer->bpe.id_count;
+    for (size_t i = 0; i < tokenizer->added_count; i++)
+        if (tokenizer->added[i].id >= tokenizer->vocab_size)
+            tokenizer->vocab_size = (uint64_t)tokenizer->added[i].id + 1;
+    size_t bytes = tokenizer->vocab_size * sizeof *tokenizer->added_of_id;
+    tokenizer->added_of_id = memory_calloc(bytes, 1);
+    if (!tokenizer->added_of_id) return STATUS_FAILED;
+    memset(tokenizer->added_of_id, 0xff, bytes);
+    for (size_t i = 0; i < tokenizer->added_count; i++) {
+        uint32_t *index = &tokenizer->added_of_id[tokenizer->added[i].id];
+        if (*index != NO_TOKEN)
+            return status_fail("\"%s\": added tokens \"%.80s\" and \"%.80s\" have the same id",
+                               path, tokenizer->added[*index].content, tokenizer->added[i].content);
+        *index = (uint32_t)i;
+    }
+    return STATUS_OK;
+}
+
+static enum status check_template(const struct tokenizer *tokenizer, const char *path) {
+    const struct id_list *lists[] = {&tokenizer->before, &tokenizer->after};
+    for (int l = 0; l < 2; l++)
+        for (size_t i = 0; i < lists[l]->count; i++)
+            if (lists[l]->values[i] >= tokenizer->vocab_size)
+                return status_fail("\"%s\": the template adds id %u, which no token has", path,
+                                   lists[l]->values[i]);
+    return STATUS_OK;
+}
+
+/* A JSON file beside tokenizer.json; NULL when there is none that can be used. */
+static struct json *read_sibling(const char *directory, const char *name) {
+    struct json *value = NULL;
+    char *path = file_join(directory, name);
+    if (path && file_exists(path) && js_read(&value, path)) value = NULL;
+    free(path);
+    return value;
+}
+
+/* A file of another purpose decides only about this one id: one that cannot be read says nothing.
+ */
+static void find_end_id(struct tokenizer *tokenizer, const char *directory) {
+    tokenizer->end_id = NO_TOKEN;
+    struct json *config = read_sibling(directory, "tokenizer_config.json");
+    const struct json *token = js_member(config, "eos_token");
+    const char *name =
+        js_string_or(js_is_object(token) ? js_member(token, "content") : token, NULL);
+    bool found = name && tokenizer_token_id(tokenizer, name, &tokenizer->end_id);
+    js_free(config);
+    static const char *const others[] = {"generation_config.json", "config.json"};
+    for (int i = 0; i < 2 && !found; i++) {
+        config = read_sibling(directory, others[i]);
+        const struct json *id = js_member(config, "eos_token_id");
+        int64_t value = js_integer_or(js_is_array(id) ? js_element(id, 0) : id, -1);
+        found = value >= 0 && (uint64_t)value < tokenizer->vocab_size;
+        if (found) tokenizer->end_id = (uint32_t)value;
+        js_free(config);
+    }
+}
+
+static enum status read_everything(struct tokenizer *tokenizer, const struct json *file,
+                                   const char *path) {
+    if (!js_is_object(file)) return status_fail("\"%s\": must hold a JSON object", path);
+    const char *version = js_string_or(js_member(file, "version"), "1.0");
+    if (strcmp(version, "1.0") != 0)
+        return status_fail("\"%s\": version \"%.80s\" is not supported", path, version);
+    enum status status = part_keys(file,
+                                   "version truncation padding added_tokens normalizer "
+                                   "pre_tokenizer post_processor decoder model",
+                                   "the file", path);
+    if (!status) status = tokenizer_read_model(tokenizer, js_member(file, "model"), path);
+    if (!status) status = tokenizer_read_added(tokenizer, js_member(file, "added_tokens"), path);
+    if (!status) status = tokenizer_read_normalizer(tokenizer, js_member(file, "normalizer"), path);
+    if (!status) status = tokenizer_read_steps(tokenizer, js_member(file, "pre_tokenizer"), path);
+    if (!status)
+        status = tokenizer_read_template(tokenizer, js_member(file, "post_processor"), path);
+    if (!status) status = tokenizer_read_decoder(tokenizer, js_member(file, "decoder"), path);
+    if (status) return status;
+    status = index_ids(tokenizer, path);
+    if (!status) status = check_template(tokenizer, path);
+    return status ? status : add_to_matchers(tokenizer);
+}
+
+enum status tokenizer_parse(struct tokenizer **out, const char *text, size_t length,
+                            const char *path) {
+    struct json *file = NULL;
+    struct tokenizer *tokenizer = memory_calloc(1, sizeof *tokenizer);
+    enum status status = STATUS_FAILED;
+    if (!tokenizer) return status;
+    tokenizer->end_id = NO_TOKEN;
+    tokenizer->workers = memory_calloc(1, sizeof *tokenizer->workers);
+    if (!tokenizer->workers) goto done;
+    pthread_mutex_init(&tokenizer->workers->lock, NULL);
+    status = sha256_bytes(tokenizer->sha256, text, length);
+    if (!status) status = js_parse(&file, text, length, path);
+    if (!status) status = read_everything(tokenizer, file, path);
+    if (status) goto done;
+    *out = tokenizer;
+    tokenizer = NULL;
+done:
+    js_free(file);
+    tokenizer_free(tokenizer);
+    return status;
+}
+
+enum status tokenizer_read(struct tokenizer **out, const char *path) {
+    char *file = NULL, *directory = NULL, *text = NULL;
+    size_t length;
+    enum status status = STATUS_FAILED;
+    bool is_directory = file_is_directory(path);
+    file = is_directory ? file_join(path, "tokenizer.json") : memory_copy_string(path);
+    directory = is_directory ? memory_copy_string(path) : file_parent(path);
+    if (!file || !directory) goto done;
+    status = file_read(&text, &length, file);
+    if (!status) status = tokenizer_parse(out, text, length, file);
+    if (!status) find_end_id(*out, directory);
+done:
+    free(text);
+    free(directory);
+    free(file);
+    return status;
+}
