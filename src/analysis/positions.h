@@ -31,6 +31,9 @@ struct positions {
 /* For rows [first, first + rows) of the set. Free with positions_free (accepts a zeroed struct). */
 enum status positions_create(struct positions *out, const struct tokenset *set, int64_t first,
                              int rows) STATUS_CHECKED;
+/* For these rows of the set, in this order. */
+enum status positions_create_rows(struct positions *out, const struct tokenset *set,
+                                  const int64_t *rows, int count) STATUS_CHECKED;
 void positions_free(struct positions *positions);
 
 /* Whether any position of [from, to) counts for any metric. */

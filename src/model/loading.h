@@ -11,6 +11,9 @@ enum status layer_load(struct layer *layer, const struct model *model, int index
 void layer_free(struct layer *layer, struct backend *backend);
 uint64_t layer_bytes(const struct model *model, int index);
 
+/* The tensor that a weight of a Mamba mixer is in a checkpoint. */
+enum tensor_role weight_role(enum weight weight);
+
 /* A whole tensor outside the layers, as `type`; the caller frees through the backend. */
 enum status tensor_load(void **out, const struct model *model, enum tensor_role role,
                         enum dtype type) STATUS_CHECKED;

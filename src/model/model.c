@@ -116,6 +116,11 @@ enum status model_keep_layers(struct model *model) {
     return STATUS_OK;
 }
 
+void model_forget_layer(struct model *model, int index) {
+    struct layer *layer = model->resident ? &model->resident[index] : &model->slot;
+    if (layer->index == index) layer_free(layer, model->backend);
+}
+
 uint64_t model_layers_bytes(const struct model *model) {
     uint64_t bytes = 0;
     for (int i = 0; i < model->config->n_layers; i++) bytes += layer_bytes(model, i);

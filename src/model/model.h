@@ -91,6 +91,8 @@ enum status model_layer(const struct layer **out, struct model *model, int index
 
 /* Keep every layer loaded from now on (bytes: model_layers_bytes). */
 enum status model_keep_layers(struct model *model) STATUS_CHECKED;
+/* Load this layer again when it is next asked for: its weights have been changed. */
+void model_forget_layer(struct model *model, int index);
 uint64_t model_layers_bytes(const struct model *model);
 
 /* Allocate the weights of a mixer whose kind and sizes are set (contents undefined). mixer_free
@@ -98,6 +100,10 @@ uint64_t model_layers_bytes(const struct model *model);
 enum status mixer_alloc(struct mixer *mixer, struct backend *backend,
                         const struct model_config *config) STATUS_CHECKED;
 void mixer_free(struct mixer *mixer, struct backend *backend);
+
+/* Put one weight of a mixer from float32 values in host memory, as weight_shape has it. */
+void mixer_set(struct mixer *mixer, struct backend *backend, const struct model_config *config,
+               enum weight weight, const float *values);
 
 /* Bytes of a mixer's weights on the backend. */
 uint64_t mixer_bytes(const struct mixer *mixer, const struct backend *backend,

@@ -39,6 +39,10 @@ const char *weight_name(enum weight weight) {
     return table[weight].name;
 }
 
+enum tensor_role weight_role(enum weight weight) {
+    return table[weight].roles[0];
+}
+
 static enum tensor_role role_of(enum weight weight, int part, enum mixer_kind kind) {
     if (kind == MIXER_ATTENTION && weight == WEIGHT_OUT) return TENSOR_O;
     if (kind == MIXER_ATTENTION && weight == WEIGHT_OUT_BIAS) return TENSOR_O_BIAS;
@@ -160,6 +164,13 @@ void mixer_free(struct mixer *mixer, struct backend *backend) {
     for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++)
         backend->free(backend, mixer->weights[weight]);
     *mixer = (struct mixer){0};
+}
+
+void mixer_set(struct mixer *mixer, struct backend *backend, const struct model_config *config,
+               enum weight weight, const float *values) {
+    struct weight_shape shape = weight_shape(config, mixer, weight);
+    backend->upload(backend, mixer->weights[weight], type_on(backend, &shape), values, DTYPE_F32,
+                    (size_t)shape.count);
 }
 
 static uint64_t bytes_of(enum weight from, enum weight to, const struct backend *backend,

@@ -1,0 +1,28 @@
+/* The distillation loss and its gradient with respect to the last hidden states, fused over chunks
+ * of tokens: logits of all tokens never exist at once. */
+#ifndef ANALYSIS_DISTILLER_H
+#define ANALYSIS_DISTILLER_H
+
+#include "analysis/hidden.h"
+#include "analysis/positions.h"
+
+struct distiller;
+
+enum status distiller_open(struct distiller **out, const struct model *student,
+                           const struct model *teacher, enum loss_kind loss,
+                           double temperature) STATUS_CHECKED;
+void distiller_close(struct distiller *distiller); /* accepts NULL */
+uint64_t distiller_bytes(const struct model *student);
+
+/* Positions of rows [from, from + count) by their place in `hidden`, wrapping as hidden_batch. */
+enum status distiller_positions(struct positions *out, const struct hidden *hidden, int64_t from,
+                                int count, int64_t wrap) STATUS_CHECKED;
+
+/* `student` and `teacher` acc [tokens, D] are last hidden states; dh acc [tokens, D] is written:
+ * the gradient of the mean loss over counted positions. `*loss` is that mean; NAN when a logit is
+ * not finite. */
+enum status distiller_run(struct distiller *distiller, const struct positions *positions,
+                          const void *student, const void *teacher, void *dh,
+                          double *loss) STATUS_CHECKED;
+
+#endif

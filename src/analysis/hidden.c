@@ -1,0 +1,241 @@
+#define _GNU_SOURCE
+#include "analysis/hidden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/interrupt.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+static enum status map_file(struct hidden *hidden, const char *directory) {
+    char *path = text_format("%s/apriel-tool-XXXXXX", directory);
+    if (!path) return STATUS_FAILED;
+    enum status status = STATUS_OK;
+    int file = mkstemp(path);
+    if (file < 0) {
+        status =
+            status_fail("cannot create a cache file in \"%s\": %s", directory, strerror(errno));
+        free(path);
+        return status;
+    }
+    unlink(path);
+    free(path);
+    int reason = posix_fallocate(file, 0, (off_t)hidden->bytes); /* a full disk shows now */
+    void *memory = MAP_FAILED;
+    if (reason == 0) {
+        memory = mmap(NULL, hidden->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        reason = errno;
+    }
+    close(file);
+    if (memory == MAP_FAILED)
+        return status_fail("cannot keep %zu bytes in \"%s\": %s", hidden->bytes, directory,
+                           strerror(reason));
+    hidden->values = memory;
+    hidden->mapped = true;
+    return STATUS_OK;
+}
+
+enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
+                          int64_t width, const int64_t *rows, int64_t count,
+                          const char *directory) {
+    *out = (struct hidden){.set = set, .backend = backend, .count = count, .width = width};
+    enum status status = STATUS_OK;
+    out->rows = memory_calloc((size_t)count, sizeof *out->rows);
+    out->offsets = memory_calloc((size_t)count + 1, sizeof *out->offsets);
+    if (!out->rows || !out->offsets) {
+        hidden_free(out);
+        return STATUS_FAILED;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        out->rows[i] = rows[i];
+        out->offsets[i + 1] =
+            out->offsets[i] + (int64_t)(set->row_offsets[rows[i] + 1] - set->row_offsets[rows[i]]);
+    }
+    out->bytes = (size_t)(out->offsets[count] * width) * dtype_size(backend->acc);
+    if (directory)
+        status = map_file(out, directory);
+    else {
+        out->values = memory_aligned(out->bytes);
+        status = out->values ? STATUS_OK : STATUS_FAILED;
+    }
+    if (status) hidden_free(out);
+    return status;
+}
+
+void hidden_free(struct hidden *hidden) {
+    if (hidden->mapped)
+        munmap(hidden->values, hidden->bytes);
+    else
+        free(hidden->values);
+    free(hidden->rows);
+    free(hidden->offsets);
+    *hidden = (struct hidden){0};
+}
+
+static size_t token_bytes(const struct hidden *hidden) {
+    return (size_t)hidden->width * dtype_size(hidden->backend->acc);
+}
+
+int hidden_group(const struct hidden *hidden, int64_t from, int64_t end, int64_t tokens) {
+    int64_t to = from + 1;
+    while (to < end && hidden->offsets[to + 1] - hidden->offsets[from] <= tokens) to++;
+    return (int)(to - from);
+}
+
+enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, int64_t from,
+                         int count, int64_t wrap) {
+    const struct tokenset *set = hidden->set;
+    uint64_t *offsets = memory_calloc((size_t)count + 1, sizeof *offsets);
+    if (!offsets) return STATUS_FAILED;
+    for (int i = 0; i < count; i++) {
+        int64_t place = (from + i) % wrap;
+        offsets[i + 1] =
+            offsets[i] + (uint64_t)(hidden->offsets[place + 1] - hidden->offsets[place]);
+    }
+    uint32_t *ids = memory_calloc(offsets[count], sizeof *ids);
+    enum status status = ids ? STATUS_OK : STATUS_FAILED;
+    for (int i = 0; !status && i < count; i++) {
+        int64_t row = hidden->rows[(from + i) % wrap];
+        memcpy(ids + offsets[i], set->ids + set->row_offsets[row],
+               (offsets[i + 1] - offsets[i]) * sizeof *ids);
+    }
+    if (!status) status = token_batch_create(out, hidden->backend, ids, offsets, count);
+    free(ids);
+    free(offsets);
+    return status;
+}
+
+/* Copy rows between the host values and a device array. */
+static void transfer(const struct hidden *hidden, char *device, int64_t from, int count,
+                     int64_t wrap, bool up) {
+    struct backend *backend = hidden->backend;
+    size_t size = token_bytes(hidden);
+    for (int i = 0; i < count; i++) {
+        int64_t place = (from + i) % wrap;
+        char *host = hidden->values + (size_t)hidden->offsets[place] * size;
+        size_t bytes = (size_t)(hidden->offsets[place + 1] - hidden->offsets[place]) * size;
+        if (up)
+            backend->upload_bytes(backend, device, host, bytes);
+        else
+            backend->download_bytes(backend, host, device, bytes);
+        device += bytes;
+    }
+}
+
+void hidden_upload(const struct hidden *hidden, void *device, int64_t from, int count,
+                   int64_t wrap) {
+    transfer(hidden, device, from, count, wrap, true);
+}
+
+/* The largest group there is: its rows and tokens. */
+static void measure(const struct hidden *hidden, int64_t tokens, int *rows, int64_t *largest,
+                    int *longest) {
+    *rows = *longest = 0;
+    *largest = 0;
+    for (int64_t from = 0; from < hidden->count;) {
+        int count = hidden_group(hidden, from, hidden->count, tokens);
+        int64_t size = hidden->offsets[from + count] - hidden->offsets[from];
+        if (count > *rows) *rows = count;
+        if (size > *largest) *largest = size;
+        from += count;
+    }
+    for (int64_t i = 0; i < hidden->count; i++)
+        if (hidden->offsets[i + 1] - hidden->offsets[i] > *longest)
+            *longest = (int)(hidden->offsets[i + 1] - hidden->offsets[i]);
+}
+
+struct pass {
+    struct hidden *hidden;
+    struct model *model;
+    struct trace trace;
+    void *device; /* acc [largest, D] */
+    int64_t tokens;
+    int longest;
+};
+
+static enum status open_pass(struct pass *pass, struct hidden *hidden, struct model *model,
+                             int64_t tokens, bool blocks) {
+    int rows;
+    int64_t largest;
+    struct backend *backend = hidden->backend;
+    *pass = (struct pass){.hidden = hidden, .model = model, .tokens = tokens};
+    measure(hidden, tokens, &rows, &largest, &pass->longest);
+    struct trace_needs needs = trace_needs_of(model, rows, largest, pass->longest);
+    enum status status = model_prepare(model, pass->longest);
+    if (!status && blocks) status = trace_alloc(&pass->trace, model, &needs);
+    if (!status) {
+        pass->device =
+            backend->alloc(backend, (size_t)largest * token_bytes(hidden), "hidden states");
+        if (!pass->device) status = STATUS_FAILED;
+    }
+    return status;
+}
+
+static void close_pass(struct pass *pass) {
+    struct backend *backend = pass->hidden->backend;
+    trace_free(&pass->trace, backend);
+    backend->free(backend, pass->device);
+}
+
+enum status hidden_embed(struct hidden *hidden, struct model *model) {
+    struct pass pass;
+    struct backend *backend = hidden->backend;
+    enum status status = open_pass(&pass, hidden, model, 1 << 14, false);
+    for (int64_t from = 0; !status && from < hidden->count;) {
+        struct token_batch batch;
+        int count = hidden_group(hidden, from, hidden->count, pass.tokens);
+        status = hidden_batch(&batch, hidden, from, count, hidden->count);
+        if (status) break;
+        backend->embed(backend, pass.device, batch.ids, model->embedding, batch.sequences.tokens,
+                       hidden->width);
+        transfer(hidden, pass.device, from, count, hidden->count, false);
+        token_batch_free(&batch);
+        from += count;
+    }
+    close_pass(&pass);
+    hidden->layer = 0;
+    if (!status) status = backend->sync(backend);
+    return status;
+}
+
+/* One group through layer `index`. */
+static enum status advance_group(struct pass *pass, int64_t from, int count, int index) {
+    struct hidden *hidden = pass->hidden;
+    struct model *model = pass->model;
+    struct token_batch batch;
+    const struct layer *layer;
+    enum status status = model_layer(&layer, model, index);
+    if (!status) status = hidden_batch(&batch, hidden, from, count, hidden->count);
+    if (status) return status;
+    transfer(hidden, pass->device, from, count, hidden->count, true);
+    block_mix(model, layer, &layer->mixer, &pass->trace, pass->device, pass->device,
+              &batch.sequences);
+    block_mlp(model, layer, &pass->trace, pass->device, pass->device, batch.sequences.tokens);
+    transfer(hidden, pass->device, from, count, hidden->count, false);
+    token_batch_free(&batch);
+    return STATUS_OK;
+}
+
+enum status hidden_advance(struct hidden *hidden, struct model *model, int layer, int64_t tokens) {
+    if (hidden->layer >= layer) return STATUS_OK;
+    struct pass pass;
+    enum status status = open_pass(&pass, hidden, model, tokens, true);
+    /* Layer by layer, so that a layer that is not kept is loaded once. */
+    for (int l = hidden->layer; !status && l < layer; l++)
+        for (int64_t from = 0; !status && from < hidden->count;) {
+            int count = hidden_group(hidden, from, hidden->count, tokens);
+            status = advance_group(&pass, from, count, l);
+            if (!status && interrupt_requested())
+                status = status_set(STATUS_INTERRUPTED, "interrupted");
+            from += count;
+        }
+    close_pass(&pass);
+    if (!status) status = hidden->backend->sync(hidden->backend);
+    if (!status) hidden->layer = layer;
+    return status;
+}

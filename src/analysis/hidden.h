@@ -1,0 +1,48 @@
+/* Hidden states of many rows on the host: the trunk that probes share, kept once and advanced layer
+ * by layer (DESIGN section 4). */
+#ifndef ANALYSIS_HIDDEN_H
+#define ANALYSIS_HIDDEN_H
+
+#include "data/tokenset.h"
+#include "model/forward.h"
+
+struct hidden {
+    const struct tokenset *set;
+    struct backend *backend;
+    int64_t *rows;    /* [count]: rows of the set, in the order they are kept */
+    int64_t *offsets; /* [count + 1]: tokens before each */
+    int64_t count;
+    int64_t width; /* D */
+    int layer;     /* the values are the inputs of this layer */
+    char *values;  /* acc [tokens, D] */
+    size_t bytes;
+    bool mapped; /* `values` is an unlinked file's mapping, not memory */
+};
+
+/* Room for these rows (taken over as a copy). With `directory` the values live in an unlinked file
+ * there, else in memory. hidden_free accepts a zeroed struct. */
+enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
+                          int64_t width, const int64_t *rows, int64_t count,
+                          const char *directory) STATUS_CHECKED;
+void hidden_free(struct hidden *hidden);
+
+/* Set every row to its embedding: the input of layer 0. */
+enum status hidden_embed(struct hidden *hidden, struct model *model) STATUS_CHECKED;
+
+/* Take every row from hidden->layer through the model's own layers to the input of `layer`
+ * (n_layers: the output of the last). `tokens` go through a block at a time. STATUS_INTERRUPTED
+ * between groups leaves the values unusable. */
+enum status hidden_advance(struct hidden *hidden, struct model *model, int layer,
+                           int64_t tokens) STATUS_CHECKED;
+
+/* Rows [from, from + count) by their place in hidden->rows, wrapping at `wrap` places: ids as a
+ * batch, and their values to device acc [tokens, D]. The caller frees the batch. */
+enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, int64_t from,
+                         int count, int64_t wrap) STATUS_CHECKED;
+void hidden_upload(const struct hidden *hidden, void *device, int64_t from, int count,
+                   int64_t wrap);
+
+/* As many rows from place `from` on as fit into `tokens`, at least one, ending before `end`. */
+int hidden_group(const struct hidden *hidden, int64_t from, int64_t end, int64_t tokens);
+
+#endif

@@ -1,0 +1,76 @@
+/* Distillation probes: how well a Mamba mixer in the place of layer i learns to give the teacher's
+ * predictions. A probe runs layers i.. only, forward and backward, from inputs that all probes
+ * share; frozen weights get no gradient. */
+#ifndef ANALYSIS_PROBE_H
+#define ANALYSIS_PROBE_H
+
+#include "analysis/hidden.h"
+#include "analysis/scorer.h"
+#include "model/mil_mixer.h"
+#include "model/trainable.h"
+
+enum learning_rate_schedule { SCHEDULE_CONSTANT, SCHEDULE_COSINE };
+
+struct probe_settings {
+    int64_t steps;
+    int batch;       /* rows a step, in order, wrapping */
+    int64_t heldout; /* the last rows: never trained on */
+    double lr, beta1, beta2, epsilon, weight_decay;
+    double clip;                          /* 0: none */
+    int64_t warmup;                       /* steps of linear warm-up */
+    enum learning_rate_schedule schedule; /* cosine falls to 0 at `steps` */
+    enum loss_kind loss;
+    double temperature;
+    enum train_scope scope;
+    struct mil_options mil; /* its seed is set for each probe */
+};
+
+struct probe_engine;
+
+/* Room for the training rows of steps [0, steps) and the held-out rows of `set`. `student` is what
+ * probes start from, `teacher` gives the targets; they may be the same model. Both models' layers
+ * are kept on the backend. `cache_directory` NULL keeps the shared inputs in memory. */
+enum status probe_engine_open(struct probe_engine **out, struct model *student,
+                              struct model *teacher, const struct tokenset *set,
+                              const struct probe_settings *settings,
+                              const char *cache_directory) STATUS_CHECKED;
+void probe_engine_close(struct probe_engine *engine); /* accepts NULL */
+
+/* What the engine takes, in bytes: on the backend, and on the host (or in the cache directory). */
+struct probe_memory {
+    uint64_t weights, activations, optimizer, logits; /* backend */
+    uint64_t cache;                                   /* host */
+};
+void probe_engine_memory(struct probe_memory *out, const struct model *student,
+                         const struct model *teacher, const struct tokenset *set,
+                         const struct probe_settings *settings);
+
+/* Compute the shared inputs for steps [first, first + count) and the held-out rows, at layer 0. */
+enum status probe_engine_load(struct probe_engine *engine, int64_t first,
+                              int64_t count) STATUS_CHECKED;
+
+struct probe;
+
+/* A probe of attention layer `layer` with MIL options of `seed`; the shared inputs are advanced to
+ * the layer (so layers must come in ascending order between two loads). One probe at a time. */
+enum status probe_begin(struct probe **out, struct probe_engine *engine, int layer,
+                        uint64_t seed) STATUS_CHECKED;
+void probe_end(struct probe *probe); /* accepts NULL */
+
+/* The mixer under training, for tests that set its values. Borrowed. */
+struct mixer *probe_mixer(struct probe *probe);
+
+/* Step `step` (from 0, within what was loaded): `*loss` is the mean over counted positions before
+ * the update. A loss or gradient norm that is not finite is reported in *loss as NAN and nothing is
+ * updated. */
+enum status probe_step(struct probe *probe, int64_t step, double *loss) STATUS_CHECKED;
+
+/* Metrics over the held-out rows: sums host [rows][METRIC_COUNT] and counts likewise. */
+enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) STATUS_CHECKED;
+
+/* The training state as bytes, as in trainable.h. */
+size_t probe_state_bytes(const struct probe *probe);
+void probe_save(const struct probe *probe, void *host);
+enum status probe_restore(struct probe *probe, const void *host, size_t bytes) STATUS_CHECKED;
+
+#endif
