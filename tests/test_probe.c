@@ -4,6 +4,7 @@
 
 #include "analysis/probe.h"
 #include "base/json.h"
+#include "base/list.h"
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
@@ -20,11 +21,11 @@ static struct tokenset *golden_rows(const struct json *golden, struct safetensor
     set->ids = memory_calloc(set->tokens, sizeof *set->ids);
     set->row_offsets = memory_calloc(ROWS + 1, sizeof *set->row_offsets);
     for (uint64_t r = 0; r <= ROWS; r++) set->row_offsets[r] = r * T;
-    struct safetensors_view tokens;
-    ck_assert_int_eq(safetensors_find(&tokens, initial, "tokens"), STATUS_OK);
+    const struct safetensors_entry *tokens = safetensors_find(initial, "tokens");
+    ck_assert_ptr_nonnull(tokens);
     for (size_t t = 0; t < (size_t)STEPS * BATCH * T; t++) {
         int32_t id;
-        memcpy(&id, (const char *)tokens.data + 4 * t, 4);
+        memcpy(&id, (const char *)tokens->data + 4 * t, 4);
         set->ids[t] = (uint32_t)id;
     }
     for (size_t row = 0; row < HELDOUT; row++)
@@ -33,3 +34,137 @@ static struct tokenset *golden_rows(const struct json *golden, struct safetensor
                 js_element(js_element(js_member(golden, "tokens"), row), t), -1);
     return set;
 }
+
+/* gqa order from the paper's: C rows of in_proj, columns of out_proj. */
+static void align_rows(float *values, const struct model_config *config,
+                       const struct mamba_config *mamba, enum weight weight) {
+    int64_t width = config->hidden_size, inner = mamba->d_inner, block = mamba->d_state;
+    size_t count = (size_t)(inner * width);
+    float *old = memory_calloc(count, sizeof *old);
+    float *from = values + (weight == WEIGHT_IN_PROJ ? (inner + 2 * mamba->d_xb) * width : 0);
+    memcpy(old, from, count * sizeof *old);
+    for (int64_t c = 0; c < inner; c++) {
+        int64_t source =
+            mil_subhead(config, mamba->d_state, MIL_ALIGN_GQA, (int)(c / block)) * block +
+            c % block;
+        for (int64_t d = 0; d < width; d++) {
+            if (weight == WEIGHT_IN_PROJ)
+                from[c * width + d] = old[source * width + d];
+            else
+                from[d * inner + c] = old[d * inner + source];
+        }
+    }
+    free(old);
+}
+
+/* Put the golden initial parameters of a layer into a probe's mixer. */
+static void set_initial(struct probe *probe, const struct model *model,
+                        const struct safetensors *initial, int layer, bool gqa) {
+    struct mixer *mixer = probe_mixer(probe);
+    for (enum weight weight = WEIGHT_FIRST_OF_MIXER; weight < WEIGHT_COUNT; weight++) {
+        struct weight_shape shape = weight_shape(model->config, mixer, weight);
+        if (!shape.count) continue;
+        char name[96];
+        snprintf(name, sizeof name, "layer.%d.%s", layer, weight_name(weight));
+        const struct safetensors_entry *entry = safetensors_find(initial, name);
+        ck_assert_msg(entry != NULL, "%s is missing", name);
+        ck_assert_int_eq(entry->count, shape.count);
+        float *values = memory_calloc((size_t)shape.count, sizeof *values);
+        dtype_to_f32(values, entry->data, entry->dtype, (size_t)shape.count);
+        if (gqa && (weight == WEIGHT_IN_PROJ || weight == WEIGHT_OUT))
+            align_rows(values, model->config, &mixer->mamba, weight);
+        mixer_set(mixer, model->backend, model->config, weight, values);
+        free(values);
+    }
+}
+
+static double heldout_rkl(struct probe *probe) {
+    double sums[16 * METRIC_COUNT], sum = 0;
+    int64_t counts[16 * METRIC_COUNT], count = 0;
+    enum status status = probe_evaluate(probe, sums, counts);
+    ck_assert_msg(!status, "%s", status_message());
+    for (int row = 0; row < 16; row++) {
+        sum += sums[row * METRIC_COUNT + METRIC_RKL];
+        count += counts[row * METRIC_COUNT + METRIC_RKL];
+    }
+    return sum / (double)count;
+}
+
+static const struct json *find_probe(const struct json *golden, int layer, const char *align) {
+    const struct json *probes = js_member(js_member(golden, "mmr"), "probes");
+    for (size_t i = 0; i < js_count(probes); i++) {
+        const struct json *probe = js_element(probes, i);
+        if (js_integer_or(js_member(probe, "layer"), -1) == layer &&
+            strcmp(js_string_or(js_member(probe, "align"), ""), align) == 0)
+            return probe;
+    }
+    return NULL;
+}
+
+static void compare_probe(struct probe_engine *engine, struct model *model,
+                          const struct json *golden, const struct safetensors *initial, int layer,
+                          bool gqa) {
+    struct probe *probe;
+    const struct json *expected = find_probe(golden, layer, gqa ? "gqa" : "paper");
+    ck_assert_ptr_nonnull(expected);
+    enum status status = probe_begin(&probe, engine, layer, 0);
+    ck_assert_msg(!status, "%s", status_message());
+    set_initial(probe, model, initial, layer, gqa);
+    double before = js_number_or(js_member(js_member(expected, "heldout_before"), "rkl"), NAN);
+    ck_assert_double_le(fabs(heldout_rkl(probe) / before - 1), 1e-5);
+    for (int step = 0; step < 100; step++) {
+        double loss,
+            reference = js_number_or(js_element(js_member(expected, "losses"), (size_t)step), NAN);
+        status = probe_step(probe, step, &loss);
+        ck_assert_msg(!status, "%s", status_message());
+        ck_assert_msg(fabs(loss / reference - 1) <= (step == 0 ? 1e-5 : 0.01),
+                      "layer %d, step %d: loss %.9f, expected %.9f", layer, step, loss, reference);
+    }
+    double after = js_number_or(js_member(js_member(expected, "heldout_after"), "rkl"), NAN);
+    ck_assert_double_le(fabs(heldout_rkl(probe) / after - 1), 0.01);
+    probe_end(probe);
+}
+
+START_TEST(training_gives_the_golden_losses) {
+    struct json *golden;
+    struct safetensors *initial;
+    struct backend *backend;
+    struct model *model;
+    struct probe_engine *engine;
+    ck_assert_int_eq(js_read(&golden, GOLDEN "demo-llama-2.6m.json"), STATUS_OK);
+    ck_assert_int_eq(safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors"),
+                     STATUS_OK);
+    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
+    ck_assert_int_eq(model_open(&model, backend, TEST_DATA "/../../recipes/demo-model", NULL),
+                     STATUS_OK);
+    struct tokenset *set = golden_rows(golden, initial);
+    struct probe_settings settings = {.steps = 100,
+                                      .batch = 8,
+                                      .heldout = 16,
+                                      .lr = 1e-3,
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.95,
+                                      .epsilon = 1e-8,
+                                      .temperature = 1,
+                                      .loss = LOSS_REVERSE_KL};
+    enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
+    if (!status) status = probe_engine_load(engine, 0, 100);
+    ck_assert_msg(!status, "%s", status_message());
+    /* All three golden layers take a minute: the suite `slow` asks for them. */
+    struct int_list layers;
+    const char *wanted = getenv("PROBE_LAYERS");
+    ck_assert_int_eq(list_parse(&layers, wanted ? wanted : "11", 0, 11, "PROBE_LAYERS"), STATUS_OK);
+    for (size_t i = 0; i < layers.count; i++)
+        for (int gqa = 0; gqa < 2; gqa++)
+            compare_probe(engine, model, golden, initial, layers.values[i], gqa);
+    list_free(&layers);
+    probe_engine_close(engine);
+    model_close(model);
+    tokenset_free(set);
+    backend->close(backend);
+    safetensors_close(initial);
+    js_free(golden);
+}
+END_TEST
+
+CHECK_MAIN("probe", training_gives_the_golden_losses)
