@@ -5,7 +5,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
-enum { TAPS = 4, STRIP = 16, WIDE = 8, BACK_STRIP = 32, BACK_WIDE = 2, THREADS = 128 };
+enum { TAPS = 4, STRIP = 32, WIDE = 4, GROUP = 4, MOST_REPEATS = 8, THREADS = 128 };
 
 struct conv {
     const bf16 *x;
@@ -25,30 +25,51 @@ __device__ static int channel_of(const struct conv &conv, int source) {
     return source / conv.states * conv.repeat * conv.states + source % conv.states;
 }
 
-/* The inputs of the TAPS tokens up to `token`, the last of them in row TAPS - 1. */
+/* To the next token: its inputs come in, those of another sequence go. */
+template <int WIDTH>
+__device__ static void slide_window(float (&window)[TAPS][WIDTH], const float (&x)[WIDTH],
+                                    int position) {
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) {
+#pragma unroll
+        for (int tap = 0; tap < TAPS - 1; tap++) window[tap][i] = position ? window[tap + 1][i] : 0;
+        window[TAPS - 1][i] = x[i];
+    }
+}
+
+/* The inputs of the tokens before `token` in its sequence, as one slide expects them: the token
+ * `age` back in row TAPS - age. */
 template <int WIDTH>
 __device__ static void fill_window(float (&window)[TAPS][WIDTH], const struct conv &conv,
                                    int64_t token, int source) {
     int position = conv.positions[token];
 #pragma unroll
-    for (int age = 0; age < TAPS; age++) {
+    for (int i = 0; i < WIDTH; i++) window[0][i] = 0;
+#pragma unroll
+    for (int age = 1; age < TAPS; age++) {
         if (age <= position)
-            load(window[TAPS - 1 - age], conv.x + (token - age) * conv.x_stride + source);
+            load(window[TAPS - age], conv.x + (token - age) * conv.x_stride + source);
         else
 #pragma unroll
-            for (int i = 0; i < WIDTH; i++) window[TAPS - 1 - age][i] = 0;
+            for (int i = 0; i < WIDTH; i++) window[TAPS - age][i] = 0;
     }
 }
 
-/* From `token` to the next: its inputs come in, those of another sequence go. */
+/* x of GROUP tokens on their way at once, so that the walk does not wait for each. */
+template <int WIDTH> struct ahead {
+    vector<bf16, WIDTH> x[GROUP];
+    int position[GROUP];
+};
+
 template <int WIDTH>
-__device__ static void slide_window(float (&window)[TAPS][WIDTH], const struct conv &conv,
-                                    int64_t token, int position, int source) {
+__device__ static void look_ahead(struct ahead<WIDTH> *ahead, const struct conv &conv,
+                                  int64_t token, int64_t end, int source) {
 #pragma unroll
-    for (int tap = 0; tap < TAPS - 1; tap++)
-#pragma unroll
-        for (int i = 0; i < WIDTH; i++) window[tap][i] = position ? window[tap + 1][i] : 0;
-    load(window[TAPS - 1], conv.x + token * conv.x_stride + source);
+    for (int g = 0; g < GROUP; g++) {
+        if (token + g >= end) break;
+        ahead->position[g] = conv.positions[token + g];
+        ahead->x[g] = *(const vector<bf16, WIDTH> *)(conv.x + (token + g) * conv.x_stride + source);
+    }
 }
 
 __global__ void __launch_bounds__(THREADS) conv_silu(bf16 *out, struct conv conv) {
@@ -62,17 +83,26 @@ __global__ void __launch_bounds__(THREADS) conv_silu(bf16 *out, struct conv conv
     for (int i = 0; i < WIDE; i++) load(w[i], conv.w + (int64_t)(channel + i) * TAPS);
     load(bias, conv.bias + channel);
     fill_window(window, conv, first, source);
-    for (int64_t token = first; token < end; token++) {
-        if (token > first) slide_window(window, conv, token, conv.positions[token], source);
-        float sums[WIDE];
+    struct ahead<WIDE> now, then;
+    look_ahead(&now, conv, first, end, source);
+    for (int64_t start = first; start < end; start += GROUP) {
+        look_ahead(&then, conv, start + GROUP, end, source);
 #pragma unroll
-        for (int i = 0; i < WIDE; i++) {
-            sums[i] = bias[i];
+        for (int g = 0; g < GROUP; g++) {
+            if (start + g >= end) break;
+            float sums[WIDE];
+            widen(sums, now.x[g]);
+            slide_window(window, sums, now.position[g]);
 #pragma unroll
-            for (int tap = 0; tap < TAPS; tap++) sums[i] += w[i][tap] * window[tap][i];
-            sums[i] *= sigmoid(sums[i]);
+            for (int i = 0; i < WIDE; i++) {
+                sums[i] = bias[i];
+#pragma unroll
+                for (int tap = 0; tap < TAPS; tap++) sums[i] += w[i][tap] * window[tap][i];
+                sums[i] *= sigmoid(sums[i]);
+            }
+            store(out + (start + g) * conv.channels + channel, sums);
         }
-        store(out + token * conv.channels + channel, sums);
+        now = then;
     }
 }
 
@@ -99,83 +129,103 @@ __device__ static float silu_slope(float sum) {
     return s * (1 + sum * (1 - s));
 }
 
-/* A thread takes BACK_WIDE source channels over a strip of tokens, one repeat after the other; dx
- * of the strip gathers in shared memory, each thread in its own columns. Tokens past the strip are
- * visited for what they send back into it. dw_parts [strips, I, TAPS] and dbias_parts [strips, I]
- * (both or neither NULL) receive the strip's sums. */
+/* One repeat's parameters and their gradients over a strip. */
+template <int WIDTH> struct repeat_sums {
+    float w[WIDTH][TAPS], bias[WIDTH], dw[WIDTH][TAPS], dbias[WIDTH];
+};
+
+/* A token's step through one repeat: `own` is 0 for tokens that the next strip counts, `position`
+ * bounds what is sent back (to the tokens up to this one, in rows as in window). */
+template <int WIDTH>
+__device__ static void step_back(struct repeat_sums<WIDTH> *sums, float (&sent)[TAPS][WIDTH],
+                                 const float (&window)[TAPS][WIDTH],
+                                 const vector<bf16, WIDTH> &dout, float own, int position) {
+    float d[WIDTH];
+    widen(d, dout);
+#pragma unroll
+    for (int i = 0; i < WIDTH; i++) {
+        float sum = sums->bias[i];
+#pragma unroll
+        for (int tap = 0; tap < TAPS; tap++) sum += sums->w[i][tap] * window[tap][i];
+        d[i] *= silu_slope(sum);
+        sums->dbias[i] += own * d[i];
+#pragma unroll
+        for (int tap = 0; tap < TAPS; tap++) {
+            sums->dw[i][tap] += own * d[i] * window[tap][i];
+            if (TAPS - 1 - tap <= position) sent[tap][i] += d[i] * sums->w[i][tap];
+        }
+    }
+}
+
+/* A thread takes WIDTH source channels, with all their repeats, over a strip of tokens; tokens past
+ * the strip are visited for what they send back into it. dw_parts [strips, I, TAPS] and dbias_parts
+ * [strips, I] (both or neither NULL) receive the strip's sums. */
+template <int REPEATS, int WIDTH>
 __global__ void __launch_bounds__(THREADS)
     conv_silu_backward(bf16 *dx, int64_t dx_stride, float *dw_parts, float *dbias_parts,
-                       const bf16 *dout, struct conv conv) {
-    __shared__ float gathered[BACK_STRIP][THREADS * BACK_WIDE];
-    int source = (int)(blockIdx.y * THREADS + threadIdx.x) * BACK_WIDE;
-    if (source >= conv.sources) return; /* no barrier follows */
-    int64_t first = (int64_t)blockIdx.x * BACK_STRIP;
-    int64_t end = first + BACK_STRIP < conv.tokens ? first + BACK_STRIP : conv.tokens;
+                       const bf16 *dout, int strip, struct conv conv) {
+    int source = (int)(blockIdx.y * THREADS + threadIdx.x) * WIDTH;
+    if (source >= conv.sources) return;
+    int channel = channel_of(conv, source);
+    int64_t first = (int64_t)blockIdx.x * strip;
+    int64_t end = first + strip < conv.tokens ? first + strip : conv.tokens;
     int64_t last = end + TAPS - 1 < conv.tokens ? end + TAPS - 1 : conv.tokens;
-    float *mine = &gathered[0][threadIdx.x * BACK_WIDE];
-    for (int row = 0; row < BACK_STRIP; row++)
+    struct repeat_sums<WIDTH> sums[REPEATS] = {};
+    float window[TAPS][WIDTH], sent[TAPS][WIDTH] = {};
 #pragma unroll
-        for (int i = 0; i < BACK_WIDE; i++) mine[row * THREADS * BACK_WIDE + i] = 0;
-    for (int r = 0; r < conv.repeat; r++) {
-        int channel = channel_of(conv, source) + r * conv.states;
-        float w[BACK_WIDE][TAPS], bias[BACK_WIDE], window[TAPS][BACK_WIDE];
-        float dw[BACK_WIDE][TAPS] = {}, dbias[BACK_WIDE] = {};
-        float sent[TAPS][BACK_WIDE] = {}; /* to the tokens up to this one, as in window */
+    for (int r = 0; r < REPEATS; r++) {
+        int64_t mine = channel + r * conv.states;
 #pragma unroll
-        for (int i = 0; i < BACK_WIDE; i++) load(w[i], conv.w + (int64_t)(channel + i) * TAPS);
-        load(bias, conv.bias + channel);
-        fill_window(window, conv, first, source);
-        for (int64_t token = first; token < last; token++) {
-            int position = conv.positions[token];
-            if (token > first) slide_window(window, conv, token, position, source);
-            float d[BACK_WIDE];
-            load(d, dout + token * conv.channels + channel);
+        for (int i = 0; i < WIDTH; i++) load(sums[r].w[i], conv.w + (mine + i) * TAPS);
+        load(sums[r].bias, conv.bias + mine);
+    }
+    fill_window(window, conv, first, source);
+    for (int64_t start = first; start < last; start += GROUP) {
+        struct ahead<WIDTH> ahead;
+        vector<bf16, WIDTH> dout_ahead[GROUP][REPEATS];
+        look_ahead(&ahead, conv, start, last, source);
 #pragma unroll
-            for (int i = 0; i < BACK_WIDE; i++) {
-                float sum = bias[i];
+        for (int g = 0; g < GROUP; g++)
 #pragma unroll
-                for (int tap = 0; tap < TAPS; tap++) sum += w[i][tap] * window[tap][i];
-                d[i] *= silu_slope(sum);
-                if (token < end) dbias[i] += d[i];
+            for (int r = 0; r < REPEATS; r++)
+                if (start + g < last)
+                    dout_ahead[g][r] =
+                        *(const vector<bf16, WIDTH> *)(dout + (start + g) * conv.channels +
+                                                       channel + r * conv.states);
 #pragma unroll
-                for (int tap = 0; tap < TAPS; tap++) {
-                    if (token < end) dw[i][tap] += d[i] * window[tap][i];
-                    if (TAPS - 1 - tap <= position) sent[tap][i] += d[i] * w[i][tap];
-                }
-            }
-            /* The oldest token of the window has all of this repeat. */
-            int64_t row = token - first - (TAPS - 1);
-            if (row >= 0)
+        for (int g = 0; g < GROUP; g++) {
+            int64_t token = start + g;
+            if (token >= last) break;
+            float x[WIDTH];
+            widen(x, ahead.x[g]);
+            slide_window(window, x, ahead.position[g]);
 #pragma unroll
-                for (int i = 0; i < BACK_WIDE; i++)
-                    mine[row * THREADS * BACK_WIDE + i] += sent[0][i];
+            for (int r = 0; r < REPEATS; r++)
+                step_back(&sums[r], sent, window, dout_ahead[g][r], token < end ? 1.0f : 0.0f,
+                          ahead.position[g]);
+            /* The oldest token of the window has received all. */
+            if (token - (TAPS - 1) >= first)
+                store(dx + (token - (TAPS - 1)) * dx_stride + source, sent[0]);
 #pragma unroll
             for (int tap = 0; tap < TAPS; tap++)
 #pragma unroll
-                for (int i = 0; i < BACK_WIDE; i++)
+                for (int i = 0; i < WIDTH; i++)
                     sent[tap][i] = tap < TAPS - 1 ? sent[tap + 1][i] : 0;
         }
-        /* What is left when the tokens end before the window has passed: rows after last - TAPS. */
-#pragma unroll
-        for (int tap = 0; tap < TAPS - 1; tap++) {
-            int64_t row = last - first - (TAPS - 1) + tap;
-            if (row >= 0 && row < end - first)
-#pragma unroll
-                for (int i = 0; i < BACK_WIDE; i++)
-                    mine[row * THREADS * BACK_WIDE + i] += sent[tap][i];
-        }
-        if (!dw_parts) continue;
-#pragma unroll
-        for (int i = 0; i < BACK_WIDE; i++)
-            store(dw_parts + (blockIdx.x * (int64_t)conv.channels + channel + i) * TAPS, dw[i]);
-        store(dbias_parts + blockIdx.x * (int64_t)conv.channels + channel, dbias);
     }
-    for (int64_t token = first; token < end; token++) {
-        float sums[BACK_WIDE];
+    /* The tokens may have ended before the window had passed the strip. */
 #pragma unroll
-        for (int i = 0; i < BACK_WIDE; i++)
-            sums[i] = mine[(token - first) * THREADS * BACK_WIDE + i];
-        store(dx + token * dx_stride + source, sums);
+    for (int tap = 0; tap < TAPS - 1; tap++) {
+        int64_t token = last - (TAPS - 1) + tap;
+        if (token >= first && token < end) store(dx + token * dx_stride + source, sent[tap]);
+    }
+    if (!dw_parts) return;
+#pragma unroll
+    for (int r = 0; r < REPEATS; r++) {
+        int64_t mine = blockIdx.x * (int64_t)conv.channels + channel + r * conv.states;
+#pragma unroll
+        for (int i = 0; i < WIDTH; i++) store(dw_parts + (mine + i) * TAPS, sums[r].dw[i]);
+        store(dbias_parts + mine, sums[r].dbias);
     }
 }
 
@@ -249,8 +299,8 @@ static void cuda_conv_silu(struct backend *backend, void *out, const void *x, in
                            const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct conv conv = describe(x, x_stride, w, bias, sequences, shape);
-    if (conv.taps == TAPS && conv.states % WIDE == 0 && x_stride % WIDE == 0 && aligned_to(x, 16) &&
-        aligned_to(out, 16) && aligned_to(w, 16) && aligned_to(bias, 16))
+    if (conv.taps == TAPS && conv.states % WIDE == 0 && x_stride % WIDE == 0 && aligned_to(x, 8) &&
+        aligned_to(out, 8) && aligned_to(w, 16) && aligned_to(bias, 16))
         CUDA_LAUNCH(cuda, conv_silu,
                     dim3((unsigned)ceil_div(conv.tokens, STRIP),
                          (unsigned)ceil_div(conv.channels, THREADS * WIDE)),
@@ -276,6 +326,33 @@ static void backward_plain(struct cuda_backend *cuda, bf16 *dx, int64_t dx_strid
                 THREADS, 0, dw, dbias, dsum, *conv);
 }
 
+struct conv_gradients {
+    bf16 *dx;
+    int64_t dx_stride;
+    float *dw, *dbias; /* each may be NULL */
+    const bf16 *dout;
+};
+
+template <int REPEATS>
+static void launch_backward(struct cuda_backend *cuda, const struct conv_gradients *op,
+                            const struct conv *conv) {
+    const int width = REPEATS <= 2 ? 2 : 1; /* more warps beat wider loads */
+    int strip = conv->tokens < 8192 ? 32 : 64;
+    int64_t strips = ceil_div(conv->tokens, strip), channels = conv->channels;
+    float *dw_parts = NULL, *dbias_parts = NULL;
+    if (op->dw || op->dbias) {
+        dw_parts =
+            (float *)cuda_scratch(cuda, (size_t)(strips * channels * (TAPS + 1)) * sizeof(float));
+        if (!dw_parts) return;
+        dbias_parts = dw_parts + strips * channels * TAPS;
+    }
+    CUDA_LAUNCH(cuda, (conv_silu_backward<REPEATS, width>),
+                dim3((unsigned)strips, (unsigned)ceil_div(conv->sources, THREADS * width)), THREADS,
+                0, op->dx, op->dx_stride, dw_parts, dbias_parts, op->dout, strip, *conv);
+    if (op->dw) cuda_add_partials(cuda, op->dw, dw_parts, strips, channels * TAPS);
+    if (op->dbias) cuda_add_partials(cuda, op->dbias, dbias_parts, strips, channels);
+}
+
 static void cuda_conv_silu_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
                                     void *dbias, const void *dout, const void *x, int64_t x_stride,
                                     const void *w, const void *bias,
@@ -283,26 +360,19 @@ static void cuda_conv_silu_backward(struct backend *backend, void *dx, int64_t d
                                     const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct conv conv = describe(x, x_stride, w, bias, sequences, shape);
-    if (conv.taps != TAPS || conv.states % BACK_WIDE != 0 || x_stride % BACK_WIDE != 0 ||
-        dx_stride % BACK_WIDE != 0 || !aligned_to(x, 4) || !aligned_to(dx, 4) ||
-        !aligned_to(dout, 4) || !aligned_to(w, 16) || !aligned_to(bias, 8)) {
-        backward_plain(cuda, (bf16 *)dx, dx_stride, (float *)dw, (float *)dbias, (const bf16 *)dout,
-                       &conv);
-        return;
-    }
-    int64_t strips = ceil_div(conv.tokens, BACK_STRIP), channels = conv.channels;
-    float *dw_parts = NULL, *dbias_parts = NULL;
-    if (dw || dbias) {
-        dw_parts =
-            (float *)cuda_scratch(cuda, (size_t)(strips * channels * (TAPS + 1)) * sizeof(float));
-        if (!dw_parts) return;
-        dbias_parts = dw_parts + strips * channels * TAPS;
-    }
-    CUDA_LAUNCH(cuda, conv_silu_backward,
-                dim3((unsigned)strips, (unsigned)ceil_div(conv.sources, THREADS * BACK_WIDE)),
-                THREADS, 0, (bf16 *)dx, dx_stride, dw_parts, dbias_parts, (const bf16 *)dout, conv);
-    if (dw) cuda_add_partials(cuda, (float *)dw, dw_parts, strips, channels * TAPS);
-    if (dbias) cuda_add_partials(cuda, (float *)dbias, dbias_parts, strips, channels);
+    const struct conv_gradients op = {(bf16 *)dx, dx_stride, (float *)dw, (float *)dbias,
+                                      (const bf16 *)dout};
+    static void (*const by_repeats[MOST_REPEATS])(
+        struct cuda_backend *, const struct conv_gradients *, const struct conv *) = {
+        launch_backward<1>, launch_backward<2>, launch_backward<3>, launch_backward<4>,
+        launch_backward<5>, launch_backward<6>, launch_backward<7>, launch_backward<8>};
+    bool whole = conv.states % 2 == 0 && x_stride % 2 == 0 && dx_stride % 2 == 0 &&
+                 aligned_to(x, 4) && aligned_to(dx, 4) && aligned_to(dout, 4) &&
+                 aligned_to(w, 16) && aligned_to(bias, 8);
+    if (conv.taps == TAPS && conv.repeat <= MOST_REPEATS && whole)
+        by_repeats[conv.repeat - 1](cuda, &op, &conv);
+    else
+        backward_plain(cuda, op.dx, dx_stride, op.dw, op.dbias, op.dout, &conv);
 }
 
 void cuda_table_conv(struct cuda_backend *cuda) {

@@ -62,6 +62,9 @@ void cuda_scratch_reserve(struct cuda_backend *cuda, size_t bytes);
 void cuda_add_partials(struct cuda_backend *cuda, float *to, const float *partial, int64_t parts,
                        int64_t columns);
 
+/* to BF16 [count] = from, or += from, rounded once (memory.cu). */
+void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool add, int64_t count);
+
 /* The ends of what the tables began; accept a half-opened backend. */
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_matmul_close(struct cuda_backend *cuda);

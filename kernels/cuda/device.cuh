@@ -10,10 +10,14 @@ typedef __nv_bfloat16 bf16;
 /* COUNT neighbouring elements of BF16 or float32, read and written as one access. */
 template <typename T, int COUNT> struct alignas(sizeof(T) * COUNT) vector { T at[COUNT]; };
 
-template <int COUNT> __device__ inline void load(float (&to)[COUNT], const bf16 *from) {
-    vector<bf16, COUNT> raw = *(const vector<bf16, COUNT> *)from;
+template <int COUNT>
+__device__ inline void widen(float (&to)[COUNT], const vector<bf16, COUNT> &from) {
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) to[i] = __bfloat162float(raw.at[i]);
+    for (int i = 0; i < COUNT; i++) to[i] = __bfloat162float(from.at[i]);
+}
+
+template <int COUNT> __device__ inline void load(float (&to)[COUNT], const bf16 *from) {
+    widen(to, *(const vector<bf16, COUNT> *)from);
 }
 
 /* float32 in accesses of at most 16 bytes. */
@@ -45,8 +49,10 @@ template <int COUNT> __device__ inline void store(float *to, const float (&from)
     }
 }
 
+/* The division is approximate (2 ulp): results are rounded to BF16, and the exact one would cost
+ * the memory-bound kernels that call this a fifth of their rate. */
 __device__ inline float sigmoid(float x) {
-    return 1 / (1 + expf(-x));
+    return __fdividef(1.0f, 1 + expf(-x));
 }
 
 /* The sum over aligned groups of LANES neighbouring lanes, in every lane of the group. */

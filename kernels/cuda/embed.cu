@@ -2,12 +2,13 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
-enum { THREADS = 128, WIDE = 8 };
+enum { THREADS = 256, WIDE = 4, WARPS = THREADS / 32, TOKENS = 4 };
 
 template <int WIDTH>
 __global__ void gather_rows(float *out, const int32_t *ids, const bf16 *table, int64_t width) {
     const bf16 *from = table + ids[blockIdx.x] * width;
     float *to = out + blockIdx.x * width;
+#pragma unroll 4
     for (int64_t i = threadIdx.x * WIDTH; i < width; i += THREADS * WIDTH) {
         float values[WIDTH];
         load(values, from + i);
@@ -15,49 +16,62 @@ __global__ void gather_rows(float *out, const int32_t *ids, const bf16 *table, i
     }
 }
 
-/* Is ids[token] among the ids before it? */
-__device__ static bool came_before(const int32_t *ids, int64_t token) {
-    int32_t id = ids[token];
-    for (int64_t start = 0; start < token; start += THREADS) {
-        int64_t other = start + threadIdx.x;
-        if (__syncthreads_or(other < token && ids[other] == id)) return true;
+/* next [tokens]: the next token with the same id (-1: none); first [tokens]: is it the first with
+ * its id? A warp compares TOKENS tokens with all: quadratic, but cheap beside moving the rows. */
+__global__ void link_tokens(int32_t *next, int32_t *first, const int32_t *ids, int32_t tokens) {
+    int32_t start = (int32_t)(blockIdx.x * WARPS + threadIdx.x / 32) * TOKENS;
+    int lane = threadIdx.x % 32;
+    int32_t mine[TOKENS], nearest[TOKENS], earlier[TOKENS];
+#pragma unroll
+    for (int k = 0; k < TOKENS; k++) {
+        mine[k] = start + k < tokens ? ids[start + k] : -1;
+        nearest[k] = INT32_MAX;
+        earlier[k] = 0;
     }
-    return false;
+    for (int32_t other = lane; other < tokens; other += 32) {
+        int32_t id = ids[other];
+#pragma unroll
+        for (int k = 0; k < TOKENS; k++) {
+            if (id != mine[k]) continue;
+            if (other < start + k) earlier[k] = 1;
+            if (other > start + k) nearest[k] = min(nearest[k], other);
+        }
+    }
+#pragma unroll
+    for (int k = 0; k < TOKENS; k++) {
+        int32_t token = (int32_t)__reduce_min_sync(~0u, (unsigned)nearest[k]);
+        int32_t any = __any_sync(~0u, earlier[k]);
+        if (lane || start + k >= tokens) continue;
+        next[start + k] = token == INT32_MAX ? -1 : token;
+        first[start + k] = !any;
+    }
 }
 
 /* The first token of each id adds up the rows of all that share it, in order; no atomics, so the
- * same call gives the same bits. Comparing all ids is cheap beside moving the rows. */
+ * same call gives the same bits. */
 template <int WIDTH>
-__global__ void add_rows(float *dtable, const int32_t *ids, const float *dout, int64_t tokens,
-                         int64_t width) {
-    __shared__ int32_t same[THREADS]; /* which of the next THREADS tokens have the id */
-    int64_t token = blockIdx.x;
-    if (came_before(ids, token)) return;
-    int32_t id = ids[token];
+__global__ void add_rows(float *dtable, const int32_t *ids, const int32_t *next,
+                         const int32_t *first, const float *dout, int64_t width) {
     int64_t column = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * WIDTH;
-    bool inside = column < width;
-    float sums[WIDTH] = {};
-    if (inside) load(sums, dtable + id * width + column);
-    for (int64_t start = token; start < tokens; start += THREADS) {
-        int64_t other = start + threadIdx.x;
-        same[threadIdx.x] = other < tokens && ids[other] == id;
-        if (!__syncthreads_or(same[threadIdx.x])) continue;
-        for (int i = 0; i < THREADS; i++) {
-            if (!same[i] || !inside) continue;
-            float values[WIDTH];
-            load(values, dout + (start + i) * width + column);
+    if (!first[blockIdx.x] || column >= width) return;
+    float *row = dtable + ids[blockIdx.x] * width + column;
+    float sums[WIDTH];
+    load(sums, row);
+    for (int32_t token = (int32_t)blockIdx.x; token >= 0;) {
+        int32_t following = next[token]; /* early: its way is the chain's length */
+        float values[WIDTH];
+        load(values, dout + token * width + column);
 #pragma unroll
-            for (int j = 0; j < WIDTH; j++) sums[j] += values[j];
-        }
-        __syncthreads();
+        for (int j = 0; j < WIDTH; j++) sums[j] += values[j];
+        token = following;
     }
-    if (inside) store(dtable + id * width + column, sums);
+    store(row, sums);
 }
 
 static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, const void *table,
                        int64_t tokens, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
-    if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(table, 16))
+    if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(table, 8))
         CUDA_LAUNCH(cuda, gather_rows<WIDE>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
                     (const bf16 *)table, width);
     else
@@ -68,13 +82,19 @@ static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, c
 static void cuda_embed_backward(struct backend *backend, void *dtable, const int32_t *ids,
                                 const void *dout, int64_t tokens, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
-    if (width % 4 == 0 && aligned_to(dtable, 16) && aligned_to(dout, 16))
-        CUDA_LAUNCH(cuda, add_rows<4>,
-                    dim3((unsigned)tokens, (unsigned)ceil_div(width, 4 * THREADS)), THREADS, 0,
-                    (float *)dtable, ids, (const float *)dout, tokens, width);
+    if (tokens == 0) return;
+    int32_t *next = (int32_t *)cuda_scratch(cuda, (size_t)(2 * tokens) * sizeof(int32_t));
+    if (!next) return;
+    CUDA_LAUNCH(cuda, link_tokens, (unsigned)ceil_div(tokens, WARPS * TOKENS), THREADS, 0, next,
+                next + tokens, ids, (int32_t)tokens);
+    if (width % WIDE == 0 && aligned_to(dtable, 16) && aligned_to(dout, 16))
+        CUDA_LAUNCH(cuda, add_rows<WIDE>,
+                    dim3((unsigned)tokens, (unsigned)ceil_div(width, WIDE * THREADS)), THREADS, 0,
+                    (float *)dtable, ids, next, next + tokens, (const float *)dout, width);
     else
         CUDA_LAUNCH(cuda, add_rows<1>, dim3((unsigned)tokens, (unsigned)ceil_div(width, THREADS)),
-                    THREADS, 0, (float *)dtable, ids, (const float *)dout, tokens, width);
+                    THREADS, 0, (float *)dtable, ids, next, next + tokens, (const float *)dout,
+                    width);
 }
 
 void cuda_table_embed(struct cuda_backend *cuda) {

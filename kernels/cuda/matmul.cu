@@ -34,6 +34,7 @@ struct matmul_plan {
 enum { BUCKETS = 1024 };
 
 static const size_t WORKSPACE = (size_t)32 << 20;
+static const int64_t ROUNDED_BYTES = (int64_t)32 << 20;
 
 struct cuda_matmul_cache {
     struct matmul_plan *buckets[BUCKETS];
@@ -204,49 +205,22 @@ static void multiply(struct cuda_backend *cuda, struct matmul_shape *shape, void
                           "matrix product");
 }
 
-__global__ void narrow_bias(bf16 *to, const float *from, int64_t count) {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < count) to[i] = __float2bfloat16(from[i]);
-}
-
-/* to = from, or += from, rounded once. */
-__global__ void narrow_sums(bf16 *to, const float *from, bool add, int64_t count) {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < count) to[i] = __float2bfloat16(from[i] + (add ? __bfloat162float(to[i]) : 0.0f));
-}
-
-/* out^T [n, m] = w [n, k] . a^T [k, m] in column-major terms. */
-static struct matmul_shape forward_shape(enum dtype out_type, int64_t a_stride, bool accumulate,
-                                         int64_t m, int64_t n, int64_t k) {
-    struct matmul_shape shape = {};
-    shape.rows = n;
-    shape.columns = m;
-    shape.depth = k;
-    shape.left_stride = k;
-    shape.right_stride = a_stride;
-    shape.left_transposed = 1;
-    shape.wide = out_type != DTYPE_BF16;
-    shape.added = accumulate;
-    return shape;
-}
-
-/* A bias on a BF16 output of a shape without whole vectors: the library's kernels for these round
- * before they add it (seen with cuBLAS 13.0), so float32 sums are made in scratch and rounded here,
- * as many rows at a time as fit. */
-static void multiply_biased_odd(struct cuda_backend *cuda, bf16 *out, const bf16 *a,
-                                int64_t a_stride, const void *w, const void *bias, bool accumulate,
-                                int64_t m, int64_t n, int64_t k) {
-    const int64_t most = ((int64_t)64 << 20) / (n * (int64_t)sizeof(float)) + 1;
-    int64_t rows = m < most ? m : most;
-    char *workspace = (char *)cuda_scratch(cuda, WORKSPACE + (size_t)(rows * n) * sizeof(float));
+/* A BF16 output to which a bias or its old value is added. cuBLASLt may round the product to BF16
+ * before it adds those (seen with 13.0 on an H100), so float32 sums are made in scratch and rounded
+ * here, as many rows of `out` at a time as stay in the L2 cache. shape is a float32 product's. */
+static void multiply_rounding_once(struct cuda_backend *cuda, struct matmul_shape *shape, bf16 *out,
+                                   const void *left, const bf16 *right, const void *bias,
+                                   bool accumulate) {
+    int64_t width = shape->rows, rows = shape->columns, part = ROUNDED_BYTES / 4 / (width + 1);
+    part = part < 128 ? 128 : part / 128 * 128;
+    if (part > rows) part = rows;
+    char *workspace = (char *)cuda_scratch(cuda, WORKSPACE + (size_t)(part * width) * 4);
     if (!workspace) return;
     float *sums = (float *)(workspace + WORKSPACE);
-    for (int64_t row = 0; row < m; row += rows) {
-        int64_t part = m - row < rows ? m - row : rows;
-        struct matmul_shape shape = forward_shape(DTYPE_F32, a_stride, false, part, n, k);
-        multiply(cuda, &shape, sums, w, a + row * a_stride, bias, workspace);
-        CUDA_LAUNCH(cuda, narrow_sums, (unsigned)ceil_div(part * n, 256), 256, 0, out + row * n,
-                    sums, accumulate, part * n);
+    for (int64_t row = 0; row < rows; row += part) {
+        shape->columns = rows - row < part ? rows - row : part;
+        multiply(cuda, shape, sums, left, right + row * shape->right_stride, bias, workspace);
+        cuda_narrow(cuda, out + row * width, sums, accumulate, shape->columns * width);
     }
 }
 
@@ -254,48 +228,48 @@ static void cuda_matmul(struct backend *backend, void *out, enum dtype out_type,
                         int64_t a_stride, const void *w, const void *bias, bool accumulate,
                         int64_t m, int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
-    bool narrow = bias && out_type == DTYPE_BF16;
-    bool whole = n % 8 == 0 && k % 8 == 0 && a_stride % 8 == 0 && aligned_to(out, 16) &&
-                 aligned_to(a, 16) && aligned_to(w, 16);
-    if (narrow && !whole) {
-        multiply_biased_odd(cuda, (bf16 *)out, (const bf16 *)a, a_stride, w, bias, accumulate, m, n,
-                            k);
-        return;
-    }
-    /* The epilogue takes a bias of out's type only; a BF16 one goes behind the workspace. */
-    char *workspace =
-        (char *)cuda_scratch(cuda, WORKSPACE + (narrow ? (size_t)n * sizeof(bf16) : 0));
-    if (narrow && workspace) {
-        bf16 *narrowed = (bf16 *)(workspace + WORKSPACE);
-        CUDA_LAUNCH(cuda, narrow_bias, (unsigned)ceil_div(n, 256), 256, 0, narrowed,
-                    (const float *)bias, n);
-        bias = narrowed;
-    }
-    struct matmul_shape shape = forward_shape(out_type, a_stride, accumulate, m, n, k);
-    multiply(cuda, &shape, out, w, a, bias, workspace);
+    bool once = out_type == DTYPE_BF16 && (bias || accumulate);
+    /* out^T [n, m] = w [n, k] . a^T [k, m] in column-major terms. */
+    struct matmul_shape shape = {};
+    shape.rows = n;
+    shape.columns = m;
+    shape.depth = k;
+    shape.left_stride = k;
+    shape.right_stride = a_stride;
+    shape.left_transposed = 1;
+    shape.wide = once || out_type != DTYPE_BF16;
+    shape.added = accumulate && !once;
+    if (once)
+        multiply_rounding_once(cuda, &shape, (bf16 *)out, w, (const bf16 *)a, bias, accumulate);
+    else
+        multiply(cuda, &shape, out, w, a, bias, cuda_scratch(cuda, WORKSPACE));
 }
 
-/* da^T [k, m] = w^T [k, n] . dout^T [n, m] in column-major terms. */
 static void cuda_matmul_backward_input(struct backend *backend, void *da, enum dtype da_type,
                                        const void *dout, const void *w, bool accumulate, int64_t m,
                                        int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
+    bool once = da_type == DTYPE_BF16 && accumulate;
+    /* da^T [k, m] = w^T [k, n] . dout^T [n, m] in column-major terms. */
     struct matmul_shape shape = {};
     shape.rows = k;
     shape.columns = m;
     shape.depth = n;
     shape.left_stride = k;
     shape.right_stride = n;
-    shape.wide = da_type != DTYPE_BF16;
-    shape.added = accumulate;
-    multiply(cuda, &shape, da, w, dout, NULL, cuda_scratch(cuda, WORKSPACE));
+    shape.wide = once || da_type != DTYPE_BF16;
+    shape.added = accumulate && !once;
+    if (once)
+        multiply_rounding_once(cuda, &shape, (bf16 *)da, w, (const bf16 *)dout, NULL, true);
+    else
+        multiply(cuda, &shape, da, w, dout, NULL, cuda_scratch(cuda, WORKSPACE));
 }
 
-/* dw^T [k, n] += a^T [k, m] . dout [m, n] in column-major terms. */
 static void cuda_matmul_backward_weight(struct backend *backend, void *dw, const void *dout,
                                         const void *a, int64_t a_stride, int64_t m, int64_t n,
                                         int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
+    /* dw^T [k, n] += a^T [k, m] . dout [m, n] in column-major terms. */
     struct matmul_shape shape = {};
     shape.rows = k;
     shape.columns = n;

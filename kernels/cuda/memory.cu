@@ -4,13 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 extern "C" {
 #include "base/memory.h"
 }
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/device.cuh"
 
 enum { SLOTS = 16, SLOT_BYTES = 4 << 20, AHEAD = SLOTS / 2 };
 
@@ -282,6 +282,32 @@ static void cuda_zero(struct backend *backend, void *to, size_t bytes) {
     if (!cuda->failed) (void)cuda_check(cuda, cudaMemsetAsync(to, 0, bytes, cuda->stream), "zero");
 }
 
+template <int WIDTH>
+__global__ void narrow_sums(bf16 *to, const float *from, bool add, int64_t count) {
+    int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;
+    if (i >= count) return;
+    float values[WIDTH], old[WIDTH] = {};
+    load(values, from + i);
+    if (add) load(old, to + i);
+#pragma unroll
+    for (int j = 0; j < WIDTH; j++) values[j] += old[j];
+    store(to + i, values);
+}
+
+void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool add, int64_t count) {
+    const int width = 4;
+    if (count % width == 0 && aligned_to(to, 8) && aligned_to(from, 16))
+        CUDA_LAUNCH(cuda, narrow_sums<width>, (unsigned)ceil_div(count, 256 * width), 256, 0,
+                    (bf16 *)to, from, add, count);
+    else
+        CUDA_LAUNCH(cuda, narrow_sums<1>, (unsigned)ceil_div(count, 256), 256, 0, (bf16 *)to, from,
+                    add, count);
+}
+
+static void cuda_cast(struct backend *backend, void *out, const void *in, size_t count) {
+    cuda_narrow(cuda_of(backend), out, (const float *)in, false, (int64_t)count);
+}
+
 void cuda_table_memory(struct cuda_backend *cuda) {
     cuda->base.alloc = cuda_alloc;
     cuda->base.free = cuda_free;
@@ -291,5 +317,6 @@ void cuda_table_memory(struct cuda_backend *cuda) {
     cuda->base.download_bytes = cuda_download_bytes;
     cuda->base.copy = cuda_copy;
     cuda->base.zero = cuda_zero;
+    cuda->base.cast = cuda_cast;
     cuda->base.memory_free = cuda_memory_free;
 }

@@ -1,31 +1,39 @@
-/* SwiGLU (Shazeer 2020): a row in blockIdx.x, WIDTH columns a thread. */
+/* SwiGLU (Shazeer 2020): WIDTH columns a thread; neighbouring blocks share a row. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
 enum { THREADS = 256, WIDE = 8 };
 
+/* The row and column of a thread's vector; false past the row's end. */
+template <int WIDTH> __device__ static bool place(int64_t *row, int64_t *column, int64_t width) {
+    unsigned chunks = (unsigned)((width + THREADS * WIDTH - 1) / (THREADS * WIDTH));
+    *row = blockIdx.x / chunks;
+    *column = ((int64_t)(blockIdx.x % chunks) * THREADS + threadIdx.x) * WIDTH;
+    return *column < width;
+}
+
 template <int WIDTH> __global__ void swiglu(bf16 *out, const bf16 *gate_up, int64_t width) {
-    int64_t i = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * WIDTH;
-    if (i >= width) return;
-    const bf16 *from = gate_up + blockIdx.x * 2 * width + i;
+    int64_t row, i;
+    if (!place<WIDTH>(&row, &i, width)) return;
+    const bf16 *from = gate_up + row * 2 * width + i;
     float gate[WIDTH], up[WIDTH];
     load(gate, from);
     load(up, from + width);
 #pragma unroll
     for (int j = 0; j < WIDTH; j++) up[j] *= gate[j] * sigmoid(gate[j]);
-    store(out + blockIdx.x * width + i, up);
+    store(out + row * width + i, up);
 }
 
 template <int WIDTH>
 __global__ void swiglu_backward(bf16 *dgate_up, const bf16 *dout, const bf16 *gate_up,
                                 int64_t width) {
-    int64_t i = ((int64_t)blockIdx.y * THREADS + threadIdx.x) * WIDTH;
-    if (i >= width) return;
-    int64_t start = blockIdx.x * 2 * width + i;
+    int64_t row, i;
+    if (!place<WIDTH>(&row, &i, width)) return;
+    int64_t start = row * 2 * width + i;
     float gate[WIDTH], up[WIDTH], d[WIDTH];
     load(gate, gate_up + start);
     load(up, gate_up + start + width);
-    load(d, dout + blockIdx.x * width + i);
+    load(d, dout + row * width + i);
 #pragma unroll
     for (int j = 0; j < WIDTH; j++) {
         float s = sigmoid(gate[j]);
@@ -38,7 +46,7 @@ __global__ void swiglu_backward(bf16 *dgate_up, const bf16 *dout, const bf16 *ga
 }
 
 static dim3 grid_of(int64_t rows, int64_t width, int vector_width) {
-    return dim3((unsigned)rows, (unsigned)ceil_div(width, (int64_t)THREADS * vector_width));
+    return dim3((unsigned)(rows * ceil_div(width, (int64_t)THREADS * vector_width)));
 }
 
 static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up, int64_t rows,

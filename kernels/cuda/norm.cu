@@ -44,7 +44,7 @@ __global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, co
     int64_t strip = (rows + gridDim.x - 1) / gridDim.x, first = blockIdx.x * strip;
     int64_t end = first + strip < rows ? first + strip : rows;
     for (int64_t row = first; row < end; row++) {
-        float xhat[PARTS][WIDTH], g[PARTS][WIDTH], scale = rstd[row], dot = 0;
+        float xhat[PARTS][WIDTH], g[PARTS][WIDTH], sums[PARTS][WIDTH], scale = rstd[row], dot = 0;
 #pragma unroll
         for (int p = 0; p < PARTS; p++) {
             int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
@@ -52,6 +52,7 @@ __global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, co
             float weights[WIDTH];
             load(xhat[p], x + row * width + i);
             load(g[p], dout + row * width + i);
+            load(sums[p], dx + row * width + i); /* early: in flight during the sum */
             load(weights, w + i);
 #pragma unroll
             for (int j = 0; j < WIDTH; j++) {
@@ -67,11 +68,9 @@ __global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, co
         for (int p = 0; p < PARTS; p++) {
             int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
             if (i >= width) break;
-            float sums[WIDTH];
-            load(sums, dx + row * width + i);
 #pragma unroll
-            for (int j = 0; j < WIDTH; j++) sums[j] += scale * (g[p][j] - xhat[p][j] * mean);
-            store(dx + row * width + i, sums);
+            for (int j = 0; j < WIDTH; j++) sums[p][j] += scale * (g[p][j] - xhat[p][j] * mean);
+            store(dx + row * width + i, sums[p]);
         }
     }
     if (!partial) return;
