@@ -14,9 +14,11 @@ static const struct {
     enum status (*run)(int argc, char **argv);
     const char *about;
 } commands[] = {
+    {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
     {"loo", cmd_loo, "score layers by leave-one-out ablation"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
+    {"convert", cmd_convert, "write a hybrid checkpoint"},
     {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},

@@ -1,0 +1,339 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/version.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "convert/convert.h"
+#include "plan/plan.h"
+
+/* What the command line says. */
+struct settings {
+    const char *model, *plan, *layers, *from, *output, *format;
+    int64_t stage, seed, random_weights, d_state, dt_rank, d_conv;
+    uint64_t max_shard;
+    struct mil_words words;
+    bool dry_run;
+};
+
+/* What the command opens. */
+struct inputs {
+    struct checkpoint *model;
+    struct checkpoint *from; /* NULL: the model itself is the base */
+    struct plan plan;
+    bool has_plan;
+    int stage; /* of the plan, from 1 */
+    char model_fingerprint[SHA256_HEX_SIZE], from_fingerprint[SHA256_HEX_SIZE];
+    char plan_hash[SHA256_HEX_SIZE];
+    struct int_list layers;
+};
+
+static void close_inputs(struct inputs *inputs) {
+    checkpoint_close(inputs->model);
+    checkpoint_close(inputs->from);
+    plan_free(&inputs->plan);
+    list_free(&inputs->layers);
+}
+
+/* An earlier hybrid must be of the model's shape, or its weights mean nothing here. */
+static enum status check_from(const struct inputs *inputs) {
+    const struct model_config *a = checkpoint_config(inputs->model);
+    const struct model_config *b = checkpoint_config(inputs->from);
+    bool same = a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
+                a->intermediate_size == b->intermediate_size && a->vocab_size == b->vocab_size;
+    if (same && config_attention_layers(b))
+        same = a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
+               a->head_dim == b->head_dim;
+    if (same) return STATUS_OK;
+    return status_fail("\"%s\" is not a hybrid of \"%s\": their shapes differ",
+                       checkpoint_directory(inputs->from), checkpoint_directory(inputs->model));
+}
+
+/* The layers of the chosen stage of a plan that was made for this model. */
+static enum status layers_of_plan(struct inputs *inputs, const struct settings *settings) {
+    const struct plan_stage *stage;
+    enum status status = plan_read(&inputs->plan, settings->plan);
+    if (status) return status;
+    inputs->has_plan = true;
+    if (inputs->plan.fingerprint && strcmp(inputs->plan.fingerprint, inputs->model_fingerprint))
+        return status_fail("\"%s\" was made for another model than \"%s\" (fingerprints %.12s and "
+                           "%.12s)",
+                           settings->plan, settings->model, inputs->plan.fingerprint,
+                           inputs->model_fingerprint);
+    status = plan_find_stage(&stage, &inputs->plan, (int)settings->stage, settings->plan);
+    if (!status) status = sha256_file(inputs->plan_hash, settings->plan);
+    if (status) return status;
+    inputs->stage = (int)(stage - inputs->plan.stages) + 1;
+    inputs->layers.values = memory_calloc(stage->layers.count, sizeof *inputs->layers.values);
+    if (!inputs->layers.values) return STATUS_FAILED;
+    inputs->layers.count = stage->layers.count;
+    memcpy(inputs->layers.values, stage->layers.values, stage->layers.count * sizeof(int));
+    return STATUS_OK;
+}
+
+static enum status open_inputs(struct inputs *inputs, const struct settings *settings) {
+    struct checkpoint_options how = {.random_weights = settings->random_weights >= 0,
+                                     .seed = (uint64_t)settings->random_weights};
+    enum status status = checkpoint_open(&inputs->model, settings->model, &how);
+    if (!status) status = checkpoint_fingerprint(inputs->model, inputs->model_fingerprint);
+    if (!status && settings->from) {
+        status = checkpoint_open(&inputs->from, settings->from, NULL);
+        if (!status) status = check_from(inputs);
+        if (!status) status = checkpoint_fingerprint(inputs->from, inputs->from_fingerprint);
+    }
+    if (status) return status;
+    if (settings->plan) return layers_of_plan(inputs, settings);
+    int last = checkpoint_config(inputs->model)->n_layers - 1;
+    return list_parse(&inputs->layers, settings->layers, 0, last, "--layers");
+}
+
+static struct json *list_json(const struct int_list *list) {
+    struct json *array = js_new_array();
+    for (size_t i = 0; i < list->count; i++) js_append(array, js_new_integer(list->values[i]));
+    return array;
+}
+
+static struct json *model_json(const struct checkpoint *checkpoint, const char *fingerprint) {
+    struct json *object = js_new_object();
+    js_set_string(object, "path", checkpoint_directory(checkpoint));
+    js_set_string(object, "architecture", config_architecture(checkpoint_config(checkpoint)));
+    js_set_string(object, "fingerprint", fingerprint);
+    return object;
+}
+
+/* Everything needed to make the same checkpoint again. */
+static struct json *provenance_json(const struct inputs *inputs, const struct settings *settings,
+                                    const struct convert_job *job) {
+    struct json *object = js_new_object();
+    js_set_string(object, "format", "apriel-tool/hybrid");
+    js_set_integer(object, "version", 1);
+    js_set_string(object, "tool_version", VERSION);
+    js_set(object, "model", model_json(inputs->model, inputs->model_fingerprint));
+    js_set(object, "from",
+           inputs->from ? model_json(inputs->from, inputs->from_fingerprint) : NULL);
+    struct json *plan = NULL;
+    if (inputs->has_plan) {
+        plan = js_new_object();
+        js_set_string(plan, "path", settings->plan);
+        js_set_string(plan, "sha256", inputs->plan_hash);
+        js_set_integer(plan, "stage", inputs->stage);
+    }
+    js_set(object, "plan", plan);
+    js_set(object, "mamba_layers", list_json(&inputs->layers));
+    js_set(object, "new_layers", list_json(&job->added));
+    js_set_string(object, "architecture", config_architecture(job->config));
+    js_set_integer(object, "seed", settings->seed);
+    js_set(object, "init",
+           job->added.count ? mil_options_to_json(&job->options.mil, &job->mamba) : NULL);
+    return object;
+}
+
+static enum status print_json(const struct convert_job *job, const struct settings *settings,
+                              const struct json *provenance) {
+    struct json *object = js_new_object(), *remarks = js_new_array();
+    js_set_string(object, "output", settings->output);
+    js_set_bool(object, "dry_run", settings->dry_run);
+    js_set_integer(object, "bytes", (int64_t)job->bytes);
+    js_set(object, "provenance", js_copy(provenance));
+    js_set(object, "config", convert_config_json(job));
+    for (size_t i = 0; convert_remark(job, i); i++)
+        js_append(remarks, js_new_string(convert_remark(job, i)));
+    js_set(object, "remarks", remarks);
+    struct json *tensors = js_new_array();
+    for (size_t i = 0; i < job->count && settings->dry_run; i++) {
+        const struct convert_tensor *tensor = &job->tensors[i];
+        struct json *entry = js_new_object(), *shape = js_new_array();
+        for (int k = 0; k < tensor->spec.rank; k++)
+            js_append(shape, js_new_integer(tensor->spec.shape[k]));
+        char *origin = convert_tensor_origin(job, tensor);
+        js_set_string(entry, "name", tensor->spec.name);
+        js_set_string(entry, "dtype", dtype_name(tensor->dtype));
+        js_set(entry, "shape", shape);
+        js_set_string(entry, "from", origin);
+        js_append(tensors, entry);
+        free(origin);
+    }
+    if (settings->dry_run)
+        js_set(object, "tensors", tensors);
+    else
+        js_free(tensors);
+    char *text = js_print(object, 2);
+    js_free(object);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status print_tensors(const struct convert_job *job) {
+    int widest = 0;
+    for (size_t i = 0; i < job->count; i++) {
+        int width = (int)strlen(job->tensors[i].spec.name);
+        if (width > widest) widest = width;
+    }
+    for (size_t i = 0; i < job->count; i++) {
+        const struct convert_tensor *tensor = &job->tensors[i];
+        char shape[TENSOR_SHAPE_SIZE];
+        char *origin = convert_tensor_origin(job, tensor);
+        if (!origin) return STATUS_FAILED;
+        printf("%-*s  %-4s  %-16s  <- %s\n", widest, tensor->spec.name, dtype_name(tensor->dtype),
+               tensor_shape_format(shape, tensor->spec.rank, tensor->spec.shape), origin);
+        free(origin);
+    }
+    return STATUS_OK;
+}
+
+static enum status print_text(const struct convert_job *job, const struct inputs *inputs,
+                              const struct settings *settings) {
+    char size[32];
+    if (settings->dry_run) {
+        enum status status = print_tensors(job);
+        if (status) return status;
+    }
+    char *added = list_format(job->added.values, job->added.count);
+    char *all = list_format(inputs->layers.values, inputs->layers.count);
+    if (!added || !all) {
+        free(added);
+        free(all);
+        return STATUS_FAILED;
+    }
+    printf("%s %s: %s, %zu of %d layers Mamba (%s), new: %s; %s\n",
+           settings->dry_run ? "would write" : "wrote",
+           settings->output ? settings->output : "a checkpoint", config_architecture(job->config),
+           inputs->layers.count, job->config->n_layers, *all ? all : "none",
+           *added ? added : "none", memory_format(size, job->bytes));
+    if (job->added.count) {
+        const struct mamba_config *mamba = &job->mamba;
+        struct json *choices = mil_options_to_json(&job->options.mil, mamba);
+        printf("new mixers: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; align %s, "
+               "conv-init %s, dt-bias %s; seed %lld\n",
+               mamba->d_inner, mamba->d_xb, mamba->d_state, mamba->dt_rank, mamba->d_conv,
+               js_string_or(js_member(choices, "align"), ""),
+               js_string_or(js_member(choices, "conv_init"), ""),
+               js_string_or(js_member(choices, "dt_bias"), ""), (long long)settings->seed);
+        js_free(choices);
+    }
+    for (size_t i = 0; convert_remark(job, i); i++) printf("note: %s\n", convert_remark(job, i));
+    free(added);
+    free(all);
+    return STATUS_OK;
+}
+
+/* An explicit --format, else what the base is, else apriel-h1. */
+static enum status choose_format(enum config_family *out, const struct settings *settings,
+                                 const struct checkpoint *base) {
+    enum config_family family = checkpoint_config(base)->family;
+    bool hybrid = family == FAMILY_APRIEL_H1 || family == FAMILY_APRIEL2;
+    *out = hybrid ? family : FAMILY_APRIEL_H1;
+    if (!settings->format) return STATUS_OK;
+    if (strcmp(settings->format, "apriel-h1") == 0)
+        *out = FAMILY_APRIEL_H1;
+    else if (strcmp(settings->format, "apriel2") == 0)
+        *out = FAMILY_APRIEL2;
+    else
+        return status_set(STATUS_USAGE, "--format must be apriel-h1 or apriel2, not \"%s\"",
+                          settings->format);
+    return STATUS_OK;
+}
+
+static enum status convert(const struct settings *settings, bool json) {
+    struct inputs inputs = {0};
+    struct convert_job job = {0};
+    struct json *provenance = NULL;
+    struct convert_options options = {.mil = {.d_state = (int)settings->d_state,
+                                              .dt_rank = (int)settings->dt_rank,
+                                              .d_conv = (int)settings->d_conv,
+                                              .seed = (uint64_t)settings->seed},
+                                      .max_shard_bytes = settings->max_shard};
+    enum status status = mil_options_parse(&options.mil, &settings->words);
+    if (!status) status = open_inputs(&inputs, settings);
+    if (status) goto done;
+    options.base = inputs.from ? inputs.from : inputs.model;
+    options.layers = inputs.layers;
+    status = choose_format(&options.format, settings, options.base);
+    if (!status) status = convert_prepare(&job, &options);
+    if (status) goto done;
+    provenance = provenance_json(&inputs, settings, &job);
+    if (!settings->dry_run)
+        status = convert_write(&job, settings->output, provenance, settings->model);
+    if (!status)
+        status =
+            json ? print_json(&job, settings, provenance) : print_text(&job, &inputs, settings);
+done:
+    js_free(provenance);
+    convert_free(&job);
+    close_inputs(&inputs);
+    return status;
+}
+
+static enum status check_usage(const struct settings *settings, size_t positional) {
+    if (positional != 1)
+        return status_set(STATUS_USAGE, "convert: give one MODEL (see apriel-tool convert --help)");
+    if (!settings->plan == !settings->layers)
+        return status_set(STATUS_USAGE, "convert: give either --plan or --layers");
+    if (settings->stage && !settings->plan)
+        return status_set(STATUS_USAGE, "convert: --stage needs --plan");
+    if (!settings->output && !settings->dry_run)
+        return status_set(STATUS_USAGE, "convert: -o DIR is missing");
+    return STATUS_OK;
+}
+
+enum status cmd_convert(int argc, char **argv) {
+    struct settings s = {.random_weights = -1};
+    struct option options[] = {
+        {"plan", OPTION_STRING, &s.plan, "PLAN.json", "which layers to replace", 0, 0},
+        {"stage", OPTION_INTEGER, &s.stage, "K", "stage of the plan, from 1 (the last)", 1, 1000},
+        {"layers", OPTION_STRING, &s.layers, "LIST", "layers to be Mamba, instead of a plan", 0, 0},
+        {"from", OPTION_STRING, &s.from, "HYBRID",
+         "earlier hybrid of MODEL: take every weight from it, initialise new layers only", 0, 0},
+        {"o", OPTION_STRING, &s.output, "DIR", "the new checkpoint; must not exist", 0, 0},
+        {"format", OPTION_STRING, &s.format, "NAME",
+         "apriel-h1 or apriel2 (that of HYBRID, else apriel-h1)", 0, 0},
+        {"init", OPTION_STRING, &s.words.init, "NAME",
+         "published or improved (improved): sets the next three", 0, 0},
+        {"align", OPTION_STRING, &s.words.align, "NAME", "paper or gqa: order of query sub-heads",
+         0, 0},
+        {"conv-init", OPTION_STRING, &s.words.conv_init, "NAME", "random or identity", 0, 0},
+        {"dt-bias", OPTION_STRING, &s.words.dt_bias, "NAME", "twice or once the draw", 0, 0},
+        {"qkv-bias", OPTION_STRING, &s.words.qkv_bias, "NAME",
+         "keep or drop attention biases in new mixers (keep)", 0, 0},
+        {"d-state", OPTION_INTEGER, &s.d_state, "N",
+         "state size; must divide the head size (16, or as in HYBRID)", 1, 1 << 16},
+        {"dt-rank", OPTION_INTEGER, &s.dt_rank, "N",
+         "rank of the step size projection (hidden size / 16)", 1, 1 << 24},
+        {"d-conv", OPTION_INTEGER, &s.d_conv, "N", "convolution taps (4)", 1, 64},
+        {"seed", OPTION_INTEGER, &s.seed, "N", "of the random parts of new mixers (0)", 0,
+         INT64_MAX},
+        {"max-shard-size", OPTION_SIZE, &s.max_shard, "SIZE", "largest file of weights (5G)", 0, 0},
+        {"random-weights", OPTION_INTEGER, &s.random_weights, "SEED",
+         "make MODEL's weights up from its config.json", 0, INT64_MAX},
+        {"dry-run", OPTION_FLAG, &s.dry_run, NULL,
+         "write nothing; print what each tensor would come from", 0, 0},
+    };
+    struct command_line line = {
+        .command = "convert",
+        .usage = "MODEL --plan PLAN.json [--stage K] -o DIR [options]",
+        .about =
+            "Write a hybrid checkpoint: MODEL with Mamba mixers, initialised from the attention "
+            "weights, in\nthe layers of a plan. Weights are copied bit for bit; the directory "
+            "appears under its name\nonly when it is complete and has been read back.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+        .epilogue = "example: apriel-tool convert Llama-3.1-8B --plan plan.json --stage 1 -o "
+                    "hybrid-1",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) {
+        status = check_usage(&s, arguments.positional.count);
+        if (!status) {
+            s.model = arguments.positional.values[0];
+            status = convert(&s, arguments.json);
+        }
+    }
+    options_free(&arguments, &line);
+    return status;
+}

@@ -1,0 +1,380 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "base/memory.h"
+#include "checkpoint/checkpoint.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+
+enum { CONTEXT = 16384 }; /* tokens in the last column: a long reasoning answer */
+
+/* Sizes of a model with some layers replaced. */
+struct totals {
+    int replaced;
+    int64_t parameters[PART_COUNT], all_parameters;
+    uint64_t bytes[PART_COUNT], all_bytes;
+    uint64_t cache_per_token;    /* keys and values, BF16 */
+    uint64_t cache_at_context;   /* for CONTEXT tokens, windows considered */
+    uint64_t state_per_sequence; /* scan state in F32, convolution inputs in BF16 */
+};
+
+static uint64_t mamba_state_bytes(const struct mamba_config *mamba) {
+    uint64_t inner = (uint64_t)mamba->d_inner;
+    return inner * (uint64_t)mamba->d_state * 4 + inner * (uint64_t)(mamba->d_conv - 1) * 2;
+}
+
+static void add_layer_memory(struct totals *totals, const struct model_config *config, int i) {
+    const struct layer_config *layer = &config->layers[i];
+    if (layer->mixer == MIXER_MAMBA) {
+        totals->state_per_sequence += mamba_state_bytes(&layer->mamba);
+        return;
+    }
+    uint64_t tokens = CONTEXT, per_token = (uint64_t)config->n_kv_heads * 2 * 2;
+    per_token *= (uint64_t)config->head_dim;
+    if (layer->sliding_window && layer->sliding_window < CONTEXT)
+        tokens = (uint64_t)layer->sliding_window;
+    totals->cache_per_token += per_token;
+    totals->cache_at_context += per_token * tokens;
+}
+
+/* A tensor's type as the checkpoint has it; new mixers take that of their layer's query weight. */
+static size_t element_size(const struct checkpoint *checkpoint, const struct tensor_spec *spec) {
+    const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, spec->layer, spec->role);
+    if (tensor) return dtype_size(tensor->dtype);
+    if (spec->role == TENSOR_A_LOG || spec->role == TENSOR_D) return sizeof(float);
+    return dtype_size(checkpoint_find(checkpoint, spec->layer, TENSOR_Q)->dtype);
+}
+
+static enum status count(struct totals *totals, const struct checkpoint *checkpoint,
+                         const struct model_config *config) {
+    struct tensor_spec *specs;
+    size_t n;
+    enum status status = tensor_spec_list(&specs, &n, config);
+    if (status) return status;
+    for (size_t i = 0; i < n; i++) {
+        int64_t elements = 1;
+        for (int k = 0; k < specs[i].rank; k++) elements *= specs[i].shape[k];
+        uint64_t bytes = (uint64_t)elements * element_size(checkpoint, &specs[i]);
+        totals->parameters[specs[i].part] += elements;
+        totals->bytes[specs[i].part] += bytes;
+        totals->all_parameters += elements;
+        totals->all_bytes += bytes;
+    }
+    for (int i = 0; i < config->n_layers; i++) add_layer_memory(totals, config, i);
+    free(specs);
+    return STATUS_OK;
+}
+
+/* Everything that is printed, as text or JSON. */
+struct report {
+    struct checkpoint *checkpoint;
+    const struct model_config *config;
+    char fingerprint[SHA256_HEX_SIZE];
+    struct mamba_config mamba; /* a replacement's sizes */
+    int replaceable;           /* attention layers */
+    char reason[256];          /* why none of them can be replaced with the default sizes, or "" */
+    struct totals now;
+    struct totals *hybrids; /* [n_hybrids] */
+    size_t n_hybrids;
+};
+
+/* The model with its first `replaced` attention layers made Mamba: which ones does not matter for
+ * sizes, except under sliding windows. */
+static enum status count_hybrid(struct totals *totals, const struct report *report, int replaced) {
+    struct model_config *config;
+    enum status status = config_copy(&config, report->config);
+    if (status) return status;
+    int left = replaced;
+    for (int i = 0; i < config->n_layers && left > 0; i++) {
+        if (config->layers[i].mixer != MIXER_ATTENTION) continue;
+        config->layers[i] = (struct layer_config){.mixer = MIXER_MAMBA, .mamba = report->mamba};
+        left--;
+    }
+    totals->replaced = replaced;
+    status = count(totals, report->checkpoint, config);
+    config_free(config);
+    return status;
+}
+
+/* Numbers of layers for the table: as asked for, else quarters. */
+static enum status choose_counts(struct int_list *out, const char *asked, int replaceable) {
+    if (asked) return list_parse(out, asked, 0, replaceable, "--layers-replaced");
+    out->values = memory_calloc(5, sizeof *out->values);
+    if (!out->values) return STATUS_FAILED;
+    for (int i = 0; i <= 4; i++) {
+        int k = (replaceable * i + 2) / 4;
+        if (!out->count || out->values[out->count - 1] != k) out->values[out->count++] = k;
+    }
+    return STATUS_OK;
+}
+
+static enum status build_report(struct report *report, const char *asked) {
+    const struct model_config *config = checkpoint_config(report->checkpoint);
+    struct int_list counts = {0};
+    report->config = config;
+    report->replaceable = config_attention_layers(config);
+    enum status status = checkpoint_fingerprint(report->checkpoint, report->fingerprint);
+    if (!status) status = count(&report->now, report->checkpoint, config);
+    if (status) return status;
+    if (config_mamba_for(&report->mamba, config, 0, 0, 0))
+        snprintf(report->reason, sizeof report->reason, "%s", status_message());
+    report->mamba.bias = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
+    if (*report->reason) return STATUS_OK;
+    status = choose_counts(&counts, asked, report->replaceable);
+    if (status) return status;
+    report->hybrids = memory_calloc(counts.count, sizeof *report->hybrids);
+    if (!report->hybrids) status = STATUS_FAILED;
+    for (; report->n_hybrids < counts.count && !status; report->n_hybrids++)
+        status = count_hybrid(&report->hybrids[report->n_hybrids], report,
+                              counts.values[report->n_hybrids]);
+    list_free(&counts);
+    return status;
+}
+
+static const char *rope_name(enum rope_kind kind) {
+    static const char *const names[] = {[ROPE_DEFAULT] = "default",
+                                        [ROPE_LINEAR] = "linear",
+                                        [ROPE_LLAMA3] = "llama3",
+                                        [ROPE_YARN] = "yarn"};
+    return names[kind];
+}
+
+static void mixer_text(char out[96], const struct layer_config *layer) {
+    const struct mamba_config *mamba = &layer->mamba;
+    if (layer->mixer == MIXER_MAMBA)
+        snprintf(out, 96, "mamba, d_state %d, dt_rank %d, d_conv %d", mamba->d_state,
+                 mamba->dt_rank, mamba->d_conv);
+    else if (layer->sliding_window)
+        snprintf(out, 96, "attention, window %d", layer->sliding_window);
+    else
+        snprintf(out, 96, "attention");
+}
+
+/* Runs of equal layers on one line each. */
+static void print_layers(const struct report *report) {
+    const struct model_config *config = report->config;
+    puts("\nlayers");
+    for (int i = 0; i < config->n_layers;) {
+        char text[96], other[96], range[32];
+        int end = i + 1;
+        mixer_text(text, &config->layers[i]);
+        for (; end < config->n_layers; end++) {
+            mixer_text(other, &config->layers[end]);
+            if (strcmp(text, other) != 0) break;
+        }
+        if (end == i + 1)
+            snprintf(range, sizeof range, "%d", i);
+        else
+            snprintf(range, sizeof range, "%d-%d", i, end - 1);
+        bool attention = config->layers[i].mixer == MIXER_ATTENTION;
+        printf("  %-9s %s: %s\n", range, text,
+               !attention        ? "no attention to replace"
+               : *report->reason ? report->reason
+                                 : "can be replaced");
+        i = end;
+    }
+}
+
+static void print_shape(const struct report *report) {
+    const struct model_config *config = report->config;
+    char size[32];
+    printf("%s: %s, %.4g M parameters, %s%s\n", checkpoint_directory(report->checkpoint),
+           config_architecture(config), (double)report->now.all_parameters / 1e6,
+           memory_format(size, report->now.all_bytes),
+           checkpoint_is_random(report->checkpoint) ? ", made-up weights" : "");
+    printf("%d layers, hidden %d, MLP %d, vocabulary %d, ", config->n_layers, config->hidden_size,
+           config->intermediate_size, config->vocab_size);
+    printf("%d query and %d key/value heads of %d\n", config->n_heads, config->n_kv_heads,
+           config->head_dim);
+    printf("rope %s, theta %g; context %d; %s head", rope_name(config->rope.kind),
+           config->rope.theta, config->max_position_embeddings,
+           config->tie_word_embeddings ? "tied" : "separate");
+    if (config->q_bias || config->k_bias || config->v_bias)
+        printf("; biases on %s%s%s%s", config->q_bias ? "q" : "", config->k_bias ? "k" : "",
+               config->v_bias ? "v" : "", config->o_bias ? "o" : "");
+    printf("%s%s\n", config->mlp_bias ? "; MLP biases" : "",
+           config->qk_norm ? "; query and key norms" : "");
+    printf("fingerprint %s\n", report->fingerprint);
+}
+
+static void print_parts(const struct report *report) {
+    const struct totals *now = &report->now;
+    char size[32];
+    printf("\n%-12s %16s %10s %7s\n", "part", "parameters", "bytes", "share");
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (!now->parameters[part]) continue;
+        printf("%-12s %16" PRId64 " %10s %6.1f%%\n", tensor_part_name((enum tensor_part)part),
+               now->parameters[part], memory_format(size, now->bytes[part]),
+               100 * (double)now->bytes[part] / (double)now->all_bytes);
+    }
+    printf("%-12s %16" PRId64 " %10s %6.1f%%\n", "all", now->all_parameters,
+           memory_format(size, now->all_bytes), 100.0);
+}
+
+static void print_hybrids(const struct report *report) {
+    char a[32], b[32], c[32], d[32];
+    printf("\nkey/value cache: %s per token (BF16)\n",
+           memory_format(a, report->now.cache_per_token));
+    if (*report->reason || !report->replaceable) return;
+    printf("a Mamba mixer here: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; state %s "
+           "per sequence\n",
+           report->mamba.d_inner, report->mamba.d_xb, report->mamba.d_state, report->mamba.dt_rank,
+           report->mamba.d_conv, memory_format(a, mamba_state_bytes(&report->mamba)));
+    printf("\n%-10s %10s %14s %12s %16s %8s\n", "replaced", "weights", "cache / token",
+           "state / seq", "memory at 16k", "saved");
+    double before = (double)(report->now.cache_at_context + report->now.state_per_sequence);
+    for (size_t i = 0; i < report->n_hybrids; i++) {
+        const struct totals *t = &report->hybrids[i];
+        uint64_t memory = t->cache_at_context + t->state_per_sequence;
+        printf("%3d of %-3d %10s %14s %12s %16s %7.1f%%\n", t->replaced, report->replaceable,
+               memory_format(a, t->all_bytes), memory_format(b, t->cache_per_token),
+               memory_format(c, t->state_per_sequence), memory_format(d, memory),
+               before > 0 ? 100 * (1 - (double)memory / before) : 0);
+    }
+    puts("(memory at 16k: cache and state of one sequence of 16384 tokens)");
+}
+
+static struct json *totals_json(const struct totals *totals) {
+    struct json *object = js_new_object(), *parts = js_new_object();
+    js_set_integer(object, "replaced", totals->replaced);
+    js_set_integer(object, "parameters", totals->all_parameters);
+    js_set_integer(object, "bytes", (int64_t)totals->all_bytes);
+    js_set_integer(object, "cache_bytes_per_token", (int64_t)totals->cache_per_token);
+    js_set_integer(object, "state_bytes_per_sequence", (int64_t)totals->state_per_sequence);
+    js_set_integer(object, "memory_bytes_at_16384_tokens",
+                   (int64_t)(totals->cache_at_context + totals->state_per_sequence));
+    for (int part = 0; part < PART_COUNT; part++) {
+        if (!totals->parameters[part]) continue;
+        struct json *entry = js_new_object();
+        js_set_integer(entry, "parameters", totals->parameters[part]);
+        js_set_integer(entry, "bytes", (int64_t)totals->bytes[part]);
+        js_set(parts, tensor_part_name((enum tensor_part)part), entry);
+    }
+    js_set(object, "parts", parts);
+    return object;
+}
+
+static struct json *mamba_json(const struct mamba_config *mamba) {
+    struct json *object = js_new_object();
+    js_set_integer(object, "d_inner", mamba->d_inner);
+    js_set_integer(object, "d_xb", mamba->d_xb);
+    js_set_integer(object, "d_state", mamba->d_state);
+    js_set_integer(object, "dt_rank", mamba->dt_rank);
+    js_set_integer(object, "d_conv", mamba->d_conv);
+    js_set_bool(object, "bias", mamba->bias);
+    return object;
+}
+
+static struct json *layers_json(const struct report *report) {
+    struct json *layers = js_new_array();
+    for (int i = 0; i < report->config->n_layers; i++) {
+        const struct layer_config *layer = &report->config->layers[i];
+        bool attention = layer->mixer == MIXER_ATTENTION;
+        struct json *entry = js_new_object();
+        js_set_integer(entry, "layer", i);
+        js_set_string(entry, "mixer", attention ? "attention" : "mamba");
+        if (layer->sliding_window) js_set_integer(entry, "sliding_window", layer->sliding_window);
+        if (!attention) js_set(entry, "mamba", mamba_json(&layer->mamba));
+        js_set_bool(entry, "replaceable", attention && !*report->reason);
+        if (attention && *report->reason) js_set_string(entry, "reason", report->reason);
+        js_append(layers, entry);
+    }
+    return layers;
+}
+
+static struct json *shape_json(const struct report *report) {
+    const struct model_config *config = report->config;
+    struct json *object = js_new_object();
+    js_set_string(object, "model", checkpoint_directory(report->checkpoint));
+    js_set_string(object, "architecture", config_architecture(config));
+    js_set_string(object, "fingerprint", report->fingerprint);
+    js_set_bool(object, "random_weights", checkpoint_is_random(report->checkpoint));
+    js_set_integer(object, "num_hidden_layers", config->n_layers);
+    js_set_integer(object, "hidden_size", config->hidden_size);
+    js_set_integer(object, "intermediate_size", config->intermediate_size);
+    js_set_integer(object, "vocab_size", config->vocab_size);
+    js_set_integer(object, "num_attention_heads", config->n_heads);
+    js_set_integer(object, "num_key_value_heads", config->n_kv_heads);
+    js_set_integer(object, "head_dim", config->head_dim);
+    js_set_integer(object, "max_position_embeddings", config->max_position_embeddings);
+    js_set_number(object, "rms_norm_eps", config->rms_norm_eps);
+    js_set_string(object, "rope_type", rope_name(config->rope.kind));
+    js_set_number(object, "rope_theta", config->rope.theta);
+    js_set_bool(object, "tie_word_embeddings", config->tie_word_embeddings);
+    return object;
+}
+
+static enum status print_json(const struct report *report) {
+    struct json *object = shape_json(report);
+    js_set(object, "now", totals_json(&report->now));
+    js_set(object, "layers", layers_json(report));
+    js_set_integer(object, "replaceable_layers", *report->reason ? 0 : report->replaceable);
+    struct json *hybrids = js_new_array(), *warnings = js_new_array();
+    if (report->n_hybrids) js_set(object, "mamba", mamba_json(&report->mamba));
+    for (size_t i = 0; i < report->n_hybrids; i++)
+        js_append(hybrids, totals_json(&report->hybrids[i]));
+    js_set(object, "hybrids", hybrids);
+    for (size_t i = 0; i < checkpoint_warning_count(report->checkpoint); i++)
+        js_append(warnings, js_new_string(checkpoint_warning(report->checkpoint, i)));
+    js_set(object, "warnings", warnings);
+    char *text = js_print(object, 2);
+    js_free(object);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status inspect(const char *model, int64_t seed, const char *asked, bool json) {
+    struct report report = {0};
+    struct checkpoint_options how = {.random_weights = seed >= 0, .seed = (uint64_t)seed};
+    enum status status = checkpoint_open(&report.checkpoint, model, &how);
+    if (!status) status = build_report(&report, asked);
+    if (!status && json) {
+        status = print_json(&report);
+    } else if (!status) {
+        print_shape(&report);
+        print_parts(&report);
+        print_layers(&report);
+        print_hybrids(&report);
+    }
+    free(report.hybrids);
+    checkpoint_close(report.checkpoint);
+    return status;
+}
+
+enum status cmd_inspect(int argc, char **argv) {
+    const char *asked = NULL;
+    int64_t seed = -1;
+    struct option options[] = {
+        {"layers-replaced", OPTION_STRING, &asked, "LIST",
+         "numbers of layers for the table of hybrids (quarters)", 0, 0},
+        {"random-weights", OPTION_INTEGER, &seed, "SEED",
+         "make the weights up: MODEL needs only a config.json", 0, INT64_MAX},
+    };
+    struct command_line line = {
+        .command = "inspect",
+        .usage = "MODEL [options]",
+        .about = "Print what a checkpoint is: its architecture and layers, which mixers can be "
+                 "replaced,\nparameters and bytes by part, key/value cache per token, and what "
+                 "hybrids would save.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+        .epilogue = "example: apriel-tool inspect Apriel-Nemotron-15b-Thinker --layers-replaced "
+                    "25,30,40",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) {
+        if (arguments.positional.count != 1)
+            status = status_set(STATUS_USAGE,
+                                "inspect: give one MODEL (see apriel-tool inspect --help)");
+        else
+            status = inspect(arguments.positional.values[0], seed, asked, arguments.json);
+    }
+    options_free(&arguments, &line);
+    return status;
+}

@@ -1,0 +1,258 @@
+#include "convert/convert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "checkpoint/writer.h"
+#include "convert/convert_internal.h"
+
+static bool listed(const struct int_list *list, int layer) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->values[i] == layer) return true;
+    return false;
+}
+
+bool convert_same_mamba(const struct mamba_config *a, const struct mamba_config *b) {
+    return a->d_inner == b->d_inner && a->d_xb == b->d_xb && a->d_state == b->d_state &&
+           a->dt_rank == b->dt_rank && a->d_conv == b->d_conv && a->bias == b->bias &&
+           a->conv_bias == b->conv_bias && a->dt_proj_bias == b->dt_proj_bias;
+}
+
+/* Sizes that were not asked for follow the mixers the base already has. */
+static void inherit_sizes(struct mil_options *mil, const struct model_config *config) {
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct mamba_config *mamba = &config->layers[i].mamba;
+        if (config->layers[i].mixer != MIXER_MAMBA) continue;
+        if (!mil->d_state) mil->d_state = mamba->d_state;
+        if (!mil->dt_rank) mil->dt_rank = mamba->dt_rank;
+        if (!mil->d_conv) mil->d_conv = mamba->d_conv;
+        return;
+    }
+}
+
+/* Which layers are new, and the result's layers. */
+static enum status plan_layers(struct convert_job *job) {
+    const struct model_config *base = checkpoint_config(job->options.base);
+    const struct int_list *wanted = &job->options.layers;
+    const char *directory = checkpoint_directory(job->options.base);
+    job->added.values = memory_calloc(wanted->count, sizeof *job->added.values);
+    if (!job->added.values) return STATUS_FAILED;
+    for (int i = 0; i < base->n_layers; i++)
+        if (base->layers[i].mixer == MIXER_MAMBA && !listed(wanted, i))
+            return status_fail("\"%s\": layer %d is Mamba already, but is not among the layers to "
+                               "be Mamba",
+                               directory, i);
+    for (size_t k = 0; k < wanted->count; k++) {
+        int layer = wanted->values[k];
+        if (layer < 0 || layer >= base->n_layers)
+            return status_fail("\"%s\" has %d layers; there is no layer %d to replace", directory,
+                               base->n_layers, layer);
+        if (base->layers[layer].mixer == MIXER_ATTENTION)
+            job->added.values[job->added.count++] = layer;
+    }
+    if (!job->added.count) return STATUS_OK;
+    inherit_sizes(&job->options.mil, base);
+    enum status status = mil_mamba(&job->mamba, base, &job->options.mil);
+    for (size_t k = 0; k < job->added.count && !status; k++)
+        job->config->layers[job->added.values[k]] =
+            (struct layer_config){.mixer = MIXER_MAMBA, .mamba = job->mamba};
+    return status;
+}
+
+static enum status h1_cannot(const struct convert_job *job, const char *what) {
+    return status_fail("\"%s\" has %s, which apriel-h1 cannot express; use --format apriel2",
+                       checkpoint_directory(job->options.base), what);
+}
+
+/* Apriel-H1 has one set of Mamba sizes, Mistral's attention, and one window for all layers. */
+static enum status check_apriel_h1(const struct convert_job *job) {
+    const struct model_config *config = job->config;
+    const struct layer_config *mamba = NULL, *attention = NULL;
+    if (config->mlp_bias) return h1_cannot(job, "MLP biases");
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct layer_config *layer = &config->layers[i];
+        const struct layer_config **first = layer->mixer == MIXER_MAMBA ? &mamba : &attention;
+        if (!*first) *first = layer;
+        if (layer->mixer == MIXER_MAMBA && !convert_same_mamba(&mamba->mamba, &layer->mamba))
+            return h1_cannot(job, "Mamba mixers of different sizes");
+        if (layer->mixer == MIXER_ATTENTION && layer->sliding_window != attention->sliding_window)
+            return h1_cannot(job, "sliding windows that differ between layers");
+    }
+    if (!attention) return STATUS_OK;
+    if (config->q_bias || config->k_bias || config->v_bias || config->o_bias)
+        return h1_cannot(job, "attention biases");
+    if (config->qk_norm) return h1_cannot(job, "query and key norms");
+    return STATUS_OK;
+}
+
+/* Where each tensor of the result comes from, and its type. */
+static enum status plan_tensors(struct convert_job *job) {
+    struct tensor_spec *specs;
+    enum status status = tensor_spec_list(&specs, &job->count, job->config);
+    if (status) return status;
+    job->tensors = memory_calloc(job->count, sizeof *job->tensors);
+    if (!job->tensors) status = STATUS_FAILED;
+    for (size_t i = 0; i < job->count && !status; i++) {
+        struct convert_tensor *tensor = &job->tensors[i];
+        enum tensor_role role = specs[i].role;
+        tensor->spec = specs[i];
+        if (specs[i].part == PART_MAMBA && listed(&job->added, specs[i].layer)) {
+            bool wide = role == TENSOR_A_LOG || role == TENSOR_D;
+            tensor->dtype =
+                wide ? DTYPE_F32
+                     : checkpoint_find(job->options.base, specs[i].layer, TENSOR_Q)->dtype;
+        } else {
+            tensor->source = checkpoint_find(job->options.base, specs[i].layer, role);
+            tensor->dtype = tensor->source->dtype;
+        }
+        uint64_t bytes = dtype_size(tensor->dtype);
+        for (int k = 0; k < specs[i].rank; k++) bytes *= (uint64_t)specs[i].shape[k];
+        job->bytes += bytes;
+    }
+    free(specs);
+    return status;
+}
+
+enum status convert_prepare(struct convert_job *job, const struct convert_options *options) {
+    *job = (struct convert_job){.options = *options};
+    enum status status = config_copy(&job->config, checkpoint_config(options->base));
+    if (!status) {
+        job->config->family = options->format;
+        status = plan_layers(job);
+    }
+    if (!status && options->format == FAMILY_APRIEL_H1) status = check_apriel_h1(job);
+    if (!status) status = plan_tensors(job);
+    if (status) convert_free(job);
+    return status;
+}
+
+void convert_free(struct convert_job *job) {
+    config_free(job->config);
+    list_free(&job->added);
+    free(job->tensors);
+    *job = (struct convert_job){0};
+}
+
+char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {
+    if (tensor->source) return memory_copy_string(tensor->source->name);
+    return mil_tensor_origin(job->options.base, tensor->spec.layer, &job->mamba, &job->options.mil,
+                             tensor->spec.role);
+}
+
+const char *convert_remark(const struct convert_job *job, size_t index) {
+    const struct model_config *config = job->config;
+    bool attends = config_attention_layers(config) > 0;
+    bool apriel2 = config->family == FAMILY_APRIEL2;
+    const struct {
+        bool applies;
+        const char *text;
+    } remarks[] = {
+        {attends && apriel2 && config->rope.kind != ROPE_DEFAULT,
+         "the Apriel2 code published with Fast-LLM reads plain rope only; this checkpoint's rope "
+         "scaling is written in Fast-LLM's terms"},
+        {attends && apriel2 && config->qk_norm,
+         "the published Apriel2 code does not apply query and key norms; they are written as "
+         "\"query_norm\" and \"key_norm\""},
+        {job->added.count > 0 && config->qk_norm,
+         "query and key norms of replaced layers are dropped; a Mamba mixer has none"},
+        {job->added.count > 0 && !job->options.mil.keep_biases &&
+             (config->q_bias || config->k_bias || config->v_bias || config->o_bias),
+         "attention biases of replaced layers are dropped"},
+    };
+    for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
+        if (remarks[i].applies && index-- == 0) return remarks[i].text;
+    return NULL;
+}
+
+/* The state of one writer_write. */
+struct fill {
+    const struct convert_job *job;
+    struct progress progress;
+    double done; /* bytes */
+    void *block; /* [BLOCK_BYTES] */
+};
+
+enum { BLOCK_BYTES = 8 << 20 };
+
+static enum status copy_tensor(struct fill *fill, const struct checkpoint_tensor *source,
+                               struct writer *writer) {
+    struct checkpoint *base = fill->job->options.base;
+    size_t size = dtype_size(source->dtype);
+    int64_t step = BLOCK_BYTES / (int64_t)size;
+    enum status status = STATUS_OK;
+    for (int64_t first = 0; first < source->count && !status; first += step) {
+        int64_t count = source->count - first < step ? source->count - first : step;
+        if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
+        status = checkpoint_read_raw(base, source, first, count, fill->block);
+        if (!status) status = writer_put(writer, fill->block, (size_t)count * size);
+        fill->done += (double)count * (double)size;
+        progress_update(&fill->progress, fill->done);
+    }
+    checkpoint_drop(base, source);
+    return status;
+}
+
+static enum status make_tensor(struct fill *fill, const struct convert_tensor *tensor,
+                               struct writer *writer) {
+    const struct convert_job *job = fill->job;
+    const struct tensor_spec *spec = &tensor->spec;
+    size_t count = 1, size = dtype_size(tensor->dtype), step = BLOCK_BYTES / size;
+    for (int i = 0; i < spec->rank; i++) count *= (size_t)spec->shape[i];
+    float *values = memory_calloc(count, sizeof *values);
+    if (!values) return STATUS_FAILED;
+    enum status status = mil_tensor(values, job->options.base, spec->layer, &job->mamba,
+                                    &job->options.mil, spec->role);
+    /* runtimes add the bias twice, so half of it is stored (DESIGN section 3) */
+    if (spec->role == TENSOR_DT_PROJ_BIAS)
+        for (size_t i = 0; i < count; i++) values[i] /= 2;
+    for (size_t first = 0; first < count && !status; first += step) {
+        size_t n = count - first < step ? count - first : step;
+        dtype_from_f32(fill->block, tensor->dtype, values + first, n);
+        status = writer_put(writer, fill->block, n * size);
+        fill->done += (double)(n * size);
+        progress_update(&fill->progress, fill->done);
+    }
+    free(values);
+    return status;
+}
+
+static void drop_attention(const struct checkpoint *base, int layer) {
+    static const enum tensor_role roles[] = {TENSOR_Q, TENSOR_K, TENSOR_V, TENSOR_O};
+    for (int i = 0; i < 4; i++) checkpoint_drop(base, checkpoint_find(base, layer, roles[i]));
+}
+
+static enum status fill_tensor(void *context, size_t index, struct writer *writer) {
+    struct fill *fill = context;
+    const struct convert_tensor *tensor = &fill->job->tensors[index];
+    if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
+    if (tensor->source) return copy_tensor(fill, tensor->source, writer);
+    enum status status = make_tensor(fill, tensor, writer);
+    drop_attention(fill->job->options.base, tensor->spec.layer);
+    return status;
+}
+
+enum status convert_write_weights(const struct convert_job *job, const char *directory) {
+    enum status status = STATUS_FAILED;
+    struct fill fill = {.job = job, .block = memory_aligned(BLOCK_BYTES)};
+    struct writer_tensor *tensors = memory_calloc(job->count, sizeof *tensors);
+    if (!tensors || !fill.block) goto done;
+    for (size_t i = 0; i < job->count; i++) {
+        const struct tensor_spec *spec = &job->tensors[i].spec;
+        memcpy(tensors[i].name, spec->name, sizeof tensors[i].name);
+        memcpy(tensors[i].shape, spec->shape, sizeof tensors[i].shape);
+        tensors[i].rank = spec->rank;
+        tensors[i].dtype = job->tensors[i].dtype;
+    }
+    progress_begin(&fill.progress, "convert", "bytes", (double)job->bytes, 0);
+    status = writer_write(directory, tensors, job->count, job->options.max_shard_bytes, fill_tensor,
+                          &fill);
+    progress_end(&fill.progress);
+done:
+    free(tensors);
+    free(fill.block);
+    return status;
+}

@@ -1,0 +1,68 @@
+/* Writing a hybrid: a checkpoint in which some attention mixers have become Mamba mixers. */
+#ifndef CONVERT_CONVERT_H
+#define CONVERT_CONVERT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "base/list.h"
+#include "base/status.h"
+#include "checkpoint/checkpoint.h"
+#include "model/mil.h"
+
+struct convert_options {
+    /* Every weight comes from here: the model itself, or an earlier hybrid whose Mamba mixers and
+     * other weights are kept. Borrowed. */
+    struct checkpoint *base;
+    /* The layers that are Mamba in the result, those of `base` included. Ascending; borrowed. */
+    struct int_list layers;
+    enum config_family format; /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
+    struct mil_options mil;    /* d_state, dt_rank and d_conv 0: as `base` has them, else default */
+    uint64_t max_shard_bytes;  /* 0: 5 GB */
+};
+
+/* One tensor of the result and where it comes from. */
+struct convert_tensor {
+    struct tensor_spec spec;
+    enum dtype dtype;
+    const struct checkpoint_tensor *source; /* copied from; NULL for a new mixer's tensors */
+};
+
+struct convert_job {
+    struct convert_options options;
+    struct model_config *config;    /* of the result */
+    struct mamba_config mamba;      /* of the new mixers */
+    struct int_list added;          /* layers whose mixer is new; ascending */
+    struct convert_tensor *tensors; /* [count] */
+    size_t count;
+    uint64_t bytes; /* of all weights */
+};
+
+/* Work out the result without writing anything: fails when a layer has no attention to replace,
+ * `base` has Mamba layers that are not asked for, sizes do not divide (STATUS_USAGE), or the format
+ * cannot express the model. The caller frees with convert_free; a zeroed job is accepted. */
+enum status convert_prepare(struct convert_job *job,
+                            const struct convert_options *options) STATUS_CHECKED;
+void convert_free(struct convert_job *job);
+
+/* What one tensor comes from, in words; the caller frees. */
+char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor);
+
+/* config.json of the result; the caller frees. */
+struct json *convert_config_json(const struct convert_job *job);
+
+/* Write the checkpoint into the new directory `output`: under a temporary name beside it, verified
+ * (opened again, every tensor present, shaped and finite), then renamed. `provenance` is written as
+ * apriel-tool.json; tokenizer and generation files are copied from `base`, or from `fallback`
+ * (NULL: none) when `base` lacks them. An existing `output` is refused; temporary directories that
+ * a killed run left are removed. After a failure nothing is left. */
+enum status convert_write(const struct convert_job *job, const char *output,
+                          const struct json *provenance, const char *fallback) STATUS_CHECKED;
+
+/* Things about the result that a person should know (a rope type that the published runtime does
+ * not read, …); NULL when `index` is past the last. Static text. */
+const char *convert_remark(const struct convert_job *job, size_t index);
+
+#endif

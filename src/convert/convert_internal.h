@@ -1,0 +1,26 @@
+/* Shared by the files of src/convert; not for other folders. */
+#ifndef CONVERT_CONVERT_INTERNAL_H
+#define CONVERT_CONVERT_INTERNAL_H
+
+#include "convert/convert.h"
+
+/* Write the shards (and index) of a prepared job into an existing directory. */
+enum status convert_write_weights(const struct convert_job *job,
+                                  const char *directory) STATUS_CHECKED;
+
+bool convert_same_mamba(const struct mamba_config *a, const struct mamba_config *b);
+
+/* A temporary directory beside `output`, locked while this process lives. */
+struct staging {
+    char *path;
+    int lock; /* descriptor; -1: none */
+};
+
+/* Refuse an existing `output`, remove what killed runs left beside it, make a new directory. */
+enum status staging_begin(struct staging *staging, const char *output) STATUS_CHECKED;
+/* Rename to `output`, which must still not exist. */
+enum status staging_commit(struct staging *staging, const char *output) STATUS_CHECKED;
+/* Remove the directory unless it was committed; a zeroed or committed staging is accepted. */
+void staging_end(struct staging *staging);
+
+#endif

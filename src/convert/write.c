@@ -1,0 +1,111 @@
+/* From a prepared job to a verified directory under its final name. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "convert/convert_internal.h"
+
+/* What belongs to a model besides config and weights. */
+static const char *const companions[] = {
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "tekken.json",
+};
+
+static enum status copy_companion(const char *to, const char *name, const char *from,
+                                  const char *fallback) {
+    enum status status = STATUS_OK;
+    char *source = file_join(from, name), *other = fallback ? file_join(fallback, name) : NULL;
+    char *target = file_join(to, name);
+    if (!source || !target || (fallback && !other)) {
+        status = STATUS_FAILED;
+        goto done;
+    }
+    if (file_exists(source))
+        status = file_copy(target, source);
+    else if (other && file_exists(other))
+        status = file_copy(target, other);
+done:
+    free(source);
+    free(other);
+    free(target);
+    return status;
+}
+
+static enum status write_json(const char *directory, const char *name, const struct json *value) {
+    enum status status = STATUS_FAILED;
+    char *path = file_join(directory, name), *text = js_print(value, 2);
+    char *line = text ? text_format("%s\n", text) : NULL;
+    if (path && line) status = file_write_atomic(path, line, strlen(line));
+    free(path);
+    free(text);
+    free(line);
+    return status;
+}
+
+static enum status write_config(const struct convert_job *job, const char *directory) {
+    struct json *config = convert_config_json(job);
+    enum status status = write_json(directory, "config.json", config);
+    js_free(config);
+    return status;
+}
+
+/* Read the result as any user would: shapes and completeness by checkpoint_open, values here. */
+static enum status verify(const struct convert_job *job, const char *directory) {
+    struct checkpoint *written = NULL;
+    enum status status = checkpoint_open(&written, directory, NULL);
+    if (status) return status;
+    struct progress progress;
+    double done = 0;
+    if (checkpoint_count(written) != job->count)
+        status = status_fail("\"%s\" has %zu tensors after writing, expected %zu", directory,
+                             checkpoint_count(written), job->count);
+    progress_begin(&progress, "verify", "bytes", (double)job->bytes, 0);
+    for (size_t i = 0; i < checkpoint_count(written) && !status; i++) {
+        const struct checkpoint_tensor *tensor = checkpoint_at(written, i);
+        if (interrupt_requested()) {
+            status = status_set(STATUS_INTERRUPTED, "interrupted");
+            break;
+        }
+        if (tensor->dtype != job->tensors[i].dtype)
+            status = status_fail("\"%s\": tensor \"%s\" is %s after writing, expected %s",
+                                 tensor->file, tensor->name, dtype_name(tensor->dtype),
+                                 dtype_name(job->tensors[i].dtype));
+        if (!status) status = checkpoint_check_finite(written, tensor);
+        checkpoint_drop(written, tensor);
+        done += (double)tensor->bytes;
+        progress_update(&progress, done);
+    }
+    progress_end(&progress);
+    checkpoint_close(written);
+    return status;
+}
+
+enum status convert_write(const struct convert_job *job, const char *output,
+                          const struct json *provenance, const char *fallback) {
+    struct staging staging;
+    enum status status = staging_begin(&staging, output);
+    if (status) return status;
+    status = convert_write_weights(job, staging.path);
+    const char *from = checkpoint_directory(job->options.base);
+    for (size_t i = 0; i < sizeof companions / sizeof *companions && !status; i++)
+        status = copy_companion(staging.path, companions[i], from, fallback);
+    if (!status) status = write_json(staging.path, "apriel-tool.json", provenance);
+    /* last: without it nothing takes the directory for a model */
+    if (!status) status = write_config(job, staging.path);
+    if (!status) status = verify(job, staging.path);
+    if (!status) status = staging_commit(&staging, output);
+    staging_end(&staging);
+    return status;
+}

@@ -1,0 +1,174 @@
+#!/bin/sh
+# apriel-tool convert: choices, refusals, and that whatever happens (kill -9, a full disk) nothing
+# half-written can be taken for a checkpoint. $1 is the program, $2 the source tree.
+set -eu
+program=$1
+source=$2
+temporary=$(mktemp -d)
+mounted=
+cleanup() {
+    [ -z "$mounted" ] || umount "$mounted"
+    rm -rf "$temporary"
+}
+trap cleanup EXIT
+bad=0
+complain() {
+    echo "convert: $*" >&2
+    bad=1
+}
+cd "$temporary"
+demo=$source/recipes/demo-model
+models=$source/tests/data/models
+
+# fails CODE MESSAGE ARGUMENTS...: and leaves nothing behind
+fails() {
+    code=$1 message=$2
+    shift 2
+    find . | sort >"$temporary/.before"
+    set +e
+    "$program" convert "$@" >.out 2>.errors
+    found=$?
+    set -e
+    [ $found -eq "$code" ] || complain "$*: exit code $found, not $code"
+    [ "$(cat .errors)" = "apriel-tool: $message" ] || complain "$*: $(cat .errors)"
+    [ ! -s .out ] || complain "$*: prints to stdout although it fails"
+    find . | sort >.after
+    diff .before .after >&2 || complain "$*: leaves files behind"
+}
+touch .before .after .out .errors
+
+# A hybrid, and the same command again: refused, and the first result untouched.
+"$program" convert "$demo" --layers 0,3,5 -o hybrid --seed 7 >found 2>errors
+[ ! -s errors ] || complain "prints to stderr: $(cat errors)"
+grep -qxF 'wrote hybrid: AprielHybridSSMForCausalLM, 3 of 12 layers Mamba (0,3,5), new: 0,3,5; 5.39 MB' found ||
+    complain "summary: $(cat found)"
+[ "$(cd hybrid && echo *)" = 'apriel-tool.json config.json generation_config.json model.safetensors tokenizer.json' ] ||
+    complain "files: $(cd hybrid && echo *)"
+cmp hybrid/tokenizer.json "$demo/tokenizer.json" || complain "the tokenizer differs"
+fails 1 '"hybrid" exists already; remove it or choose another name' "$demo" --layers 0 -o hybrid
+"$program" inspect hybrid >found
+grep -q '^hybrid: AprielHybridSSMForCausalLM' found || complain "cannot be read: $(cat found)"
+grep -qF '"seed": 7' hybrid/apriel-tool.json || complain "no seed in apriel-tool.json"
+
+# The same options give the same bytes; another seed does not.
+"$program" convert "$demo" --layers 0,3,5 -o again --seed 7 --quiet >found
+cmp hybrid/model.safetensors again/model.safetensors || complain "two runs differ"
+"$program" convert "$demo" --layers 0,3,5 -o other --seed 8 >found
+! cmp -s hybrid/model.safetensors other/model.safetensors || complain "the seed has no effect"
+
+# Shards: the same model in other files has the same fingerprint.
+"$program" convert "$demo" --layers 0,3,5 -o shards --seed 7 --max-shard-size 2M >found
+[ "$(cd shards && echo model*)" = 'model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json' ] ||
+    complain "shards: $(cd shards && echo model*)"
+one=$("$program" inspect hybrid | grep '^fingerprint')
+two=$("$program" inspect shards | grep '^fingerprint')
+[ "$one" = "$two" ] || complain "sharding changes the fingerprint"
+[ "$one" != "$("$program" inspect other | grep '^fingerprint')" ] || complain "the seed does not enter the fingerprint"
+
+# From an earlier hybrid: its mixers are kept, its sizes and format taken over.
+"$program" convert "$demo" --layers 3 -o first --d-state 32 --format apriel2 >found
+"$program" convert "$demo" --from first --layers 3,8 -o second --dry-run >found
+grep -q '^model.decoder.blocks.3.mixer.A_log .* <- model.decoder.blocks.3.mixer.A_log$' found ||
+    complain "--from: layer 3 is not kept"
+grep -qE '^model.decoder.blocks.8.mixer.A_log +F32 +\[128, 32\] +<- log\(1..32\)$' found ||
+    complain "--from: layer 8 is not new with the sizes of layer 3"
+grep -qxF 'would write second: Apriel2ForCausalLM, 2 of 12 layers Mamba (3,8), new: 8; 5.36 MB' found ||
+    complain "--from: $(tail -n 2 found)"
+[ ! -e second ] || complain "--dry-run writes"
+"$program" convert "$demo" --from first --layers 3,8 -o second >found
+"$program" convert "$demo" --layers 3,8 -o direct --d-state 32 --format apriel2 >found
+cmp second/model.safetensors direct/model.safetensors || complain "--from differs from one step"
+fails 1 '"first": layer 3 is Mamba already, but is not among the layers to be Mamba' \
+    "$demo" --from first --layers 8 -o x
+fails 1 "\"$models/apriel2\" is not a hybrid of \"$demo\": their shapes differ" \
+    "$demo" --from "$models/apriel2" --layers 1,2 -o x
+
+# What a format cannot express, and sizes that do not divide.
+fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --format apriel2" \
+    "$models/qwen2-tied" --layers 0 -o x
+fails 1 "\"$models/qwen3\" has query and key norms, which apriel-h1 cannot express; use --format apriel2" \
+    "$models/qwen3" --layers 0 -o x
+"$program" convert "$models/qwen2-tied" --layers 0 -o qwen --format apriel2 >found
+"$program" convert "$models/qwen2-tied" --layers 0 -o nobias --format apriel2 --qkv-bias drop >found
+grep -qxF 'note: attention biases of replaced layers are dropped' found || complain "--qkv-bias drop: $(cat found)"
+fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --d-state 24
+fails 2 '--align must be paper or gqa, not "best"' "$demo" --layers 0 -o x --align best
+fails 2 '--format must be apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
+fails 2 'convert: give either --plan or --layers' "$demo" -o x
+fails 2 'convert: -o DIR is missing' "$demo" --layers 0
+fails 2 '"." is not a name for a new directory' "$demo" --layers 0 -o .
+
+# A directory that cannot be written in (for root too).
+fails 1 'cannot make "/proc/hybrid": No such file or directory' "$demo" --layers 0 -o /proc/hybrid
+fails 1 'cannot make "nowhere/hybrid": No such file or directory' "$demo" --layers 0 -o nowhere/hybrid
+
+# NaN weights are named. In the demo model's file the last four bytes belong to the last tensor.
+cp -r "$demo" nan
+chmod -R u+w nan
+size=$(wc -c <nan/model.safetensors)
+printf '\300\177' | dd of=nan/model.safetensors bs=1 seek=$((size - 4)) conv=notrunc status=none
+set +e
+"$program" convert nan --layers 0 -o x >out 2>errors
+code=$?
+set -e
+[ $code -eq 1 ] || complain "NaN weights: exit code $code"
+grep -Eqx 'apriel-tool: "nan/model.safetensors": tensor "model[a-z0-9_.]+" is not finite \(NaN or infinity\) at element [0-9]+' errors ||
+    complain "NaN weights: $(cat errors)"
+[ ! -e x ] || complain "NaN weights: something was written"
+
+# A full disk: a small file system where one can be mounted, a limit on file sizes everywhere.
+mkdir small
+if mount -t tmpfs -o size=3m tmpfs small 2>/dev/null; then
+    mounted=$temporary/small
+    set +e
+    "$program" convert "$demo" --layers 0 -o small/hybrid >out 2>errors
+    code=$?
+    set -e
+    [ $code -eq 1 ] || complain "full disk: exit code $code"
+    grep -Eqx 'apriel-tool: cannot write "small/\.hybrid\.unfinished-[0-9]+/model\.safetensors": No space left on device' errors ||
+        complain "full disk: $(cat errors)"
+    [ -z "$(ls -A small)" ] || complain "full disk: $(ls -A small) is left"
+    umount small
+    mounted=
+fi
+set +e
+(
+    trap '' XFSZ
+    ulimit -f 2000
+    exec "$program" convert "$demo" --layers 0 -o limited >out 2>errors
+)
+code=$?
+set -e
+[ $code -eq 1 ] || complain "file size limit: exit code $code"
+grep -q '^apriel-tool: cannot write ".*": File too large$' errors || complain "file size limit: $(cat errors)"
+[ ! -e limited ] || complain "file size limit: something was written"
+
+# kill -9 while writing: no checkpoint under any name; the rerun cleans up and gives the same bytes.
+mkdir big
+sed 's/"hidden_size": 128/"hidden_size": 1024/; s/"intermediate_size": 384/"intermediate_size": 8192/' \
+    "$demo/config.json" >big/config.json
+"$program" convert big --random-weights 1 --layers 1,2 -o killed >out 2>errors &
+process=$!
+waited=0
+until [ -n "$(find . -path './.killed.unfinished-*/model.safetensors' -size +2000k)" ] || [ $waited -ge 200 ]; do
+    sleep 0.05
+    waited=$((waited + 1))
+done
+kill -9 $process
+set +e
+wait $process 2>/dev/null
+set -e
+[ ! -e killed ] || complain "kill -9 came too late to test anything"
+left=$(echo .killed.unfinished-*)
+[ -d "$left" ] || complain "kill -9: no temporary directory was there"
+set +e
+"$program" inspect "$left" >out 2>errors
+[ $? -eq 1 ] || complain "kill -9: $left is taken for a checkpoint"
+set -e
+"$program" convert big --random-weights 1 --layers 1,2 -o killed >out 2>errors
+[ ! -e "$left" ] || complain "the rerun leaves $left behind"
+grep -qF "removed \"./$left\", left by a run that was killed" errors || complain "rerun: $(cat errors)"
+"$program" convert big --random-weights 1 --layers 1,2 -o whole >out
+cmp killed/model.safetensors whole/model.safetensors || complain "the rerun gives other bytes"
+
+exit $bad

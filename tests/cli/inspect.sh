@@ -1,0 +1,136 @@
+#!/bin/sh
+# apriel-tool inspect, and every way a checkpoint can be wrong, with its one-line message. $1 is the
+# program, $2 the source tree.
+set -eu
+program=$1
+source=$2
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "inspect: $*" >&2
+    bad=1
+}
+cd "$temporary"
+demo=$source/recipes/demo-model
+
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    set +e
+    "$program" inspect "$@" >out 2>errors
+    found=$?
+    set -e
+    [ $found -eq "$code" ] || complain "inspect $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "inspect $*: $(cat errors)"
+    [ ! -s out ] || complain "inspect $*: prints to stdout although it fails"
+}
+# A fresh copy of the demo model in ./m.
+fresh() {
+    rm -rf m
+    cp -r "$demo" m
+    chmod -R u+w m
+}
+
+# What it prints.
+"$program" inspect "$demo" --layers-replaced 0,6 >found 2>errors
+[ ! -s errors ] || complain "prints to stderr: $(cat errors)"
+for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/value heads of 32' \
+    'all                   2624640    5.25 MB  100.0%' \
+    '  0-11      attention: can be replaced' \
+    'key/value cache: 3.07 kB per token (BF16)' \
+    '  6 of 12     5.53 MB        1.54 kB      53.8 kB          25.2 MB    49.9%'; do
+    grep -qxF -e "$line" found || complain "no line \"$line\""
+done
+"$program" inspect "$demo" --json >found
+grep -q '"replaceable_layers": 12' found || complain "--json: no replaceable_layers"
+grep -q '"fingerprint": "75c5dfb3' found || complain "--json: another fingerprint"
+
+# A model of which only the config is there.
+mkdir only
+cp "$demo/config.json" only/
+fails 1 '"only" has neither model.safetensors nor model.safetensors.index.json (--random-weights SEED makes weights up from config.json)' only
+"$program" inspect only --random-weights 1 >found
+grep -q 'made-up weights' found || complain "--random-weights: not said"
+
+# Hybrids.
+"$program" inspect "$source/tests/data/models/apriel-h1" >found
+grep -qxF '  1         mamba, d_state 8, dt_rank 3, d_conv 4: no attention to replace' found ||
+    complain "a hybrid: $(cat found)"
+
+# Wrong usage.
+fails 2 'inspect: give one MODEL (see apriel-tool inspect --help)'
+fails 2 '--layers-replaced: "13" goes outside 0 to 12' "$demo" --layers-replaced 13
+fails 1 '"nowhere" does not exist' nowhere
+fails 1 "\"$demo/config.json\" is not a directory with a model in it" "$demo/config.json"
+
+# Broken files. The demo model's header is at 8; its length stands before it.
+fresh
+head -c 1000000 "$demo/model.safetensors" >m/model.safetensors
+set +e
+"$program" inspect m >out 2>errors
+[ $? -eq 1 ] || complain "a truncated file passes"
+set -e
+grep -Eqx 'apriel-tool: "m/model.safetensors": tensor "[a-z0-9_.]+" ends at byte [0-9]+ of [0-9]+: truncated file or wrong offsets' errors ||
+    complain "truncated: $(cat errors)"
+fresh
+printf '\377\377\377\377\377\377\377\177' | dd of=m/model.safetensors conv=notrunc status=none
+fails 1 '"m/model.safetensors": the header claims 9223372036854775807 bytes, but only 5261088 follow: truncated, or not safetensors' m
+fresh
+printf 'abc' >m/model.safetensors
+fails 1 '"m/model.safetensors" has 3 bytes, too short for safetensors' m
+
+# A config that contradicts its tensors.
+fresh
+sed -i 's/"intermediate_size": 384/"intermediate_size": 256/' m/config.json
+fails 1 '"m/model.safetensors": tensor "model.layers.0.mlp.gate_proj.weight" has shape [384, 128], but "m/config.json" implies [256, 128]' m
+fresh
+sed -i 's/"num_hidden_layers": 12/"num_hidden_layers": 11/' m/config.json
+fails 1 '"m/model.safetensors": tensor "model.layers.11.input_layernorm.weight" has no place in the LlamaForCausalLM with 11 layers that "m/config.json" describes' m
+fresh
+sed -i 's/"num_hidden_layers": 12/"num_hidden_layers": 13/' m/config.json
+fails 1 '"m": tensor "model.layers.12.input_layernorm.weight" is missing' m
+fresh
+sed -i 's/"silu"/"gelu"/' m/config.json
+fails 1 '"m/config.json": "hidden_act" is "gelu"; only silu is supported' m
+fresh
+sed -i 's/LlamaForCausalLM/GemmaForCausalLM/' m/config.json
+fails 1 '"m/config.json": architecture "GemmaForCausalLM" is not supported (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM or Apriel2ForCausalLM)' m
+
+# Shards.
+shards() {
+    rm -rf m
+    cp -r "$source/tests/data/models/llama-sharded" m
+    chmod -R u+w m
+}
+shards
+"$program" inspect m >found
+grep -q '^m: LlamaForCausalLM' found || complain "shards: $(cat found)"
+rm m/model-00002-of-00002.safetensors
+fails 1 '"m/model-00002-of-00002.safetensors" is missing; "m/model.safetensors.index.json" lists it' m
+shards
+head -c 20000 "$source/tests/data/models/llama-sharded/model-00002-of-00002.safetensors" >m/model-00002-of-00002.safetensors
+set +e
+"$program" inspect m >out 2>errors
+[ $? -eq 1 ] || complain "a truncated shard passes"
+set -e
+grep -q '^apriel-tool: "m/model-00002-of-00002.safetensors": tensor ".*" ends at byte .*truncated file or wrong offsets$' errors ||
+    complain "truncated shard: $(cat errors)"
+shards
+sed -i 's/"model.norm.weight": "[^"]*"/"model.norm.weight": "..\/evil.safetensors"/' m/model.safetensors.index.json
+fails 1 '"m/model.safetensors.index.json": tensor "model.norm.weight": "../evil.safetensors" is not a file name in the same directory' m
+shards
+sed -i '/"model.norm.weight": /d' m/model.safetensors.index.json
+sed -i 's/\("model.layers.2.self_attn.v_proj.weight": "[^"]*"\),/\1/' m/model.safetensors.index.json
+set +e
+"$program" inspect m >out 2>errors
+[ $? -eq 1 ] || complain "a tensor that the index does not list passes"
+set -e
+grep -q 'has tensor "model.norm.weight", which "m/model.safetensors.index.json" does not list$' errors ||
+    complain "unlisted tensor: $(cat errors)"
+shards
+sed -i 's/"model.norm.weight": "[^"]*"/"model.norm.weight": "model-00001-of-00002.safetensors"/' m/model.safetensors.index.json
+fails 1 '"m/model.safetensors.index.json" places tensor "model.norm.weight" in "model-00001-of-00002.safetensors", which does not have it' m
+
+exit $bad
