@@ -438,7 +438,22 @@ START_TEST(formats_for_others) {
     ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixer){0}, "p"));
     ck_assert_ptr_nonnull(strstr(text, "        state_size: 16\n"));
     ck_assert_ptr_nonnull(strstr(text, "          theta: 1000000\n"));
+    ck_assert_ptr_null(strstr(text, "linear_biases: true"));
     free(text);
+    /* Biases and scaled RoPE are told; what cannot be expressed is refused. */
+    js_set_bool(plan.shape, "qkv_bias", true);
+    js_set_string(plan.shape, "rope_type", "yarn");
+    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixer){0}, "p"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "        add_linear_biases: true\n        dense_layer:\n          bias:\n"
+                     "            enabled: false\n        # rotary: yarn scaling"));
+    free(text);
+    js_set_bool(plan.shape, "qk_norm", true);
+    ck_assert_int_eq(
+        plan_export(&text, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixer){0}, "p"),
+        STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "\"p\": the model normalises queries and keys (qk_norm), "
+                                       "which fast-llm and surgery cannot express");
     ck_assert_int_eq(plan_export(&text, &plan, 3, PLAN_FORMAT_HF, &(struct plan_mixer){0}, "p"),
                      STATUS_USAGE);
     ck_assert_str_eq(status_message(), "\"p\" has 2 stages, there is no stage 3");

@@ -13,6 +13,20 @@ char *record_layout(const struct model_config *config, const bool *removed) {
     return layout;
 }
 
+static const char *rope_type(enum rope_kind kind) {
+    switch (kind) {
+    case ROPE_DEFAULT:
+        return "default";
+    case ROPE_LINEAR:
+        return "linear";
+    case ROPE_LLAMA3:
+        return "llama3";
+    case ROPE_YARN:
+        return "yarn";
+    }
+    return NULL;
+}
+
 char *record_shape(const struct model_config *config) {
     struct json *shape = js_new_object();
     if (!shape) return NULL;
@@ -24,6 +38,13 @@ char *record_shape(const struct model_config *config) {
     js_set_integer(shape, "head_dim", config->head_dim);
     js_set_integer(shape, "intermediate_size", config->intermediate_size);
     js_set_integer(shape, "vocab_size", config->vocab_size);
+    js_set_number(shape, "rms_norm_eps", config->rms_norm_eps);
+    js_set_number(shape, "rope_theta", config->rope.theta);
+    js_set_string(shape, "rope_type", rope_type(config->rope.kind));
+    js_set_bool(shape, "qkv_bias", config->q_bias || config->k_bias || config->v_bias);
+    js_set_bool(shape, "o_bias", config->o_bias);
+    js_set_bool(shape, "mlp_bias", config->mlp_bias);
+    js_set_bool(shape, "qk_norm", config->qk_norm);
     char *text = js_print(shape, 0);
     js_free(shape);
     return text;

@@ -26,6 +26,7 @@ enum status plan_format_from_name(enum plan_format *out, const char *name) {
 struct dimensions {
     int64_t hidden_size, heads, groups, head_dim;
     int64_t d_inner, d_xb, d_state, d_conv, dt_rank;
+    bool qkv_bias, o_bias, mlp_bias;
 };
 
 static enum status get_dimensions(struct dimensions *out, const struct plan *plan,
@@ -44,6 +45,13 @@ static enum status get_dimensions(struct dimensions *out, const struct plan *pla
     out->d_state = mixer->d_state ? mixer->d_state : 16;
     out->d_conv = mixer->d_conv ? mixer->d_conv : 4;
     out->dt_rank = mixer->dt_rank ? mixer->dt_rank : (out->hidden_size + 15) / 16;
+    out->qkv_bias = js_bool_or(js_member(shape, "qkv_bias"), false);
+    out->o_bias = js_bool_or(js_member(shape, "o_bias"), false);
+    out->mlp_bias = js_bool_or(js_member(shape, "mlp_bias"), false);
+    if (js_bool_or(js_member(shape, "qk_norm"), false))
+        return status_fail("\"%s\": the model normalises queries and keys (qk_norm), which "
+                           "fast-llm and surgery cannot express",
+                           source);
     if (out->heads % out->groups)
         return status_fail("\"%s\": %lld query heads are no multiple of %lld key/value heads",
                            source, (long long)out->heads, (long long)out->groups);
@@ -75,19 +83,49 @@ static void write_heading(struct text *text, const struct plan *plan,
                 stage->layers.count, plan->layers, plan->signal, use);
 }
 
+static const char *yes_or_no(bool value) {
+    return value ? "true" : "false";
+}
+
 /* The parts of a Fast-LLM block that both kinds share, as far as the shape says them. */
-static void write_fast_llm_rest(struct text *text, const struct plan *plan) {
+static void write_fast_llm_rest(struct text *text, const struct plan *plan,
+                                const struct dimensions *d) {
     int64_t intermediate = js_integer_or(js_member(plan->shape, "intermediate_size"), 0);
     double epsilon = js_number_or(js_member(plan->shape, "rms_norm_eps"), 0);
     if (intermediate > 0)
         text_append(text,
                     "      mlp:\n        type: mlp\n        intermediate_size: %lld\n"
                     "        gated: true\n        activation: silu\n"
-                    "        add_linear_biases: false\n",
-                    (long long)intermediate);
+                    "        add_linear_biases: %s\n",
+                    (long long)intermediate, yes_or_no(d->mlp_bias));
     if (epsilon > 0 && isfinite(epsilon))
         text_append(text, "      normalization:\n        type: rms_norm\n        epsilon: %.10g\n",
                     epsilon);
+}
+
+static void write_rotary(struct text *text, const struct plan *plan) {
+    const char *type = js_string_or(js_member(plan->shape, "rope_type"), "default");
+    double theta = js_number_or(js_member(plan->shape, "rope_theta"), 0);
+    if (strcmp(type, "default") != 0)
+        text_append(text, "        # rotary: %s scaling, as the checkpoint has it\n", type);
+    else if (theta > 0 && isfinite(theta))
+        text_append(text, "        rotary:\n          type: default\n          theta: %.10g\n",
+                    theta);
+}
+
+static void write_fast_llm_attention(struct text *text, const struct plan *plan,
+                                     const struct dimensions *d) {
+    text_append(text,
+                "    attention:\n      mixer:\n        type: attention\n        heads: %lld\n"
+                "        head_groups: %lld\n        head_size: %lld\n"
+                "        add_linear_biases: %s\n",
+                (long long)d->heads, (long long)d->groups, (long long)d->head_dim,
+                yes_or_no(d->qkv_bias));
+    if (d->qkv_bias != d->o_bias)
+        text_append(text, "        dense_layer:\n          bias:\n            enabled: %s\n",
+                    yes_or_no(d->o_bias));
+    write_rotary(text, plan);
+    write_fast_llm_rest(text, plan, d);
 }
 
 static void write_fast_llm(struct text *text, const struct plan *plan,
@@ -99,28 +137,19 @@ static void write_fast_llm(struct text *text, const struct plan *plan,
     write_pattern(text, layout);
     /* Only blocks that the pattern uses: Fast-LLM refuses others. */
     text_append(text, "  blocks:\n");
-    if (strchr(layout, PLAN_ATTENTION)) {
-        double theta = js_number_or(js_member(plan->shape, "rope_theta"), 0);
-        text_append(text,
-                    "    attention:\n      mixer:\n        type: attention\n        heads: %lld\n"
-                    "        head_groups: %lld\n        head_size: %lld\n"
-                    "        add_linear_biases: false\n",
-                    (long long)d->heads, (long long)d->groups, (long long)d->head_dim);
-        if (theta > 0 && isfinite(theta))
-            text_append(text, "        rotary:\n          type: default\n          theta: %.10g\n",
-                        theta);
-        write_fast_llm_rest(text, plan);
-    }
+    if (strchr(layout, PLAN_ATTENTION)) write_fast_llm_attention(text, plan, d);
+    /* Query, key and value biases are kept in in_proj.bias, unless `convert` is told to drop them.
+     */
     text_append(text,
                 "    mamba:\n      mixer:\n        type: mamba  # mamba_2 before it was renamed\n"
                 "        d_inner: %lld\n        d_xb: %lld\n        state_size: %lld\n"
                 "        dt_rank: %lld\n        repeat_kv_before_conv: true\n"
-                "        add_linear_biases: false\n        convolution_layer:\n"
+                "        add_linear_biases: %s\n        convolution_layer:\n"
                 "          kernel_size: %lld\n          bias:\n            enabled: true\n"
                 "        dt_layer:\n          bias:\n            enabled: true\n",
                 (long long)d->d_inner, (long long)d->d_xb, (long long)d->d_state,
-                (long long)d->dt_rank, (long long)d->d_conv);
-    write_fast_llm_rest(text, plan);
+                (long long)d->dt_rank, yes_or_no(d->qkv_bias), (long long)d->d_conv);
+    write_fast_llm_rest(text, plan, d);
 }
 
 static void write_surgery_rest(struct text *text) {

@@ -48,7 +48,9 @@ struct store_model {
     char *fingerprint, *name; /* name: the path it was read from when first seen */
     char *shape; /* JSON object with config.json's own keys, as many as apply: architecture,
                   * num_hidden_layers (required by plans), hidden_size, num_attention_heads,
-                  * num_key_value_heads, head_dim, intermediate_size, vocab_size … */
+                  * num_key_value_heads, head_dim, intermediate_size, vocab_size, rms_norm_eps,
+                  * rope_theta; also rope_type, qkv_bias, o_bias, mlp_bias and qk_norm, which
+                  * config.json spells in several ways */
 };
 
 struct store_dataset {
