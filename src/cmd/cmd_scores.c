@@ -69,9 +69,9 @@ static enum status print_runs(const struct store_run_list *list) {
         return STATUS_OK;
     }
     struct table table;
-    table_begin(&table, "rllrrrrlll");
-    const char *headings[] = {"run",  "kind", "status",  "layers", "rows",
-                              "seed", "base", "started", "model",  "tokens"};
+    table_begin(&table, "rllrrrrllll");
+    const char *headings[] = {"run",  "kind",    "status", "layers", "rows",      "seed",
+                              "base", "started", "model",  "tokens", "parameters"};
     for (size_t i = 0; i < sizeof headings / sizeof *headings; i++)
         table_cell(&table, "%s", headings[i]);
     for (size_t i = 0; i < list->count; i++) {
@@ -90,6 +90,7 @@ static enum status print_runs(const struct store_run_list *list) {
         table_cell(&table, "%.16s", run->started);
         table_cell(&table, "%s", run->model_name);
         table_cell(&table, "%s", run->dataset_path);
+        table_cell(&table, "%s", run->parameters);
     }
     return table_print(&table, stdout);
 }

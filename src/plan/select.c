@@ -114,7 +114,11 @@ static void warn_of_other_base(const struct plan *plan, const struct plan_source
         replaced++;
         outside += !found;
     }
-    if (outside || replaced != (size_t)source->from)
+    if (!replaced)
+        log_warn("run %lld was scored on the unmodified model, not on top of the %d layers that "
+                 "this plan replaces before it",
+                 (long long)source->run, source->from);
+    else if (outside || replaced != (size_t)source->from)
         log_warn("run %lld was scored on top of %zu replaced layers, %zu of them not among the %d "
                  "that this plan replaces before it",
                  (long long)source->run, replaced, outside, source->from);

@@ -30,16 +30,14 @@ fails() {
     [ ! -s out ] || complain "scores $*: prints to stdout although it fails"
 }
 
-"$program" scores --db scores.db | sed 's/20[0-9-]*T[0-9:]*/DATE/' >list.found
+"$program" scores --db scores.db | sed 's/20[0-9-]*T[0-9:]*/DATE            /' >list.found
 cat >list.expected <<'X'
-run  kind  status       layers  rows  seed        base  started  model    tokens
-  1  loo   done              8     6     0           -  DATE  model-a  tokens.h5
-  2  mmr   done              6     6     7  2 replaced  DATE  model-a  tokens.h5
-  3  loo   interrupted       8     2     7           -  DATE  model-a  tokens.h5
-  4  loo   done              8     6     7           -  DATE  model-b  tokens.h5
+run  kind  status       layers  rows  seed        base  started           model    tokens     parameters
+  1  loo   done              8     6     0           -  DATE              model-a  tokens.h5  {"ablate":"mixer"}
+  2  mmr   done              6     6     7  2 replaced  DATE              model-a  tokens.h5  {"ablate":"mixer"}
+  3  loo   interrupted       8     2     7           -  DATE              model-a  tokens.h5  {"ablate":"mixer"}
+  4  loo   done              8     6     7           -  DATE              model-b  tokens.h5  {"ablate":"mixer"}
 X
-sed -i 's/  *started/ started/; s/  *DATE/ DATE/' list.found list.expected
-sed -i 's/started  */started /' list.found list.expected
 same list
 
 "$program" scores --db scores.db --run 1 >run.found
