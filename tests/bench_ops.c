@@ -1,512 +1,416 @@
-/* Every op against its floor: `bench_ops [DEVICE] [TOKENS]`. Sizes are Apriel-15B's. The floor is
- * the bytes that must move (each input read once, each output written once) at the rate of a large
- * device copy, or the arithmetic at the rate of an 8192-cube matrix product, both measured in the
- * same run. Prints one line an op; meson benchmark runs it. */
+/* Speed of every op at a model's shapes, against ceilings measured in the same run:
+ * `bench_ops [auto|cpu|cuda|cuda:N] [smollm2|apriel] [OP]` (apriel: default of a GPU). Arithmetic
+ * counts products and sums of the formula, an exponential as one; bytes count every operand once.
+ * The last column is the time that the nearer ceiling allows over the time taken. `meson test
+ * --benchmark` runs it. */
+#include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "base/memory.h"
 #include "base/random.h"
 #include "kernels/backend.h"
 
-enum {
-    WIDTH = 5120,
-    FFN = 14336,
-    HEADS = 32,
-    KV_HEADS = 8,
-    HEAD_DIM = 128,
-    INNER = HEADS * HEAD_DIM,
-    SOURCE = KV_HEADS * HEAD_DIM,
-    QKV = INNER + 2 * SOURCE,
-    NOISE = 1 << 20,
-    SHIFT = 101, /* between the noise of neighbouring operands */
-    BUFFERS = 10,
-    SAMPLES = 5,
+struct shape {
+    const char *name;
+    int64_t d, h, g, e, f, v, x, n;       /* x: d_xb; I is h * e */
+    int64_t sequences, length, head_rows; /* rows of logits at a time */
+    int64_t peak;                         /* side of the peak's GEMM */
 };
 
+static const struct shape shapes[] = {
+    {"smollm2", 576, 9, 3, 64, 1536, 49152, 192, 16, 2, 512, 256, 2048},
+    {"apriel", 5120, 32, 8, 128, 14336, 131072, 1024, 16, 4, 4096, 2048, 8192},
+};
+
+/* All operands: token rows, vocabulary rows, parameters. */
 struct bench {
-    struct backend *backend;
-    int64_t tokens, rows, vocabulary; /* rows: of logits */
-    float *noise;                     /* host [NOISE + SHIFT * BUFFERS], standard normal */
-    double bytes_rate, flop_rate;     /* the ceilings; 0 until measured */
-    bool failed;
-    void *host; /* of transfers */
-    enum dtype host_type;
-    /* The running op's operands. */
-    void *at[BUFFERS];
-    int used;
-    int64_t m, n, k;
-    bool wide, accumulate;
-    enum loss_kind kind;
+    struct backend *b;
+    struct shape s;
+    int64_t tokens, inner;
     struct sequences sequences;
-    int32_t offsets[2];
+    struct attention_shape attention;
     struct mamba_shape mamba;
+    void *residual, *dresidual;                /* acc [tokens, d] */
+    void *wide[6];                             /* act [tokens, 2 f or 2 i + 2 x] */
+    void *weight, *dweight;                    /* act, acc [2 f, d] or more */
+    void *vector[4], *rstd, *lse, *states;     /* acc */
+    void *logits[2], *dlogits, *row_values[5]; /* acc [rows, v], act, acc [rows] */
+    int32_t *ids;                              /* [tokens] below v */
+    void *parameter[4];                        /* acc [parameters] */
+    int64_t parameters;
+    void *host; /* BF16 [host_count], for transfers */
+    int64_t host_count;
+    double peak, copy; /* ceilings: FLOP/s, bytes/s */
 };
 
-static void *take(struct bench *bench, size_t bytes) {
-    void *memory = bench->backend->alloc(bench->backend, bytes, "the benchmark");
-    if (!memory) {
-        bench->failed = true;
-        return NULL;
+static void *make(struct bench *t, enum dtype type, int64_t count, double scale) {
+    struct backend *b = t->b;
+    struct random_stream random = random_stream_for(1, 0, "bench");
+    enum { PERIOD = 10007 };
+    void *memory = b->alloc(b, (size_t)count * dtype_size(type), "a benchmark's operand");
+    float *values = malloc((size_t)count * sizeof *values);
+    if (!memory || !values) {
+        fprintf(stderr, "bench_ops: out of memory\n");
+        exit(EXIT_FAILURE);
     }
-    return bench->at[bench->used++] = memory;
-}
-
-/* Random values: zeros would make the matrix units run faster than real data does. */
-static void *fill(struct bench *bench, enum dtype type, int64_t count) {
-    char *memory = take(bench, (size_t)count * dtype_size(type));
-    for (int64_t start = 0; memory && start < count; start += NOISE) {
-        int64_t part = count - start < NOISE ? count - start : NOISE;
-        bench->backend->upload(bench->backend, memory + (size_t)start * dtype_size(type), type,
-                               bench->noise + SHIFT * bench->used, DTYPE_F32, (size_t)part);
-    }
+    for (int64_t i = 0; i < count && i < PERIOD; i++)
+        values[i] = (float)(scale * random_normal(&random, (uint64_t)i));
+    for (int64_t i = PERIOD; i < count; i++) values[i] = values[i - PERIOD];
+    b->upload(b, memory, type, values, DTYPE_F32, (size_t)count);
+    free(values);
     return memory;
 }
 
-static void fill_act(struct bench *bench, int64_t count) {
-    (void)fill(bench, bench->backend->act, count);
+static int32_t *make_integers(struct bench *t, const int32_t *values, int64_t count) {
+    int32_t *memory = t->b->alloc(t->b, (size_t)count * sizeof *memory, "a benchmark's integers");
+    if (!memory) exit(EXIT_FAILURE);
+    t->b->upload_bytes(t->b, memory, values, (size_t)count * sizeof *memory);
+    return memory;
 }
 
-static void fill_acc(struct bench *bench, int64_t count) {
-    (void)fill(bench, bench->backend->acc, count);
+static void make_sequences(struct bench *t) {
+    int32_t *offsets = calloc((size_t)t->s.sequences + 1, sizeof *offsets);
+    int32_t *integers = calloc((size_t)t->tokens, sizeof *integers);
+    if (!offsets || !integers) exit(EXIT_FAILURE);
+    for (int64_t s = 0; s <= t->s.sequences; s++) offsets[s] = (int32_t)(s * t->s.length);
+    for (int64_t i = 0; i < t->tokens; i++) integers[i] = (int32_t)(i % t->s.length);
+    t->sequences = (struct sequences){(int32_t)t->s.sequences,
+                                      (int32_t)t->s.length,
+                                      t->tokens,
+                                      offsets,
+                                      make_integers(t, offsets, t->s.sequences + 1),
+                                      make_integers(t, integers, t->tokens)};
+    for (int64_t i = 0; i < t->tokens; i++) integers[i] = (int32_t)(i * 7919 % t->s.v);
+    t->ids = make_integers(t, integers, t->tokens);
+    free(integers);
 }
 
-/* Integers below `below`, `step` apart. */
-static void fill_integers(struct bench *bench, int64_t count, int64_t step, int64_t below) {
-    int32_t *values = memory_calloc((size_t)count, sizeof *values);
-    void *memory = values ? take(bench, (size_t)count * sizeof *values) : NULL;
-    if (memory) {
-        for (int64_t i = 0; i < count; i++) values[i] = (int32_t)(i * step % below);
-        bench->backend->upload_bytes(bench->backend, memory, values,
-                                     (size_t)count * sizeof *values);
-    } else
-        bench->failed = true;
-    free(values);
+static void prepare(struct bench *t) {
+    const struct shape *s = &t->s;
+    enum dtype act = t->b->act, acc = t->b->acc;
+    t->tokens = s->sequences * s->length;
+    t->inner = s->h * s->e;
+    make_sequences(t);
+    t->attention =
+        (struct attention_shape){(int)s->h, (int)s->g, (int)s->e, 0, pow((double)s->e, -0.5)};
+    t->mamba = (struct mamba_shape){(int)t->inner, (int)s->x, (int)s->n, 4};
+    int64_t projected = 2 * t->inner + 2 * s->x, widest = 2 * s->f;
+    if (projected > widest) widest = projected;
+    t->residual = make(t, acc, t->tokens * s->d, 1);
+    t->dresidual = make(t, acc, t->tokens * s->d, 1);
+    for (int i = 0; i < 6; i++) t->wide[i] = make(t, act, t->tokens * widest, 1);
+    t->parameters = s->d * widest;
+    t->host_count = t->tokens * s->d;
+    t->host = malloc((size_t)t->host_count * 2);
+    if (!t->host) exit(EXIT_FAILURE);
+    memset(t->host, 1, (size_t)t->host_count * 2); /* untouched pages would all be one page */
+    t->weight = make(t, act, s->v * s->d, 0.05);
+    t->dweight = make(t, acc, s->v * s->d, 0.05);
+    for (int i = 0; i < 4; i++) t->vector[i] = make(t, acc, t->inner * 64 + widest, 0.5);
+    t->rstd = make(t, acc, t->tokens * s->h, 1);
+    t->lse = make(t, acc, t->tokens * s->h, 1);
+    t->states = t->b->alloc(t->b, t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba),
+                            "checkpoints");
+    for (int i = 0; i < 2; i++) t->logits[i] = make(t, acc, s->head_rows * s->v, 2);
+    t->dlogits = make(t, act, s->head_rows * s->v, 1);
+    for (int i = 0; i < 5; i++) t->row_values[i] = make(t, acc, s->head_rows, 1);
+    for (int i = 0; i < 4; i++) t->parameter[i] = make(t, acc, t->parameters, 1e-3);
+    t->b->zero(t->b, t->parameter[2], (size_t)t->parameters * dtype_size(acc));
 }
 
-static void release(struct bench *bench) {
-    while (bench->used) bench->backend->free(bench->backend, bench->at[--bench->used]);
+static void *shift(const struct bench *t, void *base, int64_t elements) {
+    return (char *)base + (size_t)elements * dtype_size(t->b->act);
 }
 
-static double time_calls(struct bench *bench, void (*call)(struct bench *), int calls) {
-    double start = log_seconds();
-    for (int i = 0; i < calls; i++) call(bench);
-    if (bench->backend->sync(bench->backend)) bench->failed = true;
-    return (log_seconds() - start) / calls;
+static struct attention_inputs attention_of(const struct bench *t) {
+    int64_t stride = (t->s.h + 2 * t->s.g) * t->s.e;
+    return (struct attention_inputs){t->wide[0],
+                                     shift(t, t->wide[0], t->inner),
+                                     shift(t, t->wide[0], t->inner + t->s.g * t->s.e),
+                                     stride,
+                                     stride,
+                                     stride};
 }
 
-static int by_value(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
+static struct scan_inputs scan_of(const struct bench *t) {
+    int64_t stride = 2 * t->inner + 2 * t->s.x, i = t->inner, x = t->s.x;
+    void *p = t->wide[0];
+    return (struct scan_inputs){
+        t->wide[1], t->wide[2], p,      shift(t, p, i + x), shift(t, p, i + 2 * x), i,           i,
+        stride,     stride,     stride, t->vector[0],       t->vector[1],           t->vector[2]};
 }
 
-/* Median seconds of a call, over samples of at least 20 ms each; 0 after a failure. */
-static double measure(struct bench *bench, void (*call)(struct bench *)) {
-    double samples[SAMPLES];
-    if (bench->failed) return 0;
-    (void)time_calls(bench, call, 2);
-    double once = time_calls(bench, call, 1);
-    int calls = once > 0.02 ? 1 : (int)(0.02 / (once + 1e-7)) + 1;
-    if (calls > 500) calls = 500;
-    for (int i = 0; i < SAMPLES; i++) samples[i] = time_calls(bench, call, calls);
-    qsort(samples, SAMPLES, sizeof *samples, by_value);
-    return bench->failed ? 0 : samples[SAMPLES / 2];
+static void run_matmul(struct bench *t) {
+    t->b->matmul(t->b, t->wide[1], t->b->act, t->wide[0], t->s.d, t->weight, NULL, false, t->tokens,
+                 2 * t->s.f, t->s.d);
 }
-
-/* One line of the table; the operands are released. */
-static void report(struct bench *bench, const char *name, double bytes, double flops,
-                   void (*call)(struct bench *)) {
-    double seconds = measure(bench, call);
-    if (bench->failed)
-        printf("%-32s failed: %s\n", name, status_message());
-    else if (flops > 0)
-        printf("%-32s %9.3f ms %8.1f TFLOP/s %5.1f %%\n", name, 1e3 * seconds,
-               1e-12 * flops / seconds, 100 * flops / seconds / bench->flop_rate);
-    else
-        printf("%-32s %9.3f ms %8.1f GB/s    %5.1f %%\n", name, 1e3 * seconds,
-               1e-9 * bytes / seconds, 100 * bytes / seconds / bench->bytes_rate);
-    fflush(stdout);
-    release(bench);
+static void run_matmul_down(struct bench *t) {
+    t->b->matmul(t->b, t->residual, t->b->acc, t->wide[0], t->s.f, t->weight, NULL, true, t->tokens,
+                 t->s.d, t->s.f);
 }
-
-static double act_bytes(const struct bench *bench, double count) {
-    return count * (double)dtype_size(bench->backend->act);
+static void run_matmul_head(struct bench *t) {
+    t->b->matmul(t->b, t->logits[0], t->b->acc, t->wide[0], t->s.d, t->weight, NULL, false,
+                 t->s.head_rows, t->s.v, t->s.d);
 }
-
-static double acc_bytes(const struct bench *bench, double count) {
-    return count * (double)dtype_size(bench->backend->acc);
+static void run_matmul_backward_input(struct bench *t) {
+    t->b->matmul_backward_input(t->b, t->wide[1], t->b->act, t->wide[0], t->weight, false,
+                                t->tokens, 2 * t->s.f, t->s.d);
 }
-
-static void call_copy(struct bench *bench) {
-    bench->backend->copy(bench->backend, bench->at[1], bench->at[0], (size_t)bench->n);
+static void run_matmul_backward_input_head(struct bench *t) {
+    t->b->matmul_backward_input(t->b, t->wide[1], t->b->act, t->dlogits, t->weight, false,
+                                t->s.head_rows, t->s.v, t->s.d);
 }
-
-static void bench_copy(struct bench *bench) {
-    bench->n = bench->tokens * WIDTH * 8;
-    fill_acc(bench, bench->n / (int64_t)dtype_size(bench->backend->acc));
-    (void)take(bench, (size_t)bench->n);
-    bench->bytes_rate = 2 * (double)bench->n / measure(bench, call_copy);
-    report(bench, "copy (ceiling)", 2 * (double)bench->n, 0, call_copy);
+static void run_matmul_backward_weight(struct bench *t) {
+    t->b->matmul_backward_weight(t->b, t->dweight, t->wide[0], t->wide[1], t->s.d, t->tokens,
+                                 2 * t->s.f, t->s.d);
 }
-
-static void call_upload(struct bench *bench) {
-    bench->backend->upload(bench->backend, bench->at[0], bench->backend->act, bench->host,
-                           bench->host_type, (size_t)bench->n);
+static void run_matmul_backward_bias(struct bench *t) {
+    t->b->matmul_backward_bias(t->b, t->vector[3], t->wide[0], t->tokens, t->inner);
 }
-
-static void call_download(struct bench *bench) {
-    bench->backend->download(bench->backend, bench->host, bench->host_type, bench->at[0],
-                             bench->backend->act, (size_t)bench->n);
+static void run_embed(struct bench *t) {
+    t->b->embed(t->b, t->residual, t->ids, t->weight, t->tokens, t->s.d);
 }
-
-/* The bus has no ceiling here: the host's rate in bytes of its own type is shown. */
-static void bench_transfer(struct bench *bench, const char *name, enum dtype host_type,
-                           void (*call)(struct bench *)) {
-    bench->n = bench->tokens * WIDTH;
-    bench->host_type = host_type;
-    size_t bytes = (size_t)bench->n * dtype_size(host_type);
-    bench->host = memory_aligned(bytes);
-    if (bench->host)
-        memset(bench->host, 1, bytes); /* untouched pages would all be the one of zeros */
-    else
-        bench->failed = true;
-    fill_act(bench, bench->n);
-    double seconds = measure(bench, call);
-    if (!bench->failed)
-        printf("%-32s %9.3f ms %8.1f GB/s\n", name, 1e3 * seconds, 1e-9 * (double)bytes / seconds);
-    release(bench);
-    free(bench->host);
+static void run_embed_backward(struct bench *t) {
+    t->b->embed_backward(t->b, t->dweight, t->ids, t->dresidual, t->tokens, t->s.d);
 }
-
-static void bench_transfers(struct bench *bench) {
-    bench_transfer(bench, "upload BF16", DTYPE_BF16, call_upload);
-    bench_transfer(bench, "upload F32", DTYPE_F32, call_upload);
-    bench_transfer(bench, "download BF16", DTYPE_BF16, call_download);
-    bench_transfer(bench, "download F32", DTYPE_F32, call_download);
+static void run_rmsnorm(struct bench *t) {
+    t->b->rmsnorm(t->b, t->wide[1], t->rstd, t->residual, t->vector[0], 1e-5, t->tokens, t->s.d);
 }
-
-static void call_matmul(struct bench *bench) {
-    enum dtype out = bench->wide ? bench->backend->acc : bench->backend->act;
-    bench->backend->matmul(bench->backend, bench->at[2], out, bench->at[0], bench->k, bench->at[1],
-                           NULL, bench->accumulate, bench->m, bench->n, bench->k);
+static void run_rmsnorm_backward(struct bench *t) {
+    t->b->rmsnorm_backward(t->b, t->dresidual, NULL, t->wide[0], t->residual, t->vector[0], t->rstd,
+                           t->tokens, t->s.d);
 }
-
-static void call_backward_input(struct bench *bench) {
-    bench->backend->matmul_backward_input(bench->backend, bench->at[0], bench->backend->act,
-                                          bench->at[2], bench->at[1], false, bench->m, bench->n,
-                                          bench->k);
+static void run_rmsnorm_backward_dw(struct bench *t) {
+    t->b->rmsnorm_backward(t->b, t->dresidual, t->vector[3], t->wide[0], t->residual, t->vector[0],
+                           t->rstd, t->tokens, t->s.d);
 }
-
-static void call_backward_weight(struct bench *bench) {
-    bench->backend->matmul_backward_weight(bench->backend, bench->at[3], bench->at[2], bench->at[0],
-                                           bench->k, bench->m, bench->n, bench->k);
+static void run_head_norm(struct bench *t) {
+    t->b->head_norm(t->b, t->wide[1], t->inner, t->rstd, t->wide[0], t->inner, t->vector[0], 1e-5,
+                    t->tokens, (int)t->s.h, (int)t->s.e);
 }
-
-static void set_matmul(struct bench *bench, int64_t m, int64_t n, int64_t k, bool wide,
-                       bool accumulate) {
-    bench->m = m;
-    bench->n = n;
-    bench->k = k;
-    bench->wide = wide;
-    bench->accumulate = accumulate;
-    fill_act(bench, m * k);
-    fill_act(bench, n * k);
-    (void)fill(bench, wide ? bench->backend->acc : bench->backend->act, m * n);
+static void run_head_norm_backward(struct bench *t) {
+    t->b->head_norm_backward(t->b, t->wide[2], t->inner, t->vector[3], t->wide[1], t->inner,
+                             t->wide[0], t->inner, t->vector[0], t->rstd, t->tokens, (int)t->s.h,
+                             (int)t->s.e);
 }
-
-static void bench_matmul(struct bench *bench, const char *name, int64_t m, int64_t n, int64_t k,
-                         bool wide, bool accumulate) {
-    double flops = 2 * (double)m * (double)n * (double)k;
-    set_matmul(bench, m, n, k, wide, accumulate);
-    report(bench, name, 0, flops, call_matmul);
+static void run_rope(struct bench *t) {
+    t->b->rope(t->b, t->wide[1], t->inner, t->lse, t->sequences.positions, false, t->tokens,
+               (int)t->s.h, (int)t->s.e);
 }
-
-static void bench_matmuls(struct bench *bench) {
-    int64_t side = bench->tokens < 8192 ? 1024 : 8192, t = bench->tokens;
-    set_matmul(bench, side, side, side, false, false);
-    bench->flop_rate = 2 * (double)side * (double)side * (double)side / measure(bench, call_matmul);
-    release(bench);
-    bench_matmul(bench, "matmul cube (ceiling)", side, side, side, false, false);
-    bench_matmul(bench, "matmul qkv", t, QKV, WIDTH, false, false);
-    bench_matmul(bench, "matmul attention out, += acc", t, WIDTH, INNER, true, true);
-    bench_matmul(bench, "matmul gate_up", t, 2 * FFN, WIDTH, false, false);
-    bench_matmul(bench, "matmul down, += acc", t, WIDTH, FFN, true, true);
-    bench_matmul(bench, "matmul head, acc", bench->rows, bench->vocabulary, WIDTH, true, false);
-    double flops = 2 * (double)t * (2 * FFN) * WIDTH;
-    set_matmul(bench, t, 2 * FFN, WIDTH, false, false);
-    report(bench, "matmul_backward_input gate_up", 0, flops, call_backward_input);
-    flops = 2 * (double)bench->rows * (double)bench->vocabulary * WIDTH;
-    set_matmul(bench, bench->rows, bench->vocabulary, WIDTH, false, false);
-    report(bench, "matmul_backward_input head", 0, flops, call_backward_input);
-    flops = 2 * (double)t * QKV * WIDTH;
-    set_matmul(bench, t, QKV, WIDTH, false, false);
-    fill_acc(bench, (int64_t)QKV * WIDTH);
-    report(bench, "matmul_backward_weight qkv", 0, flops, call_backward_weight);
+static void run_attention(struct bench *t) {
+    struct attention_inputs in = attention_of(t);
+    t->b->attention(t->b, t->wide[1], t->lse, &in, &t->sequences, &t->attention);
 }
-
-static void call_backward_bias(struct bench *bench) {
-    bench->backend->matmul_backward_bias(bench->backend, bench->at[1], bench->at[0], bench->tokens,
-                                         INNER);
+static void run_attention_backward(struct bench *t) {
+    struct attention_inputs in = attention_of(t);
+    int64_t kv = t->s.g * t->s.e;
+    struct attention_gradients to = {t->wide[3], t->wide[4], t->wide[5], t->inner, kv, kv};
+    t->b->attention_backward(t->b, &to, t->wide[2], t->wide[1], t->lse, &in, &t->sequences,
+                             &t->attention);
 }
-
-static void call_embed(struct bench *bench) {
-    bench->backend->embed(bench->backend, bench->at[2], bench->at[1], bench->at[0], bench->tokens,
-                          WIDTH);
+static void run_swiglu(struct bench *t) {
+    t->b->swiglu(t->b, t->wide[1], t->wide[0], t->tokens, t->s.f);
 }
-
-static void call_embed_backward(struct bench *bench) {
-    bench->backend->embed_backward(bench->backend, bench->at[0], bench->at[1], bench->at[2],
-                                   bench->tokens, WIDTH);
+static void run_swiglu_backward(struct bench *t) {
+    t->b->swiglu_backward(t->b, t->wide[2], t->wide[1], t->wide[0], t->tokens, t->s.f);
 }
-
-static void bench_embed(struct bench *bench) {
-    double cells = (double)bench->tokens * WIDTH;
-    fill_act(bench, bench->vocabulary * WIDTH);
-    fill_integers(bench, bench->tokens, 7919, bench->vocabulary);
-    fill_acc(bench, bench->tokens * WIDTH);
-    report(bench, "embed", act_bytes(bench, cells) + acc_bytes(bench, cells), 0, call_embed);
-    fill_acc(bench, bench->vocabulary * WIDTH);
-    fill_integers(bench, bench->tokens, 7919, bench->vocabulary);
-    fill_acc(bench, bench->tokens * WIDTH);
-    report(bench, "embed_backward", acc_bytes(bench, 3 * cells), 0, call_embed_backward);
-    cells = (double)bench->tokens * INNER;
-    fill_act(bench, bench->tokens * INNER);
-    fill_acc(bench, INNER);
-    report(bench, "matmul_backward_bias", act_bytes(bench, cells), 0, call_backward_bias);
+static void run_conv_silu(struct bench *t) {
+    t->b->conv_silu(t->b, t->wide[1], shift(t, t->wide[0], t->inner), 2 * t->inner + 2 * t->s.x,
+                    t->vector[0], t->vector[1], &t->sequences, &t->mamba);
 }
-
-static void call_rmsnorm(struct bench *bench) {
-    bench->backend->rmsnorm(bench->backend, bench->at[3], bench->at[2], bench->at[0], bench->at[1],
-                            1e-5, bench->tokens, WIDTH);
+static void run_conv_silu_backward(struct bench *t) {
+    int64_t stride = 2 * t->inner + 2 * t->s.x;
+    t->b->conv_silu_backward(t->b, t->wide[2], t->s.x, t->vector[2], t->vector[3], t->wide[1],
+                             shift(t, t->wide[0], t->inner), stride, t->vector[0], t->vector[1],
+                             &t->sequences, &t->mamba);
 }
-
-/* at: dx, w, rstd, dout, x, dw */
-static void call_rmsnorm_backward(struct bench *bench) {
-    bench->backend->rmsnorm_backward(bench->backend, bench->at[0], bench->n ? bench->at[5] : NULL,
-                                     bench->at[3], bench->at[4], bench->at[1], bench->at[2],
-                                     bench->tokens, WIDTH);
+static void run_scan(struct bench *t) {
+    struct scan_inputs in = scan_of(t);
+    t->b->scan(t->b, t->wide[3], t->states, &in, &t->sequences, &t->mamba);
 }
-
-static void bench_rmsnorm(struct bench *bench) {
-    double cells = (double)bench->tokens * WIDTH;
-    fill_acc(bench, bench->tokens * WIDTH);
-    fill_acc(bench, WIDTH);
-    fill_acc(bench, bench->tokens);
-    fill_act(bench, bench->tokens * WIDTH);
-    report(bench, "rmsnorm", act_bytes(bench, cells) + acc_bytes(bench, cells), 0, call_rmsnorm);
-    for (bench->n = 0; bench->n < 2; bench->n++) {
-        fill_acc(bench, bench->tokens * WIDTH);
-        fill_acc(bench, WIDTH);
-        fill_acc(bench, bench->tokens);
-        fill_act(bench, bench->tokens * WIDTH);
-        fill_acc(bench, bench->tokens * WIDTH);
-        fill_acc(bench, WIDTH);
-        report(bench, bench->n ? "rmsnorm_backward with dw" : "rmsnorm_backward",
-               act_bytes(bench, cells) + acc_bytes(bench, 3 * cells), 0, call_rmsnorm_backward);
-    }
+static void run_scan_backward(struct bench *t) {
+    struct scan_inputs in = scan_of(t);
+    int64_t i = t->inner, x = t->s.x, stride = 2 * i + 2 * x;
+    void *p = t->wide[3];
+    struct scan_gradients to = {t->wide[4],
+                                t->wide[5],
+                                p,
+                                shift(t, p, i + x),
+                                shift(t, p, i + 2 * x),
+                                i,
+                                i,
+                                stride,
+                                stride,
+                                stride,
+                                t->vector[3],
+                                t->dweight,
+                                NULL};
+    t->b->scan_backward(t->b, &to, t->wide[2], t->states, &in, &t->sequences, &t->mamba);
 }
-
-static void call_head_norm(struct bench *bench) {
-    bench->backend->head_norm(bench->backend, bench->at[0], INNER, bench->at[2], bench->at[3], QKV,
-                              bench->at[1], 1e-6, bench->tokens, HEADS, HEAD_DIM);
+static void run_logit_summary(struct bench *t) {
+    t->b->logit_summary(t->b, t->row_values[0], t->row_values[4], t->logits[0], 1, t->s.head_rows,
+                        t->s.v);
 }
-
-static void call_head_norm_backward(struct bench *bench) {
-    bench->backend->head_norm_backward(bench->backend, bench->at[4], INNER, bench->at[5],
-                                       bench->at[0], INNER, bench->at[3], QKV, bench->at[1],
-                                       bench->at[2], bench->tokens, HEADS, HEAD_DIM);
+static void run_compare_logits(struct bench *t) {
+    t->b->compare_logits(t->b, t->row_values[1], t->row_values[2], t->row_values[3], t->rstd,
+                         t->logits[0], t->row_values[0], t->ids, t->logits[1], t->ids,
+                         t->s.head_rows, t->s.v);
 }
-
-static void call_rope(struct bench *bench) {
-    bench->backend->rope(bench->backend, bench->at[0], QKV, bench->at[1], bench->at[2], false,
-                         bench->tokens, HEADS, HEAD_DIM);
+static void distill(struct bench *t, enum loss_kind kind) {
+    t->b->distill_loss(t->b, t->row_values[1], t->dlogits, kind, 1, t->logits[1], t->logits[0],
+                       t->row_values[0], t->ids, t->row_values[2], t->s.head_rows, t->s.v);
 }
-
-static void bench_heads(struct bench *bench) {
-    double cells = (double)bench->tokens * INNER;
-    fill_act(bench, bench->tokens * INNER);
-    fill_acc(bench, HEAD_DIM);
-    fill_acc(bench, bench->tokens * HEADS);
-    fill_act(bench, bench->tokens * QKV);
-    report(bench, "head_norm", act_bytes(bench, 2 * cells), 0, call_head_norm);
-    fill_act(bench, bench->tokens * INNER);
-    fill_acc(bench, HEAD_DIM);
-    fill_acc(bench, bench->tokens * HEADS);
-    fill_act(bench, bench->tokens * QKV);
-    fill_act(bench, bench->tokens * INNER);
-    fill_acc(bench, HEAD_DIM);
-    report(bench, "head_norm_backward with dw", act_bytes(bench, 3 * cells), 0,
-           call_head_norm_backward);
-    fill_act(bench, bench->tokens * QKV);
-    fill_acc(bench, 4096 * HEAD_DIM);
-    fill_integers(bench, bench->tokens, 1, 4096);
-    report(bench, "rope", act_bytes(bench, 2 * cells), 0, call_rope);
+static void run_distill_reverse(struct bench *t) {
+    distill(t, LOSS_REVERSE_KL);
 }
-
-static void call_swiglu(struct bench *bench) {
-    bench->backend->swiglu(bench->backend, bench->at[1], bench->at[0], bench->tokens, FFN);
+static void run_distill_forward(struct bench *t) {
+    distill(t, LOSS_FORWARD_KL);
 }
-
-static void call_swiglu_backward(struct bench *bench) {
-    bench->backend->swiglu_backward(bench->backend, bench->at[2], bench->at[1], bench->at[0],
-                                    bench->tokens, FFN);
+static void run_distill_cross_entropy(struct bench *t) {
+    distill(t, LOSS_CROSS_ENTROPY);
 }
-
-static void bench_swiglu(struct bench *bench) {
-    double cells = (double)bench->tokens * FFN;
-    fill_act(bench, 2 * bench->tokens * FFN);
-    fill_act(bench, bench->tokens * FFN);
-    report(bench, "swiglu", act_bytes(bench, 3 * cells), 0, call_swiglu);
-    fill_act(bench, 2 * bench->tokens * FFN);
-    fill_act(bench, bench->tokens * FFN);
-    fill_act(bench, 2 * bench->tokens * FFN);
-    report(bench, "swiglu_backward", act_bytes(bench, 5 * cells), 0, call_swiglu_backward);
+static void run_adamw(struct bench *t) {
+    struct adamw_settings settings = {1e-3, 0.9, 0.95, 1e-8, 0, 10, 1};
+    t->b->adamw(t->b, t->parameter[0], t->weight, t->parameter[1], t->parameter[2], t->parameter[3],
+                &settings, t->parameters);
 }
-
-/* at: x, positions, w, bias, out or dout, dx, dw, dbias */
-static void set_conv(struct bench *bench) {
-    fill_act(bench, bench->tokens * SOURCE);
-    fill_integers(bench, bench->tokens, 1, 4096);
-    fill_acc(bench, INNER * 4);
-    fill_acc(bench, INNER);
-    fill_act(bench, bench->tokens * INNER);
-    fill_act(bench, bench->tokens * SOURCE);
-    fill_acc(bench, INNER * 4);
-    fill_acc(bench, INNER);
-    bench->mamba = (struct mamba_shape){INNER, SOURCE, 16, 4};
-    bench->offsets[1] = (int32_t)bench->tokens;
-    bench->sequences = (struct sequences){.count = 1,
-                                          .longest = (int32_t)bench->tokens,
-                                          .tokens = bench->tokens,
-                                          .offsets = bench->offsets,
-                                          .positions = bench->at[1]};
-}
-
-static void call_conv(struct bench *bench) {
-    bench->backend->conv_silu(bench->backend, bench->at[4], bench->at[0], SOURCE, bench->at[2],
-                              bench->at[3], &bench->sequences, &bench->mamba);
-}
-
-static void call_conv_backward(struct bench *bench) {
-    bench->backend->conv_silu_backward(
-        bench->backend, bench->at[5], SOURCE, bench->at[6], bench->at[7], bench->at[4],
-        bench->at[0], SOURCE, bench->at[2], bench->at[3], &bench->sequences, &bench->mamba);
-}
-
-static void bench_conv(struct bench *bench) {
-    double t = (double)bench->tokens;
-    set_conv(bench);
-    report(bench, "conv_silu", act_bytes(bench, t * (INNER + SOURCE)), 0, call_conv);
-    set_conv(bench);
-    report(bench, "conv_silu_backward with dw", act_bytes(bench, t * (INNER + 2 * SOURCE)), 0,
-           call_conv_backward);
-}
-
-/* at: teacher, branch, lse, argmax, target, dlogits, weight, four outputs in one */
-static void set_logits(struct bench *bench) {
-    int64_t rows = bench->rows, v = bench->vocabulary;
-    fill_acc(bench, rows * v);
-    fill_acc(bench, rows * v);
-    fill_acc(bench, rows);
-    fill_integers(bench, rows, 7919, v);
-    fill_integers(bench, rows, 7919, v);
-    fill_act(bench, rows * v);
-    fill_acc(bench, rows);
-    fill_acc(bench, 4 * rows);
-}
-
-static void *output(struct bench *bench, int which) {
-    return (char *)bench->at[7] + (size_t)(which * bench->rows) * dtype_size(bench->backend->acc);
-}
-
-static void call_summary(struct bench *bench) {
-    bench->backend->logit_summary(bench->backend, bench->at[2], bench->at[3], bench->at[0], 1,
-                                  bench->rows, bench->vocabulary);
-}
-
-static void call_compare(struct bench *bench) {
-    bench->backend->compare_logits(bench->backend, output(bench, 0), output(bench, 1),
-                                   output(bench, 2), output(bench, 3), bench->at[0], bench->at[2],
-                                   bench->at[3], bench->at[1], bench->at[4], bench->rows,
-                                   bench->vocabulary);
-}
-
-static void call_distill(struct bench *bench) {
-    bench->backend->distill_loss(bench->backend, output(bench, 0), bench->at[5], bench->kind, 1,
-                                 bench->at[1], bench->at[0], bench->at[2], bench->at[4],
-                                 bench->at[6], bench->rows, bench->vocabulary);
-}
-
-static void bench_loss(struct bench *bench) {
-    double cells = (double)bench->rows * (double)bench->vocabulary;
-    set_logits(bench);
-    report(bench, "logit_summary", acc_bytes(bench, cells), 0, call_summary);
-    set_logits(bench);
-    report(bench, "compare_logits", acc_bytes(bench, 2 * cells), 0, call_compare);
-    const char *names[] = {"distill_loss reverse kl", "distill_loss forward kl",
-                           "distill_loss cross entropy"};
-    for (bench->kind = LOSS_REVERSE_KL; bench->kind <= LOSS_CROSS_ENTROPY; bench->kind++) {
-        set_logits(bench);
-        int inputs = bench->kind == LOSS_CROSS_ENTROPY ? 1 : 2;
-        report(bench, names[bench->kind],
-               acc_bytes(bench, inputs * cells) + act_bytes(bench, cells), 0, call_distill);
-    }
-}
-
-static void call_adamw(struct bench *bench) {
-    struct adamw_settings settings = {1e-4, 0.9, 0.95, 1e-8, 0.1, 10, 1};
-    bench->backend->adamw(bench->backend, bench->at[0], bench->at[4], bench->at[1], bench->at[2],
-                          bench->at[3], &settings, bench->n);
-}
-
-static void call_sum_squares(struct bench *bench) {
+static void run_sum_squares(struct bench *t) {
     double sum;
-    bench->backend->sum_squares(bench->backend, &sum, bench->at[0], bench->n);
+    t->b->sum_squares(t->b, &sum, t->parameter[3], t->parameters);
 }
 
-static void bench_optimizer(struct bench *bench) {
-    bench->n = bench->tokens * WIDTH;
-    double cells = (double)bench->n;
-    for (int i = 0; i < 4; i++) fill_acc(bench, bench->n);
-    bench->backend->zero(bench->backend, bench->at[2], (size_t)acc_bytes(bench, cells));
-    fill_act(bench, bench->n);
-    report(bench, "adamw with copy", acc_bytes(bench, 7 * cells) + act_bytes(bench, cells), 0,
-           call_adamw);
-    fill_acc(bench, bench->n);
-    report(bench, "sum_squares", acc_bytes(bench, cells), 0, call_sum_squares);
+static void run_cast(struct bench *t) {
+    t->b->cast(t->b, t->dlogits, t->logits[0], (size_t)(t->s.head_rows * t->s.v));
+}
+static void run_copy(struct bench *t) {
+    t->b->copy(t->b, t->logits[1], t->logits[0],
+               (size_t)(t->s.head_rows * t->s.v) * dtype_size(t->b->acc));
+}
+static void run_upload(struct bench *t) {
+    t->b->upload(t->b, t->wide[5], t->b->act, t->host, DTYPE_BF16, (size_t)t->host_count);
+}
+static void run_download(struct bench *t) {
+    t->b->download(t->b, t->host, DTYPE_BF16, t->wide[5], t->b->act, (size_t)t->host_count);
+}
+
+/* One line of the table: arithmetic and bytes of one call. */
+struct line {
+    const char *name;
+    void (*run)(struct bench *t);
+    double flops, bytes;
+};
+
+/* Seconds of one call: the best of several batches. */
+static double measure(struct bench *t, void (*run)(struct bench *)) {
+    enum { BATCHES = 7 };
+    double best = INFINITY, start;
+    int calls = 1;
+    run(t);
+    if (t->b->sync(t->b)) return NAN;
+    for (int batch = 0; batch < BATCHES; batch++) {
+        start = log_seconds();
+        for (int i = 0; i < calls; i++) run(t);
+        if (t->b->sync(t->b)) return NAN;
+        double seconds = (log_seconds() - start) / calls;
+        if (seconds < best) best = seconds;
+        calls = seconds * calls < 0.01 ? (int)(0.02 / (seconds + 1e-7)) + 1 : calls;
+    }
+    return best;
+}
+
+/* The ceilings: a square GEMM, and a cast of an array too large for any cache. */
+static void run_peak(struct bench *t) {
+    int64_t side = t->s.peak;
+    t->b->matmul(t->b, t->logits[0], t->b->act, t->weight, side, t->dweight, NULL, false, side,
+                 side, side);
+}
+static void report_line(struct bench *t, const struct line *line) {
+    double seconds = measure(t, line->run);
+    printf("%-36s %10.4f %10.1f %8.1f", line->name, seconds * 1e3, line->flops / seconds / 1e9,
+           line->bytes / seconds / 1e9);
+    if (line->run != run_upload && line->run != run_download) /* the bus has no ceiling here */
+        printf(" %8.0f%%", 100 * fmax(line->flops / t->peak, line->bytes / t->copy) / seconds);
+    printf("\n");
+    fflush(stdout);
+}
+
+static void report(struct bench *t, const char *only) {
+    const struct shape *s = &t->s;
+    double act = (double)dtype_size(t->b->act), acc = (double)dtype_size(t->b->acc);
+    double tokens = (double)t->tokens, d = (double)s->d, f = (double)s->f, v = (double)s->v;
+    double i = (double)t->inner, x = (double)s->x, n = (double)s->n, rows = (double)s->head_rows;
+    double kv = (double)(s->g * s->e), parameters = (double)t->parameters, cells = rows * v;
+    double pairs = tokens * ((double)s->length + 1) / 2 * i; /* of one causal product */
+    double states = tokens / 64 * i * n * acc;               /* checkpoints */
+    double mlp = 2 * tokens * 2 * f * d, mlp_bytes = (tokens * (d + 2 * f) + 2 * f * d) * act;
+    double host = (double)t->host_count;
+    const struct line lines[] = {
+        {"copy", run_copy, 0, 2 * cells * acc},
+        {"cast", run_cast, 0, cells * (act + acc)},
+        {"upload, BF16", run_upload, 0, 2 * host},
+        {"download, BF16", run_download, 0, 2 * host},
+        {"embed", run_embed, 0, tokens * d * (act + acc)},
+        {"embed_backward", run_embed_backward, tokens * d, 3 * tokens * d * acc},
+        {"matmul, gate_up", run_matmul, mlp, mlp_bytes},
+        {"matmul, down, added to acc", run_matmul_down, mlp / 2,
+         (tokens * f + f * d) * act + 2 * tokens * d * acc},
+        {"matmul, head", run_matmul_head, 2 * cells * d, (rows * d + v * d) * act + cells * acc},
+        {"matmul_backward_input, gate_up", run_matmul_backward_input, mlp, mlp_bytes},
+        {"matmul_backward_input, head", run_matmul_backward_input_head, 2 * cells * d,
+         (rows * d + v * d + cells) * act},
+        {"matmul_backward_weight, gate_up", run_matmul_backward_weight, mlp,
+         tokens * (d + 2 * f) * act + 4 * f * d * acc},
+        {"matmul_backward_bias", run_matmul_backward_bias, tokens * i, tokens * i * act},
+        {"rmsnorm", run_rmsnorm, 4 * tokens * d, tokens * d * (acc + act)},
+        {"rmsnorm_backward", run_rmsnorm_backward, 8 * tokens * d, tokens * d * (3 * acc + act)},
+        {"rmsnorm_backward, dw", run_rmsnorm_backward_dw, 11 * tokens * d,
+         tokens * d * (3 * acc + act)},
+        {"head_norm", run_head_norm, 4 * tokens * i, 2 * tokens * i * act},
+        {"head_norm_backward, dw", run_head_norm_backward, 11 * tokens * i, 3 * tokens * i * act},
+        {"rope", run_rope, 3 * tokens * i, 2 * tokens * i * act},
+        {"attention", run_attention, 4 * pairs, tokens * (2 * i + 2 * kv) * act},
+        {"attention_backward", run_attention_backward, 10 * pairs, tokens * (4 * i + 4 * kv) * act},
+        {"swiglu", run_swiglu, 4 * tokens * f, 3 * tokens * f * act},
+        {"swiglu_backward", run_swiglu_backward, 10 * tokens * f, 5 * tokens * f * act},
+        {"conv_silu", run_conv_silu, 11 * tokens * i, tokens * (i + x) * act},
+        {"conv_silu_backward, dw", run_conv_silu_backward, 30 * tokens * i,
+         tokens * (i + 2 * x) * act},
+        {"scan", run_scan, 7 * tokens * i * n, tokens * (5 * i + x) * act + states},
+        {"scan_backward", run_scan_backward, 23 * tokens * i * n,
+         tokens * (9 * i + 2 * x) * act + states},
+        {"logit_summary", run_logit_summary, 3 * cells, cells * acc},
+        {"compare_logits", run_compare_logits, 9 * cells, 2 * cells * acc},
+        {"distill_loss, reverse kl", run_distill_reverse, 10 * cells, cells * (2 * acc + act)},
+        {"distill_loss, forward kl", run_distill_forward, 10 * cells, cells * (2 * acc + act)},
+        {"distill_loss, cross entropy", run_distill_cross_entropy, 5 * cells, cells * (acc + act)},
+        {"adamw, copy", run_adamw, 14 * parameters, parameters * (7 * acc + act)},
+        {"sum_squares", run_sum_squares, 2 * parameters, parameters * acc},
+    };
+    double side = (double)s->peak;
+    t->peak = 2 * side * side * side / measure(t, run_peak);
+    t->copy = cells * (act + acc) / measure(t, run_cast);
+    printf("%s, %s, %d x %d tokens, %d host threads: GEMM %.0f GFLOP/s, cast %.1f GB/s\n",
+           t->b->name, s->name, (int)s->sequences, (int)s->length, omp_get_max_threads(),
+           t->peak / 1e9, t->copy / 1e9);
+    printf("%-36s %10s %10s %8s %9s\n", "op", "ms", "GFLOP/s", "GB/s", "ceiling");
+    for (size_t k = 0; k < sizeof lines / sizeof *lines; k++)
+        if (!only || strncmp(lines[k].name, only, strlen(only)) == 0) report_line(t, &lines[k]);
 }
 
 int main(int count, char **arguments) {
     struct bench bench = {0};
-    if (backend_open(&bench.backend, count > 1 ? arguments[1] : "auto")) {
+    if (backend_open(&bench.b, count > 1 ? arguments[1] : "auto")) {
         fprintf(stderr, "bench_ops: %s\n", status_message());
         return EXIT_FAILURE;
     }
-    bool cpu = strcmp(bench.backend->name, "cpu") == 0;
-    bench.tokens = count > 2 ? atoll(arguments[2]) : cpu ? 128 : 16384;
-    if (bench.tokens < 16) bench.tokens = 16;
-    bench.rows = bench.tokens / 8;
-    bench.vocabulary = 131072;
-    bench.noise = memory_calloc(NOISE + SHIFT * BUFFERS, sizeof *bench.noise);
-    if (!bench.noise) bench.failed = true;
-    struct random_stream stream = random_stream_for(1, -1, "bench");
-    for (int64_t i = 0; i < NOISE + SHIFT * BUFFERS && !bench.failed; i++)
-        bench.noise[i] = (float)random_normal(&stream, (uint64_t)i);
-    printf("%s, %lld tokens, %lld rows of %lld logits\n", bench.backend->name,
-           (long long)bench.tokens, (long long)bench.rows, (long long)bench.vocabulary);
-    bench_copy(&bench);
-    bench_transfers(&bench);
-    bench_matmuls(&bench);
-    bench_embed(&bench);
-    bench_rmsnorm(&bench);
-    bench_heads(&bench);
-    bench_swiglu(&bench);
-    bench_conv(&bench);
-    bench_loss(&bench);
-    bench_optimizer(&bench);
-    free(bench.noise);
-    bench.backend->close(bench.backend);
-    return bench.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    bench.s = shapes[strcmp(bench.b->name, "cpu") == 0 ? 0 : 1];
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (count > 2 && strcmp(arguments[2], shapes[i].name) == 0) bench.s = shapes[i];
+    prepare(&bench);
+    report(&bench, count > 3 ? arguments[3] : NULL);
+    bench.b->close(bench.b); /* the operands go with the process */
+    return EXIT_SUCCESS;
 }
