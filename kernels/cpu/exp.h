@@ -32,7 +32,7 @@ static inline float fast_exp(float x) {
     p = p * r + 1.0f;
     /* Two factors, so that n = 128 does not overflow the exponent field. */
     int32_t whole = bits - 0x4B400000, half = whole >> 1;
-    int32_t first = (half + 127) << 23, second = (whole - half + 127) << 23;
+    uint32_t first = (uint32_t)(half + 127) << 23, second = (uint32_t)(whole - half + 127) << 23;
     float scale1, scale2;
     memcpy(&scale1, &first, sizeof scale1);
     memcpy(&scale2, &second, sizeof scale2);
