@@ -1,0 +1,346 @@
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "check_main.h"
+#include "checkpoint/config.h"
+
+/* `text` uses single quotes for double ones. */
+static enum status parse(struct model_config **out, const char *text) {
+    char *copy = strdup(text);
+    for (char *c = copy; *c; c++)
+        if (*c == '\'') *c = '"';
+    struct json *json = NULL;
+    enum status status = js_parse(&json, copy, strlen(copy), "config.json");
+    if (!status) status = config_parse(out, json, "config.json");
+    js_free(json);
+    free(copy);
+    return status;
+}
+
+static struct model_config *good(const char *text) {
+    struct model_config *config = NULL;
+    enum status status = parse(&config, text);
+    ck_assert_msg(status == STATUS_OK, "%s", status_message());
+    return config;
+}
+
+static void refused(const char *text, const char *message) {
+    struct model_config *config = NULL;
+    ck_assert_msg(parse(&config, text) == STATUS_FAILED, "accepted: %s", text);
+    ck_assert_str_eq(status_message(), message);
+}
+
+/* The shape shared by the small cases below; more keys follow. */
+#define SHAPE                                                                                      \
+    "'hidden_size': 64, 'intermediate_size': 96, 'vocab_size': 100, 'num_hidden_layers': 4, "      \
+    "'num_attention_heads': 4, 'num_key_value_heads': 2"
+#define LLAMA(...) "{'architectures': ['LlamaForCausalLM'], " SHAPE __VA_ARGS__ "}"
+#define QWEN2(...) "{'architectures': ['Qwen2ForCausalLM'], " SHAPE __VA_ARGS__ "}"
+
+START_TEST(llama_3_1) {
+    struct model_config *c = good(
+        "{'architectures': ['LlamaForCausalLM'], 'attention_bias': false, 'attention_dropout': 0.0,"
+        "'bos_token_id': 128000, 'eos_token_id': [128001, 128008, 128009], 'hidden_act': 'silu',"
+        "'hidden_size': 4096, 'initializer_range': 0.02, 'intermediate_size': 14336,"
+        "'max_position_embeddings': 131072, 'mlp_bias': false, 'model_type': 'llama',"
+        "'num_attention_heads': 32, 'num_hidden_layers': 32, 'num_key_value_heads': 8,"
+        "'pretraining_tp': 1, 'rms_norm_eps': 1e-05, 'rope_scaling': {'factor': 8.0,"
+        "'low_freq_factor': 1.0, 'high_freq_factor': 4.0, 'original_max_position_embeddings': 8192,"
+        "'rope_type': 'llama3'}, 'rope_theta': 500000.0, 'tie_word_embeddings': false,"
+        "'torch_dtype': 'bfloat16', 'use_cache': true, 'vocab_size': 128256}");
+    ck_assert_int_eq(c->family, FAMILY_LLAMA);
+    ck_assert_int_eq(c->n_layers, 32);
+    ck_assert_int_eq(c->head_dim, 128);
+    ck_assert_int_eq(c->n_kv_heads, 8);
+    ck_assert_int_eq(c->rope.kind, ROPE_LLAMA3);
+    ck_assert_double_eq(c->rope.theta, 500000);
+    ck_assert_double_eq(c->rope.factor, 8);
+    ck_assert_double_eq(c->rope.original_max_position, 8192);
+    ck_assert_double_eq(c->rms_norm_eps, 1e-5);
+    ck_assert_int_eq(c->bos_token_id, 128000);
+    ck_assert_int_eq(c->n_eos, 3);
+    ck_assert_int_eq(c->eos_token_ids[2], 128009);
+    ck_assert(!c->tie_word_embeddings && !c->q_bias && !c->mlp_bias && !c->qk_norm);
+    ck_assert_int_eq(c->layers[31].sliding_window, 0);
+    ck_assert_str_eq(config_architecture(c), "LlamaForCausalLM");
+    config_free(c);
+}
+END_TEST
+
+START_TEST(qwen_2_5_with_yarn) {
+    struct model_config *c = good(
+        "{'architectures': ['Qwen2ForCausalLM'], 'attention_dropout': 0.0, 'bos_token_id': 151643,"
+        "'eos_token_id': 151645, 'hidden_act': 'silu', 'hidden_size': 3584,"
+        "'intermediate_size': 18944, 'max_position_embeddings': 32768, 'max_window_layers': 28,"
+        "'model_type': 'qwen2', 'num_attention_heads': 28, 'num_hidden_layers': 28,"
+        "'num_key_value_heads': 4, 'rms_norm_eps': 1e-06, 'rope_theta': 1000000.0,"
+        "'sliding_window': 131072, 'tie_word_embeddings': false, 'torch_dtype': 'bfloat16',"
+        "'use_sliding_window': false, 'vocab_size': 152064, 'rope_scaling': {'factor': 4.0,"
+        "'original_max_position_embeddings': 32768, 'type': 'yarn'}}");
+    ck_assert_int_eq(c->family, FAMILY_QWEN2);
+    ck_assert(c->q_bias && c->k_bias && c->v_bias && !c->o_bias);
+    ck_assert_int_eq(c->rope.kind, ROPE_YARN);
+    ck_assert_double_eq_tol(c->rope.attention_factor, 0.1 * log(4) + 1, 1e-15);
+    ck_assert_int_eq(c->layers[0].sliding_window, 0);
+    config_free(c);
+}
+END_TEST
+
+START_TEST(mistral_windows) {
+    struct model_config *c = good("{'architectures': ['MistralForCausalLM'], " SHAPE
+                                  ", 'model_type': 'mistral', 'sliding_window': 512}");
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, 512);
+    config_free(c);
+    c = good("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': null}");
+    ck_assert_int_eq(c->layers[3].sliding_window, 0);
+    config_free(c);
+    c = good("{'architectures': ['MistralForCausalLM'], " SHAPE "}"); /* the class default */
+    ck_assert_int_eq(c->layers[3].sliding_window, 4096);
+    config_free(c);
+    refused("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': null, "
+            "'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
+            "'full_attention']}",
+            "\"config.json\": \"layer_types\" says sliding_attention for layer 1, but "
+            "MistralForCausalLM does not read it and would do otherwise");
+}
+END_TEST
+
+START_TEST(qwen_windows) {
+    struct model_config *c =
+        good(QWEN2(", 'use_sliding_window': true, 'sliding_window': 16, 'max_window_layers': 3"));
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i < 3 ? 0 : 16);
+    config_free(c);
+    c = good(QWEN2(", 'use_sliding_window': true, 'sliding_window': 16, 'layer_types': "
+                   "['full_attention', 'sliding_attention', 'full_attention', "
+                   "'sliding_attention']"));
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i % 2 ? 16 : 0);
+    config_free(c);
+    refused(QWEN2(", 'layer_types': ['full_attention', 'full_attention']"),
+            "\"config.json\": \"layer_types\" must list 4 layers");
+    refused(QWEN2(", 'layer_types': ['full_attention', 'linear_attention', 'full_attention', "
+                  "'full_attention']"),
+            "\"config.json\": \"layer_types\": \"linear_attention\" in layer 1 is not supported "
+            "(full_attention or sliding_attention)");
+    refused(QWEN2(", 'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
+                  "'full_attention']"),
+            "\"config.json\": \"layer_types\" asks for a sliding window in layer 1, but none is "
+            "given or used");
+}
+END_TEST
+
+START_TEST(qwen_3) {
+    struct model_config *c =
+        good("{'architectures': ['Qwen3ForCausalLM'], 'model_type': 'qwen3', " SHAPE
+             ", 'head_dim': 32, 'attention_bias': false, 'tie_word_embeddings': true}");
+    ck_assert(c->qk_norm && !c->q_bias && c->tie_word_embeddings);
+    ck_assert_int_eq(c->head_dim, 32);
+    config_free(c);
+    c = good("{'architectures': ['Qwen3ForCausalLM'], " SHAPE "}");
+    ck_assert_int_eq(c->head_dim, 128);
+    config_free(c);
+}
+END_TEST
+
+START_TEST(llama_biases_and_defaults) {
+    struct model_config *c = good(LLAMA(", 'attention_bias': true, 'mlp_bias': true"));
+    ck_assert(c->q_bias && c->k_bias && c->v_bias && c->o_bias && c->mlp_bias);
+    ck_assert_double_eq(c->rope.theta, 10000);
+    ck_assert_double_eq(c->rms_norm_eps, 1e-6);
+    ck_assert_int_eq(c->head_dim, 16);
+    ck_assert_int_eq(c->dtype, DTYPE_BF16);
+    ck_assert_int_eq(c->bos_token_id, -1);
+    config_free(c);
+    c = good(LLAMA(", 'dtype': 'float16', 'torch_dtype': 'float32', 'eos_token_id': null"));
+    ck_assert_int_eq(c->dtype, DTYPE_F16);
+    ck_assert_int_eq(c->n_eos, 0);
+    config_free(c);
+}
+END_TEST
+
+START_TEST(hybrids) {
+    struct model_config *c =
+        good("{'architectures': ['AprielHybridSSMForCausalLM'], 'model_type': "
+             "'apriel_hybrid_ssm', " SHAPE ", 'sliding_window': null, 'hybrid_block_layout': ['t', "
+             "'m2', 'm2', 't'], 'ssm_cfg': {'d_state': 8, 'd_inner': 64, 'd_xb': 32, 'dt_rank': "
+             "'auto', 'bias': true}}");
+    ck_assert_int_eq(config_attention_layers(c), 2);
+    const struct mamba_config *m = &c->layers[1].mamba;
+    ck_assert_int_eq(c->layers[1].mixer, MIXER_MAMBA);
+    ck_assert_int_eq(m->dt_rank, 4);
+    ck_assert_int_eq(m->d_conv, 4);
+    ck_assert(m->bias && m->conv_bias && m->dt_proj_bias);
+    config_free(c);
+    refused("{'architectures': ['AprielHybridSSMForCausalLM'], " SHAPE
+            ", 'hybrid_block_layout': ['t', 'm2d', 't', 't']}",
+            "\"config.json\": \"hybrid_block_layout\": \"m2d\" in layer 1 is not supported (t or "
+            "m2)");
+    refused("{'architectures': ['AprielHybridSSMForCausalLM'], " SHAPE
+            ", 'hybrid_block_layout': ['t', 't']}",
+            "\"config.json\": \"hybrid_block_layout\" must list 4 layers, found 2");
+    refused("{'architectures': ['AprielHybridSSMForCausalLM'], " SHAPE ", 'hybrid_block_layout': "
+            "['m2'], 'ssm_cfg': {'d_state': 24, 'd_inner': 64, 'd_xb': 32}}",
+            "\"config.json\": layer 0: d_state 24 must divide d_xb 32, and d_xb must divide "
+            "d_inner 64");
+    refused("{'architectures': ['AprielHybridSSMForCausalLM'], " SHAPE ", 'hybrid_block_layout': "
+            "['m2'], 'ssm_cfg': {'d_state': 8, 'd_inner': 64, 'd_xb': 32, "
+            "'repeat_kv_before_conv': false}}",
+            "\"config.json\": \"repeat_kv_before_conv\": false is not supported");
+}
+END_TEST
+
+#define BLOCK_TAIL                                                                                 \
+    "'mlp': {'type': 'mlp', 'intermediate_size': 96, 'activation': 'silu', 'gated': true, "        \
+    "'add_linear_biases': false}, 'normalization': {'type': 'rms_norm', 'epsilon': 1e-6}"
+#define APRIEL2(mixer, ...)                                                                        \
+    "{'architectures': ['Apriel2ForCausalLM'], 'model_type': 'apriel2_text', 'hidden_size': 64, "  \
+    "'vocab_size': 100, 'head': {'normalization': {'type': 'rms_norm', 'epsilon': 1e-6}}, "        \
+    "'decoder': {'type': 'pattern', 'num_blocks': 3, 'pattern': ['a', 'm'], 'blocks': {'a': "      \
+    "{'mixer': {" mixer "}, " BLOCK_TAIL "}, 'm': {'mixer': {'type': 'mamba', 'state_size': 8, "   \
+    "'d_inner': 64, 'd_xb': 32, 'dt_rank': 3, 'conv_bias': true, 'dt_proj_bias': "                 \
+    "true}, " BLOCK_TAIL "}}}" __VA_ARGS__ "}"
+#define ATTENTION "'type': 'attention', 'heads': 4, 'head_groups': 2, 'head_size': 16, "
+
+START_TEST(apriel2_blocks) {
+    struct model_config *c =
+        good(APRIEL2(ATTENTION "'query_layer': {'bias': {'enabled': true}}, 'window_size': 8, "
+                               "'rotary': {'type': 'llama3', 'theta': 5000, 'scale_factor': 4}"));
+    ck_assert_int_eq(c->n_layers, 3);
+    ck_assert_int_eq(c->layers[0].mixer, MIXER_ATTENTION);
+    ck_assert_int_eq(c->layers[1].mixer, MIXER_MAMBA);
+    ck_assert_int_eq(c->layers[2].mixer, MIXER_ATTENTION);
+    ck_assert_int_eq(c->layers[2].sliding_window, 8);
+    ck_assert(c->q_bias && !c->k_bias && !c->o_bias);
+    ck_assert_int_eq(c->rope.kind, ROPE_LLAMA3);
+    ck_assert_double_eq(c->rope.factor, 4);
+    ck_assert_double_eq(c->rope.original_max_position, 8192);
+    config_free(c);
+    refused(APRIEL2("'type': 'gdn'"),
+            "\"config.json\": mixer type \"gdn\" is not supported (attention or mamba)");
+    refused(APRIEL2(ATTENTION "'rotary': {'type': 'default_2d', 'theta': 5000}"),
+            "\"config.json\": rotary type \"default_2d\" is not supported (mistral_1d, linear, "
+            "llama3 or yarn)");
+}
+END_TEST
+
+START_TEST(what_changes_the_function_is_refused) {
+    const struct {
+        const char *keys, *message;
+    } cases[] = {
+        {", 'quantization_config': {'bits': 4}",
+         "\"config.json\": \"quantization_config\": quantized weights are not supported; convert "
+         "them to BF16 first"},
+        {", 'hidden_act': 'gelu'",
+         "\"config.json\": \"hidden_act\" is \"gelu\"; only silu is supported"},
+        {", 'num_local_experts': 8",
+         "\"config.json\": \"num_local_experts\": mixtures of experts are not supported"},
+        {", 'final_logit_softcapping': 30.0",
+         "\"config.json\": \"final_logit_softcapping\": logit soft-capping is not supported"},
+        {", 'rope_scaling': {'type': 'dynamic', 'factor': 2.0}",
+         "\"config.json\": rope type \"dynamic\" is not supported: its frequencies change with the "
+         "sequence length"},
+        {", 'rope_scaling': {'rope_type': 'longrope', 'factor': 2.0}",
+         "\"config.json\": rope type \"longrope\" is not supported (default, linear, llama3 or "
+         "yarn)"},
+        {", 'rope_scaling': {'rope_type': 'linear'}", "\"config.json\": \"factor\" is missing"},
+        {", 'rope_scaling': {'rope_type': 'linear', 'factor': -1}",
+         "\"config.json\": \"factor\" must be greater than 0, found -1"},
+        {", 'rope_scaling': [1]", "\"config.json\": \"rope_scaling\" must be an object"},
+        {", 'rope_parameters': {'full_attention': {'rope_theta': 1e4}}",
+         "\"config.json\": \"rope_parameters\" by layer type (\"full_attention\") is not "
+         "supported"},
+        {", 'partial_rotary_factor': 0.5", "\"config.json\": \"partial_rotary_factor\": rope on a "
+                                           "part of each head is not supported"},
+        {", 'model_type': 'qwen2'",
+         "\"config.json\": \"model_type\" is \"qwen2\", but architecture "
+         "\"LlamaForCausalLM\" has \"llama\""},
+        {", 'torch_dtype': 'float8'", "\"config.json\": dtype \"float8\" is not supported "
+                                      "(bfloat16, float16 or float32)"},
+        {", 'rms_norm_eps': 0",
+         "\"config.json\": \"rms_norm_eps\" must be greater than 0, found 0"},
+        {", 'head_dim': 15", "\"config.json\": head_dim 15 is odd; rope needs pairs"},
+        {", 'tie_word_embeddings': 1",
+         "\"config.json\": \"tie_word_embeddings\" must be true or false"},
+        {", 'rope_theta': 1", "\"config.json\": \"rope_theta\" must be greater than 1, found 1"},
+        {", 'eos_token_id': 'x'", "\"config.json\": \"eos_token_id\" must be token numbers"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "{'architectures': ['LlamaForCausalLM'], " SHAPE "%s}",
+                 cases[i].keys);
+        refused(text, cases[i].message);
+    }
+    /* present with a value that changes nothing */
+    config_free(good(LLAMA(", 'quantization_config': null, 'num_experts': 0, 'rope_scaling': null, "
+                           "'partial_rotary_factor': 1.0, 'final_logit_softcapping': null")));
+}
+END_TEST
+
+START_TEST(broken_configs) {
+    refused("[]", "\"config.json\" is not a JSON object");
+    refused("{}", "\"config.json\": neither \"architectures\" nor \"model_type\" says what the "
+                  "model is");
+    refused("{'architectures': ['LlamaForCausalLM']}",
+            "\"config.json\": \"hidden_size\" is missing");
+    refused("{'architectures': ['LlamaForCausalLM'], 'hidden_size': 64, 'intermediate_size': 96, "
+            "'vocab_size': 4000000000}",
+            "\"config.json\": \"vocab_size\" is 4000000000, outside 1 to 16777216");
+    refused("{'architectures': ['LlamaForCausalLM'], 'hidden_size': 64.5}",
+            "\"config.json\": \"hidden_size\" must be an integer, found 64.5");
+    refused("{'architectures': ['LlamaForCausalLM'], 'hidden_size': 64, 'intermediate_size': 96, "
+            "'vocab_size': 9, 'num_hidden_layers': 2, 'num_attention_heads': 5}",
+            "\"config.json\": \"num_attention_heads\" 5 does not divide \"hidden_size\" 64, and "
+            "there is no \"head_dim\"");
+    refused("{'architectures': ['LlamaForCausalLM'], 'hidden_size': 64, 'intermediate_size': 96, "
+            "'vocab_size': 9, 'num_hidden_layers': 2, 'num_attention_heads': 4, "
+            "'num_key_value_heads': 3}",
+            "\"config.json\": 3 key/value heads do not divide 4 query heads");
+}
+END_TEST
+
+START_TEST(rope_equals_transformers) {
+    struct json *cases;
+    ck_assert_int_eq(js_read(&cases, TEST_DATA "/rope.json"), STATUS_OK);
+    ck_assert_uint_eq(js_count(cases), 8);
+    for (size_t i = 0; i < js_count(cases); i++) {
+        const struct json *item = js_element(cases, i), *expected = js_member(item, "inv_freq");
+        struct model_config *config = NULL;
+        enum status status = config_parse(&config, js_member(item, "config"), "rope.json");
+        ck_assert_msg(status == STATUS_OK, "%s", status_message());
+        double inv_freq[64], factor;
+        ck_assert_uint_eq(js_count(expected), (size_t)config->head_dim / 2);
+        rope_frequencies(config, inv_freq, &factor);
+        for (size_t k = 0; k < js_count(expected); k++) {
+            double wanted = js_number_or(js_element(expected, k), NAN);
+            ck_assert_double_le(fabs(inv_freq[k] / wanted - 1), 1e-12);
+        }
+        double wanted = js_number_or(js_member(item, "attention_factor"), NAN);
+        ck_assert_double_le(fabs(factor / wanted - 1), 1e-12);
+        config_free(config);
+    }
+    js_free(cases);
+}
+END_TEST
+
+START_TEST(sizes_of_a_replacement) {
+    struct model_config *c = good(LLAMA(""));
+    struct mamba_config mamba;
+    ck_assert_int_eq(config_mamba_for(&mamba, c, 0, 0, 0), STATUS_OK);
+    ck_assert_int_eq(mamba.d_inner, 64);
+    ck_assert_int_eq(mamba.d_xb, 32);
+    ck_assert_int_eq(mamba.d_state, 16);
+    ck_assert_int_eq(mamba.dt_rank, 4);
+    ck_assert_int_eq(mamba.d_conv, 4);
+    ck_assert_int_eq(config_mamba_for(&mamba, c, 32, 0, 0), STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--d-state 32 must divide the head size 16");
+    ck_assert_int_eq(config_mamba_for(&mamba, c, 8, 7, 3), STATUS_OK);
+    ck_assert_int_eq(mamba.dt_rank, 7);
+    config_free(c);
+}
+END_TEST
+
+CHECK_MAIN("config", llama_3_1, qwen_2_5_with_yarn, mistral_windows, qwen_windows, qwen_3,
+           llama_biases_and_defaults, hybrids, apriel2_blocks, what_changes_the_function_is_refused,
+           broken_configs, rope_equals_transformers, sizes_of_a_replacement)
