@@ -1,0 +1,162 @@
+#include "analysis/mmr.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/mmr_work.h"
+#include "base/log.h"
+#include "base/memory.h"
+
+static enum status choose_layers(struct mmr_work *work) {
+    const struct model_config *config = work->student->config;
+    const struct mmr_settings *settings = work->settings;
+    int count = config->n_layers;
+    if (settings->layers) {
+        enum status status = list_parse(&work->layers, settings->layers, 0, count - 1, "--layers");
+        for (size_t i = 0; !status && i < work->layers.count; i++)
+            if (config->layers[work->layers.values[i]].mixer != MIXER_ATTENTION)
+                status = status_set(STATUS_USAGE, "--layers: layer %d has no attention to replace",
+                                    work->layers.values[i]);
+        return status;
+    }
+    work->layers.values = memory_calloc((size_t)count, sizeof *work->layers.values);
+    if (!work->layers.values) return STATUS_FAILED;
+    for (int l = 0; l < count; l++)
+        if (config->layers[l].mixer == MIXER_ATTENTION)
+            work->layers.values[work->layers.count++] = l;
+    return work->layers.count ? STATUS_OK : status_fail("no attention layer is left to probe");
+}
+
+static enum status open_inputs(struct mmr_work *work) {
+    const struct mmr_settings *settings = work->settings;
+    enum status status = tokenset_read(&work->set, settings->data);
+    if (!status) status = backend_open(&work->backend, settings->device);
+    if (!status)
+        status = model_open(&work->teacher, work->backend, settings->model, &settings->checkpoint);
+    if (!status) status = record_check_vocabulary(work->teacher, work->set, settings->data);
+    work->student = work->teacher;
+    if (!status && settings->hybrid)
+        status = model_open(&work->student, work->backend, settings->hybrid, NULL);
+    if (!status && work->student->config->vocab_size != work->teacher->config->vocab_size)
+        status = status_fail("\"%s\" and \"%s\" have different vocabularies", settings->hybrid,
+                             settings->model);
+    if (!status) status = choose_layers(work);
+    return status;
+}
+
+/* Everything that makes a run another run. */
+static struct json *describe(const struct mmr_work *work, const struct mamba_config *mamba) {
+    const struct mmr_settings *settings = work->settings;
+    const struct probe_settings *probe = &settings->probe;
+    struct json *parameters = js_new_object();
+    if (!parameters) return NULL;
+    char *layers = list_format(work->layers.values, work->layers.count);
+    js_set_string(parameters, "layers", layers);
+    free(layers);
+    js_set_integer(parameters, "steps", probe->steps);
+    js_set_integer(parameters, "batch", probe->batch);
+    js_set_integer(parameters, "heldout", probe->heldout);
+    js_set_integer(parameters, "seeds", settings->seeds);
+    js_set_number(parameters, "lr", probe->lr);
+    js_set_number(parameters, "beta1", probe->beta1);
+    js_set_number(parameters, "beta2", probe->beta2);
+    js_set_number(parameters, "epsilon", probe->epsilon);
+    js_set_number(parameters, "weight_decay", probe->weight_decay);
+    js_set_number(parameters, "clip", probe->clip);
+    js_set_integer(parameters, "warmup", probe->warmup);
+    js_set_string(parameters, "schedule",
+                  probe->schedule == SCHEDULE_COSINE ? "cosine" : "constant");
+    js_set_string(parameters, "loss", mmr_loss_name(probe->loss));
+    js_set_number(parameters, "temperature", probe->temperature);
+    js_set_string(parameters, "train", probe->scope == TRAIN_LAYER ? "layer" : "mixer");
+    js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
+    if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
+    struct mil_options mil = probe->mil;
+    mil.seed = settings->seed;
+    js_set(parameters, "init", mil_options_to_json(&mil, mamba));
+    return parameters;
+}
+
+static enum status begin(struct mmr_work *work, enum store_run_state *state) {
+    struct mamba_config mamba;
+    enum status status = mil_mamba(&mamba, work->student->config, &work->settings->probe.mil);
+    if (status) return status;
+    struct json *parameters = describe(work, &mamba);
+    char *layout = record_layout(work->student->config, NULL);
+    if (!parameters || !layout) status = STATUS_FAILED;
+    if (!status) {
+        struct record_run record = {.kind = "mmr",
+                                    .model = work->settings->model,
+                                    .base = work->settings->hybrid ? work->student : NULL,
+                                    .base_layout = work->settings->hybrid ? layout : "",
+                                    .parameters = parameters,
+                                    .seed = (int64_t)work->settings->seed,
+                                    .device = work->backend->name,
+                                    .data = work->settings->data,
+                                    .set = work->set,
+                                    .trunk = work->student,
+                                    .options = &work->settings->checkpoint};
+        status = record_begin(&work->run, state, work->store, &record);
+    }
+    js_free(parameters);
+    free(layout);
+    return status;
+}
+
+/* Say what the run will take, and refuse it when that is not there. */
+static enum status foresee(struct mmr_work *work, struct mmr_outcome *outcome) {
+    struct probe_memory memory;
+    char text[5][32], total[32], there[32];
+    bool in_file = work->settings->cache_directory != NULL;
+    bool on_cpu = work->backend->acc == work->backend->act;
+    probe_engine_memory(&memory, work->student, work->teacher, work->set, &work->settings->probe);
+    uint64_t device = memory.weights + memory.activations + memory.optimizer + memory.logits;
+    uint64_t host = in_file ? 0 : memory.cache;
+    outcome->predicted_bytes = device + host + (on_cpu ? work->base_bytes : 0);
+    log_note("memory: weights %s, activations %s, optimizer %s, logits %s, shared inputs %s%s; "
+             "in all %s",
+             memory_format(text[0], memory.weights), memory_format(text[1], memory.activations),
+             memory_format(text[2], memory.optimizer), memory_format(text[3], memory.logits),
+             memory_format(text[4], memory.cache), in_file ? " (in the cache directory)" : "",
+             memory_format(total, outcome->predicted_bytes));
+    uint64_t room = work->backend->memory_free(work->backend);
+    uint64_t needed = device + (on_cpu ? host : 0);
+    if (needed > room)
+        return status_fail("the probes need %s and %s has %s free: use a smaller --batch%s",
+                           memory_format(total, needed), work->backend->name,
+                           memory_format(there, room), in_file ? "" : " or --cache-dir");
+    return STATUS_OK;
+}
+
+enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
+    struct mmr_work work = {.settings = settings, .outcome = outcome, .base_bytes = memory_peak()};
+    enum store_run_state state = STORE_RUN_NEW;
+    *outcome = (struct mmr_outcome){0};
+    enum status status = open_inputs(&work);
+    if (status) goto done;
+    outcome->layers = (int)work.layers.count;
+    status = store_open(&work.store, settings->database, STORE_WRITE);
+    if (!status) status = begin(&work, &state);
+    outcome->run = work.run;
+    if (status) goto done;
+    if (state == STORE_RUN_FINISHED) {
+        outcome->layers_before = outcome->layers;
+        goto done;
+    }
+    status = foresee(&work, outcome);
+    if (!status)
+        status = probe_engine_open(&work.engine, work.student, work.teacher, work.set,
+                                   &settings->probe, settings->cache_directory);
+    if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
+    status = record_finish(work.store, work.run, status);
+done:
+    probe_engine_close(work.engine);
+    store_close(work.store);
+    if (work.student != work.teacher) model_close(work.student);
+    model_close(work.teacher);
+    tokenset_free(work.set);
+    list_free(&work.layers);
+    if (work.backend) work.backend->close(work.backend);
+    return status;
+}

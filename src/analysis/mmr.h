@@ -1,0 +1,40 @@
+/* MMR scoring: a short distillation probe of a MIL-initialised Mamba mixer in the place of each
+ * attention layer (DESIGN sections 1 and 4). */
+#ifndef ANALYSIS_MMR_H
+#define ANALYSIS_MMR_H
+
+#include "analysis/probe.h"
+
+struct mmr_settings {
+    const char *model;  /* directory of the transformer: the teacher */
+    const char *hybrid; /* directory of the hybrid that probes start from, or NULL */
+    const char *data, *database, *device;
+    const char *layers; /* as list_parse, or NULL: every attention layer that is left */
+    struct probe_settings probe;
+    int seeds; /* initialisations per layer: seed, seed + 1, … */
+    uint64_t seed;
+    int64_t
+        stable_steps; /* stop when the `group` best layers stay the same for so long; 0: never */
+    int group;
+    const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
+    struct checkpoint_options checkpoint;
+};
+
+struct mmr_outcome {
+    int64_t run;
+    int layers, layers_before; /* in all, and found finished in the database */
+    int diverged;              /* layers with a probe whose loss was not finite */
+    int64_t steps;             /* done in this call */
+    int64_t steps_saved;       /* that --stop-when-stable made unnecessary */
+    double seconds;            /* of training steps only */
+    uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
+};
+
+/* Score layer by layer. A finished layer is one transaction; inside a probe the training state is
+ * saved every MMR_SAVE_STEPS steps, so the same call continues from there, bit for bit. `outcome`
+ * is filled as far as the work went. */
+enum { MMR_SAVE_STEPS = 25, MMR_ROUND_STEPS = 10 };
+enum status mmr_run(struct mmr_outcome *outcome,
+                    const struct mmr_settings *settings) STATUS_CHECKED;
+
+#endif

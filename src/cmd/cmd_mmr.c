@@ -1,0 +1,288 @@
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/mmr.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "scores/store.h"
+
+struct mmr_options {
+    const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache;
+    struct mil_words init;
+    int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, random_seed;
+    int64_t d_state, dt_rank, d_conv;
+    double lr, beta1, beta2, epsilon, decay, clip, temperature;
+};
+
+/* The index of `word` among `words`; STATUS_USAGE names the option. */
+static enum status choose(int *out, const char *option, const char *word, const char *const *words,
+                          int count) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *out = i;
+            return STATUS_OK;
+        }
+    return status_set(STATUS_USAGE, "mmr: --%s cannot be \"%s\"", option, word);
+}
+
+static enum status to_probe(struct probe_settings *probe, const struct mmr_options *options) {
+    static const char *const losses[] = {"rkl", "fkl", "ce"};
+    static const char *const schedules[] = {"constant", "cosine"};
+    static const char *const scopes[] = {"mixer", "layer"};
+    int loss, schedule, scope;
+    enum status status = choose(&loss, "loss", options->loss, losses, 3);
+    if (!status) status = choose(&schedule, "schedule", options->schedule, schedules, 2);
+    if (!status) status = choose(&scope, "train", options->train, scopes, 2);
+    if (status) return status;
+    *probe = (struct probe_settings){.steps = options->steps,
+                                     .batch = (int)options->batch,
+                                     .heldout = options->heldout,
+                                     .lr = options->lr,
+                                     .beta1 = options->beta1,
+                                     .beta2 = options->beta2,
+                                     .epsilon = options->epsilon,
+                                     .weight_decay = options->decay,
+                                     .clip = options->clip,
+                                     .warmup = options->warmup,
+                                     .schedule = (enum learning_rate_schedule)schedule,
+                                     .loss = (enum loss_kind)loss,
+                                     .temperature = options->temperature,
+                                     .scope = (enum train_scope)scope};
+    if (probe->lr <= 0 || probe->temperature <= 0 || probe->beta1 < 0 || probe->beta1 >= 1 ||
+        probe->beta2 < 0 || probe->beta2 >= 1)
+        return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
+                                        "--beta2 at least 0 and below 1");
+    status = mil_options_parse(&probe->mil, &options->init);
+    probe->mil.d_state = (int)options->d_state;
+    probe->mil.dt_rank = (int)options->dt_rank;
+    probe->mil.d_conv = (int)options->d_conv;
+    return status;
+}
+
+static enum status to_settings(struct mmr_settings *settings, const struct mmr_options *options,
+                               const struct command_arguments *arguments) {
+    if (arguments->positional.count != 1)
+        return status_set(STATUS_USAGE,
+                          "mmr: name one model directory (see apriel-tool mmr --help)");
+    if (!options->data || !options->database)
+        return status_set(STATUS_USAGE, "mmr: --data and --db are needed");
+    if (options->base && !file_is_directory(options->base))
+        return status_set(
+            STATUS_USAGE,
+            "mmr: --base \"%s\" is no directory: convert the plan into a hybrid first",
+            options->base);
+    *settings = (struct mmr_settings){.model = arguments->positional.values[0],
+                                      .hybrid = options->base,
+                                      .data = options->data,
+                                      .database = options->database,
+                                      .device = options->device,
+                                      .layers = options->layers,
+                                      .seeds = (int)options->seeds,
+                                      .seed = (uint64_t)options->seed,
+                                      .stable_steps = options->stable,
+                                      .group = (int)options->group,
+                                      .cache_directory = options->cache};
+    settings->checkpoint.random_weights = options->random_seed >= 0;
+    settings->checkpoint.seed = (uint64_t)options->random_seed;
+    return to_probe(&settings->probe, options);
+}
+
+static const struct store_score *find(const struct store_score_list *list, int layer,
+                                      const char *metric) {
+    for (size_t i = 0; i < list->count; i++)
+        if (list->scores[i].layer == layer && strcmp(list->scores[i].metric, metric) == 0)
+            return &list->scores[i];
+    return NULL;
+}
+
+static double value_of(const struct store_score_list *list, int layer, const char *metric) {
+    const struct store_score *score = find(list, layer, metric);
+    return score ? score->value : NAN;
+}
+
+static void print_table(const struct store_score_list *list, const char *loss) {
+    char first[32], last[32];
+    snprintf(first, sizeof first, "train_%s_first", loss);
+    snprintf(last, sizeof last, "train_%s_last", loss);
+    printf("%5s  %10s %10s  %12s  %12s %8s  %6s\n", "layer", "first loss", "last loss",
+           "rkl untrained", "rkl trained", "+-", "top1");
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *before = &list->scores[i];
+        if (strcmp(before->metric, "heldout_rkl_before") != 0) continue;
+        int layer = before->layer;
+        const struct store_score *after = find(list, layer, "heldout_rkl_after");
+        printf("%5d  %10.6f %10.6f  %13.6f  ", layer, value_of(list, layer, first),
+               value_of(list, layer, last), before->value);
+        if (after)
+            printf("%12.6f %8.2g  %5.1f%%\n", after->value, after->stderr_value,
+                   100 * value_of(list, layer, "heldout_top1_after"));
+        else
+            printf("diverged at step %.0f\n", value_of(list, layer, "diverged_at_step"));
+    }
+}
+
+static struct json *describe_scores(const struct store_score_list *list) {
+    struct json *array = js_new_array();
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *score = &list->scores[i];
+        struct json *item = js_new_object();
+        js_set_integer(item, "layer", score->layer);
+        js_set_string(item, "metric", score->metric);
+        js_set_number(item, "value", score->value);
+        js_set_number(item, "stderr", score->stderr_value);
+        js_set_integer(item, "n", score->n);
+        js_append(array, item);
+    }
+    return array;
+}
+
+static enum status print_json(const struct mmr_outcome *outcome,
+                              const struct store_score_list *list) {
+    struct json *document = js_new_object();
+    js_set_integer(document, "run", outcome->run);
+    js_set_integer(document, "layers", outcome->layers);
+    js_set_integer(document, "layers_found", outcome->layers_before);
+    js_set_integer(document, "diverged", outcome->diverged);
+    js_set_integer(document, "steps", outcome->steps);
+    js_set_integer(document, "steps_saved", outcome->steps_saved);
+    js_set_number(document, "seconds", outcome->seconds);
+    js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
+    js_set_integer(document, "peak_bytes", (int64_t)memory_peak());
+    js_set(document, "scores", describe_scores(list));
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static enum status report(const struct mmr_outcome *outcome, const struct mmr_options *options,
+                          bool json) {
+    struct store *store = NULL;
+    struct store_score_list list = {0};
+    enum status status = store_open(&store, options->database, STORE_READ);
+    if (!status) status = store_get_scores(&list, store, outcome->run);
+    if (!status && json) status = print_json(outcome, &list);
+    if (!status && !json) {
+        if (outcome->layers_before == outcome->layers)
+            printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);
+        else
+            printf("run %" PRId64 ": %d layers probed, %" PRId64 " steps in %.1f s (%.3f s a "
+                   "step)\n",
+                   outcome->run, outcome->layers - outcome->layers_before, outcome->steps,
+                   outcome->seconds,
+                   outcome->steps ? outcome->seconds / (double)outcome->steps : 0);
+        if (outcome->steps_saved)
+            printf("stopping early saved %" PRId64 " steps\n", outcome->steps_saved);
+        print_table(&list, options->loss);
+        printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
+               outcome->run);
+    }
+    store_score_list_free(&list);
+    store_close(store);
+    return status;
+}
+
+static enum status run(struct mmr_options *options, struct command_arguments *arguments) {
+    struct mmr_settings settings;
+    struct mmr_outcome outcome = {0};
+    enum status status = to_settings(&settings, options, arguments);
+    if (!status) status = mmr_run(&outcome, &settings);
+    if (status == STATUS_INTERRUPTED)
+        status = status_set(status,
+                            "interrupted; finished layers and steps are saved in \"%s\": "
+                            "run the same command to continue",
+                            options->database);
+    return status ? status : report(&outcome, options, arguments->json);
+}
+
+enum status cmd_mmr(int argc, char **argv) {
+    struct mmr_options v = {.device = "auto",
+                            .loss = "rkl",
+                            .schedule = "constant",
+                            .train = "mixer",
+                            .steps = 100,
+                            .batch = 8,
+                            .heldout = 16,
+                            .seeds = 1,
+                            .group = 5,
+                            .random_seed = -1,
+                            .lr = 1e-3,
+                            .beta1 = 0.9,
+                            .beta2 = 0.95,
+                            .epsilon = 1e-8,
+                            .temperature = 1};
+    struct option table[] = {
+        {"data", OPTION_STRING, &v.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"db", OPTION_STRING, &v.database, "FILE.db", "score database, created when absent", 0, 0},
+        {"steps", OPTION_INTEGER, &v.steps, "N", "training steps of a probe (100)", 1, 1000000},
+        {"lr", OPTION_NUMBER, &v.lr, "RATE", "learning rate (0.001)", 0, 0},
+        {"batch", OPTION_INTEGER, &v.batch, "ROWS", "rows a step, in order, wrapping (8)", 1,
+         65536},
+        {"heldout", OPTION_INTEGER, &v.heldout, "ROWS",
+         "the last rows: never trained on, measured before and after (16)", 1, INT32_MAX},
+        {"seeds", OPTION_INTEGER, &v.seeds, "N", "initialisations per layer (1)", 1, 1000},
+        {"seed", OPTION_INTEGER, &v.seed, "SEED", "the first of them (0)", 0, INT64_MAX},
+        {"layers", OPTION_STRING, &v.layers, "LIST",
+         "layers to probe, like 0-11,13 (all with "
+         "attention)",
+         0, 0},
+        {"base", OPTION_STRING, &v.base, "HYBRID",
+         "probes start from this hybrid; the teacher stays MODEL", 0, 0},
+        {"loss", OPTION_STRING, &v.loss, "rkl|fkl|ce", "what a probe minimises (rkl)", 0, 0},
+        {"temperature", OPTION_NUMBER, &v.temperature, "T", "of both distributions (1)", 0, 0},
+        {"train", OPTION_STRING, &v.train, "mixer|layer",
+         "what trains: the new mixer, or its MLP and norms too (mixer)", 0, 0},
+        {"init", OPTION_STRING, &v.init.init, "published|improved",
+         "initialisation of the mixer (improved)", 0, 0},
+        {"align", OPTION_STRING, &v.init.align, "paper|gqa", "one of its choices", 0, 0},
+        {"conv-init", OPTION_STRING, &v.init.conv_init, "random|identity", "one of its choices", 0,
+         0},
+        {"dt-bias", OPTION_STRING, &v.init.dt_bias, "twice|once", "one of its choices", 0, 0},
+        {"qkv-bias", OPTION_STRING, &v.init.qkv_bias, "keep|drop",
+         "attention biases become biases of the mixer (keep)", 0, 0},
+        {"d-state", OPTION_INTEGER, &v.d_state, "N", "state size of the mixer (16)", 1, 1024},
+        {"dt-rank", OPTION_INTEGER, &v.dt_rank, "N", "rank of dt (hidden size / 16)", 1, 65536},
+        {"d-conv", OPTION_INTEGER, &v.d_conv, "N", "taps of the convolution (4)", 1, 16},
+        {"schedule", OPTION_STRING, &v.schedule, "constant|cosine",
+         "learning rate after the warm-up (constant)", 0, 0},
+        {"warmup", OPTION_INTEGER, &v.warmup, "STEPS", "linear warm-up (0)", 0, 1000000},
+        {"clip", OPTION_NUMBER, &v.clip, "NORM", "limit of the gradient's norm (0: none)", 0, 0},
+        {"weight-decay", OPTION_NUMBER, &v.decay, "X", "of matrices (0)", 0, 0},
+        {"beta1", OPTION_NUMBER, &v.beta1, "X", "of AdamW (0.9)", 0, 0},
+        {"beta2", OPTION_NUMBER, &v.beta2, "X", "of AdamW (0.95)", 0, 0},
+        {"epsilon", OPTION_NUMBER, &v.epsilon, "X", "of AdamW (1e-8)", 0, 0},
+        {"stop-when-stable", OPTION_INTEGER, &v.stable, "STEPS",
+         "advance all probes together and stop when the best --group layers stay the same so long",
+         1, 1000000},
+        {"group", OPTION_INTEGER, &v.group, "K", "how many layers that set has (5)", 1, 10000},
+        {"cache-dir", OPTION_STRING, &v.cache, "DIR",
+         "keep the shared inputs in a file there, not in memory", 0, 0},
+        {"device", OPTION_STRING, &v.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0},
+        {"random-weights", OPTION_INTEGER, &v.random_seed, "SEED",
+         "draw the weights from N(0, 0.02): MODEL needs only config.json", 0, INT64_MAX},
+    };
+    struct command_line line = {
+        .command = "mmr",
+        .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
+        .about = "Score layers by short distillation probes: a Mamba mixer, initialised from a "
+                 "layer's\nattention, takes its place and trains for some steps against the "
+                 "unmodified model. The\nlower the held-out reverse KL after training, the easier "
+                 "the layer is to replace. The\nsame command continues where it was stopped.",
+        .options = table,
+        .count = sizeof table / sizeof *table,
+        .epilogue = "example:\n  apriel-tool mmr recipes/demo-model --data training.h5 --db "
+                    "scores.db",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = run(&v, &arguments);
+    options_free(&arguments, &line);
+    return status;
+}
