@@ -16,6 +16,7 @@ static const struct {
 } commands[] = {
     {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
     {"loo", cmd_loo, "score layers by leave-one-out ablation"},
+    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"convert", cmd_convert, "write a hybrid checkpoint"},

@@ -34,7 +34,7 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_optio
     static const char *const losses[] = {"rkl", "fkl", "ce"};
     static const char *const schedules[] = {"constant", "cosine"};
     static const char *const scopes[] = {"mixer", "layer"};
-    int loss, schedule, scope;
+    int loss = 0, schedule = 0, scope = 0;
     enum status status = choose(&loss, "loss", options->loss, losses, 3);
     if (!status) status = choose(&schedule, "schedule", options->schedule, schedules, 2);
     if (!status) status = choose(&scope, "train", options->train, scopes, 2);

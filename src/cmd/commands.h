@@ -13,6 +13,7 @@
 #include "base/status.h"
 
 enum status cmd_scores(int argc, char **argv);
+enum status cmd_mmr(int argc, char **argv);
 enum status cmd_plan(int argc, char **argv);
 enum status cmd_chart(int argc, char **argv);
 enum status cmd_eval(int argc, char **argv);
