@@ -1,5 +1,6 @@
 #include "eval/compare.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include "analysis/record.h"
@@ -122,14 +123,23 @@ static enum status run_groups(struct work *work, struct compare_result *out) {
     return status;
 }
 
+/* A metric for which no position counts (ce of rows of one token) is NAN over no row. */
+static enum status summarise_metric(struct statistics *out, const struct sequence_value *values,
+                                    size_t rows) {
+    *out = (struct statistics){.mean = NAN, .stderr_mean = NAN};
+    for (size_t i = 0; i < rows; i++)
+        if (values[i].count) return statistics_mean(out, values, rows);
+    return STATUS_OK;
+}
+
 static enum status summarise(struct work *work, struct compare_result *out) {
     size_t rows = (size_t)out->rows;
     enum status status = STATUS_OK;
     for (int m = 0; !status && m < METRIC_COUNT; m++)
         if (m == METRIC_CE || work->teacher.model)
-            status = statistics_mean(&out->metrics[m], out->values[m], rows);
+            status = summarise_metric(&out->metrics[m], out->values[m], rows);
     if (!status && work->teacher.model)
-        status = statistics_mean(&out->teacher_ce, work->teacher_ce, rows);
+        status = summarise_metric(&out->teacher_ce, work->teacher_ce, rows);
     return status;
 }
 
@@ -148,6 +158,7 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
     *out = (struct compare_result){0};
     double start = log_seconds();
     enum status status = tokenset_read(&work.set, settings->data);
+    if (!status) status = record_check_mask(work.set, settings->data);
     if (!status) status = backend_open(&work.backend, settings->device);
     if (!status)
         status =

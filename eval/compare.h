@@ -24,7 +24,8 @@ struct compare_result {
     struct sequence_value *values[METRIC_COUNT];
 };
 
-/* kl = D_KL(teacher || model), rkl the other way, nats. Standard errors are over rows. */
+/* kl = D_KL(teacher || model), rkl the other way, nats. Standard errors are over rows. A metric for
+ * which no position counts (ce of rows of one token) has the mean NAN and n 0. */
 enum status compare_run(struct compare_result *out,
                         const struct compare_settings *settings) STATUS_CHECKED;
 void compare_free(struct compare_result *result); /* accepts a zeroed struct */

@@ -23,13 +23,26 @@ static bool is_candidate(const struct work *work, int layer) {
     return work->model->config->layers[layer].mixer == MIXER_ATTENTION && !work->removed[layer];
 }
 
+/* The layers that the trunk goes without: those a plan replaces, except where the model has a Mamba
+ * mixer already. */
+static enum status mark_removed(struct work *work) {
+    const struct model_config *config = work->model->config;
+    const struct int_list *list = &work->settings->removed;
+    work->removed = memory_calloc((size_t)config->n_layers, sizeof *work->removed);
+    if (!work->removed) return STATUS_FAILED;
+    for (size_t i = 0; i < list->count; i++) {
+        int layer = list->values[i];
+        if (layer < 0 || layer >= config->n_layers)
+            return status_fail("the plan replaces layer %d, but \"%s\" has %d layers", layer,
+                               work->settings->model, config->n_layers);
+        work->removed[layer] = config->layers[layer].mixer == MIXER_ATTENTION;
+    }
+    return STATUS_OK;
+}
+
 /* settings->layers, or every attention layer that the trunk still has. */
 static enum status choose_layers(struct work *work) {
     int count = work->model->config->n_layers;
-    work->removed = memory_calloc((size_t)count, sizeof *work->removed);
-    if (!work->removed) return STATUS_FAILED;
-    for (size_t i = 0; i < work->settings->removed.count; i++)
-        work->removed[work->settings->removed.values[i]] = true;
     if (work->settings->layers) {
         enum status status =
             list_parse(&work->layers, work->settings->layers, 0, count - 1, "--layers");
@@ -189,10 +202,14 @@ static enum status open_inputs(struct work *work) {
     enum status status = tokenset_read(&work->set, settings->data);
     if (!status) status = backend_open(&work->backend, settings->device);
     if (!status)
-        status = model_open(&work->model, work->backend,
-                            settings->hybrid ? settings->hybrid : settings->model,
-                            &settings->checkpoint);
+        status = settings->hybrid ? model_open(&work->model, work->backend, settings->hybrid, NULL)
+                                  : model_open(&work->model, work->backend, settings->model,
+                                               &settings->checkpoint);
+    if (!status && settings->hybrid)
+        status = record_check_hybrid(work->model, settings->model, &settings->checkpoint);
     if (!status) status = record_check_vocabulary(work->model, work->set, settings->data);
+    if (!status) status = record_check_mask(work->set, settings->data);
+    if (!status) status = mark_removed(work);
     if (!status) status = choose_layers(work);
     return status;
 }

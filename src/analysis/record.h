@@ -40,4 +40,12 @@ enum status record_finish(struct store *store, int64_t run, enum status status) 
 enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
                                     const char *path) STATUS_CHECKED;
 
+/* A loss mask must leave something to measure. */
+enum status record_check_mask(const struct tokenset *set, const char *path) STATUS_CHECKED;
+
+/* A hybrid must have the shape of the transformer (a directory, opened with `options`) that it is
+ * said to come from. */
+enum status record_check_hybrid(const struct model *hybrid, const char *transformer,
+                                const struct checkpoint_options *options) STATUS_CHECKED;
+
 #endif

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"
 
@@ -133,6 +134,7 @@ enum status scorer_score(struct scorer *scorer, const struct positions *position
         int64_t rows = positions->tokens - from;
         if (rows > scorer->chunk) rows = scorer->chunk;
         if (!positions_any(positions, from, from + rows)) continue;
+        if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
         int64_t teacher_start = from * scorer->teacher->config->hidden_size;
         int64_t start = from * scorer->student->config->hidden_size;
         backend->upload_bytes(backend, scorer->target, positions->target + from,

@@ -18,7 +18,8 @@ uint64_t scorer_bytes(const struct model *model);
 /* Metrics of `branches` hidden states acc [tokens, D] (before the final norm), one after another in
  * `branch`, each `stride` elements from the last, against the teacher's. `sums`, host
  * [1 + branches][rows][METRIC_COUNT], receives sums over counted positions; entry 0 is the teacher
- * against itself (only ce says something). A value that is not finite is a failure. */
+ * against itself (only ce says something). A value that is not finite is a failure.
+ * STATUS_INTERRUPTED between chunks when an interrupt was requested. */
 enum status scorer_score(struct scorer *scorer, const struct positions *positions,
                          const void *teacher, const void *branch, int64_t stride, int branches,
                          double *sums) STATUS_CHECKED;

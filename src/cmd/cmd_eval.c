@@ -14,6 +14,10 @@ struct eval_options {
 };
 
 static void print_metric(const char *name, const struct statistics *metric, const char *unit) {
+    if (!isfinite(metric->mean)) {
+        printf("%-12s %12s\n", name, "-");
+        return;
+    }
     printf("%-12s %12.6f", name, metric->mean);
     if (isfinite(metric->stderr_mean)) printf(" +- %-10.2g", metric->stderr_mean);
     printf(" %s\n", unit);

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,8 +37,9 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
     else if (strcmp(options->ablate, "mixer") != 0)
         return status_set(STATUS_USAGE, "loo: --ablate is mixer or block, not \"%s\"",
                           options->ablate);
-    return options->base ? base_option_resolve(&settings->hybrid, &settings->removed, options->base)
-                         : STATUS_OK;
+    if (!options->base) return STATUS_OK;
+    return base_option_resolve(&settings->hybrid, &settings->removed, options->base,
+                               settings->model, &settings->checkpoint);
 }
 
 /* scores are sorted by metric, then layer: the value of one. */
@@ -49,9 +51,9 @@ static const struct store_score *find(const struct store_score_list *list, int l
     return NULL;
 }
 
-static void print_table(const struct store_score_list *list) {
+static void print_table(const struct store_score_list *list, const char *base) {
     const struct store_score *trunk = find(list, STORE_TRUNK, "ce");
-    if (trunk) printf("unmodified model: ce %.4f\n", trunk->value);
+    if (trunk) printf("%s: ce %.4f\n", base ? base : "unmodified model", trunk->value);
     printf("%5s  %8s  %10s %8s  %10s  %6s\n", "layer", "ce", "kl", "+-", "rkl", "top1");
     for (size_t i = 0; i < list->count; i++) {
         const struct store_score *kl = &list->scores[i];
@@ -59,9 +61,14 @@ static void print_table(const struct store_score_list *list) {
         const struct store_score *ce = find(list, kl->layer, "ce");
         const struct store_score *rkl = find(list, kl->layer, "rkl");
         const struct store_score *top1 = find(list, kl->layer, "top1");
-        if (!ce || !rkl || !top1) continue;
-        printf("%5d  %8.4f  %10.6f %8.2g  %10.6f  %5.1f%%\n", kl->layer, ce->value, kl->value,
-               kl->stderr_value, rkl->value, 100 * top1->value);
+        if (!rkl || !top1) continue;
+        /* Rows of one token have no ce, a single row has no standard error. */
+        char ce_text[32] = "-", error_text[32] = "-";
+        if (ce) snprintf(ce_text, sizeof ce_text, "%.4f", ce->value);
+        if (isfinite(kl->stderr_value))
+            snprintf(error_text, sizeof error_text, "%.2g", kl->stderr_value);
+        printf("%5d  %8s  %10.6f %8s  %10.6f  %5.1f%%\n", kl->layer, ce_text, kl->value, error_text,
+               rkl->value, 100 * top1->value);
     }
 }
 
@@ -80,10 +87,12 @@ static struct json *describe_scores(const struct store_score_list *list) {
     return array;
 }
 
-static enum status print_json(const struct loo_outcome *outcome,
+static enum status print_json(const struct loo_outcome *outcome, const struct loo_options *options,
                               const struct store_score_list *list) {
     struct json *document = js_new_object();
     js_set_integer(document, "run", outcome->run);
+    js_set_string(document, "ablate", options->ablate);
+    js_set_string(document, "base", options->base);
     js_set_integer(document, "rows", outcome->rows);
     js_set_integer(document, "rows_found", outcome->rows_before);
     js_set_integer(document, "tokens", outcome->tokens);
@@ -104,7 +113,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
     struct store_score_list list = {0};
     enum status status = store_open(&store, options->database, STORE_READ);
     if (!status) status = store_get_scores(&list, store, outcome->run);
-    if (!status && json) status = print_json(outcome, &list);
+    if (!status && json) status = print_json(outcome, options, &list);
     if (!status && !json) {
         if (outcome->rows_before == outcome->rows)
             printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);
@@ -113,7 +122,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
                    " tokens, in %.1f s\n",
                    outcome->run, outcome->branches, options->ablate, outcome->rows, outcome->tokens,
                    outcome->seconds);
-        print_table(&list);
+        print_table(&list, options->base);
         printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
                outcome->run);
     }
