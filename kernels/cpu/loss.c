@@ -17,9 +17,15 @@ CPU_CLONES static real find_largest(const real *x, int64_t count) {
     return poison == 0 ? largest : (real)NAN;
 }
 
-static int32_t find_first(const real *x, int64_t count, real value) {
-    for (int64_t i = 0; i < count; i++)
-        if (x[i] == value) return (int32_t)i;
+CPU_CLONES static int32_t find_first(const real *x, int64_t count, real value) {
+    for (int64_t start = 0; start < count; start += BLOCK) {
+        int64_t end = start + BLOCK < count ? start + BLOCK : count;
+        int found = 0;
+#pragma omp simd reduction(| : found)
+        for (int64_t i = start; i < end; i++) found |= x[i] == value;
+        for (int64_t i = start; found && i < end; i++)
+            if (x[i] == value) return (int32_t)i;
+    }
     return -1;
 }
 
