@@ -142,8 +142,10 @@ enum status backend_open_cuda(struct backend **out, int device) {
     cuda_table_norm(cuda);
     cuda_table_head_norm(cuda);
     cuda_table_rope(cuda);
+    cuda_table_attention(cuda);
     cuda_table_mlp(cuda);
     cuda_table_conv(cuda);
+    cuda_table_scan(cuda);
     cuda_table_loss(cuda);
     cuda_table_optimizer(cuda);
     if (cuda->failed) {

@@ -1,0 +1,377 @@
+/* The selective scan's pass over the states, in both directions. A block owns some channels of one
+ * segment of a sequence and walks through it: SCAN_BLOCK tokens are widened into shared memory
+ * while the loads of the next ones are under way, then every thread advances its states.
+ *
+ * One segment a sequence needs one pass. When sequences and channels are too few to fill the chip,
+ * sequences are cut: a first pass finds what each segment adds to a zero state, scan_join_kernel
+ * chains the segments (the decay over a segment is exp(A times its sum of dt)), and the pass proper
+ * starts every segment from its own state. */
+#include "kernels/cuda/scan.cuh"
+
+/* Blocks of SCAN_THREADS per multiprocessor below which sequences are cut, and aimed at then. */
+enum { ENOUGH_BLOCKS = 2, WANTED_BLOCKS = 4, LEAST_SEGMENT = 4 * SCAN_CHUNK };
+
+/* A block's channels: GROUPS groups of WIDTH neighbours of one sub-head. */
+template <int TS, int SG> struct pass_layout {
+    static constexpr int NP = TS * SG, TC = 2, CHANNELS = SCAN_THREADS / SG * TC;
+    static constexpr int WIDTH = NP < CHANNELS ? NP : CHANNELS, GROUPS = CHANNELS / WIDTH;
+    static constexpr int VECTORS = SCAN_BLOCK * CHANNELS / 8; /* of x; at most one a thread */
+    static constexpr int ROW = GROUPS * NP, ROW_VECTORS = SCAN_BLOCK * ROW / 8 / SCAN_THREADS;
+    static_assert(VECTORS <= SCAN_THREADS && ROW_VECTORS >= 1, "the loads are dealt out");
+};
+
+/* Where a block's local channel lies. */
+struct channel_place {
+    int sub_head, channel, valid; /* channels from here on that exist in this group */
+};
+
+template <int TS, int SG>
+__device__ inline struct channel_place place_channel(const struct scan_call &call, int block,
+                                                     int local) {
+    typedef pass_layout<TS, SG> L;
+    int per_head = (call.states + L::WIDTH - 1) / L::WIDTH;
+    int group = block * L::GROUPS + local / L::WIDTH;
+    int offset = group % per_head * L::WIDTH + local % L::WIDTH;
+    struct channel_place place;
+    place.sub_head = group / per_head;
+    place.channel = place.sub_head * call.states + offset;
+    place.valid = place.sub_head * call.states < call.inner ? call.states - offset : 0;
+    return place;
+}
+
+/* What a thread loads for one block of tokens: 8 channels of one token, parts of rows of b and c.
+ * Forward `first` is x, backward it is dout. */
+template <int TS, int SG> struct pass_load {
+    struct scan_raw<8> first, dt, z, enter[pass_layout<TS, SG>::ROW_VECTORS],
+        leave[pass_layout<TS, SG>::ROW_VECTORS];
+};
+
+/* The states of a thread's channels to or from [I, N] at `memory`. */
+template <int TS, int SG, bool STORE>
+__device__ inline void move_states(float (&h)[2][TS], float *memory, const struct scan_call &call,
+                                   const struct channel_place &place, int lane) {
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < TS; i++) {
+            int n = scan_state<TS, SG>(lane, i);
+            if (j >= place.valid || n >= call.states) continue;
+            float *at = memory + (int64_t)(place.channel + j) * call.states + n;
+            if (STORE)
+                *at = h[j][i];
+            else
+                h[j][i] = *at;
+        }
+}
+
+/* LOCAL: from a zero state, only what leaves the segment is kept. */
+template <int TS, int SG, bool BACKWARD, bool LOCAL>
+__global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_call call) {
+    typedef pass_layout<TS, SG> L;
+    constexpr bool WRITES = !BACKWARD && !LOCAL;
+    __shared__ __align__(16) float dt_tile[SCAN_BLOCK][L::CHANNELS],
+        u_tile[SCAN_BLOCK][L::CHANNELS];
+    __shared__ __align__(16) float enter_tile[SCAN_BLOCK][L::ROW];
+    __shared__ __align__(16) float leave_tile[WRITES ? SCAN_BLOCK : 1][L::ROW];
+
+    int per_head = (call.states + L::WIDTH - 1) / L::WIDTH;
+    int groups = call.inner / call.states * per_head;
+    int blocks = (groups + L::GROUPS - 1) / L::GROUPS, block = blockIdx.x % blocks;
+    int segment = blockIdx.x / blocks % call.segments;
+    int sequence = blockIdx.x / blocks / call.segments;
+    int64_t token = call.offsets[sequence];
+    int length = (int)(call.offsets[sequence + 1] - token);
+    int start = segment * call.segment_tokens, end = min(length, start + call.segment_tokens);
+    if (start >= end) return;
+    if (LOCAL && (BACKWARD ? start == 0 : end == length)) return; /* nothing comes after it */
+
+    /* This thread's part of the loads ... */
+    int row = threadIdx.x / (L::CHANNELS / 8), column = threadIdx.x % (L::CHANNELS / 8) * 8;
+    struct channel_place loads = place_channel<TS, SG>(call, block, column);
+    if (threadIdx.x >= L::VECTORS) loads.valid = 0;
+    float dt_bias[8] = {}, d[8] = {};
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        if (i < loads.valid) {
+            dt_bias[i] = call.dt_bias[loads.channel + i];
+            if (WRITES) d[i] = call.d[loads.channel + i];
+        }
+    /* ... and of the states. */
+    int lane = threadIdx.x % SG, pair = threadIdx.x / SG * L::TC;
+    struct channel_place place = place_channel<TS, SG>(call, block, pair);
+    int row_start = pair / L::WIDTH * L::NP;
+    float a[2][TS] = {}, h[2][TS] = {}, dt_sum[2] = {};
+    move_states<TS, SG, false>(a, (float *)call.a_log, call, place, lane);
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+#pragma unroll
+        for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
+    int64_t size = (int64_t)call.inner * call.states;
+    int64_t at = (int64_t)sequence * call.segments + segment;
+    if (!LOCAL && call.segments > 1)
+        move_states<TS, SG, false>(h, call.segment_states + at * size, call, place, lane);
+
+    auto fetch = [&](struct pass_load<TS, SG> *to, int t) {
+        int64_t from = token + t + row;
+        int valid = t + row < end ? loads.valid : 0;
+        const bf16 *first =
+            BACKWARD ? call.dout + from * call.inner : call.x + from * call.x_stride;
+        to->first = load_raw<8>(first + loads.channel, valid, call.aligned);
+        to->dt = load_raw<8>(call.dt + from * call.dt_stride + loads.channel, valid, call.aligned);
+        if (WRITES || (BACKWARD))
+            to->z = load_raw<8>(call.z + from * call.z_stride + loads.channel, valid, call.aligned);
+#pragma unroll
+        for (int i = 0; i < L::ROW_VECTORS; i++) {
+            int index = (i * SCAN_THREADS + threadIdx.x) * 8, n = index % L::NP;
+            int64_t where = token + t + index / L::ROW;
+            struct channel_place group =
+                place_channel<TS, SG>(call, block, index % L::ROW / L::NP * L::WIDTH);
+            valid = t + index / L::ROW < end && group.valid > 0 ? call.states - n : 0;
+            const bf16 *b =
+                call.b + where * call.b_stride + group.sub_head / call.repeat * call.states + n;
+            const bf16 *c = call.c + where * call.c_stride + group.sub_head * call.states + n;
+            to->enter[i] = load_raw<8>(BACKWARD ? c : b, valid, call.aligned);
+            if (WRITES) to->leave[i] = load_raw<8>(c, valid, call.aligned);
+        }
+    };
+
+    struct pass_load<TS, SG> next;
+    int count = (end - start + SCAN_BLOCK - 1) / SCAN_BLOCK;
+    fetch(&next, start + (BACKWARD ? count - 1 : 0) * SCAN_BLOCK);
+    for (int k = 0; k < count; k++) {
+        int t = start + (BACKWARD ? count - 1 - k : k) * SCAN_BLOCK;
+        struct pass_load<TS, SG> now = next;
+        if (threadIdx.x < L::VECTORS) {
+            float first[8], dt[8], z[8], u[8];
+            widen(first, now.first);
+            widen(dt, now.dt);
+            if (BACKWARD) widen(z, now.z);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                bool valid = t + row < end && i < loads.valid;
+                dt[i] = valid ? scan_softplus(dt[i] + dt_bias[i]) : 0.0f;
+                u[i] = first[i] * (BACKWARD ? z[i] * scan_sigmoid(z[i]) : dt[i]);
+            }
+            store(&dt_tile[row][column], dt);
+            store(&u_tile[row][column], u);
+        }
+#pragma unroll
+        for (int i = 0; i < L::ROW_VECTORS; i++) {
+            int index = (i * SCAN_THREADS + threadIdx.x) * 8;
+            float wide[8];
+            widen(wide, now.enter[i]);
+            store(&enter_tile[index / L::ROW][index % L::ROW], wide);
+            if (WRITES) {
+                widen(wide, now.leave[i]);
+                store(&leave_tile[index / L::ROW][index % L::ROW], wide);
+            }
+        }
+        __syncthreads();
+        if (k + 1 < count) fetch(&next, BACKWARD ? t - SCAN_BLOCK : t + SCAN_BLOCK);
+
+        bool boundary = BACKWARD ? (t + SCAN_BLOCK) % SCAN_CHUNK == 0 || t + SCAN_BLOCK >= length
+                                 : t % SCAN_CHUNK == 0;
+        if (!LOCAL && boundary && call.checkpoints)
+            move_states<TS, SG, true>(
+                h, call.checkpoints + (scan_first_chunk(token, sequence) + t / SCAN_CHUNK) * size,
+                call, place, lane);
+
+#pragma unroll 1
+        for (int piece = 0; piece < SCAN_BLOCK; piece += 4) {
+            float y[8] = {};
+#pragma unroll
+            for (int q = 0; q < 4; q++) {
+                int step = BACKWARD ? SCAN_BLOCK - 1 - piece - q : piece + q;
+                float dt[2], u[2], enter[TS], leave[TS];
+                load(dt, &dt_tile[step][pair]);
+                load(u, &u_tile[step][pair]);
+                load_states<TS, SG>(enter, &enter_tile[step][row_start], lane);
+                if (WRITES) load_states<TS, SG>(leave, &leave_tile[step][row_start], lane);
+#pragma unroll
+                for (int j = 0; j < 2; j++) {
+                    if (LOCAL) dt_sum[j] += dt[j];
+#pragma unroll
+                    for (int i = 0; i < TS; i++) {
+                        float decay = scan_exp2(dt[j] * a[j][i]), in = u[j] * enter[i];
+                        h[j][i] = BACKWARD ? decay * (h[j][i] + in) : fmaf(decay, h[j][i], in);
+                        if (WRITES) y[2 * q + j] = fmaf(h[j][i], leave[i], y[2 * q + j]);
+                    }
+                }
+            }
+            if (WRITES) {
+                scatter_sums<8, SG>(y, lane);
+                int kept = scan_kept<8, SG>(lane);
+                float *to = &u_tile[piece + kept / 2][pair + kept % 2];
+                if (SG == 4)
+                    *(float2 *)to = make_float2(y[0], y[1]);
+                else if (lane < 8)
+                    *to = y[0];
+            }
+        }
+        __syncthreads();
+        if (WRITES && threadIdx.x < L::VECTORS && t + row < end && loads.valid > 0) {
+            float x[8], z[8], y[8];
+            widen(x, now.first);
+            widen(z, now.z);
+            load(y, &u_tile[row][column]);
+#pragma unroll
+            for (int i = 0; i < 8; i++) y[i] = fmaf(d[i], x[i], y[i]) * z[i] * scan_sigmoid(z[i]);
+            store_raw(call.out + (token + t + row) * call.inner + loads.channel, y, loads.valid,
+                      call.aligned);
+        }
+    }
+    if (!LOCAL) return;
+    move_states<TS, SG, true>(h, call.segment_states + at * size, call, place, lane);
+#pragma unroll
+    for (int j = 0; j < 2; j++)
+        if (lane == 0 && j < place.valid)
+            call.segment_sums[at * call.inner + place.channel + j] = dt_sum[j];
+}
+
+/* What leaves each segment becomes what enters it. */
+__global__ void __launch_bounds__(SCAN_THREADS)
+    scan_join_kernel(struct scan_call call, bool backward) {
+    int64_t size = (int64_t)call.inner * call.states;
+    int64_t index = (int64_t)blockIdx.x * SCAN_THREADS + threadIdx.x;
+    if (index >= size * call.count) return;
+    int sequence = (int)(index / size);
+    int64_t place = index % size;
+    int length = call.offsets[sequence + 1] - call.offsets[sequence];
+    int count = (length + call.segment_tokens - 1) / call.segment_tokens;
+    float a = -SCAN_LOG2_E * __expf(call.a_log[place]), state = 0;
+    for (int k = 0; k < count; k++) {
+        int64_t at = (int64_t)sequence * call.segments + (backward ? count - 1 - k : k);
+        float enters = state;
+        if (k + 1 < count)
+            state = fmaf(scan_exp2(a * call.segment_sums[at * call.inner + place / call.states]),
+                         state, call.segment_states[at * size + place]);
+        call.segment_states[at * size + place] = enters;
+    }
+}
+
+template <int TS, int SG>
+static void launch_pass(struct cuda_backend *cuda, const struct scan_call *call, bool backward) {
+    typedef pass_layout<TS, SG> L;
+    int64_t groups = call->inner / call->states * ceil_div(call->states, L::WIDTH);
+    dim3 grid((unsigned)(ceil_div(groups, L::GROUPS) * call->segments * call->count));
+    if (call->segments > 1) {
+        if (backward)
+            CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, true, true>), grid, SCAN_THREADS, 0, *call);
+        else
+            CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, false, true>), grid, SCAN_THREADS, 0,
+                        *call);
+        int64_t states = (int64_t)call->inner * call->states * call->count;
+        CUDA_LAUNCH(cuda, scan_join_kernel, dim3((unsigned)ceil_div(states, SCAN_THREADS)),
+                    SCAN_THREADS, 0, *call, backward);
+    }
+    if (backward)
+        CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, true, false>), grid, SCAN_THREADS, 0, *call);
+    else
+        CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, false, false>), grid, SCAN_THREADS, 0, *call);
+}
+
+/* Segments of the longest sequence: one where sequences and channels fill the chip. */
+static int64_t choose_segments(const struct cuda_backend *cuda, const struct scan_call *call) {
+    int lanes = call->states <= 32 ? 4 : call->states <= 64 ? 8 : call->states <= 128 ? 16 : 32;
+    int64_t blocks = ceil_div((int64_t)call->inner * lanes, 2 * SCAN_THREADS) * call->count;
+    if (blocks * 10 >= (int64_t)cuda->multiprocessors * ENOUGH_BLOCKS * 9) return 1;
+    int64_t wanted = ceil_div((int64_t)cuda->multiprocessors * WANTED_BLOCKS, blocks);
+    int64_t most = ceil_div(call->longest, LEAST_SEGMENT);
+    return wanted < most ? wanted : most;
+}
+
+size_t cuda_scan_scratch_bytes(const struct cuda_backend *cuda, const struct scan_call *call) {
+    int64_t segments = choose_segments(cuda, call);
+    if (segments == 1) return 0;
+    return (size_t)(segments * call->count * call->inner) * (size_t)(call->states + 1) *
+           sizeof(float);
+}
+
+void cuda_scan_pass(struct cuda_backend *cuda, struct scan_call *call, char *scratch,
+                    bool backward) {
+    call->segments = (int)choose_segments(cuda, call);
+    call->segment_tokens =
+        (int)(ceil_div(ceil_div(call->longest, call->segments), SCAN_CHUNK) * SCAN_CHUNK);
+    call->segment_states = (float *)scratch;
+    call->segment_sums =
+        call->segment_states + (int64_t)call->segments * call->count * call->inner * call->states;
+    if (call->states <= 8)
+        launch_pass<2, 4>(cuda, call, backward);
+    else if (call->states <= 16)
+        launch_pass<4, 4>(cuda, call, backward);
+    else if (call->states <= 32)
+        launch_pass<8, 4>(cuda, call, backward);
+    else if (call->states <= 64)
+        launch_pass<8, 8>(cuda, call, backward);
+    else if (call->states <= 128)
+        launch_pass<8, 16>(cuda, call, backward);
+    else
+        launch_pass<8, 32>(cuda, call, backward);
+}
+
+bool cuda_scan_call(struct cuda_backend *cuda, struct scan_call *call, const struct scan_inputs *in,
+                    const struct sequences *sequences, const struct mamba_shape *shape) {
+    if (cuda->failed || sequences->tokens == 0) return false;
+    if (shape->d_state > SCAN_MAX_STATES) {
+        cuda_fail(cuda, "scan: d_state %d is above %d", shape->d_state, SCAN_MAX_STATES);
+        return false;
+    }
+    *call = {};
+    call->x = (const bf16 *)in->x;
+    call->dt = (const bf16 *)in->dt;
+    call->z = (const bf16 *)in->z;
+    call->b = (const bf16 *)in->b;
+    call->c = (const bf16 *)in->c;
+    call->x_stride = in->x_stride;
+    call->dt_stride = in->dt_stride;
+    call->z_stride = in->z_stride;
+    call->b_stride = in->b_stride;
+    call->c_stride = in->c_stride;
+    call->dt_bias = (const float *)in->dt_bias;
+    call->a_log = (const float *)in->a_log;
+    call->d = (const float *)in->d;
+    call->offsets = sequences->device_offsets;
+    call->tokens = sequences->tokens;
+    call->count = sequences->count;
+    call->longest = sequences->longest;
+    call->inner = shape->d_inner;
+    call->source_width = shape->d_xb;
+    call->states = shape->d_state;
+    call->repeat = shape->d_inner / shape->d_xb;
+    uintptr_t starts = (uintptr_t)in->x | (uintptr_t)in->dt | (uintptr_t)in->z | (uintptr_t)in->b |
+                       (uintptr_t)in->c;
+    int64_t strides = in->x_stride | in->dt_stride | in->z_stride | in->b_stride | in->c_stride;
+    call->aligned = starts % 16 == 0 && strides % 8 == 0 && shape->d_state % 8 == 0;
+    return true;
+}
+
+int64_t cuda_scan_chunks(const struct sequences *sequences) {
+    return scan_first_chunk(sequences->tokens, sequences->count);
+}
+
+static size_t cuda_scan_checkpoint_bytes(struct backend *backend, const struct sequences *sequences,
+                                         const struct mamba_shape *shape) {
+    (void)backend;
+    return (size_t)cuda_scan_chunks(sequences) * (size_t)shape->d_inner * (size_t)shape->d_state *
+           sizeof(float);
+}
+
+static void cuda_scan(struct backend *backend, void *out, void *checkpoints,
+                      const struct scan_inputs *in, const struct sequences *sequences,
+                      const struct mamba_shape *shape) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    struct scan_call call;
+    if (!cuda_scan_call(cuda, &call, in, sequences, shape)) return;
+    call.out = (bf16 *)out;
+    call.aligned = call.aligned && (uintptr_t)out % 16 == 0;
+    call.checkpoints = (float *)checkpoints;
+    size_t bytes = cuda_scan_scratch_bytes(cuda, &call);
+    char *scratch = bytes ? (char *)cuda_scratch(cuda, bytes) : NULL;
+    if (!cuda->failed) cuda_scan_pass(cuda, &call, scratch, false);
+}
+
+void cuda_table_scan(struct cuda_backend *cuda) {
+    cuda->base.scan_checkpoint_bytes = cuda_scan_checkpoint_bytes;
+    cuda->base.scan = cuda_scan;
+    cuda_table_scan_backward(cuda);
+}
