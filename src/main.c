@@ -15,6 +15,7 @@ static const struct {
     const char *about;
 } commands[] = {
     {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
+    {"data", cmd_data, "turn text into a token set"},
     {"loo", cmd_loo, "score layers by leave-one-out ablation"},
     {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},

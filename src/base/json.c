@@ -25,6 +25,17 @@ enum status js_parse(struct json **out, const char *text, size_t length, const c
     return STATUS_OK;
 }
 
+enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
+                          uint64_t line) {
+    json_error_t error;
+    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (!value)
+        return status_fail("\"%s\": line %" PRIu64 ": invalid JSON at column %d: %s", source, line,
+                           error.column, error.text);
+    *out = wrap(value);
+    return STATUS_OK;
+}
+
 enum status js_read(struct json **out, const char *path) {
     char *text;
     size_t length;

@@ -15,6 +15,9 @@ struct json;
 /* Parse text or a file; `source` names it in messages ("file: invalid JSON at line 3: …"). */
 enum status js_parse(struct json **out, const char *text, size_t length,
                        const char *source) STATUS_CHECKED;
+/* One line of a file of JSON lines; messages begin with "file": line N. */
+enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
+                          uint64_t line) STATUS_CHECKED;
 enum status js_read(struct json **out, const char *path) STATUS_CHECKED;
 void js_free(struct json *value);
 

@@ -18,6 +18,7 @@ enum status cmd_plan(int argc, char **argv);
 enum status cmd_chart(int argc, char **argv);
 enum status cmd_eval(int argc, char **argv);
 enum status cmd_loo(int argc, char **argv);
+enum status cmd_data(int argc, char **argv);
 enum status cmd_convert(int argc, char **argv);
 enum status cmd_inspect(int argc, char **argv);
 enum status cmd_version(int argc, char **argv);

@@ -1,0 +1,148 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "cmd/commands.h"
+#include "cmd/options.h"
+#include "data/dataset.h"
+
+struct data_options {
+    const char *tokenizer, *output, *end, *separator;
+    int64_t seq_len, limit_tokens;
+    bool no_pack, no_special;
+};
+
+static void print_text(const struct dataset_report *report, const struct dataset_options *options) {
+    printf("wrote %s\n", options->output);
+    printf("rows        %12" PRIu64 "   of up to %" PRIu64 " tokens\n", report->rows,
+           report->longest_row);
+    printf("tokens      %12" PRIu64 "   of a vocabulary of %" PRIu64 "\n", report->tokens,
+           report->vocab_size);
+    if (report->has_mask)
+        printf("masked in   %12" PRIu64 "   tokens of responses count, prompts do not\n",
+               report->masked_tokens);
+    printf("records     %12" PRIu64 "\n", report->records);
+    if (report->empty_records)
+        printf("empty       %12" PRIu64 "   records without text, left out\n",
+               report->empty_records);
+    if (report->cut_rows)
+        printf("cut         %12" PRIu64 "   rows, to %" PRIu64 " tokens\n", report->cut_rows,
+               options->seq_len);
+    if (report->dropped_tokens)
+        printf("dropped     %12" PRIu64 "   tokens at the end, too few for a row\n",
+               report->dropped_tokens);
+    if (report->limited) printf("stopped at --limit-tokens %" PRIu64 "\n", options->limit_tokens);
+    printf("time        %12.2f s, %.0f tokens/s\n", report->seconds,
+           (double)report->tokens / report->seconds);
+}
+
+static enum status print_json(const struct dataset_report *report,
+                              const struct dataset_options *options) {
+    struct json *document = js_new_object();
+    js_set_string(document, "output", options->output);
+    js_set_integer(document, "rows", (int64_t)report->rows);
+    js_set_integer(document, "tokens", (int64_t)report->tokens);
+    js_set_integer(document, "longest_row", (int64_t)report->longest_row);
+    js_set_bool(document, "loss_mask", report->has_mask);
+    js_set_integer(document, "masked_tokens", (int64_t)report->masked_tokens);
+    js_set_integer(document, "records", (int64_t)report->records);
+    js_set_integer(document, "empty_records", (int64_t)report->empty_records);
+    js_set_integer(document, "cut_rows", (int64_t)report->cut_rows);
+    js_set_integer(document, "dropped_tokens", (int64_t)report->dropped_tokens);
+    js_set_bool(document, "limited", report->limited);
+    js_set_integer(document, "vocab_size", (int64_t)report->vocab_size);
+    js_set_string(document, "tokenizer_sha256", report->tokenizer_sha256);
+    js_set_string(document, "fingerprint", report->fingerprint);
+    js_set_number(document, "seconds", report->seconds);
+    js_set_number(document, "tokens_per_second", (double)report->tokens / report->seconds);
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+/* A shell makes it hard to pass a newline: \n, \t and \\ stand for what they stand for in C. */
+static char *unescape(const char *text) {
+    char *out = memory_copy_string(text), *to = out;
+    for (const char *from = out; from && *from; from++) {
+        const char *known = *from == '\\' && from[1] ? strchr("n\nt\t\\\\", from[1]) : NULL;
+        *to++ = known ? known[1] : *from;
+        if (known) from++;
+    }
+    if (to) *to = '\0';
+    return out;
+}
+
+static enum status build(const struct data_options *values,
+                         const struct command_arguments *arguments) {
+    if (!values->tokenizer) return status_set(STATUS_USAGE, "data: --tokenizer is needed");
+    if (!values->output) return status_set(STATUS_USAGE, "data: -o is needed");
+    if (arguments->positional.count == 0)
+        return status_set(STATUS_USAGE, "data: name at least one input file (see apriel-tool data "
+                                        "--help)");
+    if (values->no_pack && !values->seq_len)
+        return status_set(STATUS_USAGE, "data: --no-pack needs --seq-len");
+    char *separator = values->separator ? unescape(values->separator) : NULL;
+    struct dataset_options options = {.tokenizer = values->tokenizer,
+                                      .output = values->output,
+                                      .inputs = arguments->positional.values,
+                                      .input_count = arguments->positional.count,
+                                      .seq_len = (uint64_t)values->seq_len,
+                                      .separate = values->no_pack,
+                                      .limit_tokens = (uint64_t)values->limit_tokens,
+                                      .end = values->end,
+                                      .no_special = values->no_special,
+                                      .separator = separator};
+    struct dataset_report report;
+    enum status status = dataset_build(&report, &options);
+    if (!status && arguments->json)
+        status = print_json(&report, &options);
+    else if (!status)
+        print_text(&report, &options);
+    free(separator);
+    return status;
+}
+
+enum status cmd_data(int argc, char **argv) {
+    struct data_options values = {0};
+    struct option table[] = {
+        {"tokenizer", OPTION_STRING, &values.tokenizer, "MODEL|FILE",
+         "a model's directory or its tokenizer.json", 0, 0},
+        {"o", OPTION_STRING, &values.output, "FILE.h5", "the token set to write", 0, 0},
+        {"seq-len", OPTION_INTEGER, &values.seq_len, "N",
+         "pack the texts into rows of N tokens (one row a record)", 1, INT32_MAX},
+        {"no-pack", OPTION_FLAG, &values.no_pack, NULL,
+         "with --seq-len: one row a record, cut to N tokens", 0, 0},
+        {"limit-tokens", OPTION_INTEGER, &values.limit_tokens, "N",
+         "only the first rows, up to N tokens (all)", 1, INT64_MAX},
+        {"end", OPTION_STRING, &values.end, "TOKEN|none",
+         "end every text with this token (the model's own when packing)", 0, 0},
+        {"no-special", OPTION_FLAG, &values.no_special, NULL,
+         "do not add the tokenizer's own tokens, such as <s>", 0, 0},
+        {"separator", OPTION_STRING, &values.separator, "TEXT",
+         "between prompt and response; \\n and \\t are understood (nothing)", 0, 0},
+    };
+    struct command_line line = {
+        .command = "data",
+        .usage = "--tokenizer MODEL|tokenizer.json -o FILE.h5 [options] INPUT...",
+        .about =
+            "Turn text into a token set (HDF5), the input of loo, mmr, eval and distill. "
+            "INPUT is .txt (one\ndocument) or .jsonl, a record a line: {\"text\": ...}; "
+            "{\"prompt\": ..., \"response\": ...}, where only\nthe response counts in the loss; "
+            "or {\"ids\": [...]}, taken as it is, a row of its own.",
+        .options = table,
+        .count = sizeof table / sizeof *table,
+        .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 "
+                    "--seq-len 256 texts.jsonl",
+    };
+    struct command_arguments arguments;
+    enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = build(&values, &arguments);
+    options_free(&arguments, &line);
+    return status;
+}

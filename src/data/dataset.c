@@ -1,0 +1,260 @@
+#define _GNU_SOURCE
+#include "data/dataset.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "data/rows.h"
+
+enum { BATCH_LINES = 4096, BATCH_BYTES = 1 << 22 };
+
+struct build {
+    const struct dataset_options *options;
+    struct record_rules rules;
+    struct rows rows;
+    struct dataset_report *report;
+    struct progress progress;
+    double done; /* MB of input */
+};
+
+/* A line of a .jsonl file on its way through a batch. */
+struct line {
+    char *bytes; /* [length] */
+    size_t length;
+    uint64_t number;
+    struct record record;
+    char *error; /* NULL: parsed */
+};
+
+struct batch {
+    struct line lines[BATCH_LINES];
+    size_t count, bytes;
+};
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length > end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static enum status add_record(struct build *build, const struct record *record) {
+    build->report->records++;
+    if (record->count == 0) build->report->empty_records++;
+    return rows_add(&build->rows, record);
+}
+
+static enum status add_text_file(struct build *build, const char *path) {
+    char *text = NULL;
+    size_t length;
+    struct record record = {0};
+    enum status status = file_read(&text, &length, path);
+    if (status) return status;
+    if (record_from_text(&record, &build->rules, text, length))
+        status = status_fail("\"%s\": %s", path, status_message());
+    if (!status) status = add_record(build, &record);
+    record_free(&record);
+    free(text);
+    build->done += (double)length / 1e6;
+    progress_update(&build->progress, build->done);
+    return status;
+}
+
+/* Parses and tokenizes the lines of a batch, then takes them in order; the first error counts. */
+static enum status finish_batch(struct build *build, struct batch *batch, const char *path) {
+#pragma omp parallel for schedule(dynamic, 4)
+    for (size_t i = 0; i < batch->count; i++) {
+        struct line *line = &batch->lines[i];
+        if (record_parse(&line->record, &build->rules, line->bytes, line->length, path,
+                         line->number))
+            line->error = memory_copy_string(status_message());
+    }
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct line *line = &batch->lines[i];
+        if (!status && !build->rows.full)
+            status =
+                line->error ? status_fail("%s", line->error) : add_record(build, &line->record);
+        record_free(&line->record);
+        free(line->bytes);
+        free(line->error);
+        *line = (struct line){0};
+    }
+    build->done += (double)batch->bytes / 1e6;
+    progress_update(&build->progress, build->done);
+    batch->count = batch->bytes = 0;
+    return status;
+}
+
+static bool is_blank(const char *bytes, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if (!strchr(" \t\r\n", bytes[i]) || !bytes[i]) return false;
+    return true;
+}
+
+/* Appends one line to the batch; the first may begin with a byte order mark. */
+static enum status add_line(struct batch *batch, const char *bytes, size_t length,
+                            uint64_t number) {
+    batch->bytes += length;
+    if (number == 1 && length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+        bytes += 3;
+        length -= 3;
+    }
+    if (length && bytes[length - 1] == '\n') length--;
+    if (is_blank(bytes, length)) return STATUS_OK;
+    struct line *line = &batch->lines[batch->count];
+    *line = (struct line){.length = length, .number = number};
+    line->bytes = memory_copy_bytes(bytes, length);
+    if (!line->bytes) return STATUS_FAILED;
+    batch->count++;
+    return STATUS_OK;
+}
+
+static enum status read_lines(struct build *build, struct batch *batch, FILE *file,
+                              const char *path) {
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t length;
+    uint64_t number = 0;
+    enum status status = STATUS_OK;
+    errno = 0;
+    while (!status && !build->rows.full && (length = getline(&line, &capacity, file)) >= 0) {
+        status = add_line(batch, line, (size_t)length, ++number);
+        if (!status && (batch->count == BATCH_LINES || batch->bytes >= BATCH_BYTES))
+            status = finish_batch(build, batch, path);
+        if (!status && interrupt_requested())
+            status = status_set(STATUS_INTERRUPTED, "interrupted: nothing was written");
+    }
+    if (!status && !build->rows.full && !feof(file))
+        status = status_fail("cannot read \"%s\": %s", path, strerror(errno));
+    if (!status) status = finish_batch(build, batch, path);
+    free(line);
+    return status;
+}
+
+static enum status add_lines_file(struct build *build, const char *path) {
+    if (file_is_directory(path)) return status_fail("cannot read \"%s\": it is a directory", path);
+    FILE *file = fopen(path, "rb");
+    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    struct batch *batch = memory_calloc(1, sizeof *batch);
+    enum status status = batch ? read_lines(build, batch, file, path) : STATUS_FAILED;
+    for (size_t i = 0; batch && i < batch->count; i++) free(batch->lines[i].bytes);
+    free(batch);
+    fclose(file);
+    return status;
+}
+
+/* Which token ends a text, if any: asked for by name, or the model's own between packed texts. */
+static enum status choose_end(struct record_rules *rules, const struct dataset_options *options) {
+    if (options->end && strcmp(options->end, "none") == 0) return STATUS_OK;
+    if (!options->end) {
+        rules->end = options->seq_len && !options->separate &&
+                     tokenizer_end_id(rules->tokenizer, &rules->end_id);
+        return STATUS_OK;
+    }
+    rules->end = tokenizer_token_id(rules->tokenizer, options->end, &rules->end_id);
+    if (rules->end) return STATUS_OK;
+    return status_fail("the tokenizer of \"%s\" has no token \"%s\"", options->tokenizer,
+                       options->end);
+}
+
+static enum status check_inputs(double *megabytes, const struct dataset_options *options) {
+    *megabytes = 0;
+    if (options->input_count == 0) return status_set(STATUS_USAGE, "no input files");
+    for (size_t i = 0; i < options->input_count; i++) {
+        const char *path = options->inputs[i];
+        struct stat about;
+        if (!ends_with(path, ".txt") && !ends_with(path, ".jsonl"))
+            return status_set(STATUS_USAGE, "input \"%s\" must be a .txt or a .jsonl file", path);
+        if (stat(path, &about) != 0)
+            return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+        *megabytes += (double)about.st_size / 1e6;
+    }
+    return STATUS_OK;
+}
+
+static enum status check_rows(const struct build *build) {
+    const struct rows *rows = &build->rows;
+    if (rows->count) return STATUS_OK;
+    if (rows->pack && rows->limit < rows->seq_len)
+        return status_fail("--limit-tokens %" PRIu64 " is less than one row of --seq-len %" PRIu64,
+                           rows->limit, rows->seq_len);
+    if (rows->full)
+        return status_fail("the first row has more than --limit-tokens %" PRIu64 " tokens",
+                           rows->limit);
+    if (rows->pending)
+        return status_fail("the input has %" PRIu64
+                           " tokens, less than one row of --seq-len %" PRIu64,
+                           rows->pending, rows->seq_len);
+    return status_fail("the input holds no text");
+}
+
+static enum status write_rows(struct build *build) {
+    const struct dataset_options *options = build->options;
+    struct dataset_report *report = build->report;
+    const struct rows *rows = &build->rows;
+    struct text sources = {0};
+    for (size_t i = 0; i < options->input_count; i++)
+        text_append(&sources, "%s%s", i ? "\n" : "", file_name(options->inputs[i]));
+    struct tokenset set = {.rows = rows->count,
+                           .tokens = rows->tokens,
+                           .row_offsets = rows->offsets,
+                           .ids = rows->ids,
+                           .loss_mask = rows->has_mask ? rows->mask : NULL,
+                           .vocab_size = report->vocab_size,
+                           .sources = text_finish(&sources)};
+    memcpy(set.tokenizer_sha256, report->tokenizer_sha256, SHA256_HEX_SIZE);
+    enum status status = set.sources ? tokenset_write(options->output, &set) : STATUS_FAILED;
+    if (!status) status = tokenset_fingerprint(report->fingerprint, &set);
+    report->longest_row = tokenset_longest_row(&set);
+    free(set.sources);
+    return status;
+}
+
+static void count_rows(struct dataset_report *report, const struct rows *rows) {
+    report->rows = rows->count;
+    report->tokens = rows->tokens;
+    report->has_mask = rows->has_mask;
+    for (uint64_t i = 0; i < rows->tokens; i++)
+        report->masked_tokens += rows->has_mask ? rows->mask[i] : 1;
+    report->limited = rows->full;
+    report->dropped_tokens = rows->full ? 0 : rows->pending;
+    report->cut_rows = rows->cut;
+}
+
+enum status dataset_build(struct dataset_report *report, const struct dataset_options *options) {
+    struct build build = {.options = options, .report = report};
+    struct tokenizer *tokenizer = NULL;
+    double megabytes, start = log_seconds();
+    *report = (struct dataset_report){0};
+    enum status status = check_inputs(&megabytes, options);
+    if (!status) status = tokenizer_read(&tokenizer, options->tokenizer);
+    if (status) goto done;
+    build.rules = (struct record_rules){
+        .tokenizer = tokenizer, .special = !options->no_special, .separator = options->separator};
+    report->vocab_size = tokenizer_vocab_size(tokenizer);
+    memcpy(report->tokenizer_sha256, tokenizer_sha256(tokenizer), SHA256_HEX_SIZE);
+    status = choose_end(&build.rules, options);
+    if (!status) status = rows_begin(&build.rows, options);
+    progress_begin(&build.progress, "data", "MB", megabytes, 0);
+    for (size_t i = 0; !status && !build.rows.full && i < options->input_count; i++)
+        status = ends_with(options->inputs[i], ".txt") ? add_text_file(&build, options->inputs[i])
+                                                       : add_lines_file(&build, options->inputs[i]);
+    progress_end(&build.progress);
+    if (!status) status = check_rows(&build);
+    if (status) goto done;
+    count_rows(report, &build.rows);
+    status = write_rows(&build);
+    report->seconds = log_seconds() - start;
+done:
+    rows_free(&build.rows);
+    tokenizer_free(tokenizer);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* Collecting rows for a token set: packing, limits, and the mask that appears with the first record
+ * that has one. */
+#ifndef DATA_ROWS_H
+#define DATA_ROWS_H
+
+#include "data/dataset.h"
+#include "data/record.h"
+#include "data/tokenset.h"
+
+struct rows {
+    uint64_t seq_len, limit;
+    bool pack;
+    bool full; /* the limit is reached: no more rows are taken */
+    bool has_mask;
+    uint32_t *ids; /* [tokens] of complete rows, then [pending] of the one that is packed */
+    uint8_t *mask; /* likewise; all 1 until has_mask */
+    uint64_t tokens, pending, capacity;
+    uint64_t *offsets; /* [count + 1] */
+    uint64_t count, offset_capacity;
+    uint64_t cut;
+};
+
+enum status rows_begin(struct rows *rows, const struct dataset_options *options) STATUS_CHECKED;
+enum status rows_add(struct rows *rows, const struct record *record) STATUS_CHECKED;
+void rows_free(struct rows *rows);
+
+#endif
