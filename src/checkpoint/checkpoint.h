@@ -72,15 +72,20 @@ enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
                                 const struct checkpoint_tensor *tensor, int64_t first,
                                 int64_t count, void *out) STATUS_CHECKED;
 
-/* The check alone, for code that uses `data` directly. */
+/* The check alone, for code that uses `data` directly: of all elements, or of a range. */
 enum status checkpoint_check_finite(const struct checkpoint *checkpoint,
                                     const struct checkpoint_tensor *tensor) STATUS_CHECKED;
+enum status checkpoint_check_range(const struct checkpoint *checkpoint,
+                                   const struct checkpoint_tensor *tensor, int64_t first,
+                                   int64_t count) STATUS_CHECKED;
 
 /* Tell the kernel that these elements will be needed soon / are no longer needed, so that resident
  * memory stays bounded. Hints only. */
 void checkpoint_prefetch(const struct checkpoint *checkpoint,
                          const struct checkpoint_tensor *tensor);
 void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor);
+void checkpoint_drop_elements(const struct checkpoint *checkpoint,
+                              const struct checkpoint_tensor *tensor, int64_t first, int64_t count);
 
 /* SHA-256 over the shape and function of the model and, for every tensor in tensor_spec_list order,
  * its name, dtype, shape and content: all bytes up to 64 KiB, else 16 blocks of 4 KiB, evenly

@@ -67,8 +67,10 @@ enum status checkpoint_fingerprint(struct checkpoint *checkpoint, char hex[SHA25
     status = sha256_begin(&sha);
     if (status) goto done;
     sha256_update(sha, head, strlen(head));
-    for (size_t i = 0; i < checkpoint->count && !checkpoint->random_weights; i++)
+    for (size_t i = 0; i < checkpoint->count && !checkpoint->random_weights; i++) {
         hash_content(sha, &checkpoint->tensors[i]);
+        checkpoint_drop(checkpoint, &checkpoint->tensors[i]);
+    }
     sha256_finish(sha, checkpoint->fingerprint);
     memcpy(hex, checkpoint->fingerprint, SHA256_HEX_SIZE);
 done:

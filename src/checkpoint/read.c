@@ -84,10 +84,16 @@ enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
     return read_elements(checkpoint, tensor, first, count, false, out);
 }
 
+enum status checkpoint_check_range(const struct checkpoint *checkpoint,
+                                   const struct checkpoint_tensor *tensor, int64_t first,
+                                   int64_t count) {
+    if (!tensor->data) return STATUS_OK;
+    return read_elements(checkpoint, tensor, first, count, false, NULL);
+}
+
 enum status checkpoint_check_finite(const struct checkpoint *checkpoint,
                                     const struct checkpoint_tensor *tensor) {
-    if (!tensor->data) return STATUS_OK;
-    return read_elements(checkpoint, tensor, 0, tensor->count, false, NULL);
+    return checkpoint_check_range(checkpoint, tensor, 0, tensor->count);
 }
 
 void checkpoint_prefetch(const struct checkpoint *checkpoint,
@@ -99,4 +105,13 @@ void checkpoint_prefetch(const struct checkpoint *checkpoint,
 void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor) {
     (void)checkpoint;
     if (tensor->data) mapping_drop(tensor->data, tensor->bytes);
+}
+
+void checkpoint_drop_elements(const struct checkpoint *checkpoint,
+                              const struct checkpoint_tensor *tensor, int64_t first,
+                              int64_t count) {
+    (void)checkpoint;
+    size_t size = dtype_size(tensor->dtype);
+    if (tensor->data)
+        mapping_drop((const char *)tensor->data + (size_t)first * size, (size_t)count * size);
 }

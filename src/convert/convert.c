@@ -189,8 +189,9 @@ static enum status copy_tensor(struct fill *fill, const struct checkpoint_tensor
         if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
         status = checkpoint_read_raw(base, source, first, count, fill->block);
         if (!status) status = writer_put(writer, fill->block, (size_t)count * size);
+        checkpoint_drop_elements(base, source, first, count);
         fill->done += (double)count * (double)size;
-        progress_update(&fill->progress, fill->done);
+        progress_update(&fill->progress, fill->done / 1e6);
     }
     checkpoint_drop(base, source);
     return status;
@@ -214,7 +215,7 @@ static enum status make_tensor(struct fill *fill, const struct convert_tensor *t
         dtype_from_f32(fill->block, tensor->dtype, values + first, n);
         status = writer_put(writer, fill->block, n * size);
         fill->done += (double)(n * size);
-        progress_update(&fill->progress, fill->done);
+        progress_update(&fill->progress, fill->done / 1e6);
     }
     free(values);
     return status;
@@ -247,7 +248,7 @@ enum status convert_write_weights(const struct convert_job *job, const char *dir
         tensors[i].rank = spec->rank;
         tensors[i].dtype = job->tensors[i].dtype;
     }
-    progress_begin(&fill.progress, "convert", "bytes", (double)job->bytes, 0);
+    progress_begin(&fill.progress, "convert", "MB", (double)job->bytes / 1e6, 0);
     status = writer_write(directory, tensors, job->count, job->options.max_shard_bytes, fill_tensor,
                           &fill);
     progress_end(&fill.progress);
