@@ -1,9 +1,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/writer.h"
@@ -220,5 +222,32 @@ START_TEST(what_the_writer_writes_is_read) {
 }
 END_TEST
 
+/* A file that is truncated while it is mapped ends the program with a line, not a crash. */
+START_TEST(truncated_while_in_use) {
+    begin();
+    int ends[2], state = -1;
+    char said[256] = "";
+    make("{'a': {'dtype': 'U8', 'shape': [3900], 'data_offsets': [0, 3900]}}", -1, 3900);
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct safetensors *file;
+        dup2(ends[1], STDERR_FILENO);
+        interrupt_install();
+        if (safetensors_open(&file, path) || truncate(path, 0)) _exit(3);
+        volatile const char *data = safetensors_at(file, 0)->data;
+        _exit(data[3000] ? 4 : 5);
+    }
+    close(ends[1]);
+    ck_assert_int_eq(waitpid(child, &state, 0), child);
+    ck_assert(WIFEXITED(state));
+    ck_assert_int_eq(WEXITSTATUS(state), 1);
+    ck_assert_int_gt(read(ends[0], said, sizeof said - 1), 0);
+    ck_assert_ptr_nonnull(strstr(said, "truncated while in use"));
+    close(ends[0]);
+    end();
+}
+END_TEST
+
 CHECK_MAIN("safetensors", a_good_file, broken_headers, a_huge_header, broken_tensors,
-           what_the_writer_writes_is_read)
+           what_the_writer_writes_is_read, truncated_while_in_use)

@@ -83,6 +83,23 @@ fails 1 '"first": layer 3 is Mamba already, but is not among the layers to be Ma
 fails 1 "\"$models/apriel2\" is not a hybrid of \"$demo\": their shapes differ" \
     "$demo" --from "$models/apriel2" --layers 1,2 -o x
 
+# The stage of a plan made from this model's scores. Another model's plan is refused.
+head -n 1 "$source/tests/data/golden/ids.jsonl" | "$(dirname "$program")/tests/make_tokens" t.h5 2048
+"$program" loo "$demo" --data t.h5 --db s.db --layers 3-6 --quiet >found
+"$program" plan --db s.db --run 1 --stages 1,3 -o plan.json >found
+"$program" convert "$demo" --plan plan.json --stage 1 -o stage1 >found
+grep -q 'AprielHybridSSMForCausalLM, 1 of 12 layers Mamba' found || complain "stage 1: $(cat found)"
+"$program" convert "$demo" --plan plan.json --from stage1 -o stage2 >found
+grep -q '3 of 12 layers Mamba' found || complain "stage 2: $(cat found)"
+grep -q '"stage": 2' stage2/apriel-tool.json || complain "the last stage is not the default"
+fails 2 '"plan.json" has 2 stages, there is no stage 3' "$demo" --plan plan.json --stage 3 -o x
+fails 2 'convert: --stage needs --plan' "$demo" --layers 0 --stage 1 -o x
+set +e
+"$program" convert "$models/llama-f16" --plan plan.json -o x >out 2>errors
+[ $? -eq 1 ] || complain "another model's plan passes"
+set -e
+grep -q '^apriel-tool: "plan.json" was made for another model than' errors || complain "another plan: $(cat errors)"
+
 # What a format cannot express, and sizes that do not divide.
 fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --format apriel2" \
     "$models/qwen2-tied" --layers 0 -o x
@@ -170,5 +187,22 @@ set -e
 grep -qF "removed \"./$left\", left by a run that was killed" errors || complain "rerun: $(cat errors)"
 "$program" convert big --random-weights 1 --layers 1,2 -o whole >out
 cmp killed/model.safetensors whole/model.safetensors || complain "the rerun gives other bytes"
+
+# SIGTERM: the exit code of an interruption, and nothing left.
+"$program" convert big --random-weights 1 --layers 1 -o stopped >out 2>errors &
+process=$!
+waited=0
+until [ -n "$(find . -path './.stopped.unfinished-*/model.safetensors' -size +2000k)" ] || [ $waited -ge 200 ]; do
+    sleep 0.05
+    waited=$((waited + 1))
+done
+kill $process
+set +e
+wait $process
+code=$?
+set -e
+[ $code -eq 130 ] || complain "SIGTERM: exit code $code"
+[ "$(tail -n 1 errors)" = 'apriel-tool: interrupted' ] || complain "SIGTERM: $(cat errors)"
+[ "$(echo .stopped* stopped*)" = '.stopped* stopped*' ] || complain "SIGTERM leaves files behind"
 
 exit $bad
