@@ -57,9 +57,9 @@ struct attention_gradients { /* written; layouts as the inputs, strides of their
     int64_t q_stride, k_stride, v_stride;
 };
 
-/* The Mamba mixer's sizes: d_inner I, d_xb X, d_state N, d_conv K; I = repeat * X. Channel c of I
- * lies in sub-head c / N; x and B have X / N sub-heads, each serving `repeat` sub-heads in place:
- * channel c reads source channel (c / N / repeat) * N + c % N. */
+/* The Mamba mixer's sizes: d_inner I, d_xb X, d_state N, d_conv K (1 to 64); I = repeat * X.
+ * Channel c of I lies in sub-head c / N; x and B have X / N sub-heads, each serving `repeat`
+ * sub-heads in place: channel c reads source channel (c / N / repeat) * N + c % N. */
 struct mamba_shape {
     int d_inner, d_xb, d_state, d_conv;
 };
@@ -216,7 +216,8 @@ struct backend {
     /* loss acc [rows] (unweighted) and dlogits act [rows, V] = weight acc [rows] * d loss /
      * d student. With p = softmax(logits / temperature), both divergences are divided by the
      * temperature. teacher and teacher_lse (at this temperature) may be NULL for
-     * LOSS_CROSS_ENTROPY (temperature 1), target int32 [rows] for the others. */
+     * LOSS_CROSS_ENTROPY (temperature 1; a negative target gives loss 0 and no gradient), target
+     * int32 [rows] for the others. */
     void (*distill_loss)(struct backend *, void *loss, void *dlogits, enum loss_kind kind,
                          double temperature, const void *student, const void *teacher,
                          const void *teacher_lse, const int32_t *target, const void *weight,

@@ -6,7 +6,7 @@
 
 enum {
     MAMBA_LANES = 16,    /* channels of one sub-head that are worked on together */
-    MAMBA_MAX_TAPS = 16, /* the largest d_conv */
+    MAMBA_MAX_TAPS = 64, /* the largest d_conv */
 };
 
 /* The channel of x (or B) that channel c of I reads. */

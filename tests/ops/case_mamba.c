@@ -6,10 +6,11 @@
 static const struct mamba_case {
     int lengths[3], count, sub_heads, repeat, states, taps, gap; /* sub_heads: of x and B */
 } cases[] = {
-    {{1}, 1, 1, 1, 8, 2, 0},      {{5, 1, 70}, 3, 2, 3, 8, 4, 5}, {{66, 13}, 2, 2, 2, 12, 3, 1},
-    {{129}, 1, 1, 4, 32, 4, 32},  {{33, 64}, 2, 1, 1, 64, 4, 0},  {{9, 3}, 2, 1, 8, 16, 4, 3},
-    {{150}, 1, 3, 3, 16, 4, 192}, {{31, 2, 7}, 3, 1, 7, 8, 4, 8}, {{3, 33, 1}, 3, 2, 2, 16, 4, 2},
-    {{30, 4}, 2, 1, 8, 8, 4, 0},  {{2, 33}, 2, 1, 5, 8, 4, 4},    {{35}, 1, 1, 6, 8, 4, 0},
+    {{1}, 1, 1, 1, 8, 2, 0},        {{5, 1, 70}, 3, 2, 3, 8, 4, 5},  {{66, 13}, 2, 2, 2, 12, 3, 1},
+    {{129}, 1, 1, 4, 32, 4, 32},    {{33, 64}, 2, 1, 1, 64, 4, 0},   {{9, 3}, 2, 1, 8, 16, 4, 3},
+    {{150}, 1, 3, 3, 16, 4, 192},   {{70, 3}, 2, 1, 2, 8, 64, 0},    {{4, 2}, 2, 1, 1, 128, 1, 0},
+    {{31, 2, 7}, 3, 1, 7, 8, 4, 8}, {{3, 33, 1}, 3, 2, 2, 16, 4, 2}, {{30, 4}, 2, 1, 8, 8, 4, 0},
+    {{2, 33}, 2, 1, 5, 8, 4, 4},    {{35}, 1, 1, 6, 8, 4, 0},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
@@ -112,7 +113,7 @@ static void scan_formula(const void *context, double *const inputs[], double *ou
     int64_t inner = shape->d_inner, states = shape->d_state;
     for (int s = 0; s < problem->sequences.count; s++)
         for (int64_t c = 0; c < inner; c++) {
-            double state[64] = {0};
+            double state[128] = {0};
             int64_t head = c / states * states;
             int64_t shared = source(shape, (int)head);
             for (int64_t t = problem->sequences.offsets[s]; t < problem->sequences.offsets[s + 1];
