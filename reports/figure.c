@@ -270,3 +270,23 @@ int figure_width(int columns) {
     if (width < 21) width = 21;
     return FIGURE_LEFT + FIGURE_RIGHT + width * columns;
 }
+
+void figure_append_log_ticks(struct text *text, const char *ticks, double low, double high,
+                             bool labels) {
+    bool dense = log10(high / low) < 2.6;
+    const char *separator = "";
+    text_append(text, "set %s (", ticks);
+    for (double decade = pow(10, floor(log10(low))); decade <= high; decade *= 10) {
+        for (int digit = 1; digit < 10; digit++) {
+            double value = decade * digit;
+            if (value < low || value > high) continue;
+            bool major = digit == 1 || (dense && (digit == 2 || digit == 5));
+            if (major && labels)
+                text_append(text, "%s\"%.6g\" %.6g", separator, value, value);
+            else
+                text_append(text, "%s\"\" %.6g %d", separator, value, !major);
+            separator = ", ";
+        }
+    }
+    text_append(text, ")");
+}

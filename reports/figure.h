@@ -72,4 +72,9 @@ char *figure_metric_title(const struct figure *figure, const char *metric);
 /* " 0.123", or " NaN", which gnuplot leaves out. */
 void figure_append_value(struct text *text, double value);
 
+/* Append "set TICKS (…)" for a logarithmic axis: labels at 1, 2 and 5 of each decade while they are
+ * few, else at the powers of ten; without `labels` the ticks alone. 0 < low < high. */
+void figure_append_log_ticks(struct text *text, const char *ticks, double low, double high,
+                             bool labels);
+
 #endif

@@ -54,26 +54,6 @@ static bool wants_log(struct range range) {
     return range.low > 0 && range.high / range.low > 20;
 }
 
-/* Labels at 1, 2, 5 of each decade while they are few, else at the powers of ten. */
-static void append_log_ticks(struct text *text, double low, double high) {
-    bool dense = log10(high / low) < 2.6;
-    const char *separator = "";
-    text_append(text, "set ytics (");
-    for (double decade = pow(10, floor(log10(low))); decade <= high; decade *= 10) {
-        for (int digit = 1; digit < 10; digit++) {
-            double value = decade * digit;
-            if (value < low || value > high) continue;
-            bool major = digit == 1 || (dense && (digit == 2 || digit == 5));
-            if (major)
-                text_append(text, "%s\"%.6g\" %.6g", separator, value, value);
-            else
-                text_append(text, "%s\"\" %.6g 1", separator, value);
-            separator = ", ";
-        }
-    }
-    text_append(text, ")");
-}
-
 /* gnuplot statements for a panel's vertical axis. */
 static char *axis_statements(const struct figure *figure, int panel) {
     struct range range = panel_range(figure, panel);
@@ -81,7 +61,7 @@ static char *axis_statements(const struct figure *figure, int panel) {
     if (wants_log(range)) {
         double low = range.low / 1.35, high = range.bar_high * 1.2;
         text_append(&text, "set logscale y; set yrange [%.6g:%.6g]; ", low, high);
-        append_log_ticks(&text, low, high);
+        figure_append_log_ticks(&text, "ytics", low, high, true);
         return text_finish(&text);
     }
     /* From zero where that shows the values as well as a closer range would. */

@@ -11,6 +11,8 @@ set rmargin at screen x(right)
 set palette defined (0 "#00224E", 1 "#123570", 2 "#3B496C", 3 "#575D6D", 4 "#707173", 5 "#8A8678", 6 "#A59C74", 7 "#C3B369", 8 "#FEE838")
 set cbrange [low:high]
 if (logarithmic) { set logscale cb }
+@set_colours
+set cbtics font small
 set xrange [0:last_step]
 set yrange [layer[probes] + 0.5:layer[1] - 0.5]
 set ytics 5 font small

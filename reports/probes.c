@@ -40,6 +40,7 @@ struct probes {
     int *layers; /* [count] */
     int count;
     double low, high, last_step, window;
+    bool several; /* seeds */
 };
 
 /* Average the steps of a layer over seeds and, when there are many, over windows of steps. Losses
@@ -122,6 +123,8 @@ static enum status append_runs(struct text *data, struct probes *probes, struct 
             enum status status = store_get_probe_steps(&list, store, run, probes->layers[i]);
             if (status) return status;
             status = build_curve(&curve, &list);
+            if (list.count && list.steps[0].seed != list.steps[list.count - 1].seed)
+                probes->several = true;
             store_step_list_free(&list);
             if (status) return status;
             append_curve(data, probes, &curve, run, probes->layers[i]);
@@ -132,20 +135,46 @@ static enum status append_runs(struct text *data, struct probes *probes, struct 
     return STATUS_OK;
 }
 
+/* The axis of the losses, shared by all panels: its range, and statements that set its ticks, with
+ * and without labels. */
+static enum status set_loss_axis(struct picture *picture, const struct probes *probes) {
+    bool positive = probes->low > 0 && probes->low < probes->high;
+    bool logarithmic = positive && probes->high / probes->low > 4;
+    double low = positive ? probes->low / 1.1 : fmin(0, probes->low), high = probes->high * 1.1;
+    struct text labelled = {0}, bare = {0}, colours = {0};
+    if (logarithmic) {
+        figure_append_log_ticks(&labelled, "ytics", low, high, true);
+        figure_append_log_ticks(&bare, "ytics", low, high, false);
+        figure_append_log_ticks(&colours, "cbtics", low, high, true);
+    } else {
+        text_append(&labelled, "set ytics autofreq; set format y '%%g'");
+        text_append(&bare, "set ytics autofreq; set format y ''");
+        text_append(&colours, "set cbtics autofreq");
+    }
+    char *ticks[] = {text_finish(&labelled), text_finish(&bare), text_finish(&colours)};
+    enum status status = ticks[0] && ticks[1] && ticks[2] ? STATUS_OK : STATUS_FAILED;
+    if (!status) {
+        picture_set_number(picture, "logarithmic", logarithmic);
+        picture_set_number(picture, "low", low);
+        picture_set_number(picture, "high", high);
+        picture_set_string(picture, "set_labels", ticks[0]);
+        picture_set_string(picture, "set_bare", ticks[1]);
+        picture_set_string(picture, "set_colours", ticks[2]);
+    }
+    for (int i = 0; i < 3; i++) free(ticks[i]);
+    return status;
+}
+
 static enum status set_settings(struct picture *picture, const struct figure *figure,
                                 const struct probes *probes, bool map) {
     double *layers = memory_calloc((size_t)probes->count, sizeof *layers);
     if (!layers) return STATUS_FAILED;
     for (int i = 0; i < probes->count; i++) layers[i] = probes->layers[i];
-    bool positive = probes->low > 0 && probes->low < probes->high;
     picture_set_number(picture, "stages", 0);
     picture_set_number(picture, "probes", probes->count);
     picture_set_numbers(picture, "layer", layers, probes->count);
     picture_set_number(picture, "last_step", fmax(probes->last_step, 1));
     picture_set_number(picture, "window", probes->window);
-    picture_set_number(picture, "logarithmic", positive && probes->high / probes->low > 4);
-    picture_set_number(picture, "low", positive ? probes->low / 1.1 : fmin(0, probes->low));
-    picture_set_number(picture, "high", probes->high * 1.1);
     free(layers);
     int header = FIGURE_HEADER + FIGURE_HEADER_LINE * figure->count;
     if (map) {
@@ -161,7 +190,7 @@ static enum status set_settings(struct picture *picture, const struct figure *fi
         picture_set_number(picture, "cell_width", CELL_WIDTH);
         picture_set_number(picture, "cell_height", CELL_HEIGHT);
     }
-    return STATUS_OK;
+    return set_loss_axis(picture, probes);
 }
 
 enum status probes_fill(struct picture *picture, const char **name, struct store *store,
@@ -179,9 +208,10 @@ enum status probes_fill(struct picture *picture, const char **name, struct store
     status = append_runs(&picture->data, &probes, store, &figure, map);
     if (!status) status = set_settings(picture, &figure, &probes, map);
     if (!status)
-        status =
-            figure_set_titles(picture, &figure, "probes, layer by layer",
-                              map ? "mean over seeds" : "mean over seeds, shaded: their range");
+        status = figure_set_titles(picture, &figure, "probes, layer by layer",
+                                   !probes.several ? "one seed"
+                                   : map           ? "mean over seeds"
+                                                   : "mean over seeds, shaded: their range");
 done:
     free(probes.layers);
     figure_free(&figure);

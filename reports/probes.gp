@@ -10,7 +10,6 @@ set yrange [low:high]
 decade = 10 ** floor(log10(last_step))
 tick = (last_step / decade < 2 ? 1 : last_step / decade < 5 ? 2 : 5) * decade
 set xtics tick font tiny
-set ytics font tiny
 set grid lt 1 lw 0.7 lc rgb "#DDDDDD"
 do for [k = 1:probes] {
     column_ = (k - 1) % columns
@@ -19,7 +18,8 @@ do for [k = 1:probes] {
     set rmargin at screen x(left + (column_ + 1) * cell_width - 14)
     set tmargin at screen y(top + row_ * cell_height + 4)
     set bmargin at screen y(top + (row_ + 1) * cell_height - 14)
-    set format y (column_ == 0 ? "%g" : "")
+    if (column_ == 0) { @set_labels } else { @set_bare }
+    set ytics font tiny
     set format x (k + columns > probes ? "%g" : "")
     set label 4 sprintf("layer %d", layer[k]) at graph 0.96, graph 0.88 right font small
     if (k == probes) { set label 5 "step" at screen x(left - 12), screen y(top + (row_ + 1) * cell_height + 4) @row_head }
