@@ -1,0 +1,58 @@
+#!/bin/sh
+# The whole path on a small real model (recipes/demo-model, 12 layers) and 120 GSM8K problems:
+# installs what is missing, builds, then scores the layers, plans, converts, evaluates and draws.
+#
+# usage: recipes/quickstart.sh [DIRECTORY]   (default: apriel-demo in the source tree)
+set -eu
+cd "$(dirname "$0")/.."
+out=${1:-apriel-demo}
+
+recipes/install-packages.sh
+[ -f build/build.ninja ] || meson setup build
+ninja -C build apriel-tool
+
+mkdir -p "$out"
+# What an earlier quickstart left; scores.db is kept: loo finds its finished runs in it.
+rm -rf "$out/hybrid"
+model=recipes/demo-model
+
+step() { # TITLE command...: say what, show the command, run it
+    printf '\n== %s\n' "$1"
+    shift
+    printf '$ apriel-tool'
+    printf ' %s' "$@"
+    printf '\n'
+    build/apriel-tool "$@"
+}
+
+start=$(date +%s)
+step "The model: what it is, and what replacing layers would save" \
+    inspect $model
+step "Text to tokens: the answers count, the questions do not" \
+    data --tokenizer $model -o "$out/tokens.h5" --seq-len 256 recipes/gsm8k-excerpt.jsonl
+step "Take each layer's attention away and see how far the predictions move" \
+    loo $model --data "$out/tokens.h5" --db "$out/scores.db"
+step "The same with whole layers" \
+    loo $model --data "$out/tokens.h5" --db "$out/scores.db" --ablate block
+step "The layers in order; layers of one tie group cannot be told apart" \
+    scores --db "$out/scores.db" --run 1
+step "Do the two signals agree?" \
+    scores --db "$out/scores.db" --compare 1,2
+step "Replace 3 layers, then 6" \
+    plan --db "$out/scores.db" --run 1 --stages 3,6 -o "$out/plan.json"
+step "Write the hybrid of stage 1, its Mamba mixers initialised from attention" \
+    convert $model --plan "$out/plan.json" --stage 1 -o "$out/hybrid"
+step "What the hybrid loses before any training" \
+    eval "$out/hybrid" --teacher $model --data "$out/tokens.h5"
+step "A picture of it all" \
+    chart --db "$out/scores.db" --plan "$out/plan.json" -o "$out/importance.svg"
+
+cat <<END
+
+Done in $(($(date +%s) - start)) seconds. In $out/:
+  tokens.h5        the token set (HDF5: /tokens, /row_offsets, /loss_mask)
+  scores.db        every score (SQLite: run, score, sequence_score)
+  plan.json        the order of replacement and the stages
+  hybrid/          the hybrid checkpoint, ready for distillation
+  importance.svg   the chart, with its data (.dat) and gnuplot script (.gp)
+END
