@@ -1,6 +1,6 @@
 #!/bin/sh
 # The whole path on a small real model (recipes/demo-model, 12 layers) and 120 GSM8K problems:
-# installs what is missing, builds, then scores the layers, plans, converts, evaluates and draws.
+# installs what is missing, builds, then scores the layers in three ways, plans, converts, evaluates and draws.
 #
 # usage: recipes/quickstart.sh [DIRECTORY]   (default: apriel-demo in the source tree)
 set -eu
@@ -12,7 +12,7 @@ recipes/install-packages.sh
 ninja -C build apriel-tool
 
 mkdir -p "$out"
-# What an earlier quickstart left; scores.db is kept: loo finds its finished runs in it.
+# What an earlier quickstart left; scores.db is kept: loo and mmr find their finished runs in it.
 rm -rf "$out/hybrid"
 model=recipes/demo-model
 
@@ -34,12 +34,14 @@ step "Take each layer's attention away and see how far the predictions move" \
     loo $model --data "$out/tokens.h5" --db "$out/scores.db"
 step "The same with whole layers" \
     loo $model --data "$out/tokens.h5" --db "$out/scores.db" --ablate block
+step "Train a Mamba mixer in the place of each layer's attention for a few steps" \
+    mmr $model --data "$out/tokens.h5" --db "$out/scores.db" --steps 30 --batch 4 --heldout 16
 step "The layers in order; layers of one tie group cannot be told apart" \
     scores --db "$out/scores.db" --run 1
-step "Do the two signals agree?" \
-    scores --db "$out/scores.db" --compare 1,2
-step "Replace 3 layers, then 6" \
-    plan --db "$out/scores.db" --run 1 --stages 3,6 -o "$out/plan.json"
+step "Do the three signals agree?" \
+    scores --db "$out/scores.db" --compare 1,2,3
+step "Replace 3 layers by their LOO scores, then 3 more by their MMR scores" \
+    plan --db "$out/scores.db" --run 1 --run 3@3 --stages 3,6 -o "$out/plan.json"
 step "Write the hybrid of stage 1, its Mamba mixers initialised from attention" \
     convert $model --plan "$out/plan.json" --stage 1 -o "$out/hybrid"
 step "What the hybrid loses before any training" \
