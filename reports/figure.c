@@ -46,20 +46,45 @@ char *figure_metric_title(const struct figure *figure, const char *metric) {
 
 /* ---- loading */
 
+static bool is(const struct json *object, const char *key, const char *value) {
+    return strcmp(js_string_or(js_member(object, key), ""), value) == 0;
+}
+
+/* How an mmr run initialises its mixers: "published", "improved" or the three choices of it. */
+static void append_init(struct text *label, const struct json *init) {
+    if (!js_is_object(init)) return;
+    if (is(init, "align", "paper") && is(init, "conv_init", "random") &&
+        is(init, "dt_bias", "twice"))
+        text_append(label, ", published init");
+    else if (is(init, "align", "gqa") && is(init, "conv_init", "identity") &&
+             is(init, "dt_bias", "once"))
+        text_append(label, ", improved init");
+    else
+        text_append(label, ", %s + %s + %s", js_string_or(js_member(init, "align"), "?"),
+                    js_string_or(js_member(init, "conv_init"), "?"),
+                    js_string_or(js_member(init, "dt_bias"), "?"));
+    text_append(label, ", d_state %lld", (long long)js_integer_or(js_member(init, "d_state"), 0));
+}
+
+/* What tells runs apart; parameters that cannot be read only make the label shorter. */
+static void append_parameters(struct text *label, const char *printed) {
+    struct json *parameters = NULL;
+    if (js_parse(&parameters, printed, strlen(printed), "parameters")) return;
+    const char *target = js_string_or(js_member(parameters, "ablate"), NULL);
+    const char *estimate = js_string_or(js_member(parameters, "estimate"), NULL);
+    int64_t steps = js_integer_or(js_member(parameters, "steps"), 0);
+    if (target) text_append(label, ", %s removed", target);
+    if (estimate) text_append(label, ", %s estimate", estimate);
+    if (steps) text_append(label, ", %lld steps", (long long)steps);
+    append_init(label, js_member(parameters, "init"));
+    js_free(parameters);
+}
+
 /* "run 3: loo, mixer removed, on a hybrid of 5 layers (64 sequences)" */
 static char *series_label(const struct store_run *run, const struct ranking *ranking) {
     struct text label = {0};
-    struct json *parameters = NULL;
     text_append(&label, "run %lld: %s", (long long)run->id, run->kind);
-    /* Parameters that cannot be read only make the label shorter. */
-    if (js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters") ==
-        STATUS_OK) {
-        const char *target = js_string_or(js_member(parameters, "ablate"), NULL);
-        if (target) text_append(&label, ", %s removed", target);
-        int64_t steps = js_integer_or(js_member(parameters, "steps"), 0);
-        if (steps) text_append(&label, ", %lld steps", (long long)steps);
-    }
-    js_free(parameters);
+    append_parameters(&label, run->parameters);
     int replaced = 0;
     for (const char *letter = run->base; *letter; letter++) replaced += *letter == PLAN_MAMBA;
     if (replaced)

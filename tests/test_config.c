@@ -264,6 +264,8 @@ START_TEST(what_changes_the_function_is_refused) {
         {", 'tie_word_embeddings': 1",
          "\"config.json\": \"tie_word_embeddings\" must be true or false"},
         {", 'rope_theta': 1", "\"config.json\": \"rope_theta\" must be greater than 1, found 1"},
+        {", 'rope_scaling': {'rope_type': 'linear', 'factor': 1e-310}",
+         "\"config.json\": the rope settings give frequencies that are not finite"},
         {", 'eos_token_id': 'x'", "\"config.json\": \"eos_token_id\" must be token numbers"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

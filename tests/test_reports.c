@@ -48,7 +48,10 @@ static struct store *make_store(const char *path, int layers) {
     } runs[] = {
         {"loo", "kl", "{\"ablate\": \"mixer\"}"},
         {"loo", "kl", "{\"ablate\": \"block\"}"},
-        {"mmr", "heldout_rkl_after", "{\"steps\": 100}"},
+        {"mmr", "heldout_rkl_after",
+         "{\"steps\": 100, \"init\": {\"align\": \"paper\", \"conv_init\": \"random\", "
+         "\"dt_bias\": "
+         "\"twice\", \"d_state\": 16}}"},
     };
     for (int r = 0; r < 3; r++) {
         struct store_run_key key = {runs[r].kind, model, dataset, "", runs[r].parameters, 1, "cpu"};
@@ -133,6 +136,7 @@ START_TEST(runs_with_one_metric_share_a_panel) {
     line_of(&picture.settings, "array to[2] = [2, 3]\n");
     line_of(&picture.settings,
             "'run 1: loo, mixer removed (4 sequences)', 'run 2: loo, block removed");
+    line_of(&picture.settings, "'run 3: mmr, 100 steps, published init, d_state 16 (4 sequences)'");
     line_of(&picture.settings, "set logscale y; set yrange [");
     line_of(&picture.settings, "array stage_count[3] = [3, 5, 0]\n");
     /* The last layer is the least important: replaced first, in stage 1; layer 0 is kept. */

@@ -217,6 +217,20 @@ enum status config_check_shapes(const struct model_config *config, const char *s
     return STATUS_OK;
 }
 
+/* Absurd factors overflow; such a model would compute NaN from its first token on. */
+static enum status check_rope(const struct model_config *config, const char *source) {
+    double factor = 1, *inv_freq;
+    bool good = true;
+    if (!config->n_heads) return STATUS_OK;
+    inv_freq = memory_calloc((size_t)config->head_dim / 2, sizeof *inv_freq);
+    if (!inv_freq) return STATUS_FAILED;
+    rope_frequencies(config, inv_freq, &factor);
+    for (int i = 0; i < config->head_dim / 2; i++) good = good && isfinite(inv_freq[i]);
+    free(inv_freq);
+    if (good && isfinite(factor)) return STATUS_OK;
+    return status_fail("\"%s\": the rope settings give frequencies that are not finite", source);
+}
+
 enum status config_parse(struct model_config **out, const struct json *json, const char *source) {
     struct model_config *config = NULL;
     enum status status = STATUS_OK;
@@ -236,6 +250,7 @@ enum status config_parse(struct model_config **out, const struct json *json, con
             status = config_parse_llama(config, json, source);
     }
     if (!status) status = config_check_shapes(config, source);
+    if (!status) status = check_rope(config, source);
     if (status) {
         config_free(config);
         return status;

@@ -181,8 +181,10 @@ static void print_layers(const struct report *report) {
 static void print_shape(const struct report *report) {
     const struct model_config *config = report->config;
     char size[32];
-    printf("%s: %s, %.4g M parameters, %s%s\n", checkpoint_directory(report->checkpoint),
-           config_architecture(config), (double)report->now.all_parameters / 1e6,
+    double millions = (double)report->now.all_parameters / 1e6;
+    bool large = millions >= 1000;
+    printf("%s: %s, %.4g %s parameters, %s%s\n", checkpoint_directory(report->checkpoint),
+           config_architecture(config), large ? millions / 1000 : millions, large ? "B" : "M",
            memory_format(size, report->now.all_bytes),
            checkpoint_is_random(report->checkpoint) ? ", made-up weights" : "");
     printf("%d layers, hidden %d, MLP %d, vocabulary %d, ", config->n_layers, config->hidden_size,

@@ -1,0 +1,20 @@
+/* A safetensors file. What opens must be safe to read in full. */
+#include "checkpoint/safetensors.h"
+#include "fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    struct safetensors *file = NULL;
+    volatile unsigned sum = 0;
+    if (safetensors_open(&file, fuzz_file(bytes, size))) return 0;
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const struct safetensors_entry *entry = safetensors_at(file, i), *same;
+        const unsigned char *data = entry->data;
+        for (size_t k = 0; k < entry->bytes; k++) sum += data[k];
+        if (safetensors_get(file, &same, entry->name, DTYPE_COUNT, entry->rank, entry->shape))
+            continue;
+        if (same != entry || (size_t)same->count * dtype_size(same->dtype) != same->bytes)
+            __builtin_trap();
+    }
+    safetensors_close(file);
+    return 0;
+}
