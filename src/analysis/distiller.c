@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "analysis/scorer.h"
 #include "base/memory.h"
 #include "model/block.h"
 
@@ -20,17 +21,12 @@ struct distiller {
     float *host_weight;                              /* [chunk] */
 };
 
-static int choose_chunk(const struct model *model) {
-    int64_t rows = (INT64_C(1) << 24) / model->config->vocab_size / 64 * 64;
-    return rows < 64 ? 64 : rows > 2048 ? 2048 : (int)rows;
-}
-
 uint64_t distiller_bytes(const struct model *student) {
     const struct backend *backend = student->backend;
     uint64_t vocabulary = (uint64_t)student->config->vocab_size;
     uint64_t width = (uint64_t)student->config->hidden_size;
     uint64_t acc = dtype_size(backend->acc), act = dtype_size(backend->act);
-    return (uint64_t)choose_chunk(student) * (vocabulary * (2 * acc + act) + 2 * width * act);
+    return (uint64_t)scorer_chunk(student) * (vocabulary * (2 * acc + act) + 2 * width * act);
 }
 
 static enum status allocate(struct distiller *distiller) {
@@ -73,7 +69,7 @@ enum status distiller_open(struct distiller **out, const struct model *student,
     distiller->teacher = teacher;
     distiller->kind = loss;
     distiller->temperature = temperature;
-    distiller->chunk = choose_chunk(student);
+    distiller->chunk = scorer_chunk(student);
     enum status status = allocate(distiller);
     if (status)
         distiller_close(distiller);

@@ -18,15 +18,16 @@ struct scorer {
     double *host;                  /* [METRIC_COUNT][chunk] */
 };
 
-/* About 64 MB of logits a side on the CPU scale; at least 64 rows, so that GEMM runs well. */
-static int choose_chunk(const struct model *model) {
-    int64_t rows = (INT64_C(1) << 24) / model->config->vocab_size / 64 * 64;
+int scorer_chunk(const struct model *model) {
+    bool on_cpu = model->backend->act == model->backend->acc;
+    int64_t elements = INT64_C(1) << (on_cpu ? 24 : 28);
+    int64_t rows = elements / model->config->vocab_size / 64 * 64;
     return rows < 64 ? 64 : rows > 2048 ? 2048 : (int)rows;
 }
 
 uint64_t scorer_bytes(const struct model *model) {
     uint64_t per_row = 2 * (uint64_t)model->config->vocab_size * dtype_size(model->backend->acc);
-    return (uint64_t)choose_chunk(model) *
+    return (uint64_t)scorer_chunk(model) *
            (per_row + (uint64_t)model->config->hidden_size * dtype_size(model->backend->act));
 }
 
@@ -70,7 +71,7 @@ enum status scorer_open(struct scorer **out, const struct model *teacher,
     if (!scorer) return STATUS_FAILED;
     scorer->teacher = teacher;
     scorer->student = student;
-    scorer->chunk = chunk_tokens > 0 ? chunk_tokens : choose_chunk(student);
+    scorer->chunk = chunk_tokens > 0 ? chunk_tokens : scorer_chunk(student);
     enum status status = allocate(scorer);
     if (status)
         scorer_close(scorer);

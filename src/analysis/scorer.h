@@ -6,6 +6,10 @@
 #include "analysis/positions.h"
 #include "model/model.h"
 
+/* Tokens whose logits exist at once: about 64 MB a side on the CPU, where they should stay near the
+ * caches, and 1 GB on a device, where the head's product wants many rows; 64 to 2048. */
+int scorer_chunk(const struct model *model);
+
 struct scorer;
 
 /* Compares hidden states under `student`'s head with those under `teacher`'s (the same model for a
