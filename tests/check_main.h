@@ -11,7 +11,7 @@
         const TTest *const table[] = {__VA_ARGS__};                                                \
         Suite *suite = suite_create(name);                                                         \
         TCase *tcase = tcase_create(name);                                                         \
-        tcase_set_timeout(tcase, 240);                                                             \
+        tcase_set_timeout(tcase, 900);                                                             \
         for (size_t i = 0; i < sizeof table / sizeof *table; i++)                               \
             tcase_add_test(tcase, table[i]);                                                     \
         suite_add_tcase(suite, tcase);                                                             \
