@@ -1,7 +1,7 @@
 #!/bin/sh
 # The whole path on a small real model (recipes/demo-model, 12 layers) and 120 GSM8K problems:
 # installs what is missing, builds, then scores the layers in three ways, plans, converts, evaluates
-# and draws.
+# and draws. About a minute and a quarter on two cores after the build.
 #
 # usage: recipes/quickstart.sh [DIRECTORY]   (default: apriel-demo in the source tree)
 set -eu
@@ -13,8 +13,9 @@ recipes/install-packages.sh
 ninja -C build apriel-tool
 
 mkdir -p "$out"
-# What an earlier quickstart left; scores.db is kept: loo and mmr find their finished runs in it.
+# What an earlier quickstart left: runs are numbered from 1 below.
 rm -rf "$out/hybrid"
+rm -f "$out/scores.db" "$out/scores.db-wal" "$out/scores.db-shm"
 model=recipes/demo-model
 
 step() { # TITLE command...: say what, show the command, run it
@@ -49,6 +50,8 @@ step "What the hybrid loses before any training" \
     eval "$out/hybrid" --teacher $model --data "$out/tokens.h5"
 step "A picture of it all" \
     chart --db "$out/scores.db" --plan "$out/plan.json" -o "$out/importance.svg"
+step "And where the signals disagree" \
+    chart --kind ranks --db "$out/scores.db" --plan "$out/plan.json" -o "$out/ranks.svg"
 
 cat <<END
 
@@ -57,5 +60,6 @@ Done in $(($(date +%s) - start)) seconds. In $out/:
   scores.db        every score (SQLite: run, score, sequence_score)
   plan.json        the order of replacement and the stages
   hybrid/          the hybrid checkpoint, ready for distillation
-  importance.svg   the chart, with its data (.dat) and gnuplot script (.gp)
+  importance.svg   the charts, with their data (.dat) and gnuplot scripts (.gp)
+  ranks.svg
 END
