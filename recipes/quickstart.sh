@@ -1,7 +1,7 @@
 #!/bin/sh
 # The whole path on a small real model (recipes/demo-model, 12 layers) and 120 GSM8K problems:
 # installs what is missing, builds, then scores the layers in three ways, plans, converts, evaluates
-# and draws. About a minute and a quarter on two cores after the build.
+# and draws. Under two minutes on two idle cores after the build.
 #
 # usage: recipes/quickstart.sh [DIRECTORY]   (default: apriel-demo in the source tree)
 set -eu
