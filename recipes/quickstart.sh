@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 out=${1:-apriel-demo}
 
 recipes/install-packages.sh
+# On a machine with other work, threads that wait must not hold on to a core.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 [ -f build/build.ninja ] || meson setup build
 ninja -C build apriel-tool
 
