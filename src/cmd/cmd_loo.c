@@ -10,6 +10,7 @@
 #include "cmd/base_option.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/score_list.h"
 #include "scores/store.h"
 
 struct loo_options {
@@ -42,25 +43,16 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
                                settings->model, &settings->checkpoint);
 }
 
-/* scores are sorted by metric, then layer: the value of one. */
-static const struct store_score *find(const struct store_score_list *list, int layer,
-                                      const char *metric) {
-    for (size_t i = 0; i < list->count; i++)
-        if (list->scores[i].layer == layer && strcmp(list->scores[i].metric, metric) == 0)
-            return &list->scores[i];
-    return NULL;
-}
-
 static void print_table(const struct store_score_list *list, const char *base) {
-    const struct store_score *trunk = find(list, STORE_TRUNK, "ce");
+    const struct store_score *trunk = score_list_find(list, STORE_TRUNK, "ce");
     if (trunk) printf("%s: ce %.4f\n", base ? base : "unmodified model", trunk->value);
     printf("%5s  %8s  %10s %8s  %10s  %6s\n", "layer", "ce", "kl", "+-", "rkl", "top1");
     for (size_t i = 0; i < list->count; i++) {
         const struct store_score *kl = &list->scores[i];
         if (kl->layer == STORE_TRUNK || strcmp(kl->metric, "kl") != 0) continue;
-        const struct store_score *ce = find(list, kl->layer, "ce");
-        const struct store_score *rkl = find(list, kl->layer, "rkl");
-        const struct store_score *top1 = find(list, kl->layer, "top1");
+        const struct store_score *ce = score_list_find(list, kl->layer, "ce");
+        const struct store_score *rkl = score_list_find(list, kl->layer, "rkl");
+        const struct store_score *top1 = score_list_find(list, kl->layer, "top1");
         if (!rkl || !top1) continue;
         /* Rows of one token have no ce, a single row has no standard error. */
         char ce_text[32] = "-", error_text[32] = "-";
@@ -70,21 +62,6 @@ static void print_table(const struct store_score_list *list, const char *base) {
         printf("%5d  %8s  %10.6f %8s  %10.6f  %5.1f%%\n", kl->layer, ce_text, kl->value, error_text,
                rkl->value, 100 * top1->value);
     }
-}
-
-static struct json *describe_scores(const struct store_score_list *list) {
-    struct json *array = js_new_array();
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_score *score = &list->scores[i];
-        struct json *item = js_new_object();
-        if (score->layer != STORE_TRUNK) js_set_integer(item, "layer", score->layer);
-        js_set_string(item, "metric", score->metric);
-        js_set_number(item, "value", score->value);
-        js_set_number(item, "stderr", score->stderr_value);
-        js_set_integer(item, "n", score->n);
-        js_append(array, item);
-    }
-    return array;
 }
 
 static enum status print_json(const struct loo_outcome *outcome, const struct loo_options *options,
@@ -98,7 +75,7 @@ static enum status print_json(const struct loo_outcome *outcome, const struct lo
     js_set_integer(document, "tokens", outcome->tokens);
     js_set_integer(document, "layers", outcome->branches);
     js_set_number(document, "seconds", outcome->seconds);
-    js_set(document, "scores", describe_scores(list));
+    js_set(document, "scores", score_list_to_json(list));
     char *text = js_print(document, 2);
     js_free(document);
     if (!text) return STATUS_FAILED;

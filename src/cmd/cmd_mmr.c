@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/score_list.h"
 #include "scores/store.h"
 
 struct mmr_options {
@@ -92,16 +93,8 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
     return to_probe(&settings->probe, options);
 }
 
-static const struct store_score *find(const struct store_score_list *list, int layer,
-                                      const char *metric) {
-    for (size_t i = 0; i < list->count; i++)
-        if (list->scores[i].layer == layer && strcmp(list->scores[i].metric, metric) == 0)
-            return &list->scores[i];
-    return NULL;
-}
-
 static double value_of(const struct store_score_list *list, int layer, const char *metric) {
-    const struct store_score *score = find(list, layer, metric);
+    const struct store_score *score = score_list_find(list, layer, metric);
     return score ? score->value : NAN;
 }
 
@@ -115,7 +108,7 @@ static void print_table(const struct store_score_list *list, const char *loss) {
         const struct store_score *before = &list->scores[i];
         if (strcmp(before->metric, "heldout_rkl_before") != 0) continue;
         int layer = before->layer;
-        const struct store_score *after = find(list, layer, "heldout_rkl_after");
+        const struct store_score *after = score_list_find(list, layer, "heldout_rkl_after");
         printf("%5d  %10.6f %10.6f  %13.6f  ", layer, value_of(list, layer, first),
                value_of(list, layer, last), before->value);
         if (after)
@@ -124,21 +117,6 @@ static void print_table(const struct store_score_list *list, const char *loss) {
         else
             printf("diverged at step %.0f\n", value_of(list, layer, "diverged_at_step"));
     }
-}
-
-static struct json *describe_scores(const struct store_score_list *list) {
-    struct json *array = js_new_array();
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_score *score = &list->scores[i];
-        struct json *item = js_new_object();
-        js_set_integer(item, "layer", score->layer);
-        js_set_string(item, "metric", score->metric);
-        js_set_number(item, "value", score->value);
-        js_set_number(item, "stderr", score->stderr_value);
-        js_set_integer(item, "n", score->n);
-        js_append(array, item);
-    }
-    return array;
 }
 
 static enum status print_json(const struct mmr_outcome *outcome,
@@ -153,7 +131,7 @@ static enum status print_json(const struct mmr_outcome *outcome,
     js_set_number(document, "seconds", outcome->seconds);
     js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
     js_set_integer(document, "peak_bytes", (int64_t)memory_peak());
-    js_set(document, "scores", describe_scores(list));
+    js_set(document, "scores", score_list_to_json(list));
     char *text = js_print(document, 2);
     js_free(document);
     if (!text) return STATUS_FAILED;

@@ -1,0 +1,17 @@
+/* Looking scores up and printing them, for the commands that compute some. */
+#ifndef CMD_SCORE_LIST_H
+#define CMD_SCORE_LIST_H
+
+#include "base/json.h"
+#include "scores/store.h"
+
+/* The score of a layer (STORE_TRUNK: of the unmodified model) by metric; NULL when there is none.
+ * Borrowed from the list. */
+const struct store_score *score_list_find(const struct store_score_list *list, int layer,
+                                          const char *metric);
+
+/* Array of {layer (absent for the unmodified model), metric, value, stderr, n}; the caller frees.
+ */
+struct json *score_list_to_json(const struct store_score_list *list);
+
+#endif
