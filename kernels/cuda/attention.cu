@@ -50,8 +50,9 @@ __device__ inline void mask_scores(float (&s)[COLUMNS / 8][4], int row, int key,
                 s[n][i] = -INFINITY;
 }
 
-/* E head_dim, PARTS groups of 16 rows to a warp, KEYS keys to a tile. */
-template <int E, int PARTS, int KEYS>
+/* E head_dim (rounded up unless EXACT, see load_tile), PARTS groups of 16 rows to a warp, KEYS keys
+ * to a tile. */
+template <int E, int PARTS, int KEYS, bool EXACT>
 __global__ void __launch_bounds__(THREADS)
     attention_kernel(struct attention_call call, bf16 *out, float *lse) {
     constexpr int ROWS = WARPS * 16 * PARTS;
@@ -59,16 +60,18 @@ __global__ void __launch_bounds__(THREADS)
     bf16 *q_tile = shared, *k_tile = q_tile + ROWS * E, *v_tile = k_tile + KEYS * E;
     struct attention_tile tile;
     if (!find_tile<ROWS, true>(&tile, call, call.heads, blockIdx.x)) return;
+    int width = EXACT ? E : call.width;
     int kv_head = tile.head / call.group, warp_row = threadIdx.x / 32 * 16 * PARTS;
     int64_t token = tile.first + tile.start;
-    const bf16 *k = call.k + tile.first * call.k_stride + kv_head * E;
-    const bf16 *v = call.v + tile.first * call.v_stride + kv_head * E;
+    const bf16 *k = call.k + tile.first * call.k_stride + kv_head * width;
+    const bf16 *v = call.v + tile.first * call.v_stride + kv_head * width;
     int last = min(tile.start + ROWS, tile.length) - 1;
     int key_first = first_key(tile.start, call.window) / KEYS * KEYS, key = last / KEYS * KEYS;
 
-    load_tile<ROWS, E, THREADS>(q_tile, call.q + token * call.q_stride + tile.head * E,
-                                call.q_stride, tile.length - tile.start);
-    load_tile<KEYS, E, THREADS>(k_tile, k + key * call.k_stride, call.k_stride, tile.length - key);
+    load_tile<ROWS, E, THREADS, EXACT>(q_tile, call.q + token * call.q_stride + tile.head * width,
+                                       call.q_stride, tile.length - tile.start, width);
+    load_tile<KEYS, E, THREADS, EXACT>(k_tile, k + key * call.k_stride, call.k_stride,
+                                       tile.length - key, width);
     copy_commit();
 
     float result[PARTS][E / 8][4] = {};
@@ -79,8 +82,8 @@ __global__ void __launch_bounds__(THREADS)
     for (; key >= key_first; key -= KEYS) {
         copy_wait<0>();
         __syncthreads(); /* k_tile is there, v_tile is free */
-        load_tile<KEYS, E, THREADS>(v_tile, v + key * call.v_stride, call.v_stride,
-                                    tile.length - key);
+        load_tile<KEYS, E, THREADS, EXACT>(v_tile, v + key * call.v_stride, call.v_stride,
+                                           tile.length - key, width);
         copy_commit();
         float s[PARTS][KEYS / 8][4] = {};
 #pragma unroll
@@ -119,7 +122,8 @@ __global__ void __launch_bounds__(THREADS)
         __syncthreads(); /* v_tile is there, k_tile is free */
         if (key > key_first) {
             int next = key - KEYS;
-            load_tile<KEYS, E, THREADS>(k_tile, k + next * call.k_stride, call.k_stride, KEYS);
+            load_tile<KEYS, E, THREADS, EXACT>(k_tile, k + next * call.k_stride, call.k_stride,
+                                               KEYS, width);
         }
         copy_commit();
 #pragma unroll
@@ -142,7 +146,7 @@ __global__ void __launch_bounds__(THREADS)
     }
     copy_wait<0>();
 
-    int64_t out_stride = (int64_t)call.heads * E;
+    int64_t out_stride = (int64_t)call.heads * width;
 #pragma unroll
     for (int part = 0; part < PARTS; part++) {
         int start = tile.start + warp_row + 16 * part, lane = threadIdx.x & 31;
@@ -156,29 +160,27 @@ __global__ void __launch_bounds__(THREADS)
             if (lse && lane % 4 == 0 && at < tile.length)
                 lse[tile.head * call.tokens + tile.first + at] = (row.maximum + log2f(sum)) * LN_2;
         }
-        store_result<E / 8>(out + (tile.first + start) * out_stride + tile.head * E, out_stride,
-                            tile.length - start, result[part], factor);
+        store_result<E / 8, EXACT>(out + (tile.first + start) * out_stride + tile.head * width,
+                                   out_stride, tile.length - start, result[part], factor, width);
     }
 }
 
-template <int E, int PARTS, int KEYS>
+template <int E, int PARTS, int KEYS, bool EXACT = true>
 static void launch_attention(struct cuda_backend *cuda, const struct attention_call *call,
                              bf16 *out, float *lse) {
     constexpr int ROWS = WARPS * 16 * PARTS, BYTES = (ROWS + 2 * KEYS) * E * (int)sizeof(bf16);
-    CUDA_ALLOW_SHARED(cuda, (attention_kernel<E, PARTS, KEYS>), BYTES);
-    CUDA_LAUNCH(cuda, (attention_kernel<E, PARTS, KEYS>),
+    CUDA_ALLOW_SHARED(cuda, (attention_kernel<E, PARTS, KEYS, EXACT>), BYTES);
+    CUDA_LAUNCH(cuda, (attention_kernel<E, PARTS, KEYS, EXACT>),
                 dim3((unsigned)count_tiles(call, call->heads, ROWS)), THREADS, BYTES, *call, out,
                 lse);
 }
 
-bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call,
+bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call, bool *exact,
                          const struct attention_inputs *in, const struct sequences *sequences,
                          const struct attention_shape *shape) {
     if (cuda->failed || sequences->tokens == 0) return false;
-    uintptr_t pieces = (uintptr_t)in->q | (uintptr_t)in->k | (uintptr_t)in->v;
-    int64_t strides = in->q_stride | in->k_stride | in->v_stride;
-    if (pieces % 16 || strides % 8) {
-        cuda_fail(cuda, "attention: rows of q, k and v must start at multiples of 16 bytes");
+    if (shape->head_dim > ATTENTION_MAX_WIDTH) {
+        cuda_fail(cuda, "attention: head_dim %d is above %d", shape->head_dim, ATTENTION_MAX_WIDTH);
         return false;
     }
     if (!(shape->scale > 0)) {
@@ -199,7 +201,12 @@ bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call,
              shape->kv_heads,
              shape->heads / shape->kv_heads,
              shape->window,
+             shape->head_dim,
              (float)shape->scale};
+    int64_t strides = in->q_stride | in->k_stride | in->v_stride;
+    int e = shape->head_dim;
+    *exact = (e == 32 || e == 64 || e == 96 || e == 128 || e == 256) && strides % 8 == 0 &&
+             aligned_to(in->q, 16) && aligned_to(in->k, 16) && aligned_to(in->v, 16);
     return true;
 }
 
@@ -208,9 +215,15 @@ static void cuda_attention(struct backend *backend, void *out, void *lse,
                            const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct attention_call call;
-    if (!cuda_attention_call(cuda, &call, in, sequences, shape)) return;
+    bool exact;
+    if (!cuda_attention_call(cuda, &call, &exact, in, sequences, shape)) return;
     bf16 *to = (bf16 *)out;
     float *to_lse = (float *)lse;
+    if (!exact || !aligned_to(out, 16)) {
+        if (call.width <= 32) return launch_attention<32, 2, 64, false>(cuda, &call, to, to_lse);
+        if (call.width <= 128) return launch_attention<128, 2, 64, false>(cuda, &call, to, to_lse);
+        return launch_attention<256, 1, 32, false>(cuda, &call, to, to_lse);
+    }
     if (cuda_attention_hopper(cuda, to, to_lse, &call, shape->head_dim)) return;
     switch (shape->head_dim) {
     case 32:
@@ -224,7 +237,6 @@ static void cuda_attention(struct backend *backend, void *out, void *lse,
     case 256:
         return launch_attention<256, 1, 32>(cuda, &call, to, to_lse);
     }
-    cuda_fail(cuda, "attention: head_dim %d is none of 32, 64, 96, 128, 256", shape->head_dim);
 }
 
 void cuda_table_attention(struct cuda_backend *cuda) {

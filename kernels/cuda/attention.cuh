@@ -22,6 +22,7 @@ struct attention_call {
     int count, longest;
     int heads, kv_heads, group; /* H, G, H/G */
     int window;                 /* 0: none */
+    int width;                  /* E */
     float scale;
 };
 
@@ -50,8 +51,11 @@ bool cuda_attention_hopper(struct cuda_backend *cuda, bf16 *out, float *lse,
 bool cuda_attention_backward_hopper(struct cuda_backend *cuda,
                                     const struct attention_backward_call *call, int head_dim);
 
-/* Checks what the kernels rely on; a fault of the backend and false otherwise. */
-bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call,
+enum { ATTENTION_MAX_WIDTH = 256 };
+
+/* False, with a fault of the backend, for what no kernel can do. `exact` is set when head_dim is
+ * one that has a kernel of its own and all rows start at multiples of 16 bytes. */
+bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call, bool *exact,
                          const struct attention_inputs *in, const struct sequences *sequences,
                          const struct attention_shape *shape);
 void cuda_table_attention_backward(struct cuda_backend *cuda);
@@ -129,17 +133,27 @@ template <int PENDING> __device__ inline void copy_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
-/* Rows [0, ROWS) of `from`; rows from `valid` on become zeros. */
-template <int ROWS, int E, int THREADS>
-__device__ inline void load_tile(bf16 *to, const bf16 *from, int64_t stride, int valid) {
+/* Rows [0, ROWS) of `from`; rows from `valid` on become zeros. EXACT: rows are E wide and start at
+ * multiples of 16 bytes, and the copy is under way after the call. Else they are `width` wide, lie
+ * anywhere and are padded with zeros. */
+template <int ROWS, int E, int THREADS, bool EXACT>
+__device__ inline void load_tile(bf16 *to, const bf16 *from, int64_t stride, int valid, int width) {
     constexpr int PIECES = E / 8;
     static_assert(ROWS * PIECES % THREADS == 0, "each thread copies as many pieces");
 #pragma unroll
     for (int i = 0; i < ROWS * PIECES / THREADS; i++) {
         int index = i * THREADS + (int)threadIdx.x, row = index / PIECES, piece = index % PIECES;
         bool inside = row < valid;
-        copy_async(to + swizzle<E>(row, piece), from + (inside ? row * (int)stride : 0) + piece * 8,
-                   inside);
+        const bf16 *at = from + (inside ? row * (int)stride : 0) + piece * 8;
+        if constexpr (EXACT) {
+            copy_async(to + swizzle<E>(row, piece), at, inside);
+        } else {
+            vector<bf16, 8> values;
+#pragma unroll
+            for (int j = 0; j < 8; j++)
+                values.at[j] = inside && piece * 8 + j < width ? at[j] : __float2bfloat16(0.0f);
+            *(vector<bf16, 8> *)(to + swizzle<E>(row, piece)) = values;
+        }
     }
 }
 
@@ -245,26 +259,37 @@ __device__ inline void transpose_quad(uint32_t (&word)[4]) {
 }
 
 /* Rows g and g+8 of a result [16, 8 * PIECES] times `factor`, as BF16 to `to` + row * stride for
- * rows below `valid`. */
-template <int PIECES>
+ * rows below `valid`. EXACT as in load_tile; else only columns below `width`. */
+template <int PIECES, bool EXACT = true>
 __device__ inline void store_result(bf16 *to, int64_t stride, int valid,
-                                    const float (&result)[PIECES][4], const float (&factor)[2]) {
-    int lane = threadIdx.x & 31, group = lane / 4, part = lane % 4;
+                                    const float (&result)[PIECES][4], const float (&factor)[2],
+                                    int width = 8 * PIECES) {
+    int lane = threadIdx.x & 31, part = lane % 4;
     static_assert(PIECES % 4 == 0, "a lane writes one of four pieces");
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        int row = group + 8 * half;
+        int row = lane / 4 + 8 * half;
+        if constexpr (EXACT) {
 #pragma unroll
-        for (int piece = 0; piece < PIECES; piece += 4) {
-            uint32_t word[4];
+            for (int piece = 0; piece < PIECES; piece += 4) {
+                uint32_t word[4];
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                word[i] = pack_bf16(result[piece + i][2 * half] * factor[half],
-                                    result[piece + i][2 * half + 1] * factor[half]);
-            transpose_quad(word);
-            if (row < valid)
-                *(uint4 *)(to + row * stride + (piece + part) * 8) =
-                    make_uint4(word[0], word[1], word[2], word[3]);
+                for (int i = 0; i < 4; i++)
+                    word[i] = pack_bf16(result[piece + i][2 * half] * factor[half],
+                                        result[piece + i][2 * half + 1] * factor[half]);
+                transpose_quad(word);
+                if (row < valid)
+                    *(uint4 *)(to + row * stride + (piece + part) * 8) =
+                        make_uint4(word[0], word[1], word[2], word[3]);
+            }
+        } else {
+#pragma unroll
+            for (int i = 0; i < 2 * PIECES; i++) {
+                int column = i / 2 * 8 + part * 2 + i % 2;
+                if (row < valid && column < width)
+                    to[row * stride + column] =
+                        __float2bfloat16(result[i / 2][2 * half + i % 2] * factor[half]);
+            }
         }
     }
 }

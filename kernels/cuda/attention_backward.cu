@@ -7,7 +7,7 @@
 
 enum { THREADS = 128, WARPS = THREADS / 32, ROWS = WARPS * 16 };
 
-template <int E>
+template <int E, bool EXACT>
 __global__ void __launch_bounds__(THREADS)
     attention_statistics_kernel(struct attention_backward_call call) {
     /* A row's lanes at 16 bytes each, up to a power of two. */
@@ -16,21 +16,26 @@ __global__ void __launch_bounds__(THREADS)
     struct attention_tile tile;
     const struct attention_call &forward = call.forward;
     if (!find_tile<STATISTIC_ROWS, false>(&tile, forward, forward.heads, blockIdx.x)) return;
-    int lane = threadIdx.x % LANES;
-    int64_t stride = (int64_t)forward.heads * E;
+    int lane = threadIdx.x % LANES, width = EXACT ? E : forward.width;
+    int64_t stride = (int64_t)forward.heads * width;
     float2 *to = call.statistics.at + tile.head * call.statistics.rows +
                  statistic_row(tile.first, tile.sequence) + tile.start;
     for (int row = threadIdx.x / LANES; row < STATISTIC_ROWS; row += AT_ONCE) {
         bool valid = tile.start + row < tile.length;
         int64_t token = tile.first + tile.start + row;
         float total = 0;
-        if (valid && lane * 8 < E) {
+        const bf16 *out = call.out + token * stride + tile.head * width + lane * 8;
+        const bf16 *dout = call.dout + token * stride + tile.head * width + lane * 8;
+        if (EXACT && valid && lane * 8 < E) {
             float a[8], b[8];
-            load(a, call.out + token * stride + tile.head * E + lane * 8);
-            load(b, call.dout + token * stride + tile.head * E + lane * 8);
+            load(a, out);
+            load(b, dout);
 #pragma unroll
             for (int i = 0; i < 8; i++) total += a[i] * b[i];
         }
+        if (!EXACT && valid)
+            for (int i = 0; i < 8 && lane * 8 + i < width; i++)
+                total += __bfloat162float(out[i]) * __bfloat162float(dout[i]);
         total = sum_lanes<LANES>(total);
         if (lane == 0)
             to[row] =
@@ -54,7 +59,7 @@ __device__ inline void differentiate_rows(float (&s)[COLUMNS / 8][4], float (&dp
 }
 
 /* A block owns ROWS queries of one head. */
-template <int E, int KEYS, int STAGES>
+template <int E, int KEYS, int STAGES, bool EXACT>
 __global__ void __launch_bounds__(THREADS)
     attention_query_kernel(struct attention_backward_call call) {
     extern __shared__ __align__(128) bf16 shared[];
@@ -63,24 +68,26 @@ __global__ void __launch_bounds__(THREADS)
     struct attention_tile tile;
     const struct attention_call &forward = call.forward;
     if (!find_tile<ROWS, true>(&tile, forward, forward.heads, blockIdx.x)) return;
+    int width = EXACT ? E : forward.width;
     int kv_head = tile.head / forward.group, warp_row = threadIdx.x / 32 * 16;
     int lane = threadIdx.x & 31, window = forward.window;
-    int64_t token = tile.first + tile.start, out_stride = (int64_t)forward.heads * E;
-    const bf16 *k = forward.k + tile.first * forward.k_stride + kv_head * E;
-    const bf16 *v = forward.v + tile.first * forward.v_stride + kv_head * E;
+    int64_t token = tile.first + tile.start, out_stride = (int64_t)forward.heads * width;
+    const bf16 *k = forward.k + tile.first * forward.k_stride + kv_head * width;
+    const bf16 *v = forward.v + tile.first * forward.v_stride + kv_head * width;
     int key_end = min(tile.start + ROWS, tile.length);
     int key = first_key(tile.start, window) / KEYS * KEYS, valid = tile.length - tile.start;
     auto load_keys = [&](int at, int stage) {
-        load_tile<KEYS, E, THREADS>(k_tiles + stage * KEYS * E, k + at * forward.k_stride,
-                                    forward.k_stride, tile.length - at);
-        load_tile<KEYS, E, THREADS>(v_tiles + stage * KEYS * E, v + at * forward.v_stride,
-                                    forward.v_stride, tile.length - at);
+        load_tile<KEYS, E, THREADS, EXACT>(k_tiles + stage * KEYS * E, k + at * forward.k_stride,
+                                           forward.k_stride, tile.length - at, width);
+        load_tile<KEYS, E, THREADS, EXACT>(v_tiles + stage * KEYS * E, v + at * forward.v_stride,
+                                           forward.v_stride, tile.length - at, width);
     };
 
-    load_tile<ROWS, E, THREADS>(q_tile, forward.q + token * forward.q_stride + tile.head * E,
-                                forward.q_stride, valid);
-    load_tile<ROWS, E, THREADS>(dout_tile, call.dout + token * out_stride + tile.head * E,
-                                out_stride, valid);
+    load_tile<ROWS, E, THREADS, EXACT>(q_tile,
+                                       forward.q + token * forward.q_stride + tile.head * width,
+                                       forward.q_stride, valid, width);
+    load_tile<ROWS, E, THREADS, EXACT>(
+        dout_tile, call.dout + token * out_stride + tile.head * width, out_stride, valid, width);
     load_keys(key, 0);
     copy_commit();
 
@@ -121,13 +128,13 @@ __global__ void __launch_bounds__(THREADS)
         }
     }
     float factor[2] = {forward.scale, forward.scale};
-    store_result<E / 8>(call.dq + (token + warp_row) * call.dq_stride + tile.head * E,
-                        call.dq_stride, valid - warp_row, result, factor);
+    store_result<E / 8, EXACT>(call.dq + (token + warp_row) * call.dq_stride + tile.head * width,
+                               call.dq_stride, valid - warp_row, result, factor, width);
 }
 
 /* A block owns ROWS keys of one key/value head and PART of the E columns of dk and dv; QUERIES
  * queries to a tile. The products are transposed: rows are keys, columns are queries. */
-template <int E, int PART, int QUERIES, int STAGES>
+template <int E, int PART, int QUERIES, int STAGES, bool EXACT>
 __global__ void __launch_bounds__(THREADS)
     attention_key_kernel(struct attention_backward_call call) {
     extern __shared__ __align__(128) bf16 shared[];
@@ -138,8 +145,8 @@ __global__ void __launch_bounds__(THREADS)
     const struct attention_call &forward = call.forward;
     if (!find_tile<ROWS, false>(&tile, forward, forward.kv_heads, blockIdx.x)) return;
     int warp_row = threadIdx.x / 32 * 16, lane = threadIdx.x & 31, window = forward.window;
-    int column = blockIdx.y * PART;
-    int64_t token = tile.first + tile.start, out_stride = (int64_t)forward.heads * E;
+    int column = blockIdx.y * PART, width = EXACT ? E : forward.width;
+    int64_t token = tile.first + tile.start, out_stride = (int64_t)forward.heads * width;
     /* The last query that sees a key of this tile, then the steps: heads, within them queries. */
     int query_end = window > 0 ? min(tile.length, tile.start + ROWS - 1 + window) : tile.length;
     int query_first = tile.start / QUERIES * QUERIES;
@@ -148,12 +155,12 @@ __global__ void __launch_bounds__(THREADS)
     auto load_queries = [&](int step, int stage) {
         int head = tile.head * forward.group + step / tiles;
         int query = query_first + step % tiles * QUERIES;
-        const bf16 *q = forward.q + (tile.first + query) * forward.q_stride + head * E;
-        const bf16 *dout = call.dout + (tile.first + query) * out_stride + head * E;
-        load_tile<QUERIES, E, THREADS>(q_tiles + stage * QUERIES * E, q, forward.q_stride,
-                                       tile.length - query);
-        load_tile<QUERIES, E, THREADS>(dout_tiles + stage * QUERIES * E, dout, out_stride,
-                                       tile.length - query);
+        const bf16 *q = forward.q + (tile.first + query) * forward.q_stride + head * width;
+        const bf16 *dout = call.dout + (tile.first + query) * out_stride + head * width;
+        load_tile<QUERIES, E, THREADS, EXACT>(q_tiles + stage * QUERIES * E, q, forward.q_stride,
+                                              tile.length - query, width);
+        load_tile<QUERIES, E, THREADS, EXACT>(dout_tiles + stage * QUERIES * E, dout, out_stride,
+                                              tile.length - query, width);
         if (threadIdx.x < QUERIES / 2)
             copy_async(
                 (bf16 *)(statistic_tiles + stage * QUERIES + 2 * threadIdx.x),
@@ -161,10 +168,12 @@ __global__ void __launch_bounds__(THREADS)
                 true);
     };
 
-    load_tile<ROWS, E, THREADS>(k_tile, forward.k + token * forward.k_stride + tile.head * E,
-                                forward.k_stride, tile.length - tile.start);
-    load_tile<ROWS, E, THREADS>(v_tile, forward.v + token * forward.v_stride + tile.head * E,
-                                forward.v_stride, tile.length - tile.start);
+    load_tile<ROWS, E, THREADS, EXACT>(k_tile,
+                                       forward.k + token * forward.k_stride + tile.head * width,
+                                       forward.k_stride, tile.length - tile.start, width);
+    load_tile<ROWS, E, THREADS, EXACT>(v_tile,
+                                       forward.v + token * forward.v_stride + tile.head * width,
+                                       forward.v_stride, tile.length - tile.start, width);
     load_queries(0, 0);
     copy_commit();
 
@@ -205,28 +214,30 @@ __global__ void __launch_bounds__(THREADS)
     }
     float one[2] = {1, 1}, factor[2] = {forward.scale, forward.scale};
     int valid = tile.length - tile.start - warp_row;
-    store_result<PART / 8>(call.dk + (token + warp_row) * call.dk_stride + tile.head * E + column,
-                           call.dk_stride, valid, dk, factor);
-    store_result<PART / 8>(call.dv + (token + warp_row) * call.dv_stride + tile.head * E + column,
-                           call.dv_stride, valid, dv, one);
+    store_result<PART / 8, EXACT>(call.dk + (token + warp_row) * call.dk_stride +
+                                      tile.head * width + column,
+                                  call.dk_stride, valid, dk, factor, width - column);
+    store_result<PART / 8, EXACT>(call.dv + (token + warp_row) * call.dv_stride +
+                                      tile.head * width + column,
+                                  call.dv_stride, valid, dv, one, width - column);
 }
 
-template <int E, int PART, int KEYS, int QUERIES, int STAGES>
+template <int E, int PART, int KEYS, int QUERIES, int STAGES, bool EXACT = true>
 static void launch_backward(struct cuda_backend *cuda, const struct attention_backward_call *call) {
     const struct attention_call *forward = &call->forward;
-    CUDA_LAUNCH(cuda, attention_statistics_kernel<E>,
+    CUDA_LAUNCH(cuda, (attention_statistics_kernel<E, EXACT>),
                 dim3((unsigned)count_tiles(forward, forward->heads, STATISTIC_ROWS)), THREADS, 0,
                 *call);
-    if (cuda_attention_backward_hopper(cuda, call, E)) return;
+    if (EXACT && cuda_attention_backward_hopper(cuda, call, E)) return;
     constexpr int QUERY_BYTES = (ROWS + STAGES * KEYS) * 2 * E * (int)sizeof(bf16);
-    CUDA_ALLOW_SHARED(cuda, (attention_query_kernel<E, KEYS, STAGES>), QUERY_BYTES);
-    CUDA_LAUNCH(cuda, (attention_query_kernel<E, KEYS, STAGES>),
+    CUDA_ALLOW_SHARED(cuda, (attention_query_kernel<E, KEYS, STAGES, EXACT>), QUERY_BYTES);
+    CUDA_LAUNCH(cuda, (attention_query_kernel<E, KEYS, STAGES, EXACT>),
                 dim3((unsigned)count_tiles(forward, forward->heads, ROWS)), THREADS, QUERY_BYTES,
                 *call);
     constexpr int KEY_BYTES = (ROWS + STAGES * QUERIES) * 2 * E * (int)sizeof(bf16) +
                               STAGES * QUERIES * (int)sizeof(float2);
-    CUDA_ALLOW_SHARED(cuda, (attention_key_kernel<E, PART, QUERIES, STAGES>), KEY_BYTES);
-    CUDA_LAUNCH(cuda, (attention_key_kernel<E, PART, QUERIES, STAGES>),
+    CUDA_ALLOW_SHARED(cuda, (attention_key_kernel<E, PART, QUERIES, STAGES, EXACT>), KEY_BYTES);
+    CUDA_LAUNCH(cuda, (attention_key_kernel<E, PART, QUERIES, STAGES, EXACT>),
                 dim3((unsigned)count_tiles(forward, forward->kv_heads, ROWS), E / PART), THREADS,
                 KEY_BYTES, *call);
 }
@@ -239,12 +250,12 @@ static void cuda_attention_backward(struct backend *backend,
                                     const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct attention_backward_call call;
-    if (!cuda_attention_call(cuda, &call.forward, in, sequences, shape)) return;
-    uintptr_t pieces =
-        (uintptr_t)gradients->dq | (uintptr_t)gradients->dk | (uintptr_t)gradients->dv;
+    bool exact;
+    if (!cuda_attention_call(cuda, &call.forward, &exact, in, sequences, shape)) return;
     int64_t strides = gradients->q_stride | gradients->k_stride | gradients->v_stride;
-    if (pieces % 16 || strides % 8)
-        return cuda_fail(cuda, "attention: rows of gradients must start at multiples of 16 bytes");
+    exact = exact && strides % 8 == 0 && aligned_to(gradients->dq, 16) &&
+            aligned_to(gradients->dk, 16) && aligned_to(gradients->dv, 16) && aligned_to(out, 16) &&
+            aligned_to(dout, 16);
     call.out = (const bf16 *)out;
     call.dout = (const bf16 *)dout;
     call.lse = (const float *)lse;
@@ -258,6 +269,12 @@ static void cuda_attention_backward(struct backend *backend,
     call.statistics.at = (float2 *)cuda_scratch(cuda, (size_t)call.statistics.rows *
                                                           (size_t)shape->heads * sizeof(float2));
     if (!call.statistics.at) return;
+    if (!exact) {
+        if (call.forward.width <= 32) return launch_backward<32, 32, 64, 64, 2, false>(cuda, &call);
+        if (call.forward.width <= 128)
+            return launch_backward<128, 128, 64, 64, 2, false>(cuda, &call);
+        return launch_backward<256, 128, 32, 32, 1, false>(cuda, &call);
+    }
     switch (shape->head_dim) {
     case 32:
         return launch_backward<32, 32, 64, 64, 2>(cuda, &call);
@@ -270,7 +287,6 @@ static void cuda_attention_backward(struct backend *backend,
     case 256: /* one block's registers hold half the columns of dk and dv */
         return launch_backward<256, 128, 32, 32, 1>(cuda, &call);
     }
-    cuda_fail(cuda, "attention: head_dim %d is none of 32, 64, 96, 128, 256", shape->head_dim);
 }
 
 void cuda_table_attention_backward(struct cuda_backend *cuda) {

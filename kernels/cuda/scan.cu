@@ -202,6 +202,7 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
                 scatter_sums<8, SG>(y, lane);
                 int kept = scan_kept<8, SG>(lane);
                 float *to = &u_tile[piece + kept / 2][pair + kept % 2];
+                __syncwarp(); /* the other lanes have read u */
                 if (SG == 4)
                     *(float2 *)to = make_float2(y[0], y[1]);
                 else if (lane < 8)
