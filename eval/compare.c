@@ -90,7 +90,7 @@ static enum status run_group(struct work *work, struct compare_result *out, int6
         status = forward_run(work->teacher.forward, work->teacher.hidden, &batch);
     bool alone = !work->teacher.model;
     if (!status)
-        status = scorer_score(work->scorer, &positions,
+        status = scorer_score_positions(work->scorer, &positions,
                               alone ? work->student.hidden : work->teacher.hidden,
                               work->student.hidden, 0, alone ? 0 : 1, sums);
     for (int row = 0; !status && row < rows; row++) {

@@ -389,7 +389,7 @@ enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) {
             if (!status) status = run_inference(probe, h, &batch.sequences);
             if (!status)
                 status =
-                    scorer_score(engine->scorer, &positions, engine->target_hidden, h, 0, 1, both);
+                    scorer_score_positions(engine->scorer, &positions, engine->target_hidden, h, 0, 1, both);
             token_batch_free(&batch);
         }
         if (!status) {

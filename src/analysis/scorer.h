@@ -1,9 +1,9 @@
-/* The last norm, the head and the metrics, fused over chunks of tokens: logits of all tokens never
- * exist at once. */
+/* The last norm, the head and the metrics, fused over chunks of predictions: logits of all tokens
+ * never exist at once, and those of tokens that do not count never exist. */
 #ifndef ANALYSIS_SCORER_H
 #define ANALYSIS_SCORER_H
 
-#include "analysis/positions.h"
+#include "analysis/predictions.h"
 #include "model/model.h"
 
 /* Tokens whose logits exist at once: about 64 MB a side on the CPU, where they should stay near the
@@ -21,11 +21,17 @@ uint64_t scorer_bytes(const struct model *model);
 
 /* Metrics of `branches` hidden states acc [tokens, D] (before the final norm), one after another in
  * `branch`, each `stride` elements from the last, against the teacher's. `sums`, host
- * [1 + branches][rows][METRIC_COUNT], receives sums over counted positions; entry 0 is the teacher
- * against itself (only ce says something). A value that is not finite is a failure.
- * STATUS_INTERRUPTED between chunks when an interrupt was requested. */
-enum status scorer_score(struct scorer *scorer, const struct positions *positions,
+ * [1 + branches][slots][METRIC_COUNT], receives sums over the predictions of each slot; entry 0 is
+ * the teacher against itself (only ce says something). `greedy` (or NULL), host [1 + branches]
+ * [slots], counts the predictions whose target has the largest logit. A value that is not finite is
+ * a failure. STATUS_INTERRUPTED between chunks when an interrupt was requested. */
+enum status scorer_score(struct scorer *scorer, const struct predictions *predictions,
                          const void *teacher, const void *branch, int64_t stride, int branches,
-                         double *sums) STATUS_CHECKED;
+                         double *sums, int64_t *greedy) STATUS_CHECKED;
+
+/* The same for positions, with a slot a row. */
+enum status scorer_score_positions(struct scorer *scorer, const struct positions *positions,
+                                   const void *teacher, const void *branch, int64_t stride,
+                                   int branches, double *sums) STATUS_CHECKED;
 
 #endif

@@ -140,18 +140,15 @@ static enum status make_batch(struct token_batch *out, const struct sweep *sweep
     return status;
 }
 
-enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
-                        double *sums, int64_t *counts) {
+enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
+                      const struct predictions *predictions, double *sums, int64_t *greedy) {
     struct model *model = sweep->model;
     struct backend *backend = model->backend;
-    struct positions positions = {0};
     struct token_batch batch = {0};
     int64_t tokens = (int64_t)(set->row_offsets[first + rows] - set->row_offsets[first]);
     int active = 1, next = 0;
-    enum status status = positions_create(&positions, set, first, rows);
-    if (!status) status = make_batch(&batch, sweep, set, first, rows);
+    enum status status = make_batch(&batch, sweep, set, first, rows);
     if (status) goto done;
-    memcpy(counts, positions.counts, (size_t)rows * METRIC_COUNT * sizeof *counts);
     backend->embed(backend, sweep->states, batch.ids, model->embedding, tokens,
                    model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
@@ -162,10 +159,25 @@ enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t
             status = status_set(STATUS_INTERRUPTED, "interrupted");
         if (status) goto done;
     }
-    status = scorer_score(sweep->scorer, &positions, sweep->states, state(sweep, 1, tokens),
-                          tokens * model->config->hidden_size, sweep->options.branches, sums);
+    status =
+        scorer_score(sweep->scorer, predictions, sweep->states, state(sweep, 1, tokens),
+                     tokens * model->config->hidden_size, sweep->options.branches, sums, greedy);
 done:
     token_batch_free(&batch);
+    return status;
+}
+
+enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
+                        double *sums, int64_t *counts) {
+    struct positions positions = {0};
+    struct predictions predictions = {0};
+    enum status status = positions_create(&positions, set, first, rows);
+    if (!status) status = predictions_of_positions(&predictions, &positions);
+    if (!status) {
+        memcpy(counts, positions.counts, (size_t)rows * METRIC_COUNT * sizeof *counts);
+        status = sweep_run(sweep, set, first, rows, &predictions, sums, NULL);
+    }
+    predictions_free(&predictions);
     positions_free(&positions);
     return status;
 }

@@ -27,9 +27,15 @@ enum status sweep_open(struct sweep **out, struct model *model, const struct swe
                        int rows, int64_t tokens, int longest) STATUS_CHECKED;
 void sweep_close(struct sweep *sweep); /* accepts NULL */
 
-/* Run rows [first, first + rows) of the set. `sums` host [1 + branches][rows][METRIC_COUNT] and
- * `counts` host [rows][METRIC_COUNT]: sums over counted positions, and how many they are; entry 0
- * is the trunk. STATUS_INTERRUPTED between layers when an interrupt was requested. */
+/* Run rows [first, first + rows) of the set as one batch and score `predictions` of it. `sums` host
+ * [1 + branches][slots][METRIC_COUNT] and `greedy` (or NULL) as scorer_score has them; entry 0 is
+ * the trunk. STATUS_INTERRUPTED between layers when an interrupt was requested. */
+enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
+                      const struct predictions *predictions, double *sums,
+                      int64_t *greedy) STATUS_CHECKED;
+
+/* The same for the positions of the rows that count, with a slot a row; `counts` host
+ * [rows][METRIC_COUNT] tells how many they are. */
 enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
                         double *sums, int64_t *counts) STATUS_CHECKED;
 

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/interrupt.h"
+#include "base/lines.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
@@ -93,22 +94,11 @@ static enum status finish_batch(struct build *build, struct batch *batch, const 
     return status;
 }
 
-static bool is_blank(const char *bytes, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if (!strchr(" \t\r\n", bytes[i]) || !bytes[i]) return false;
-    return true;
-}
-
-/* Appends one line to the batch; the first may begin with a byte order mark. */
+/* Appends one line to the batch, unless it is blank. */
 static enum status add_line(struct batch *batch, const char *bytes, size_t length,
                             uint64_t number) {
     batch->bytes += length;
-    if (number == 1 && length >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) {
-        bytes += 3;
-        length -= 3;
-    }
-    if (length && bytes[length - 1] == '\n') length--;
-    if (is_blank(bytes, length)) return STATUS_OK;
+    if (!lines_trim(&bytes, &length, number)) return STATUS_OK;
     struct line *line = &batch->lines[batch->count];
     *line = (struct line){.length = length, .number = number};
     line->bytes = memory_copy_bytes(bytes, length);

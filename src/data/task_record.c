@@ -1,0 +1,322 @@
+#include "data/task_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/memory.h"
+#include "base/text.h"
+
+/* ---- fields under several names */
+
+/* The first of the names (ended by NULL) that the record has; NULL when it has none. */
+static const struct json *find(const struct json *object, const char *const *names) {
+    for (; *names; names++) {
+        const struct json *value = js_member(object, *names);
+        if (value) return value;
+    }
+    return NULL;
+}
+
+static enum status get_text(const char **out, const struct json *object, const char *const *names) {
+    const struct json *value = find(object, names);
+    if (!value) return status_fail("\"%s\" is missing", *names);
+    if (!js_is_string(value) || strlen(js_string_or(value, "")) != js_string_length(value))
+        return status_fail("\"%s\" must be a string without NUL", *names);
+    *out = js_string_or(value, "");
+    return STATUS_OK;
+}
+
+static enum status add_choice(struct task_record *out, const struct json *value) {
+    const char *text = js_string_or(value, NULL);
+    if (!text || strlen(text) != js_string_length(value))
+        return status_fail("a choice must be a string without NUL");
+    if (out->count == TASK_MAX_CHOICES)
+        return status_fail("more than %d choices", TASK_MAX_CHOICES);
+    out->continuations[out->count] = memory_copy_string(text);
+    return out->continuations[out->count++] ? STATUS_OK : STATUS_FAILED;
+}
+
+/* `*labels` is the list of the choices' names, where the record has one; `*from_one` tells that
+ * answers count from 1. */
+static enum status get_choices(struct task_record *out, const struct json **labels, bool *from_one,
+                               const struct json *object) {
+    static const char *const lists[] = {"choices", "endings", NULL};
+    static const char *const pairs[][2] = {{"sol1", "sol2"}, {"option1", "option2"}};
+    const struct json *list = find(object, lists);
+    enum status status = STATUS_OK;
+    *labels = NULL;
+    *from_one = false;
+    if (js_is_object(list)) {
+        *labels = js_member(list, "label");
+        list = js_member(list, "text");
+    }
+    if (list && !js_is_array(list)) return status_fail("\"choices\" must be a list of strings");
+    for (size_t i = 0; !status && list && i < js_count(list); i++)
+        status = add_choice(out, js_element(list, i));
+    for (int p = 0; !list && p < 2; p++) {
+        const struct json *first = js_member(object, pairs[p][0]);
+        const struct json *second = js_member(object, pairs[p][1]);
+        if (!first || !second) continue;
+        *from_one = p == 1;
+        status = add_choice(out, first);
+        if (!status) status = add_choice(out, second);
+        break;
+    }
+    if (!status && out->count < 2) status = status_fail("a record needs at least two \"choices\"");
+    return status;
+}
+
+static int label_index(const struct json *labels, const char *text) {
+    for (size_t i = 0; i < js_count(labels); i++)
+        if (strcmp(js_string_or(js_element(labels, i), ""), text) == 0) return (int)i;
+    return -1;
+}
+
+/* An index from 0, a choice's label, a letter, or digits. */
+static enum status get_gold(struct task_record *out, const struct json *object,
+                            const struct json *labels, bool from_one) {
+    static const char *const names[] = {"answer", "answerKey", "label", "gold", NULL};
+    const struct json *value = find(object, names);
+    int64_t gold = -1;
+    if (js_is_integer(value)) {
+        gold = js_integer_or(value, -1);
+    } else if (js_is_string(value)) {
+        const char *text = js_string_or(value, "");
+        if (js_is_array(labels))
+            gold = label_index(labels, text);
+        else if (*text >= 'A' && *text <= 'Z' && !text[1])
+            gold = *text - 'A';
+        else if (*text >= '0' && *text <= '9' && !text[1])
+            gold = *text - '0' - from_one;
+    } else {
+        return status_fail("\"answer\" is missing");
+    }
+    if (gold < 0 || gold >= out->count)
+        return status_fail("\"answer\" names none of the %d choices", out->count);
+    out->gold = (int)gold;
+    return STATUS_OK;
+}
+
+/* ---- text */
+
+/* A copy without blanks at its ends. */
+static char *strip(const char *text) {
+    static const char blanks[] = " \t\r\n\v\f";
+    text += strspn(text, blanks);
+    size_t length = strlen(text);
+    while (length && strchr(blanks, text[length - 1])) length--;
+    return memory_copy_bytes(text, length);
+}
+
+/* HellaSwag's texts: headings and marks in brackets are left from WikiHow. Takes `text` over. */
+static char *clean(char *text) {
+    char *stripped = text ? strip(text) : NULL;
+    free(text);
+    if (!stripped) return NULL;
+    struct text out = {0};
+    bool blank = false; /* the last character put was the first of a pair of blanks */
+    text_append(&out, "%s", "");
+    for (const char *at = stripped; *at;) {
+        const char *end;
+        char byte = *at;
+        if (strncmp(at, " [title]", 8) == 0) {
+            /* ". ": its blank can pair with one that follows */
+            text_append(&out, ".");
+            byte = ' ';
+            at += 8;
+        } else if (*at == '[' && (end = strchr(at, ']')) && !memchr(at, '\n', (size_t)(end - at))) {
+            at = end + 1;
+            continue;
+        } else {
+            at++;
+        }
+        if (byte == ' ' && blank) {
+            blank = false;
+            continue;
+        }
+        text_append_bytes(&out, &byte, 1);
+        blank = byte == ' ';
+    }
+    free(stripped);
+    return text_finish(&out);
+}
+
+/* As Python's str.capitalize: the first letter in title case, the others small. */
+static void append_capitalized(struct text *out, const char *text) {
+    const utf8proc_uint8_t *at = (const utf8proc_uint8_t *)text;
+    utf8proc_ssize_t left = (utf8proc_ssize_t)strlen(text);
+    for (bool first = true; left > 0; first = false) {
+        utf8proc_int32_t code;
+        utf8proc_uint8_t bytes[4];
+        utf8proc_ssize_t taken = utf8proc_iterate(at, left, &code);
+        if (taken <= 0) { /* not UTF-8: the tokenizer will say so */
+            text_append_bytes(out, (const char *)at, (size_t)left);
+            return;
+        }
+        code = first ? utf8proc_totitle(code) : utf8proc_tolower(code);
+        text_append_bytes(out, (const char *)bytes, (size_t)utf8proc_encode_char(code, bytes));
+        at += taken;
+        left -= taken;
+    }
+}
+
+/* ---- the tasks */
+
+static enum status set_contexts(struct task_record *out, char *context) {
+    for (int i = 0; context && i < out->count; i++) {
+        out->contexts[i] = i + 1 < out->count ? memory_copy_string(context) : context;
+        if (!out->contexts[i]) {
+            free(context);
+            return STATUS_FAILED;
+        }
+    }
+    return context ? STATUS_OK : STATUS_FAILED;
+}
+
+static const char *const question_names[] = {"context", "question", "goal", "ctx", NULL};
+
+static enum status question_and_answer(struct task_record *out, const struct json *object) {
+    const char *question;
+    enum status status = get_text(&question, object, question_names);
+    if (status) return status;
+    return set_contexts(out, text_format("Question: %s\nAnswer:", question));
+}
+
+static enum status plain_choice(struct task_record *out, const struct json *object) {
+    const char *context;
+    enum status status = get_text(&context, object, question_names);
+    return status ? status : set_contexts(out, memory_copy_string(context));
+}
+
+static enum status hellaswag(struct task_record *out, const struct json *object) {
+    const char *activity = js_string_or(js_member(object, "activity_label"), NULL);
+    const char *first = js_string_or(js_member(object, "ctx_a"), NULL);
+    const char *second = js_string_or(js_member(object, "ctx_b"), NULL);
+    struct text context = {0};
+    enum status status = STATUS_OK;
+    if (activity) text_append(&context, "%s: ", activity);
+    if (first && second) {
+        text_append(&context, "%s ", first);
+        append_capitalized(&context, second);
+    } else {
+        status = get_text(&first, object, question_names);
+        if (!status) text_append(&context, "%s", first);
+    }
+    char *whole = text_finish(&context);
+    if (status) {
+        free(whole);
+        return status;
+    }
+    status = set_contexts(out, clean(whole));
+    for (int i = 0; !status && i < out->count; i++) {
+        out->continuations[i] = clean(out->continuations[i]);
+        if (!out->continuations[i]) status = STATUS_FAILED;
+    }
+    return status;
+}
+
+/* What differs is the context; what is scored is the rest of the sentence. */
+static enum status winogrande(struct task_record *out, const struct json *object) {
+    static const char *const names[] = {"context", "sentence", NULL};
+    const char *sentence;
+    enum status status = get_text(&sentence, object, names);
+    if (status) return status;
+    const char *gap = strchr(sentence, '_');
+    if (!gap) return status_fail("the sentence has no gap \"_\"");
+    for (int i = 0; i < out->count; i++) {
+        out->contexts[i] =
+            text_format("%.*s%s", (int)(gap - sentence), sentence, out->continuations[i]);
+        free(out->continuations[i]);
+        out->continuations[i] = strip(gap + 1);
+        if (!out->contexts[i] || !out->continuations[i]) return STATUS_FAILED;
+    }
+    return STATUS_OK;
+}
+
+static enum status mmlu(struct task_record *out, const struct json *object) {
+    const char *question;
+    enum status status = get_text(&question, object, question_names);
+    if (!status && out->count > 26) status = status_fail("more than 26 choices");
+    if (status) return status;
+    struct text context = {0};
+    char *stripped = strip(question);
+    text_append(&context, "%s\n", stripped ? stripped : "");
+    for (int i = 0; i < out->count; i++) {
+        text_append(&context, "%c. %s\n", 'A' + i, out->continuations[i]);
+        free(out->continuations[i]);
+        out->continuations[i] = text_format("%c", 'A' + i);
+        if (!out->continuations[i]) status = STATUS_FAILED;
+    }
+    text_append(&context, "Answer:");
+    char *whole = text_finish(&context);
+    if (!stripped) status = STATUS_FAILED;
+    free(stripped);
+    if (status) {
+        free(whole);
+        return status;
+    }
+    status = set_contexts(out, whole);
+    const char *subject = js_string_or(js_member(object, "subject"), NULL);
+    if (status || !subject) return status;
+    out->category = memory_copy_string(subject);
+    out->preamble = text_format(
+        "The following are multiple choice questions (with answers) about %s.\n\n", subject);
+    for (char *c = out->preamble; c && *c; c++)
+        if (*c == '_') *c = ' ';
+    return out->category && out->preamble ? STATUS_OK : STATUS_FAILED;
+}
+
+static const struct {
+    const char *name;
+    enum status (*write)(struct task_record *out, const struct json *object);
+} tasks[] = {
+    {"arc", question_and_answer},
+    {"arc_easy", question_and_answer},
+    {"arc_challenge", question_and_answer},
+    {"piqa", question_and_answer},
+    {"hellaswag", hellaswag},
+    {"winogrande", winogrande},
+    {"mmlu", mmlu},
+    {"choice", plain_choice},
+};
+
+const char task_choice_names[] =
+    "arc, arc_easy, arc_challenge, piqa, hellaswag, winogrande, mmlu, choice";
+
+static int find_task(const char *name) {
+    for (int i = 0; i < (int)(sizeof tasks / sizeof *tasks); i++)
+        if (strcmp(tasks[i].name, name) == 0) return i;
+    return -1;
+}
+
+bool task_is_choice(const char *name) {
+    return find_task(name) >= 0;
+}
+
+enum status task_record_parse(struct task_record *out, const char *name,
+                              const struct json *object) {
+    *out = (struct task_record){0};
+    if (!js_is_object(object)) return status_fail("a record must be a JSON object");
+    const struct json *labels;
+    bool from_one;
+    int task = find_task(name);
+    enum status status = get_choices(out, &labels, &from_one, object);
+    if (!status) status = get_gold(out, object, labels, from_one);
+    if (!status)
+        status = task < 0 ? status_fail("no task \"%s\"", name) : tasks[task].write(out, object);
+    const char *split = js_string_or(js_member(object, "split"), "");
+    out->example = strcmp(split, "dev") == 0 || strcmp(split, "train") == 0;
+    if (status) task_record_free(out);
+    return status;
+}
+
+void task_record_free(struct task_record *record) {
+    for (int i = 0; i < record->count; i++) {
+        free(record->contexts[i]);
+        free(record->continuations[i]);
+    }
+    free(record->category);
+    free(record->preamble);
+    *record = (struct task_record){0};
+}
