@@ -51,23 +51,6 @@ static void close_side(struct side *side, struct backend *backend) {
     model_close(side->model);
 }
 
-/* Rows [first, end): as many as fit into the group's tokens, at least one. */
-static int64_t group_end(const struct work *work, int64_t first, int64_t rows) {
-    const uint64_t *offsets = work->set->row_offsets;
-    int64_t end = first + 1;
-    while (end < rows && offsets[end + 1] - offsets[first] <= (uint64_t)work->group_tokens) end++;
-    return end;
-}
-
-static void measure_groups(struct work *work, int64_t rows) {
-    for (int64_t first = 0, end; first < rows; first = end) {
-        end = group_end(work, first, rows);
-        int64_t size = (int64_t)(work->set->row_offsets[end] - work->set->row_offsets[first]);
-        if (size > work->max_tokens) work->max_tokens = size;
-        if (end - first > work->max_rows) work->max_rows = (int)(end - first);
-    }
-}
-
 static void keep_row(struct sequence_value *to, int64_t row, double sum, int64_t count) {
     *to = (struct sequence_value){
         .row = row, .count = count, .value = count ? sum / (double)count : 0};
@@ -113,7 +96,7 @@ static enum status run_groups(struct work *work, struct compare_result *out) {
     enum status status = STATUS_OK;
     progress_begin(&progress, "eval", "rows", (double)out->rows, 0);
     for (int64_t first = 0, end; !status && first < out->rows; first = end) {
-        end = group_end(work, first, out->rows);
+        end = tokenset_group_end(work->set, first, out->rows, work->group_tokens);
         status = run_group(work, out, first, (int)(end - first));
         progress_update(&progress, (double)end);
         if (!status && interrupt_requested())
@@ -170,7 +153,8 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
     if (settings->limit_rows > 0 && settings->limit_rows < out->rows)
         out->rows = settings->limit_rows;
     out->tokens = (int64_t)work.set->row_offsets[out->rows];
-    measure_groups(&work, out->rows);
+    tokenset_measure_groups(&work.max_rows, &work.max_tokens, work.set, out->rows,
+                            work.group_tokens);
     status = allocate(&work, out);
     if (!status) status = prepare_side(&work.student, &work);
     if (!status) status = prepare_side(&work.teacher, &work);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/layers.h"
 #include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -19,10 +20,6 @@ struct work {
     int64_t group_tokens;
 };
 
-static bool is_candidate(const struct work *work, int layer) {
-    return work->model->config->layers[layer].mixer == MIXER_ATTENTION && !work->removed[layer];
-}
-
 /* The layers that the trunk goes without: those a plan replaces, except where the model has a Mamba
  * mixer already. */
 static enum status mark_removed(struct work *work) {
@@ -37,28 +34,6 @@ static enum status mark_removed(struct work *work) {
                                work->settings->model, config->n_layers);
         work->removed[layer] = config->layers[layer].mixer == MIXER_ATTENTION;
     }
-    return STATUS_OK;
-}
-
-/* settings->layers, or every attention layer that the trunk still has. */
-static enum status choose_layers(struct work *work) {
-    int count = work->model->config->n_layers;
-    if (work->settings->layers) {
-        enum status status =
-            list_parse(&work->layers, work->settings->layers, 0, count - 1, "--layers");
-        if (status) return status;
-        for (size_t i = 0; i < work->layers.count; i++)
-            if (!is_candidate(work, work->layers.values[i]))
-                return status_set(STATUS_USAGE,
-                                  "--layers: layer %d has no attention left to remove",
-                                  work->layers.values[i]);
-        return STATUS_OK;
-    }
-    work->layers.values = memory_calloc((size_t)count, sizeof *work->layers.values);
-    if (!work->layers.values) return STATUS_FAILED;
-    for (int l = 0; l < count; l++)
-        if (is_candidate(work, l)) work->layers.values[work->layers.count++] = l;
-    if (work->layers.count == 0) return status_fail("no attention layer is left to score");
     return STATUS_OK;
 }
 
@@ -89,28 +64,6 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
     return status;
 }
 
-/* Rows [first, end) of one group: as many as fit into the group's tokens, at least one. */
-static int64_t group_end(const struct work *work, int64_t first) {
-    const uint64_t *offsets = work->set->row_offsets;
-    int64_t end = first + 1;
-    while (end < (int64_t)work->set->rows &&
-           offsets[end + 1] - offsets[first] <= (uint64_t)work->group_tokens)
-        end++;
-    return end;
-}
-
-/* The largest group there is at the present group_tokens. */
-static void measure_groups(const struct work *work, int *rows, int64_t *tokens) {
-    *rows = 0;
-    *tokens = 0;
-    for (int64_t first = 0, end; first < (int64_t)work->set->rows; first = end) {
-        end = group_end(work, first);
-        int64_t size = (int64_t)(work->set->row_offsets[end] - work->set->row_offsets[first]);
-        if (size > *tokens) *tokens = size;
-        if (end - first > *rows) *rows = (int)(end - first);
-    }
-}
-
 /* Halve the group until it fits the memory. */
 static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
     struct sweep_options options = {.ablation = work->settings->ablation,
@@ -123,7 +76,8 @@ static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
     int rows;
     int64_t tokens;
     for (;;) {
-        measure_groups(work, &rows, &tokens);
+        tokenset_measure_groups(&rows, &tokens, work->set, (int64_t)work->set->rows,
+                                work->group_tokens);
         outcome->peak_bytes = sweep_bytes(work->model, &options, rows, tokens, longest);
         if (outcome->peak_bytes <= room) break;
         if (work->group_tokens <= longest || work->settings->group_tokens > 0) {
@@ -176,7 +130,7 @@ static enum status run_groups(struct work *work, int64_t run, struct loo_outcome
                  (long long)outcome->rows);
     progress_begin(&progress, "loo", "rows", (double)outcome->rows, (double)done.count);
     for (int64_t first = 0, end; !status && first < outcome->rows; first = end) {
-        end = group_end(work, first);
+        end = tokenset_group_end(work->set, first, outcome->rows, work->group_tokens);
         if (all_done(&done, first, end)) continue;
         int rows = (int)(end - first);
         size_t values = (size_t)rows * METRIC_COUNT;
@@ -210,7 +164,9 @@ static enum status open_inputs(struct work *work) {
     if (!status) status = record_check_vocabulary(work->model, work->set, settings->data);
     if (!status) status = record_check_mask(work->set, settings->data);
     if (!status) status = mark_removed(work);
-    if (!status) status = choose_layers(work);
+    if (!status)
+        status = layers_choose(&work->layers, work->model->config, work->removed, settings->layers,
+                               "remove");
     return status;
 }
 

@@ -4,28 +4,47 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/layers.h"
 #include "analysis/mmr_work.h"
 #include "base/log.h"
 #include "base/memory.h"
 
-static enum status choose_layers(struct mmr_work *work) {
-    const struct model_config *config = work->student->config;
-    const struct mmr_settings *settings = work->settings;
-    int count = config->n_layers;
-    if (settings->layers) {
-        enum status status = list_parse(&work->layers, settings->layers, 0, count - 1, "--layers");
-        for (size_t i = 0; !status && i < work->layers.count; i++)
-            if (config->layers[work->layers.values[i]].mixer != MIXER_ATTENTION)
-                status = status_set(STATUS_USAGE, "--layers: layer %d has no attention to replace",
-                                    work->layers.values[i]);
-        return status;
+/* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
+static bool any_target(const struct tokenset *set, int64_t first, int64_t end, int64_t wrap) {
+    for (int64_t i = first; i < end; i++) {
+        int64_t row = i % wrap;
+        for (uint64_t t = set->row_offsets[row] + 1; t < set->row_offsets[row + 1]; t++)
+            if (!set->loss_mask || set->loss_mask[t]) return true;
     }
-    work->layers.values = memory_calloc((size_t)count, sizeof *work->layers.values);
-    if (!work->layers.values) return STATUS_FAILED;
-    for (int l = 0; l < count; l++)
-        if (config->layers[l].mixer == MIXER_ATTENTION)
-            work->layers.values[work->layers.count++] = l;
-    return work->layers.count ? STATUS_OK : status_fail("no attention layer is left to probe");
+    return false;
+}
+
+/* Training and measuring need rows, each step and the held-out rows something to predict. */
+static enum status check_rows(const struct mmr_work *work) {
+    const struct tokenset *set = work->set;
+    const struct probe_settings *probe = &work->settings->probe;
+    const char *path = work->settings->data;
+    int64_t rows = (int64_t)set->rows, training = rows - probe->heldout;
+    if (training < 1)
+        return status_set(STATUS_USAGE,
+                          "--heldout %lld: \"%s\" has %lld row%s, which leaves none to train on",
+                          (long long)probe->heldout, path, (long long)rows, rows == 1 ? "" : "s");
+    enum status status = record_check_mask(set, path);
+    if (status || (!set->loss_mask && probe->loss != LOSS_CROSS_ENTROPY)) return status;
+    const char *cause = set->loss_mask ? "the loss mask leaves" : "rows of one token leave";
+    if (!any_target(set, training, rows, rows))
+        return status_fail("\"%s\": %s no token to predict in the %lld held-out rows: use a "
+                           "larger --heldout",
+                           path, cause, (long long)probe->heldout);
+    for (int64_t step = 0; step < probe->steps; step++) {
+        int64_t first = step * probe->batch;
+        if (!any_target(set, first, first + probe->batch, training))
+            return status_fail("\"%s\": %s no token to predict in the rows of step %lld (from row "
+                               "%lld on): use a larger --batch",
+                               path, cause, (long long)step, (long long)(first % training));
+        if (first >= training && training % probe->batch == 0) break; /* repeats */
+    }
+    return STATUS_OK;
 }
 
 static enum status open_inputs(struct mmr_work *work) {
@@ -38,10 +57,12 @@ static enum status open_inputs(struct mmr_work *work) {
     work->student = work->teacher;
     if (!status && settings->hybrid)
         status = model_open(&work->student, work->backend, settings->hybrid, NULL);
-    if (!status && work->student->config->vocab_size != work->teacher->config->vocab_size)
-        status = status_fail("\"%s\" and \"%s\" have different vocabularies", settings->hybrid,
-                             settings->model);
-    if (!status) status = choose_layers(work);
+    if (!status && settings->hybrid)
+        status = record_check_hybrid(work->student, settings->model, &settings->checkpoint);
+    if (!status) status = check_rows(work);
+    if (!status)
+        status =
+            layers_choose(&work->layers, work->student->config, NULL, settings->layers, "replace");
     return status;
 }
 

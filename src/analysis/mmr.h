@@ -13,9 +13,9 @@ struct mmr_settings {
     struct probe_settings probe;
     int seeds; /* initialisations per layer: seed, seed + 1, … */
     uint64_t seed;
-    int64_t
-        stable_steps; /* stop when the `group` best layers stay the same for so long; 0: never */
+    int64_t stable_steps; /* stop when the `group` best layers stay the same so long; 0: never */
     int group;
+    int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
 };

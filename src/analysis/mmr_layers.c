@@ -55,6 +55,11 @@ static enum status restore(struct mmr_work *work, struct probe *probe, int layer
     return status;
 }
 
+static void warn_diverged(int layer, int64_t seed, int64_t step) {
+    log_warn("layer %d, seed %lld: the loss is not finite at step %lld; the probe ends", layer,
+             (long long)seed, (long long)step);
+}
+
 /* Steps [from, to) of a probe. `*diverged` is the step whose loss was not finite, or stays. */
 static enum status train(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
                          int64_t from, int64_t to, int64_t *diverged) {
@@ -68,13 +73,13 @@ static enum status train(struct mmr_work *work, struct probe *probe, int layer, 
         work->outcome->steps++;
         if (!isfinite(loss)) {
             *diverged = step;
-            log_warn("layer %d, seed %lld: the loss is not finite at step %lld; the probe ends",
-                     layer, (long long)seed, (long long)step);
+            warn_diverged(layer, seed, step);
             break;
         }
         pending.losses[pending.count++] = loss;
         progress_update(&work->progress, ++work->done);
-        bool stop = interrupt_requested();
+        int64_t limit = work->settings->limit_steps;
+        bool stop = interrupt_requested() || (limit && work->outcome->steps >= limit);
         if (pending.count == MMR_SAVE_STEPS || step + 1 == to || stop)
             status = save(work, probe, layer, seed, &pending);
         if (!status && stop) status = status_set(STATUS_INTERRUPTED, "interrupted");
@@ -114,24 +119,38 @@ static void heldout_free(struct heldout *heldout) {
     free(heldout->after_rkl);
 }
 
-static enum status measure(struct heldout *heldout, struct probe *probe, double *into) {
+/* `*finite`: whether every value is; only then do they enter `into`. */
+static enum status measure(struct heldout *heldout, struct probe *probe, double *into,
+                           bool *finite) {
+    int64_t values = heldout->rows * METRIC_COUNT;
     enum status status = probe_evaluate(probe, heldout->one, heldout->counts);
-    for (int64_t i = 0; !status && i < heldout->rows * METRIC_COUNT; i++)
-        into[i] += heldout->one[i];
+    *finite = true;
+    for (int64_t i = 0; !status && i < values; i++) *finite &= isfinite(heldout->one[i]) != 0;
+    for (int64_t i = 0; !status && *finite && i < values; i++) into[i] += heldout->one[i];
+    return status;
+}
+
+static enum status measure_before(struct heldout *heldout, struct probe *probe, int layer) {
+    bool finite;
+    enum status status = measure(heldout, probe, heldout->before, &finite);
+    if (!status && !finite)
+        status =
+            status_fail("layer %d: a held-out metric is not finite before any training", layer);
     return status;
 }
 
 /* After the last step: the seed's own held-out loss is remembered for the spread. */
-static enum status measure_after(struct heldout *heldout, struct probe *probe) {
-    enum status status = measure(heldout, probe, heldout->after);
+static enum status measure_after(struct heldout *heldout, struct probe *probe, bool *finite) {
+    enum status status = measure(heldout, probe, heldout->after, finite);
+    if (status || !*finite) return status;
     double sum = 0;
     int64_t count = 0;
     for (int64_t row = 0; row < heldout->rows; row++) {
         sum += heldout->one[row * METRIC_COUNT + METRIC_RKL];
         count += heldout->counts[row * METRIC_COUNT + METRIC_RKL];
     }
-    if (!status) heldout->after_rkl[heldout->seeds++] = count ? sum / (double)count : 0;
-    return status;
+    heldout->after_rkl[heldout->seeds++] = count ? sum / (double)count : 0;
+    return STATUS_OK;
 }
 
 /* Per-row values of one metric, and their mean, before or after training. */
@@ -152,8 +171,10 @@ static enum status put_metric(struct mmr_work *work, int layer, const struct hel
                                           values[row].value, count);
     }
     struct statistics mean;
-    if (!status) status = statistics_mean(&mean, values, rows);
-    if (!status)
+    bool counted = false; /* held-out rows of one token have no ce */
+    for (size_t row = 0; !status && row < rows; row++) counted |= values[row].count > 0;
+    if (!status && counted) status = statistics_mean(&mean, values, rows);
+    if (!status && counted)
         status = store_put_score(work->store, work->run, layer, name, mean.mean, mean.stderr_mean,
                                  mean.n);
     free(values);
@@ -242,7 +263,7 @@ static enum status run_seed(struct mmr_work *work, int layer, int64_t seed, int6
     int64_t step, diverged = -1;
     enum status status = probe_begin(&probe, work->engine, layer, (uint64_t)seed);
     if (status) return status;
-    status = measure(heldout, probe, heldout->before);
+    status = measure_before(heldout, probe, layer);
     if (!status) status = restore(work, probe, layer, seed, &step);
     if (!status) {
         work->done += (double)step;
@@ -252,7 +273,12 @@ static enum status run_seed(struct mmr_work *work, int layer, int64_t seed, int6
         else
             status = train(work, probe, layer, seed, step, to, &diverged);
     }
-    if (!status && diverged < 0) status = measure_after(heldout, probe);
+    bool finite = true;
+    if (!status && diverged < 0) status = measure_after(heldout, probe, &finite);
+    if (!status && !finite) {
+        diverged = to; /* the last update did it: there is no further loss to show it */
+        warn_diverged(layer, seed, to);
+    }
     if (diverged >= 0) heldout->diverged_at = diverged;
     probe_end(probe);
     return status;

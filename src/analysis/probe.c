@@ -131,6 +131,7 @@ static enum status allocate(struct probe_engine *engine) {
         status = distiller_open(&engine->distiller, engine->student, engine->teacher,
                                 engine->settings.loss, engine->settings.temperature);
     if (!status) status = scorer_open(&engine->scorer, engine->teacher, engine->student, 0);
+    if (!status) scorer_keep_nonfinite(engine->scorer);
     return status;
 }
 

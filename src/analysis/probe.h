@@ -65,7 +65,8 @@ struct mixer *probe_mixer(struct probe *probe);
  * updated. */
 enum status probe_step(struct probe *probe, int64_t step, double *loss) STATUS_CHECKED;
 
-/* Metrics over the held-out rows: sums host [rows][METRIC_COUNT] and counts likewise. */
+/* Metrics over the held-out rows: sums host [rows][METRIC_COUNT] and counts likewise. A mixer whose
+ * parameters have diverged gives NAN. */
 enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) STATUS_CHECKED;
 
 /* The training state as bytes, as in trainable.h. */

@@ -20,6 +20,7 @@ struct scorer {
     void *values[METRIC_COUNT];    /* acc [chunk] */
     double *host;                  /* [METRIC_COUNT][chunk] */
     int32_t *host_argmax;          /* [chunk] */
+    bool keep_nonfinite;
 };
 
 /* One chunk of the predictions, and where its results go. */
@@ -35,6 +36,10 @@ int scorer_chunk(const struct model *model) {
     int64_t elements = INT64_C(1) << (on_cpu ? 24 : 28);
     int64_t rows = elements / model->config->vocab_size / 64 * 64;
     return rows < 64 ? 64 : rows > 2048 ? 2048 : (int)rows;
+}
+
+void scorer_keep_nonfinite(struct scorer *scorer) {
+    scorer->keep_nonfinite = true;
 }
 
 uint64_t scorer_bytes(const struct model *model) {
@@ -177,10 +182,10 @@ static enum status add_part(struct scorer *scorer, const struct part *part, cons
         for (int m = 0; m < METRIC_COUNT; m++) {
             bool counts = m == METRIC_CE ? target >= 0 : predictions->counted[p];
             double value = scorer->host[m * scorer->chunk + i];
-            if (counts && !isfinite(value))
+            if (counts && !isfinite(value) && !scorer->keep_nonfinite)
                 return status_fail("%s is not finite at token %lld of the batch", metric_name(m),
                                    (long long)predictions->token[p]);
-            if (counts) sum[m] += value;
+            if (counts) sum[m] += isfinite(value) ? value : NAN;
         }
         if (part->greedy) part->greedy[slot] += target >= 0 && scorer->host_argmax[i] == target;
     }

@@ -17,6 +17,8 @@ struct scorer;
 enum status scorer_open(struct scorer **out, const struct model *teacher,
                         const struct model *student, int chunk_tokens) STATUS_CHECKED;
 void scorer_close(struct scorer *scorer); /* accepts NULL */
+/* From now on a value that is not finite makes its row's sum NAN instead of failing. */
+void scorer_keep_nonfinite(struct scorer *scorer);
 uint64_t scorer_bytes(const struct model *model);
 
 /* Metrics of `branches` hidden states acc [tokens, D] (before the final norm), one after another in

@@ -15,7 +15,7 @@
 struct mmr_options {
     const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache;
     struct mil_words init;
-    int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, random_seed;
+    int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, limit, random_seed;
     int64_t d_state, dt_rank, d_conv;
     double lr, beta1, beta2, epsilon, decay, clip, temperature;
 };
@@ -87,6 +87,7 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
                                       .seed = (uint64_t)options->seed,
                                       .stable_steps = options->stable,
                                       .group = (int)options->group,
+                                      .limit_steps = options->limit,
                                       .cache_directory = options->cache};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
@@ -111,8 +112,11 @@ static void print_table(const struct store_score_list *list, const char *loss) {
         const struct store_score *after = score_list_find(list, layer, "heldout_rkl_after");
         printf("%5d  %10.6f %10.6f  %13.6f  ", layer, value_of(list, layer, first),
                value_of(list, layer, last), before->value);
+        char error[32] = "-"; /* a single row has no standard error */
+        if (after && isfinite(after->stderr_value))
+            snprintf(error, sizeof error, "%.2g", after->stderr_value);
         if (after)
-            printf("%12.6f %8.2g  %5.1f%%\n", after->value, after->stderr_value,
+            printf("%12.6f %8s  %5.1f%%\n", after->value, error,
                    100 * value_of(list, layer, "heldout_top1_after"));
         else
             printf("diverged at step %.0f\n", value_of(list, layer, "diverged_at_step"));
@@ -240,6 +244,9 @@ enum status cmd_mmr(int argc, char **argv) {
          "advance all probes together and stop when the best --group layers stay the same so long",
          1, 1000000},
         {"group", OPTION_INTEGER, &v.group, "K", "how many layers that set has (5)", 1, 10000},
+        {"limit-steps", OPTION_INTEGER, &v.limit, "N",
+         "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)", 1,
+         INT64_MAX},
         {"cache-dir", OPTION_STRING, &v.cache, "DIR",
          "keep the shared inputs in a file there, not in memory", 0, 0},
         {"device", OPTION_STRING, &v.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0},

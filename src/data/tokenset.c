@@ -71,6 +71,26 @@ uint64_t tokenset_longest_row(const struct tokenset *set) {
     return longest;
 }
 
+int64_t tokenset_group_end(const struct tokenset *set, int64_t first, int64_t rows,
+                           int64_t tokens) {
+    int64_t end = first + 1;
+    while (end < rows && set->row_offsets[end + 1] - set->row_offsets[first] <= (uint64_t)tokens)
+        end++;
+    return end;
+}
+
+void tokenset_measure_groups(int *group_rows, int64_t *group_tokens, const struct tokenset *set,
+                             int64_t rows, int64_t tokens) {
+    *group_rows = 0;
+    *group_tokens = 0;
+    for (int64_t first = 0, end; first < rows; first = end) {
+        end = tokenset_group_end(set, first, rows, tokens);
+        int64_t size = (int64_t)(set->row_offsets[end] - set->row_offsets[first]);
+        if (size > *group_tokens) *group_tokens = size;
+        if (end - first > *group_rows) *group_rows = (int)(end - first);
+    }
+}
+
 void tokenset_free(struct tokenset *set) {
     if (!set) return;
     free(set->row_offsets);

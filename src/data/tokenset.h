@@ -45,6 +45,14 @@ enum status tokenset_fingerprint(char hex[SHA256_HEX_SIZE],
 /* Tokens of the longest row. */
 uint64_t tokenset_longest_row(const struct tokenset *set);
 
+/* Groups of rows that go through a model together: rows [first, end) with at most `tokens` tokens,
+ * or one row that is longer. `end` is at most `rows`. */
+int64_t tokenset_group_end(const struct tokenset *set, int64_t first, int64_t rows, int64_t tokens);
+
+/* The most rows and the most tokens that any group of rows [0, rows) has. */
+void tokenset_measure_groups(int *group_rows, int64_t *group_tokens, const struct tokenset *set,
+                             int64_t rows, int64_t tokens);
+
 void tokenset_free(struct tokenset *set); /* accepts NULL */
 
 #endif
