@@ -82,6 +82,12 @@ struct scan_gradients {
     void *ddt_bias, *da_log, *dd; /* acc, accumulated; each may be NULL */
 };
 
+/* What decoding keeps of sequences under way, a slot for each. */
+struct kv_cache {
+    void *k, *v;  /* act [slots, G, rows, E] */
+    int64_t rows; /* position p stands in row p % rows; of a layer with a window, at most that */
+};
+
 enum loss_kind {
     LOSS_REVERSE_KL, /* D_KL(p_student || p_teacher) */
     LOSS_FORWARD_KL, /* D_KL(p_teacher || p_student) */
@@ -190,14 +196,47 @@ struct backend {
      * state <- exp(dt' A) state + dt' x B, A = -exp(a_log), y = <state, C> + D x,
      * out act [tokens, I] = y * silu(z). State in acc, zero at the start of each sequence.
      * checkpoints (scan_checkpoint_bytes of them, or NULL when no backward follows) receive the
-     * states that the backward pass restarts from: about tokens * I * N / 64 elements. */
+     * states that the backward pass restarts from: about tokens * I * N / 64 elements.
+     * states acc [slots, I, N] (or NULL) receive the state after the last token of each sequence s
+     * at slots[s], for scan_step. */
     size_t (*scan_checkpoint_bytes)(struct backend *, const struct sequences *,
                                     const struct mamba_shape *);
-    void (*scan)(struct backend *, void *out, void *checkpoints, const struct scan_inputs *,
-                 const struct sequences *, const struct mamba_shape *);
+    void (*scan)(struct backend *, void *out, void *checkpoints, void *states,
+                 const int32_t *slots, const struct scan_inputs *, const struct sequences *,
+                 const struct mamba_shape *);
     void (*scan_backward)(struct backend *, const struct scan_gradients *, const void *dout,
                           const void *checkpoints, const struct scan_inputs *,
                           const struct sequences *, const struct mamba_shape *);
+
+    /* Decoding: sequences whose past is kept in slots. `slots` int32 [sequences] says where; no two
+     * are equal.
+     *
+     * kv_store: keys and values of new tokens (in->k, in->v) into the cache, each at the row of
+     * its position; of tokens of one sequence that share a row the last is kept.
+     * attention_decode: one query a sequence, q act [count, H*E] (q_stride), over the cache's keys
+     * of positions 0 .. positions[i] (the last `rows` of them), its own stored before; out act
+     * [count, H*E]. `longest` is at least 1 more than the largest position. */
+    void (*kv_store)(struct backend *, const struct kv_cache *, const int32_t *slots,
+                     const struct attention_inputs *in, const struct sequences *,
+                     const struct attention_shape *);
+    void (*attention_decode)(struct backend *, void *out, const void *q, int64_t q_stride,
+                             const struct kv_cache *, const int32_t *slots,
+                             const int32_t *positions, int64_t longest, int count,
+                             const struct attention_shape *);
+
+    /* states act [slots, K - 1, X]: the last inputs of the convolution, oldest first, zeros before
+     * the beginning. conv_store keeps them of whole sequences, conv_step convolves one more token a
+     * sequence, x act [count, X] (x_stride) to out act [count, I], and moves on. */
+    void (*conv_store)(struct backend *, void *states, const int32_t *slots, const void *x,
+                       int64_t x_stride, const struct sequences *, const struct mamba_shape *);
+    void (*conv_step)(struct backend *, void *out, void *states, const int32_t *slots,
+                      const void *x, int64_t x_stride, const void *w, const void *bias, int count,
+                      const struct mamba_shape *);
+
+    /* The scan of one more token a sequence, `count` rows of inputs, from states acc [slots, I, N],
+     * which advance; out act [count, I]. */
+    void (*scan_step)(struct backend *, void *out, void *states, const int32_t *slots,
+                      const struct scan_inputs *, int count, const struct mamba_shape *);
 
     /* Of logits acc [rows, V]: lse acc [rows], the log of the sum of exponentials of
      * logits / temperature, and the index of the largest, the first of equals, int32 [rows]. */

@@ -229,7 +229,7 @@ static void run_conv_silu_backward(struct bench *t) {
 }
 static void run_scan(struct bench *t) {
     struct scan_inputs in = scan_of(t);
-    t->b->scan(t->b, t->wide[3], t->states, &in, &t->sequences, &t->mamba);
+    t->b->scan(t->b, t->wide[3], t->states, NULL, NULL, &in, &t->sequences, &t->mamba);
 }
 static void run_scan_backward(struct bench *t) {
     struct scan_inputs in = scan_of(t);

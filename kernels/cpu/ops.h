@@ -11,6 +11,7 @@ void cpu_table_attention(struct backend *backend); /* attention.c: rope, attenti
 void cpu_table_mlp(struct backend *backend);       /* mlp.c: swiglu */
 void cpu_table_conv(struct backend *backend);      /* conv.c: conv_silu */
 void cpu_table_scan(struct backend *backend);      /* scan.c */
+void cpu_table_decode(struct backend *backend);    /* decode.c: caches and steps */
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
 

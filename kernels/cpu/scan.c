@@ -117,9 +117,10 @@ static size_t cpu_scan_checkpoint_bytes(struct backend *backend, const struct se
            MAMBA_LANES * sizeof(real);
 }
 
-static void scan_unit(real *out, real *checkpoints, real *work, const struct scan_inputs *in,
-                      const struct sequences *sequences, const struct mamba_shape *shape,
-                      int sequence, int index, int groups) {
+/* `final` [I, N] of the sequence, or NULL. */
+static void scan_unit(real *out, real *checkpoints, real *final, real *work,
+                      const struct scan_inputs *in, const struct sequences *sequences,
+                      const struct mamba_shape *shape, int sequence, int index, int groups) {
     int64_t size = (int64_t)shape->d_state * MAMBA_LANES;
     real *state = work, *a = work + size;
     struct scan_group group = scan_group_at(shape, index);
@@ -138,11 +139,15 @@ static void scan_unit(real *out, real *checkpoints, real *work, const struct sca
             memcpy(out + (first + t) * shape->d_inner + group.channel, chunk.y[t],
                    (size_t)group.width * sizeof *out);
     }
+    for (int p = 0; final && p < group.width; p++)
+        for (int n = 0; n < shape->d_state; n++)
+            final[(int64_t)(group.channel + p) * shape->d_state + n] = state[n * MAMBA_LANES + p];
 }
 
-static void cpu_scan(struct backend *backend, void *out, void *checkpoints,
-                     const struct scan_inputs *in, const struct sequences *sequences,
-                     const struct mamba_shape *shape) {
+static void cpu_scan(struct backend *backend, void *out, void *checkpoints, void *states,
+                     const int32_t *slots, const struct scan_inputs *in,
+                     const struct sequences *sequences, const struct mamba_shape *shape) {
+    int64_t state_size = (int64_t)shape->d_inner * shape->d_state;
     int groups = shape->d_inner / shape->d_state * mamba_groups(shape->d_state);
     size_t size = 2 * (size_t)shape->d_state * MAMBA_LANES;
     real *work =
@@ -151,8 +156,9 @@ static void cpu_scan(struct backend *backend, void *out, void *checkpoints,
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int s = 0; s < sequences->count; s++)
         for (int index = 0; index < groups; index++)
-            scan_unit(out, checkpoints, work + (size_t)omp_get_thread_num() * size, in, sequences,
-                      shape, s, index, groups);
+            scan_unit(out, checkpoints, states ? (real *)states + slots[s] * state_size : NULL,
+                      work + (size_t)omp_get_thread_num() * size, in, sequences, shape, s, index,
+                      groups);
     free(work);
 }
 

@@ -221,6 +221,9 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
                       call.aligned);
         }
     }
+    /* Absent tokens had dt = 0: they left the state as it was. */
+    if (WRITES && call.final && end == length)
+        move_states<TS, SG, true>(h, call.final + call.slots[sequence] * size, call, place, lane);
     if (!LOCAL) return;
     move_states<TS, SG, true>(h, call.segment_states + at * size, call, place, lane);
 #pragma unroll
@@ -357,15 +360,17 @@ static size_t cuda_scan_checkpoint_bytes(struct backend *backend, const struct s
            sizeof(float);
 }
 
-static void cuda_scan(struct backend *backend, void *out, void *checkpoints,
-                      const struct scan_inputs *in, const struct sequences *sequences,
-                      const struct mamba_shape *shape) {
+static void cuda_scan(struct backend *backend, void *out, void *checkpoints, void *states,
+                      const int32_t *slots, const struct scan_inputs *in,
+                      const struct sequences *sequences, const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct scan_call call;
     if (!cuda_scan_call(cuda, &call, in, sequences, shape)) return;
     call.out = (bf16 *)out;
     call.aligned = call.aligned && (uintptr_t)out % 16 == 0;
     call.checkpoints = (float *)checkpoints;
+    call.final = (float *)states;
+    call.slots = slots;
     size_t bytes = cuda_scan_scratch_bytes(cuda, &call);
     char *scratch = bytes ? (char *)cuda_scratch(cuda, bytes) : NULL;
     if (!cuda->failed) cuda_scan_pass(cuda, &call, scratch, false);

@@ -34,6 +34,8 @@ struct scan_call {
     float *segment_states, *segment_sums; /* [count, segments, I, N]; [count, segments, I] */
     float *checkpoints; /* [chunks, I, N]: forward, the state before a chunk; backward, what its
                            last state receives from later tokens. May be NULL forward. */
+    float *final;         /* [slots, I, N]: forward, the state after the last token, or NULL */
+    const int32_t *slots; /* [count] */
 };
 
 /* [chunks] of the checkpoints: each sequence begins one of its own, some rows stay unused. */

@@ -54,14 +54,21 @@ static void project(const struct model *model, const struct mixer *mixer, struct
 }
 
 void attention_forward(const struct model *model, int layer, const struct mixer *mixer,
-                       struct trace *trace, void *h, const struct sequences *sequences) {
+                       struct trace *trace, void *h, const struct sequences *sequences,
+                       const struct past_use *past) {
     const struct model_config *config = model->config;
     struct backend *backend = model->backend;
     struct attention_shape shape = attention_shape_of(config, layer);
     int64_t inner = (int64_t)shape.heads * shape.head_dim;
     project(model, mixer, trace, sequences);
     struct attention_inputs in = locate(model, trace);
-    backend->attention(backend, trace->mixed, trace->lse, &in, sequences, &shape);
+    if (past) backend->kv_store(backend, &past->layer->kv, past->slots, &in, sequences, &shape);
+    if (past && past->step)
+        backend->attention_decode(backend, trace->mixed, in.q, in.q_stride, &past->layer->kv,
+                                  past->slots, sequences->positions, past->longest,
+                                  sequences->count, &shape);
+    else
+        backend->attention(backend, trace->mixed, trace->lse, &in, sequences, &shape);
     backend->matmul(backend, h, backend->acc, trace->mixed, inner, mixer->weights[WEIGHT_OUT],
                     mixer->weights[WEIGHT_OUT_BIAS], true, sequences->tokens, config->hidden_size,
                     inner);

@@ -97,15 +97,21 @@ void trace_free(struct trace *trace, struct backend *backend) {
 
 void block_mix(const struct model *model, const struct layer *layer, const struct mixer *mixer,
                struct trace *trace, void *h, const void *from, const struct sequences *sequences) {
+    block_mix_past(model, layer, mixer, trace, h, from, sequences, NULL);
+}
+
+void block_mix_past(const struct model *model, const struct layer *layer, const struct mixer *mixer,
+                    struct trace *trace, void *h, const void *from,
+                    const struct sequences *sequences, const struct past_use *past) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     backend->rmsnorm(backend, trace->normed, trace->mixer_rstd, from,
                      layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps, sequences->tokens,
                      config->hidden_size);
     if (mixer->kind == MIXER_ATTENTION)
-        attention_forward(model, layer->index, mixer, trace, h, sequences);
+        attention_forward(model, layer->index, mixer, trace, h, sequences, past);
     else
-        mamba_forward(model, mixer, trace, h, sequences);
+        mamba_forward(model, mixer, trace, h, sequences, past);
 }
 
 void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace, void *h,

@@ -7,6 +7,7 @@
 #define MODEL_BLOCK_H
 
 #include "model/model.h"
+#include "model/past.h"
 
 struct trace {
     int64_t tokens;   /* capacity */
@@ -51,6 +52,12 @@ void trace_free(struct trace *trace, struct backend *backend);
  * layer's own. `from` is what is normalised (acc [n, D]); it may be h itself. */
 void block_mix(const struct model *model, const struct layer *layer, const struct mixer *mixer,
                struct trace *trace, void *h, const void *from, const struct sequences *sequences);
+
+/* The same for generation: what later tokens need is kept in `past`; with past->step every sequence
+ * is one token that continues it (sequences->positions say where). */
+void block_mix_past(const struct model *model, const struct layer *layer, const struct mixer *mixer,
+                    struct trace *trace, void *h, const void *from,
+                    const struct sequences *sequences, const struct past_use *past);
 
 /* h acc [n, D] += mlp(rmsnorm(from)): the second half. */
 void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace, void *h,

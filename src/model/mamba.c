@@ -32,8 +32,31 @@ static struct scan_inputs locate(const struct model *model, const struct mixer *
                                 .d = mixer->weights[WEIGHT_D]};
 }
 
+/* trace->convolved and trace->mixed of trace->projected and trace->dt. */
+static void mix(const struct model *model, const struct mixer *mixer, struct trace *trace,
+                const struct sequences *sequences, const struct past_use *past) {
+    struct backend *backend = model->backend;
+    const struct mamba_shape shape = mamba_shape_of(&mixer->mamba);
+    int64_t stride = 2 * ((int64_t)shape.d_inner + shape.d_xb);
+    const void *x = at(backend, trace->projected, shape.d_inner);
+    const void *w = mixer->weights[WEIGHT_CONV], *bias = mixer->weights[WEIGHT_CONV_BIAS];
+    struct scan_inputs in = locate(model, mixer, trace);
+    if (past && past->step) {
+        backend->conv_step(backend, trace->convolved, past->layer->conv, past->slots, x, stride, w,
+                           bias, sequences->count, &shape);
+        backend->scan_step(backend, trace->mixed, past->layer->scan, past->slots, &in,
+                           sequences->count, &shape);
+        return;
+    }
+    backend->conv_silu(backend, trace->convolved, x, stride, w, bias, sequences, &shape);
+    backend->scan(backend, trace->mixed, trace->checkpoints, past ? past->layer->scan : NULL,
+                  past ? past->slots : NULL, &in, sequences, &shape);
+    if (past)
+        backend->conv_store(backend, past->layer->conv, past->slots, x, stride, sequences, &shape);
+}
+
 void mamba_forward(const struct model *model, const struct mixer *mixer, struct trace *trace,
-                   void *h, const struct sequences *sequences) {
+                   void *h, const struct sequences *sequences, const struct past_use *past) {
     const struct model_config *config = model->config;
     struct backend *backend = model->backend;
     const struct mamba_shape shape = mamba_shape_of(&mixer->mamba);
@@ -46,10 +69,7 @@ void mamba_forward(const struct model *model, const struct mixer *mixer, struct 
                     weights[WEIGHT_DT_IN], weights[WEIGHT_DT_IN_BIAS], false, n, rank, width);
     backend->matmul(backend, trace->dt, backend->act, trace->dt_low, rank, weights[WEIGHT_DT_PROJ],
                     NULL, false, n, inner, rank);
-    backend->conv_silu(backend, trace->convolved, at(backend, trace->projected, inner), stride,
-                       weights[WEIGHT_CONV], weights[WEIGHT_CONV_BIAS], sequences, &shape);
-    struct scan_inputs in = locate(model, mixer, trace);
-    backend->scan(backend, trace->mixed, trace->checkpoints, &in, sequences, &shape);
+    mix(model, mixer, trace, sequences, past);
     backend->matmul(backend, h, backend->acc, trace->mixed, inner, weights[WEIGHT_OUT],
                     weights[WEIGHT_OUT_BIAS], true, n, width, inner);
 }

@@ -8,11 +8,12 @@
 struct mamba_shape mamba_shape_of(const struct mamba_config *mamba);
 struct attention_shape attention_shape_of(const struct model_config *config, int layer);
 
-/* h acc [n, D] += mixer(trace->normed). */
+/* h acc [n, D] += mixer(trace->normed). `past` (or NULL) as block_mix_past takes it. */
 void attention_forward(const struct model *model, int layer, const struct mixer *mixer,
-                       struct trace *trace, void *h, const struct sequences *sequences);
+                       struct trace *trace, void *h, const struct sequences *sequences,
+                       const struct past_use *past);
 void mamba_forward(const struct model *model, const struct mixer *mixer, struct trace *trace,
-                   void *h, const struct sequences *sequences);
+                   void *h, const struct sequences *sequences, const struct past_use *past);
 
 /* From the gradient dout act [n, D] of the mixer's output: gradients of its weights, and, unless
  * `stop`, scratch->dnormed, the gradient of trace->normed. trace->normed must hold the mixer's

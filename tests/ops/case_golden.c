@@ -83,7 +83,7 @@ static void forward(struct ops *ops, struct mixer *m, const double *expected) {
     b->conv_silu(b, m->convolved.device, at(&m->projected, I), P, w[CONV].device,
                  w[CONV_BIAS].device, &m->sequences, &m->shape);
     struct scan_inputs in = scan_inputs_of(m);
-    b->scan(b, m->mixed.device, m->checkpoints.device, &in, &m->sequences, &m->shape);
+    b->scan(b, m->mixed.device, m->checkpoints.device, NULL, NULL, &in, &m->sequences, &m->shape);
     b->matmul(b, y.device, b->acc, m->mixed.device, I, w[OUT_PROJ].device, NULL, false, TOKENS, D,
               I);
     ops_expect(ops, &y, expected, "y");

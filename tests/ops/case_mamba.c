@@ -1,5 +1,6 @@
 /* The Mamba mixer's convolution and selective scan. */
 #include <math.h>
+#include <string.h>
 
 #include "tests/ops/ops.h"
 
@@ -17,12 +18,14 @@ enum { CASES = sizeof cases / sizeof *cases };
 struct problem {
     struct mamba_shape shape;
     struct sequences sequences;
+    double *final; /* [sequences, I, N]: receives the scan's last states; or NULL */
 };
 
 static struct problem make_problem(struct ops *ops, const struct mamba_case *c) {
     int d_xb = c->sub_heads * c->states;
     return (struct problem){{d_xb * c->repeat, d_xb, c->states, c->taps},
-                            ops_sequences(ops, c->lengths, c->count)};
+                            ops_sequences(ops, c->lengths, c->count),
+                            NULL};
 }
 
 static int source(const struct mamba_shape *shape, int c) {
@@ -129,6 +132,8 @@ static void scan_formula(const void *context, double *const inputs[], double *ou
                 }
                 out[t * inner + c] = y * silu(inputs[IN_Z][t * inner + c]);
             }
+            for (int64_t n = 0; problem->final && n < states; n++)
+                problem->final[(s * inner + c) * states + n] = state[n];
         }
 }
 
@@ -183,8 +188,8 @@ void case_scan(struct ops *ops) {
         scan_formula(&p, values, expected);
         for (int with = 0; with < 2; with++) {
             struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
-            backend->scan(backend, out.device, with ? checkpoints.device : NULL, &inputs,
-                          &p.sequences, &p.shape);
+            backend->scan(backend, out.device, with ? checkpoints.device : NULL, NULL, NULL,
+                          &inputs, &p.sequences, &p.shape);
             ops_expect(ops, &out, expected, with ? "out with checkpoints" : "out");
         }
         check_guards(ops, &checkpoints);
@@ -221,7 +226,8 @@ static void scan_backward_once(struct ops *ops, const struct mamba_case *c, bool
         d[IN_X].stride,       d[IN_DT].stride,    d[IN_Z].stride, d[IN_B].stride, d[IN_C].stride,
         d[IN_DT_BIAS].device, d[IN_A_LOG].device, d[IN_D].device};
     if (!parameters) gradients.ddt_bias = gradients.da_log = gradients.dd = NULL;
-    backend->scan(backend, out.device, checkpoints.device, &inputs, &p.sequences, &p.shape);
+    backend->scan(backend, out.device, checkpoints.device, NULL, NULL, &inputs, &p.sequences,
+                  &p.shape);
     backend->scan_backward(backend, &gradients, dout.device, checkpoints.device, &inputs,
                            &p.sequences, &p.shape);
     int64_t samples = 2000000 / (tokens * inner * p.shape.d_state);
@@ -237,4 +243,150 @@ static void scan_backward_once(struct ops *ops, const struct mamba_case *c, bool
 
 void case_scan_backward(struct ops *ops) {
     for (int k = 0; k < CASES; k++) scan_backward_once(ops, &cases[k], k % 3 != 2);
+}
+
+/* Decoding. Slots are dealt out from the end, and one stays unused between every two. */
+static struct buffer make_slots(struct ops *ops, int count, int32_t *slots) {
+    for (int s = 0; s < count; s++) slots[s] = 2 * (count - 1 - s);
+    return ops_integers(ops, count, slots);
+}
+
+/* The rows of the last tokens. */
+static struct buffer last_rows(struct ops *ops, const struct problem *p, const struct buffer *all) {
+    double *rows = ops_doubles(ops, p->sequences.count * all->width);
+    for (int s = 0; s < p->sequences.count; s++)
+        memcpy(rows + s * all->width, all->values + (p->sequences.offsets[s + 1] - 1) * all->width,
+               (size_t)all->width * sizeof *rows);
+    return ops_given(ops, all->type, p->sequences.count, all->width, all->stride, rows);
+}
+
+/* What conv_store leaves in [slots, K - 1, X] after the tokens but the last `without`; slots that
+ * are not used keep what they hold. */
+static void keep_inputs(double *states, const struct problem *p, const double *x,
+                        const int32_t *slots, int without) {
+    int64_t width = p->shape.d_xb, kept = p->shape.d_conv - 1;
+    for (int s = 0; s < p->sequences.count; s++)
+        for (int64_t r = 0; r < kept; r++) {
+            int64_t token = p->sequences.offsets[s + 1] - without - kept + r;
+            for (int64_t c = 0; c < width; c++)
+                states[(slots[s] * kept + r) * width + c] =
+                    token < p->sequences.offsets[s] ? 0 : x[token * width + c];
+        }
+}
+
+void case_conv_store(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        int32_t slots[3];
+        int64_t width = p.shape.d_xb, kept = p.shape.d_conv - 1, count = 2 * p.sequences.count - 1;
+        struct buffer device_slots = make_slots(ops, p.sequences.count, slots);
+        struct buffer x =
+            ops_random(ops, backend->act, p.sequences.tokens, width, width + cases[k].gap, 2);
+        struct buffer states =
+            ops_random(ops, backend->act, 1, count * kept * width, count * kept * width, 1);
+        double *expected = ops_doubles(ops, states.count);
+        memcpy(expected, states.values, (size_t)states.count * sizeof *expected);
+        keep_inputs(expected, &p, x.values, slots, 0);
+        backend->conv_store(backend, states.device, device_slots.device, x.device, x.stride,
+                            &p.sequences, &p.shape);
+        ops_expect(ops, &states, expected, "states");
+    }
+}
+
+void case_conv_step(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        int32_t slots[3];
+        int sequences = p.sequences.count;
+        int64_t width = p.shape.d_xb, inner = p.shape.d_inner, taps = p.shape.d_conv;
+        int64_t size = (2 * sequences - 1) * (taps - 1) * width;
+        struct buffer device_slots = make_slots(ops, sequences, slots);
+        struct buffer x =
+            ops_random(ops, backend->act, p.sequences.tokens, width, width + cases[k].gap, 2);
+        struct buffer w = ops_random(ops, backend->acc, inner, taps, taps, 1);
+        struct buffer bias = ops_random(ops, backend->acc, 1, inner, inner, 1);
+        struct buffer now = last_rows(ops, &p, &x);
+        double *before = ops_doubles(ops, size), *after = ops_doubles(ops, size);
+        keep_inputs(before, &p, x.values, slots, 1);
+        keep_inputs(after, &p, x.values, slots, 0);
+        struct buffer states = ops_given(ops, backend->act, 1, size, size, before);
+        struct buffer out = ops_output(ops, backend->act, sequences, inner, inner);
+        double *full = ops_doubles(ops, p.sequences.tokens * inner);
+        double *expected = ops_doubles(ops, out.count);
+        conv_formula(&p, (double *[]){x.values, w.values, bias.values}, full);
+        for (int s = 0; s < sequences; s++)
+            memcpy(expected + s * inner, full + (p.sequences.offsets[s + 1] - 1) * inner,
+                   (size_t)inner * sizeof *expected);
+        backend->conv_step(backend, out.device, states.device, device_slots.device, now.device,
+                           now.stride, w.device, bias.device, sequences, &p.shape);
+        ops_expect(ops, &out, expected, "out");
+        ops_expect(ops, &states, after, "states");
+    }
+}
+
+/* States [sequences, I, N] as they stand in their slots. */
+static double *spread(struct ops *ops, const struct problem *p, const double *states,
+                      const int32_t *slots) {
+    int64_t size = (int64_t)p->shape.d_inner * p->shape.d_state;
+    double *all = ops_doubles(ops, (2 * p->sequences.count - 1) * size);
+    for (int s = 0; s < p->sequences.count; s++)
+        memcpy(all + slots[s] * size, states + s * size, (size_t)size * sizeof *all);
+    return all;
+}
+
+/* The last states that scan leaves, and one step from the states before the last token. */
+void case_scan_step(struct ops *ops) {
+    struct backend *backend = ops->backend;
+    for (int k = 0; k < CASES; k++) {
+        struct problem p = make_problem(ops, &cases[k]);
+        struct buffer in[INPUTS], last[INPUTS];
+        double *values[INPUTS];
+        int32_t slots[3];
+        int sequences = p.sequences.count;
+        int64_t inner = p.shape.d_inner, size = inner * p.shape.d_state;
+        int64_t total = (2 * sequences - 1) * size;
+        struct buffer device_slots = make_slots(ops, sequences, slots);
+        draw_scan(ops, &p, cases[k].gap, in);
+        for (int i = 0; i < INPUTS; i++) {
+            values[i] = in[i].values;
+            last[i] = i < TOKEN_INPUTS ? last_rows(ops, &p, &in[i]) : in[i];
+        }
+        double *full = ops_doubles(ops, p.sequences.tokens * inner);
+        double *expected = ops_doubles(ops, sequences * inner);
+        double *before = ops_doubles(ops, sequences * size);
+        struct problem shorter = p;
+        int32_t *offsets = (int32_t *)ops_doubles(ops, sequences + 1);
+        p.final = ops_doubles(ops, sequences * size);
+        scan_formula(&p, values, full);
+        for (int s = 0; s < sequences; s++) { /* each sequence without its last token, alone */
+            offsets[0] = p.sequences.offsets[s];
+            offsets[1] = p.sequences.offsets[s + 1] - 1;
+            shorter.sequences.offsets = offsets;
+            shorter.sequences.count = 1;
+            shorter.final = before + s * size;
+            memcpy(expected + s * inner, full + (p.sequences.offsets[s + 1] - 1) * inner,
+                   (size_t)inner * sizeof *expected);
+            double *unused = ops_doubles(ops, p.sequences.tokens * inner);
+            scan_formula(&shorter, values, unused);
+        }
+        double *final = spread(ops, &p, p.final, slots);
+        struct scan_inputs inputs = scan_inputs_of(in);
+        struct buffer out = ops_output(ops, backend->act, p.sequences.tokens, inner, inner);
+        double *zeros = ops_doubles(ops, total);
+        struct buffer states = ops_given(ops, backend->acc, 1, total, total, zeros);
+        backend->scan(backend, out.device, NULL, states.device, device_slots.device, &inputs,
+                      &p.sequences, &p.shape);
+        ops_expect(ops, &states, final, "states after scan");
+
+        struct buffer moving =
+            ops_given(ops, backend->acc, 1, total, total, spread(ops, &p, before, slots));
+        struct buffer row = ops_output(ops, backend->act, sequences, inner, inner);
+        inputs = scan_inputs_of(last);
+        backend->scan_step(backend, row.device, moving.device, device_slots.device, &inputs,
+                           sequences, &p.shape);
+        ops_expect(ops, &row, expected, "out");
+        ops_expect(ops, &moving, final, "states");
+    }
 }
