@@ -11,6 +11,7 @@
 #include "model/loading.h"
 
 #define GOLDEN TEST_DATA "/golden/"
+#define DEMO_MODEL TEST_DATA "/../../recipes/demo-model"
 
 /* The golden training batches as rows, then the sixteen held-out sequences. */
 static struct tokenset *golden_rows(const struct json *golden, struct safetensors *initial) {
@@ -135,8 +136,7 @@ START_TEST(training_gives_the_golden_losses) {
     ck_assert_int_eq(safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors"),
                      STATUS_OK);
     ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
-    ck_assert_int_eq(model_open(&model, backend, TEST_DATA "/../../recipes/demo-model", NULL),
-                     STATUS_OK);
+    ck_assert_int_eq(model_open(&model, backend, DEMO_MODEL, NULL), STATUS_OK);
     struct tokenset *set = golden_rows(golden, initial);
     struct probe_settings settings = {.steps = 100,
                                       .batch = 8,
@@ -167,4 +167,65 @@ START_TEST(training_gives_the_golden_losses) {
 }
 END_TEST
 
-CHECK_MAIN("probe", training_gives_the_golden_losses)
+/* Losses of three steps at layer 9 and the training state after them. */
+static void *run_steps(double losses[3], size_t *bytes, struct model *model, struct tokenset *set,
+                       struct probe_settings settings) {
+    struct probe_engine *engine;
+    struct probe *probe;
+    enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
+    if (!status) status = probe_engine_load(engine, 0, settings.steps);
+    if (!status) status = probe_begin(&probe, engine, 9, 3);
+    for (int step = 0; !status && step < 3; step++) status = probe_step(probe, step, &losses[step]);
+    ck_assert_msg(!status, "%s", status_message());
+    *bytes = probe_state_bytes(probe);
+    void *state = memory_aligned(*bytes);
+    probe_save(probe, state);
+    probe_end(probe);
+    probe_engine_close(engine);
+    return state;
+}
+
+START_TEST(recomputing_gives_the_same_bits) {
+    struct safetensors *initial;
+    struct json *golden;
+    struct backend *backend;
+    struct model *model;
+    enum status status = safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
+    if (!status) status = js_read(&golden, GOLDEN "demo-llama-2.6m.json");
+    if (!status) status = backend_open_cpu(&backend);
+    if (!status) status = model_open(&model, backend, DEMO_MODEL, NULL);
+    ck_assert_msg(!status, "%s", status_message());
+    struct tokenset *set = golden_rows(golden, initial);
+    struct probe_settings settings = {.steps = 3,
+                                      .batch = 2,
+                                      .heldout = 16,
+                                      .lr = 1e-3,
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.95,
+                                      .epsilon = 1e-8,
+                                      .temperature = 1,
+                                      .scope = TRAIN_LAYER};
+    double kept[3], again[3];
+    size_t bytes, bytes_again;
+    void *state = run_steps(kept, &bytes, model, set, settings);
+    struct probe_memory memory, less;
+    probe_engine_memory(&memory, model, model, set, &settings);
+    settings.recompute = true;
+    void *state_again = run_steps(again, &bytes_again, model, set, settings);
+    probe_engine_memory(&less, model, model, set, &settings);
+    ck_assert_mem_eq(kept, again, sizeof kept);
+    ck_assert_double_gt(kept[2], 0);
+    ck_assert_uint_eq(bytes, bytes_again);
+    ck_assert_mem_eq(state, state_again, bytes);
+    ck_assert_uint_lt(3 * less.activations, memory.activations);
+    free(state);
+    free(state_again);
+    model_close(model);
+    tokenset_free(set);
+    backend->close(backend);
+    safetensors_close(initial);
+    js_free(golden);
+}
+END_TEST
+
+CHECK_MAIN("probe", training_gives_the_golden_losses, recomputing_gives_the_same_bits)

@@ -6,6 +6,7 @@
 
 #include "analysis/distiller.h"
 #include "base/memory.h"
+#include "model/tape.h"
 
 struct probe_engine {
     struct model *student, *teacher;
@@ -19,14 +20,11 @@ struct probe_engine {
     struct hidden inputs, targets; /* at the present layer; the teacher's last */
     int64_t max_tokens;
     int max_rows, longest;
-    struct mamba_config mamba;
-    struct trace *traces;     /* [L], of the student's own mixers */
-    struct trace probe_trace; /* of the new mixer */
-    struct trace eval_trace;  /* without gradients */
-    struct backward backward;
-    struct block_state *states; /* [L] */
-    void **streams;             /* [2L + 1], acc [tokens, D] */
-    void *dh, *target_hidden;   /* acc [tokens, D] */
+    struct mamba_config mamba; /* of the new mixer */
+    struct tape *tape;
+    struct mamba_config any_mamba; /* covers the new mixer and the student's own */
+    struct trace eval_trace;       /* without gradients */
+    void *target_hidden;           /* acc [tokens, D] */
     struct distiller *distiller;
     struct scorer *scorer;
 };
@@ -36,6 +34,7 @@ struct probe {
     int layer;
     struct mixer mixer;
     struct trainable *trainable;
+    void *const **gradients; /* [L]: of the layers that train */
 };
 
 /* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
@@ -81,14 +80,26 @@ static enum status measure(struct probe_engine *engine) {
     return mil_mamba(&engine->mamba, engine->student->config, &settings->mil);
 }
 
-static struct trace_needs needs_of(const struct probe_engine *engine, bool attention, bool mamba,
-                                   bool gradients) {
-    return (struct trace_needs){.sequences = {.count = engine->max_rows,
-                                              .longest = engine->longest,
-                                              .tokens = engine->max_tokens},
-                                .attention = attention,
-                                .mamba = mamba ? &engine->mamba : NULL,
-                                .gradients = gradients};
+static struct sequences largest_of(const struct probe_engine *engine) {
+    return (struct sequences){
+        .count = engine->max_rows, .longest = engine->longest, .tokens = engine->max_tokens};
+}
+
+static struct tape_options tape_options_of(const struct probe_engine *engine) {
+    return (struct tape_options){.sequences = largest_of(engine),
+                                 .mixer = &engine->mamba,
+                                 .recompute = engine->settings.recompute};
+}
+
+/* What a pass without gradients needs; sets any_mamba, which the needs point to. */
+static struct trace_needs eval_needs_of(struct probe_engine *engine) {
+    const struct model_config *config = engine->student->config;
+    engine->any_mamba = engine->mamba;
+    for (int l = 0; l < config->n_layers; l++)
+        if (config->layers[l].mixer == MIXER_MAMBA)
+            tape_cover_mamba(&engine->any_mamba, &config->layers[l].mamba);
+    return (struct trace_needs){
+        .sequences = largest_of(engine), .attention = true, .mamba = &engine->any_mamba};
 }
 
 static size_t stream_bytes(const struct probe_engine *engine) {
@@ -96,37 +107,15 @@ static size_t stream_bytes(const struct probe_engine *engine) {
            dtype_size(engine->backend->acc);
 }
 
-static enum status allocate_streams(struct probe_engine *engine) {
-    struct backend *backend = engine->backend;
-    int layers = engine->student->config->n_layers;
-    engine->streams = memory_calloc(2 * (size_t)layers + 1, sizeof *engine->streams);
-    engine->states = memory_calloc((size_t)layers, sizeof *engine->states);
-    engine->traces = memory_calloc((size_t)layers, sizeof *engine->traces);
-    if (!engine->streams || !engine->states || !engine->traces) return STATUS_FAILED;
-    for (int i = 0; i < 2 * layers + 1; i++) {
-        engine->streams[i] = backend->alloc(backend, stream_bytes(engine), "residual stream");
-        if (!engine->streams[i]) return STATUS_FAILED;
-    }
-    engine->dh = backend->alloc(backend, stream_bytes(engine), "gradient of the residual stream");
-    engine->target_hidden = backend->alloc(backend, stream_bytes(engine), "teacher's states");
-    return engine->dh && engine->target_hidden ? STATUS_OK : STATUS_FAILED;
-}
-
 static enum status allocate(struct probe_engine *engine) {
-    const struct model_config *config = engine->student->config;
-    enum status status = allocate_streams(engine);
-    for (int l = 0; !status && l < config->n_layers; l++) {
-        bool mamba = config->layers[l].mixer == MIXER_MAMBA;
-        struct trace_needs needs = needs_of(engine, !mamba, mamba, true);
-        if (mamba) needs.mamba = &config->layers[l].mamba;
-        status = trace_alloc(&engine->traces[l], engine->student, &needs);
-    }
-    struct trace_needs probe = needs_of(engine, false, true, true);
-    struct trace_needs eval = needs_of(engine, true, true, false);
-    struct trace_needs all = needs_of(engine, true, true, true);
-    if (!status) status = trace_alloc(&engine->probe_trace, engine->student, &probe);
+    struct backend *backend = engine->backend;
+    struct tape_options options = tape_options_of(engine);
+    struct trace_needs eval = eval_needs_of(engine);
+    enum status status = tape_open(&engine->tape, engine->student, &options);
     if (!status) status = trace_alloc(&engine->eval_trace, engine->student, &eval);
-    if (!status) status = backward_alloc(&engine->backward, engine->student, &all);
+    if (status) return status;
+    engine->target_hidden = backend->alloc(backend, stream_bytes(engine), "teacher's states");
+    if (!engine->target_hidden) status = STATUS_FAILED;
     if (!status)
         status = distiller_open(&engine->distiller, engine->student, engine->teacher,
                                 engine->settings.loss, engine->settings.temperature);
@@ -148,7 +137,6 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
                                     .cache_directory = cache_directory};
     enum status status = measure(engine);
     if (!status) status = model_keep_layers(student);
-    if (!status) status = model_prepare(student, engine->longest);
     if (!status) status = allocate(engine);
     if (status)
         probe_engine_close(engine);
@@ -160,22 +148,13 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
 void probe_engine_close(struct probe_engine *engine) {
     if (!engine) return;
     struct backend *backend = engine->backend;
-    int layers = engine->student->config->n_layers;
-    for (int l = 0; engine->traces && l < layers; l++) trace_free(&engine->traces[l], backend);
-    for (int i = 0; engine->streams && i < 2 * layers + 1; i++)
-        backend->free(backend, engine->streams[i]);
-    trace_free(&engine->probe_trace, backend);
+    tape_close(engine->tape);
     trace_free(&engine->eval_trace, backend);
-    backward_free(&engine->backward, backend);
-    backend->free(backend, engine->dh);
     backend->free(backend, engine->target_hidden);
     distiller_close(engine->distiller);
     scorer_close(engine->scorer);
     hidden_free(&engine->inputs);
     hidden_free(&engine->targets);
-    free(engine->traces);
-    free(engine->streams);
-    free(engine->states);
     free(engine);
 }
 
@@ -194,16 +173,10 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
     out->weights = model_layers_bytes(student) + head * (config->tie_word_embeddings ? 1 : 2);
     if (teacher != student) out->weights += head * (config->tie_word_embeddings ? 1 : 2);
-    struct trace_needs own = needs_of(&engine, true, false, true);
-    struct trace_needs probe = needs_of(&engine, false, true, true);
-    struct trace_needs eval = needs_of(&engine, true, true, false);
-    struct trace_needs all = needs_of(&engine, true, true, true);
-    for (int l = 0; l < config->n_layers; l++)
-        out->activations +=
-            trace_bytes(student, config->layers[l].mixer == MIXER_MAMBA ? &probe : &own);
-    out->activations += trace_bytes(student, &probe) + trace_bytes(student, &eval) +
-                        backward_bytes(student, &all) +
-                        (2 * (uint64_t)config->n_layers + 3) * stream_bytes(&engine);
+    struct tape_options tape = tape_options_of(&engine);
+    struct trace_needs eval = eval_needs_of(&engine);
+    out->activations =
+        tape_bytes(student, &tape) + trace_bytes(student, &eval) + stream_bytes(&engine);
     out->optimizer = mixer_bytes(&mixer, student->backend, config) +
                      trainable_bytes(student, &mixer, settings->scope);
     out->logits = distiller_bytes(student) + scorer_bytes(student);
@@ -250,7 +223,9 @@ enum status probe_begin(struct probe **out, struct probe_engine *engine, int lay
     mil.seed = seed;
     probe->engine = engine;
     probe->layer = layer;
-    enum status status = hidden_advance(&engine->inputs, student, layer, engine->max_tokens);
+    probe->gradients = memory_calloc((size_t)student->config->n_layers, sizeof *probe->gradients);
+    enum status status = probe->gradients ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = hidden_advance(&engine->inputs, student, layer, engine->max_tokens);
     if (!status) status = mil_mixer_create(&probe->mixer, student, layer, &mil);
     if (!status) status = model_layer(&kept, student, layer);
     if (!status)
@@ -270,33 +245,12 @@ void probe_end(struct probe *probe) {
     mixer_free(&probe->mixer, student->backend);
     /* What the probe did to the layer's MLP and norms is undone by loading them again. */
     if (probe->engine->settings.scope == TRAIN_LAYER) model_forget_layer(student, probe->layer);
+    free(probe->gradients);
     free(probe);
 }
 
 struct mixer *probe_mixer(struct probe *probe) {
     return &probe->mixer;
-}
-
-/* Forward from the uploaded input of the probe's layer, keeping what the backward pass needs. */
-static enum status run_forward(struct probe *probe, const struct sequences *sequences) {
-    struct probe_engine *engine = probe->engine;
-    struct model *student = engine->student;
-    int layers = student->config->n_layers;
-    for (int l = probe->layer; l < layers; l++) {
-        const struct layer *layer;
-        enum status status = model_layer(&layer, student, l);
-        if (status) return status;
-        bool own = l != probe->layer;
-        engine->states[l] =
-            (struct block_state){.layer = layer,
-                                 .mixer = own ? &layer->mixer : &probe->mixer,
-                                 .trace = own ? &engine->traces[l] : &engine->probe_trace,
-                                 .input = engine->streams[2 * l],
-                                 .middle = engine->streams[2 * l + 1],
-                                 .output = engine->streams[2 * l + 2]};
-        block_forward(student, &engine->states[l], sequences);
-    }
-    return STATUS_OK;
 }
 
 static double learning_rate(const struct probe_settings *settings, int64_t step) {
@@ -323,7 +277,8 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) {
     struct probe_engine *engine = probe->engine;
     struct model *student = engine->student;
     struct backend *backend = engine->backend;
-    int batch = engine->settings.batch, layers = student->config->n_layers;
+    struct tape *tape = engine->tape;
+    int batch = engine->settings.batch, layers = student->config->n_layers, layer = probe->layer;
     int64_t from = (step - engine->first) * batch;
     struct token_batch tokens;
     struct positions positions = {0};
@@ -331,21 +286,17 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) {
     if (status) return status;
     status = distiller_positions(&positions, &engine->inputs, from, batch, engine->in_memory);
     if (status) goto done;
-    hidden_upload(&engine->inputs, engine->streams[2 * probe->layer], from, batch,
-                  engine->in_memory);
+    hidden_upload(&engine->inputs, tape_stream(tape, layer), from, batch, engine->in_memory);
     hidden_upload(&engine->targets, engine->target_hidden, from, batch, engine->in_memory);
-    status = run_forward(probe, &tokens.sequences);
+    status = tape_forward(tape, layer, &probe->mixer, &tokens.sequences);
     if (!status)
-        status = distiller_run(engine->distiller, &positions, engine->streams[2 * layers],
-                               engine->target_hidden, engine->dh, loss);
+        status = distiller_run(engine->distiller, &positions, tape_stream(tape, layers),
+                               engine->target_hidden, tape_gradient(tape), loss);
     if (status) goto done;
     trainable_zero_gradients(probe->trainable);
-    for (int l = layers - 1; l >= probe->layer; l--) {
-        bool last = l == probe->layer;
-        block_backward(student, &engine->states[l], &engine->backward, engine->dh,
-                       last ? trainable_gradients(probe->trainable) : NULL, last,
-                       &tokens.sequences);
-    }
+    probe->gradients[layer] = trainable_gradients(probe->trainable);
+    status = tape_backward(tape, layer, probe->gradients, false, NULL, &tokens.sequences);
+    if (status) goto done;
     update(probe, step, loss);
     status = backend->sync(backend);
 done:
@@ -383,14 +334,14 @@ enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) {
         if (!both) return STATUS_FAILED;
         status = hidden_batch(&batch, inputs, from, count, inputs->count);
         if (!status) {
-            void *h = engine->streams[2 * probe->layer];
+            void *h = tape_stream(engine->tape, probe->layer);
             status = positions_create(&positions, engine->set, inputs->rows[from], count);
             hidden_upload(inputs, h, from, count, inputs->count);
             hidden_upload(&engine->targets, engine->target_hidden, from, count, inputs->count);
             if (!status) status = run_inference(probe, h, &batch.sequences);
             if (!status)
-                status =
-                    scorer_score_positions(engine->scorer, &positions, engine->target_hidden, h, 0, 1, both);
+                status = scorer_score_positions(engine->scorer, &positions, engine->target_hidden,
+                                                h, 0, 1, both);
             token_batch_free(&batch);
         }
         if (!status) {

@@ -22,6 +22,7 @@ struct probe_settings {
     enum loss_kind loss;
     double temperature;
     enum train_scope scope;
+    bool recompute;         /* keep only inputs of blocks and run them forward again: see tape.h */
     struct mil_options mil; /* its seed is set for each probe */
 };
 

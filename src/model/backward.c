@@ -81,8 +81,9 @@ void block_forward(const struct model *model, const struct block_state *state,
     struct backend *backend = model->backend;
     size_t bytes = stream_bytes(model, sequences);
     backend->copy(backend, state->middle, state->input, bytes);
-    block_mix(model, state->layer, state->mixer, state->trace, state->middle, state->input,
-              sequences);
+    if (state->mixer)
+        block_mix(model, state->layer, state->mixer, state->trace, state->middle, state->input,
+                  sequences);
     backend->copy(backend, state->output, state->middle, bytes);
     block_mlp(model, state->layer, state->trace, state->output, state->middle, sequences->tokens);
 }
@@ -96,13 +97,17 @@ static const void *as_input(const struct model *model, struct backward *scratch,
     return scratch->dout;
 }
 
-static void mlp_backward(const struct model *model, const struct block_state *state,
-                         struct backward *scratch, void *dh, void *const *into, int64_t tokens) {
+void block_backward_mlp(const struct model *model, const struct block_state *state,
+                        struct backward *scratch, void *dh, void *const *gradients,
+                        const struct sequences *sequences) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     struct trace *trace = state->trace;
     void *const *weights = state->layer->weights;
-    int64_t width = config->hidden_size, inner = config->intermediate_size;
+    int64_t tokens = sequences->tokens, width = config->hidden_size;
+    int64_t inner = config->intermediate_size;
+    void *none[WEIGHT_COUNT] = {0};
+    void *const *into = gradients ? gradients : none;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (into[WEIGHT_DOWN])
         backend->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
@@ -127,19 +132,18 @@ static bool wants(void *const *into, int from, int to) {
     return false;
 }
 
-void block_backward(const struct model *model, const struct block_state *state,
-                    struct backward *scratch, void *dh, void *const *gradients, bool stop,
-                    const struct sequences *sequences) {
+void block_backward_mixer(const struct model *model, const struct block_state *state,
+                          struct backward *scratch, void *dh, void *const *gradients, bool stop,
+                          const struct sequences *sequences) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     struct trace *trace = state->trace;
     int64_t tokens = sequences->tokens, width = config->hidden_size;
     void *none[WEIGHT_COUNT] = {0};
     void *const *into = gradients ? gradients : none;
-    mlp_backward(model, state, scratch, dh, into, tokens);
     bool past_mixer = !stop || into[WEIGHT_INPUT_NORM];
     bool trains = wants(into, WEIGHT_FIRST_OF_MIXER, WEIGHT_COUNT);
-    if (!past_mixer && !trains) return;
+    if (!state->mixer || (!past_mixer && !trains)) return;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (trains) /* the MLP has overwritten the mixer's input */
         backend->rmsnorm(backend, trace->normed, trace->mixer_rstd, state->input,

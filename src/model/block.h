@@ -86,8 +86,8 @@ void backward_free(struct backward *backward, struct backend *backend);
  * [n, D]) are the residual stream before, between and after the two halves; all are kept. */
 struct block_state {
     const struct layer *layer;
-    const struct mixer *mixer;
-    struct trace *trace; /* with gradients */
+    const struct mixer *mixer; /* NULL: the layer goes without one, middle = input */
+    struct trace *trace;       /* with gradients */
     const void *input;
     void *middle, *output;
 };
@@ -95,12 +95,16 @@ struct block_state {
 void block_forward(const struct model *model, const struct block_state *state,
                    const struct sequences *sequences);
 
-/* dh acc [n, D], the gradient of the output, becomes that of the input. `gradients` [WEIGHT_COUNT]
- * (or NULL) holds acc arrays to accumulate into, NULL for frozen weights: those cost nothing. With
- * `stop` the input's gradient is not needed, and dh is left undefined. */
-void block_backward(const struct model *model, const struct block_state *state,
-                    struct backward *scratch, void *dh, void *const *gradients, bool stop,
-                    const struct sequences *sequences);
+/* Back through a block by halves. dh acc [n, D], the gradient of the output, becomes that of the
+ * middle, then that of the input. `gradients` [WEIGHT_COUNT] (or NULL) holds acc arrays to
+ * accumulate into, NULL for frozen weights: those cost nothing. With `stop` the input's gradient is
+ * not needed, and dh is left undefined. */
+void block_backward_mlp(const struct model *model, const struct block_state *state,
+                        struct backward *scratch, void *dh, void *const *gradients,
+                        const struct sequences *sequences);
+void block_backward_mixer(const struct model *model, const struct block_state *state,
+                          struct backward *scratch, void *dh, void *const *gradients, bool stop,
+                          const struct sequences *sequences);
 
 /* Final norm and head of rows of h: logits acc [rows, V]. `normed` act [rows, D] is scratch. */
 void model_logits(const struct model *model, void *logits, void *normed, void *rstd, const void *h,

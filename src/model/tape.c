@@ -1,0 +1,243 @@
+#include "model/tape.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+
+struct tape {
+    struct model *model;
+    struct tape_options options;
+    struct mamba_config covering; /* of every Mamba mixer there can be */
+    bool has_mamba;
+    struct trace *traces; /* [L] of the own mixers, or [1] when recomputing */
+    struct trace placed;  /* of a mixer in a layer's place; empty when recomputing */
+    void **streams; /* [2L + 1]: inputs, middles between them; middles NULL when recomputing */
+    void *middle, *output;      /* the one block that is recomputed */
+    struct block_state *states; /* [L] */
+    struct backward backward;
+    void *dh;
+};
+
+void tape_cover_mamba(struct mamba_config *into, const struct mamba_config *other) {
+    struct mamba_config a = *into;
+    *into = *other;
+    if (a.d_inner > into->d_inner) into->d_inner = a.d_inner;
+    if (a.d_xb > into->d_xb) into->d_xb = a.d_xb;
+    if (a.d_state > into->d_state) into->d_state = a.d_state;
+    if (a.d_conv > into->d_conv) into->d_conv = a.d_conv;
+    if (a.dt_rank > into->dt_rank) into->dt_rank = a.dt_rank;
+}
+
+/* One size for every Mamba mixer of the model and of `options`. */
+static void cover(struct tape *tape) {
+    const struct model_config *config = tape->model->config;
+    for (int l = 0; l <= config->n_layers; l++) {
+        const struct mamba_config *mamba = tape->options.mixer;
+        if (l < config->n_layers)
+            mamba = config->layers[l].mixer == MIXER_MAMBA ? &config->layers[l].mamba : NULL;
+        if (mamba && tape->has_mamba) tape_cover_mamba(&tape->covering, mamba);
+        if (mamba && !tape->has_mamba) tape->covering = *mamba;
+        tape->has_mamba |= mamba != NULL;
+    }
+}
+
+static struct trace_needs needs_of(const struct tape *tape, bool attention, bool mamba) {
+    return (struct trace_needs){.sequences = tape->options.sequences,
+                                .attention = attention,
+                                .mamba = mamba && tape->has_mamba ? &tape->covering : NULL,
+                                .gradients = true};
+}
+
+static struct trace_needs needs_of_layer(const struct tape *tape, int layer) {
+    const struct layer_config *config = &tape->model->config->layers[layer];
+    struct trace_needs needs = needs_of(tape, config->mixer == MIXER_ATTENTION, false);
+    if (config->mixer == MIXER_MAMBA) needs.mamba = &config->mamba;
+    return needs;
+}
+
+static size_t stream_bytes(const struct tape *tape) {
+    return (size_t)(tape->options.sequences.tokens * tape->model->config->hidden_size) *
+           dtype_size(tape->model->backend->acc);
+}
+
+static bool any_attention(const struct model_config *config) {
+    return config_attention_layers(config) > 0;
+}
+
+uint64_t tape_bytes(const struct model *model, const struct tape_options *options) {
+    struct tape tape = {.model = (struct model *)(uintptr_t)model, .options = *options};
+    const struct model_config *config = model->config;
+    uint64_t layers = (uint64_t)config->n_layers, stream, bytes;
+    cover(&tape);
+    stream = stream_bytes(&tape);
+    struct trace_needs all = needs_of(&tape, any_attention(config), true);
+    struct trace_needs placed = needs_of(&tape, false, true);
+    bytes = backward_bytes(model, &all) + stream; /* dh */
+    if (options->recompute) return bytes + trace_bytes(model, &all) + (layers + 3) * stream;
+    for (int l = 0; l < config->n_layers; l++) {
+        struct trace_needs needs = needs_of_layer(&tape, l);
+        bytes += trace_bytes(model, &needs);
+    }
+    if (options->mixer) bytes += trace_bytes(model, &placed);
+    return bytes + (2 * layers + 1) * stream;
+}
+
+static enum status allocate_stream(void **out, const struct tape *tape, const char *what) {
+    struct backend *backend = tape->model->backend;
+    *out = backend->alloc(backend, stream_bytes(tape), what);
+    return *out ? STATUS_OK : STATUS_FAILED;
+}
+
+static enum status allocate_traces(struct tape *tape) {
+    const struct model *model = tape->model;
+    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
+    struct trace_needs placed = needs_of(tape, false, true);
+    if (tape->options.recompute) return trace_alloc(&tape->traces[0], model, &all);
+    enum status status = STATUS_OK;
+    for (int l = 0; !status && l < model->config->n_layers; l++) {
+        struct trace_needs needs = needs_of_layer(tape, l);
+        status = trace_alloc(&tape->traces[l], model, &needs);
+    }
+    if (!status && tape->options.mixer) status = trace_alloc(&tape->placed, model, &placed);
+    return status;
+}
+
+static enum status allocate(struct tape *tape) {
+    const struct model *model = tape->model;
+    size_t layers = (size_t)model->config->n_layers;
+    bool recompute = tape->options.recompute;
+    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
+    tape->streams = memory_calloc(2 * layers + 1, sizeof *tape->streams);
+    tape->states = memory_calloc(layers, sizeof *tape->states);
+    tape->traces = memory_calloc(recompute ? 1 : layers, sizeof *tape->traces);
+    enum status status = tape->streams && tape->states && tape->traces ? STATUS_OK : STATUS_FAILED;
+    for (size_t i = 0; !status && i <= 2 * layers; i += recompute ? 2 : 1)
+        status = allocate_stream(&tape->streams[i], tape, "residual stream");
+    if (!status && recompute) status = allocate_stream(&tape->middle, tape, "residual stream");
+    if (!status && recompute) status = allocate_stream(&tape->output, tape, "residual stream");
+    if (!status) status = allocate_stream(&tape->dh, tape, "gradient of the residual stream");
+    if (!status) status = allocate_traces(tape);
+    if (!status) status = backward_alloc(&tape->backward, model, &all);
+    return status;
+}
+
+enum status tape_open(struct tape **out, struct model *model, const struct tape_options *options) {
+    struct tape *tape = memory_calloc(1, sizeof *tape);
+    if (!tape) return STATUS_FAILED;
+    tape->model = model;
+    tape->options = *options;
+    cover(tape);
+    enum status status = model_prepare(model, options->sequences.longest);
+    if (!status) status = allocate(tape);
+    if (status)
+        tape_close(tape);
+    else
+        *out = tape;
+    return status;
+}
+
+void tape_close(struct tape *tape) {
+    if (!tape) return;
+    struct backend *backend = tape->model->backend;
+    int layers = tape->model->config->n_layers;
+    for (int l = 0; tape->traces && l < (tape->options.recompute ? 1 : layers); l++)
+        trace_free(&tape->traces[l], backend);
+    for (int i = 0; tape->streams && i <= 2 * layers; i++) backend->free(backend, tape->streams[i]);
+    trace_free(&tape->placed, backend);
+    backward_free(&tape->backward, backend);
+    backend->free(backend, tape->middle);
+    backend->free(backend, tape->output);
+    backend->free(backend, tape->dh);
+    free(tape->traces);
+    free(tape->streams);
+    free(tape->states);
+    free(tape);
+}
+
+void *tape_stream(struct tape *tape, int layer) {
+    return tape->streams[2 * layer];
+}
+
+void *tape_gradient(struct tape *tape) {
+    return tape->dh;
+}
+
+static bool left_out(const struct tape *tape, int layer) {
+    return tape->options.without_block && tape->options.without_mixer &&
+           tape->options.without_mixer[layer];
+}
+
+/* Run layer `index` forward into `output`. */
+static enum status run_block(struct tape *tape, int index, const struct mixer *mixer, void *output,
+                             const struct sequences *sequences) {
+    struct block_state *state = &tape->states[index];
+    bool recompute = tape->options.recompute;
+    bool without = tape->options.without_mixer && tape->options.without_mixer[index];
+    const struct layer *layer;
+    enum status status = model_layer(&layer, tape->model, index);
+    if (status) return status;
+    struct trace *own = recompute ? &tape->traces[0] : &tape->traces[index];
+    *state = (struct block_state){
+        .layer = layer,
+        .mixer = mixer     ? mixer
+                 : without ? NULL
+                           : &layer->mixer,
+        .trace = mixer && !recompute ? &tape->placed : own,
+        .input = tape->streams[2 * index],
+        .middle = recompute ? tape->middle : tape->streams[2 * index + 1],
+        .output = output,
+    };
+    block_forward(tape->model, state, sequences);
+    return STATUS_OK;
+}
+
+enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer,
+                         const struct sequences *sequences) {
+    struct model *model = tape->model;
+    struct backend *backend = model->backend;
+    size_t bytes =
+        (size_t)(sequences->tokens * model->config->hidden_size) * dtype_size(backend->acc);
+    enum status status = STATUS_OK;
+    for (int l = first; !status && l < model->config->n_layers; l++) {
+        void *output = tape->streams[2 * l + 2];
+        if (left_out(tape, l))
+            backend->copy(backend, output, tape->streams[2 * l], bytes);
+        else
+            status = run_block(tape, l, l == first ? mixer : NULL, output, sequences);
+    }
+    return status;
+}
+
+/* One layer back, with its visits. */
+static enum status step_back(struct tape *tape, int index, void *const *gradients, bool stop,
+                             const struct tape_visitor *visitor,
+                             const struct sequences *sequences) {
+    struct block_state *state = &tape->states[index];
+    const struct model *model = tape->model;
+    enum status status = STATUS_OK;
+    if (tape->options.recompute) {
+        const struct mixer *own = &state->layer->mixer;
+        status = run_block(tape, index, state->mixer == own ? NULL : state->mixer, tape->output,
+                           sequences);
+        if (status) return status;
+    }
+    if (visitor)
+        status = visitor->visit(visitor->context, index, TAPE_OUTPUT, tape->dh, state->input,
+                                tape->streams[2 * index + 2]);
+    block_backward_mlp(model, state, &tape->backward, tape->dh, gradients, sequences);
+    if (visitor && !status)
+        status = visitor->visit(visitor->context, index, TAPE_MIDDLE, tape->dh, state->input,
+                                state->middle);
+    block_backward_mixer(model, state, &tape->backward, tape->dh, gradients, stop, sequences);
+    return status;
+}
+
+enum status tape_backward(struct tape *tape, int first, void *const *const *gradients, bool input,
+                          const struct tape_visitor *visitor, const struct sequences *sequences) {
+    enum status status = STATUS_OK;
+    for (int l = tape->model->config->n_layers - 1; !status && l >= first; l--)
+        if (!left_out(tape, l))
+            status = step_back(tape, l, gradients ? gradients[l] : NULL, l == first && !input,
+                               visitor, sequences);
+    return status;
+}

@@ -1,0 +1,62 @@
+/* The last layers of a model as a pass that will be differentiated.
+ *
+ * Between the forward and the backward pass each block's input, middle and trace are kept; or, with
+ * `recompute`, only its input, and the backward pass runs the block forward again (Chen et al.
+ * 2016, "Training deep nets with sublinear memory cost", with one block a segment): one more
+ * forward pass for a memory of one block. Both give the same bits. */
+#ifndef MODEL_TAPE_H
+#define MODEL_TAPE_H
+
+#include "model/block.h"
+
+struct tape;
+
+struct tape_options {
+    struct sequences sequences;       /* the largest batch: count, tokens and longest are read */
+    const struct mamba_config *mixer; /* of mixers put in a layer's place; NULL: there are none */
+    const bool *without_mixer;        /* [L] or NULL: layers that go without their mixer … */
+    bool without_block;               /* … or, when set, altogether */
+    bool recompute;
+};
+
+/* Buffers for passes through the layers of `model`, which must outlive the tape. */
+enum status tape_open(struct tape **out, struct model *model,
+                      const struct tape_options *options) STATUS_CHECKED;
+void tape_close(struct tape *tape); /* accepts NULL */
+
+/* Device bytes that tape_open takes. */
+uint64_t tape_bytes(const struct model *model, const struct tape_options *options);
+
+/* Sizes that serve both: what a buffer for either mixer needs. */
+void tape_cover_mamba(struct mamba_config *into, const struct mamba_config *other);
+
+/* acc [tokens, D]: where the input of `layer` (n_layers: the output of the last) stands; it is put
+ * there before tape_forward starts at that layer. */
+void *tape_stream(struct tape *tape, int layer);
+
+/* acc [tokens, D]: the gradient of the last layer's output, to be set before tape_backward. */
+void *tape_gradient(struct tape *tape);
+
+/* Layers [first, L). `mixer` stands in the place of layer `first`'s own (NULL: its own). */
+enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer,
+                         const struct sequences *sequences) STATUS_CHECKED;
+
+/* Called as the backward pass comes by. `place`: the gradient dh acc [tokens, D] is that of the
+ * layer's output, or of the stream between its mixer and its MLP; `before` is the layer's input,
+ * `here` the stream at the place. */
+enum tape_place { TAPE_OUTPUT, TAPE_MIDDLE };
+struct tape_visitor {
+    enum status (*visit)(void *context, int layer, enum tape_place place, const void *dh,
+                         const void *before, const void *here);
+    void *context;
+};
+
+/* Back through the layers that tape_forward went through, down to `first`. `gradients` [L] (or
+ * NULL) are arrays as block_backward takes them, NULL for a layer whose weights are frozen. The
+ * gradient of the input of layer `first` is computed only when `input` says so; it stands in
+ * tape_gradient then. May be called again for another gradient of the output. */
+enum status tape_backward(struct tape *tape, int first, void *const *const *gradients, bool input,
+                          const struct tape_visitor *visitor,
+                          const struct sequences *sequences) STATUS_CHECKED;
+
+#endif
