@@ -13,12 +13,15 @@ struct eval_options {
     int64_t rows, group_tokens, random_seed;
 };
 
-static void print_metric(const char *name, const struct statistics *metric, const char *unit) {
+static void print_metric(const char *name, const struct statistics *metric, int digits,
+                         const char *unit) {
     if (!isfinite(metric->mean)) {
         printf("%-12s %12s\n", name, "-");
         return;
     }
-    printf("%-12s %12.6f", name, metric->mean);
+    /* A divergence of zero may come out a rounding error below it. */
+    bool zero = fabs(metric->mean) < 0.5 * pow(10, -digits);
+    printf("%-12s %12.*f", name, digits, zero ? 0 : metric->mean);
     if (isfinite(metric->stderr_mean)) printf(" +- %-10.2g", metric->stderr_mean);
     printf(" %s\n", unit);
 }
@@ -28,17 +31,17 @@ static void print_text(const struct compare_result *result, const char *model,
     const struct statistics *metrics = result->metrics;
     printf("%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s\n", model, result->rows,
            result->tokens, result->seconds);
-    print_metric("ce", &metrics[METRIC_CE], "nats per token");
+    print_metric("ce", &metrics[METRIC_CE], 6, "nats per token");
     double perplexity = exp(metrics[METRIC_CE].mean);
     struct statistics shown = {.mean = perplexity,
                                .stderr_mean = perplexity * metrics[METRIC_CE].stderr_mean};
-    print_metric("perplexity", &shown, "");
+    print_metric("perplexity", &shown, 4, "");
     if (!teacher) return;
     printf("against %s\n", teacher);
-    print_metric("teacher ce", &result->teacher_ce, "nats per token");
-    print_metric("kl", &metrics[METRIC_KL], "nats, D_KL(teacher || model)");
-    print_metric("rkl", &metrics[METRIC_RKL], "nats, D_KL(model || teacher)");
-    print_metric("top1", &metrics[METRIC_TOP1], "share of equal first choices");
+    print_metric("teacher ce", &result->teacher_ce, 6, "nats per token");
+    print_metric("kl", &metrics[METRIC_KL], 6, "nats, D_KL(teacher || model)");
+    print_metric("rkl", &metrics[METRIC_RKL], 6, "nats, D_KL(model || teacher)");
+    print_metric("top1", &metrics[METRIC_TOP1], 6, "share of equal first choices");
 }
 
 static void set_statistics(struct json *object, const char *name,

@@ -7,9 +7,10 @@ saves it to OUT/qwen2-smol with SmolLM2's tokenizer and writes for both models g
 and golden-NAME.npz: float64, eager attention, one row of TOKENS tokens from each text.
   json: texts and ids, ce of each row, ce, kl, rkl and top1 of LOO (mixer) at a few layers
   npz:  ids [rows, TOKENS], logits [rows, V] of the last position
-golden-ids.jsonl holds the rows as `data` takes them.
+golden-ids.jsonl holds the rows as `data` takes them. Each model's own directory also gets a
+golden.json with logits, which tests/test_model.c reads when GOLDEN_MODELS names OUT.
 
-usage: qwen2_real.py SMOLLM2 OUT TEXT_DIRECTORY
+usage: qwen2_real.py SMOLLM2 OUT TEXT_DIRECTORY      (SMOLLM2 may lie in OUT)
 """
 import json
 import os
@@ -96,6 +97,11 @@ def write_golden(directory, out, name, texts, rows):
             sums[layer]["rkl"] += (branch.exp() * (branch - trunk)).sum(-1).mean().item() / len(rows)
             agree = (branch.argmax(-1) == trunk.argmax(-1)).double().mean().item()
             sums[layer]["top1"] += agree / len(rows)
+    ids = rows[0][:64]
+    positions = [0, 1, 31, 63]
+    few = model(torch.tensor([ids]), use_cache=False).logits[0][positions]
+    with open(os.path.join(directory, "golden.json"), "w") as file:
+        json.dump({"model": name, "ids": ids, "positions": positions, "logits": few.tolist()}, file)
     numpy.savez_compressed(os.path.join(out, f"golden-{name}.npz"), ids=numpy.array(rows, "int32"),
                            logits=numpy.stack(logits))
     golden = {"model": name, "texts": texts, "ids": rows, "ce": ce,
