@@ -22,6 +22,7 @@ static const struct {
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"convert", cmd_convert, "write a hybrid checkpoint"},
     {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
+    {"generate", cmd_generate, "continue prompts"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},
 };

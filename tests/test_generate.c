@@ -7,6 +7,8 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "check_main.h"
+#include "data/utf8.h"
+#include "generate/chat.h"
 #include "generate/generate.h"
 #include "generate/stream.h"
 #include "model/block.h"
@@ -235,6 +237,315 @@ START_TEST(wrong_calls_are_refused) {
 }
 END_TEST
 
+START_TEST(greedy_ids_are_those_of_transformers) {
+    struct json *golden;
+    must(js_read(&golden, TEST_DATA "/golden/greedy-demo.json"));
+    size_t count = js_count(golden);
+    ck_assert_uint_ge(count, 6);
+    struct generate_prompt prompts[8];
+    struct generate_output outputs[8];
+    uint32_t ids[8][64];
+    for (size_t i = 0; i < count; i++) {
+        const struct json *list = js_member(js_element(golden, i), "prompt_ids");
+        for (size_t t = 0; t < js_count(list); t++)
+            ids[i][t] = (uint32_t)js_integer_or(js_element(list, t), 0);
+        prompts[i] = (struct generate_prompt){.ids = ids[i], .count = js_count(list)};
+    }
+    for (int batch = 1; batch <= 4; batch += 3) {
+        struct model *model = open_model(DEMO);
+        struct generate_settings settings = generate_defaults();
+        settings.max_tokens = 32;
+        settings.batch = batch;
+        settings.use_model_stops = false;
+        must(generate_run(outputs, model, prompts, count, &settings, NULL));
+        for (size_t i = 0; i < count; i++) {
+            const struct json *item = js_element(golden, i), *list = js_member(item, "ids");
+            /* No near tie among them that rounding could turn. */
+            ck_assert_double_gt(js_number_or(js_member(item, "gap"), 0), 1e-3);
+            ck_assert_uint_eq(outputs[i].count, js_count(list));
+            ck_assert_int_eq(outputs[i].stop, GENERATE_LENGTH);
+            for (size_t t = 0; t < js_count(list); t++)
+                ck_assert_uint_eq(outputs[i].ids[t],
+                                  (uint32_t)js_integer_or(js_element(list, t), 0));
+        }
+        generate_free(outputs, count);
+        close_model(model);
+    }
+    js_free(golden);
+}
+END_TEST
+
+/* Everything that a listener hears, prompt by prompt. */
+struct heard {
+    struct text text[8];
+    int finished[8];
+    bool valid;
+};
+
+static void hear(void *context, size_t index, const char *text, size_t length, bool finished) {
+    struct heard *heard = context;
+    size_t where;
+    if (!utf8_valid(text, length, &where)) heard->valid = false;
+    text_append_bytes(&heard->text[index], text, length);
+    heard->finished[index] += finished;
+}
+
+static void generate_samples(struct generate_output outputs[6], int batch, uint64_t seed,
+                             struct heard *heard) {
+    struct model *model = open_model(DEMO);
+    struct tokenizer *tokenizer;
+    must(tokenizer_read(&tokenizer, DEMO));
+    struct generate_settings settings = generate_defaults();
+    static const uint32_t ids[] = {300, 301, 302, 303, 304, 305, 306};
+    struct generate_prompt prompts[6];
+    for (size_t i = 0; i < 6; i++)
+        prompts[i] = (struct generate_prompt){.ids = ids, .count = 1 + i / 2 * 2, .stream = i % 2};
+    settings.max_tokens = 24;
+    settings.batch = batch;
+    settings.tokenizer = tokenizer;
+    settings.sampling = (struct sampling){.temperature = 1.5, .top_p = 0.95, .seed = seed};
+    settings.listener = hear;
+    settings.context = heard;
+    must(generate_run(outputs, model, prompts, 6, &settings, NULL));
+    tokenizer_free(tokenizer);
+    close_model(model);
+}
+
+START_TEST(samples_depend_on_seed_and_stream_but_not_on_the_batch) {
+    struct generate_output first[6], other[6];
+    struct heard heard = {.valid = true};
+    generate_samples(first, 1, 7, &heard);
+    ck_assert(heard.valid);
+    for (int i = 0; i < 6; i++) {
+        ck_assert_int_eq(heard.finished[i], 1);
+        ck_assert_uint_eq(heard.text[i].length, first[i].length);
+        if (first[i].length) ck_assert_mem_eq(heard.text[i].bytes, first[i].text, first[i].length);
+        text_free(&heard.text[i]);
+    }
+    for (int batch = 2; batch <= 6; batch += 2) {
+        struct heard again = {.valid = true};
+        generate_samples(other, batch, 7, &again);
+        for (int i = 0; i < 6; i++) {
+            ck_assert_uint_eq(other[i].count, first[i].count);
+            ck_assert_mem_eq(other[i].ids, first[i].ids, first[i].count * sizeof(uint32_t));
+            text_free(&again.text[i]);
+        }
+        generate_free(other, 6);
+    }
+    ck_assert(first[0].count != first[1].count ||
+              memcmp(first[0].ids, first[1].ids, first[0].count * sizeof(uint32_t)) != 0);
+    struct heard third = {.valid = true};
+    generate_samples(other, 3, 8, &third);
+    int equal = 0;
+    for (int i = 0; i < 6; i++) {
+        equal += other[i].count == first[i].count &&
+                 memcmp(other[i].ids, first[i].ids, first[i].count * sizeof(uint32_t)) == 0;
+        text_free(&third.text[i]);
+    }
+    ck_assert_int_lt(equal, 2);
+    generate_free(other, 6);
+    generate_free(first, 6);
+}
+END_TEST
+
+/* Frequencies of 20000 draws against the probabilities, chi-squared. */
+START_TEST(samples_follow_the_cut_distribution) {
+    static const float logits[] = {1.0f, 3.0f, 2.0f, 2.0f, -1.0f, 0.5f, 2.9f, -30.0f};
+    static const struct {
+        struct sampling sampling;
+        int kept; /* of the order 1 6 2 3 0 5 4 7 */
+    } cases[] = {
+        {{1, 1, 0, 5}, 7},   {{0.7, 1, 3, 5}, 3}, {{1, 0.5, 0, 5}, 2}, {{2, 0.999, 0, 5}, 7},
+        {{1, 0.6, 4, 5}, 2}, {{1.3, 1, 8, 5}, 7}, {{0.5, 1, 1, 5}, 1}, {{0, 0.1, 2, 5}, 1},
+    };
+    static const int order[] = {1, 6, 2, 3, 0, 5, 4, 7};
+    enum { DRAWS = 20000 };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        int counts[8] = {0};
+        double expected[8] = {0}, total = 0, chi = 0;
+        double temperature = cases[k].sampling.temperature;
+        for (int i = 0; i < cases[k].kept; i++)
+            total += expected[order[i]] =
+                temperature > 0 ? exp((double)logits[order[i]] / temperature) : 1;
+        for (uint64_t i = 0; i < DRAWS; i++) {
+            uint32_t token;
+            must(sample_token(&token, logits, 8, &cases[k].sampling, i % 3, i));
+            counts[token]++;
+        }
+        for (int i = 0; i < 8; i++) {
+            double mean = expected[i] / total * DRAWS;
+            if (expected[i] <= 0) ck_assert_int_eq(counts[i], 0);
+            if (mean > 5) chi += (counts[i] - mean) * (counts[i] - mean) / mean;
+        }
+        ck_assert_msg(chi < 24, "case %zu: chi-squared %.1f", k, chi); /* 6 degrees: p = 5e-4 */
+    }
+    struct sampling wrong = {.temperature = -1, .top_p = 1};
+    ck_assert_int_eq(sampling_check(&wrong), STATUS_USAGE);
+    wrong = (struct sampling){.temperature = NAN, .top_p = 1};
+    ck_assert_int_eq(sampling_check(&wrong), STATUS_USAGE);
+    wrong = (struct sampling){.temperature = 1, .top_p = 0};
+    ck_assert_int_eq(sampling_check(&wrong), STATUS_USAGE);
+}
+END_TEST
+
+/* A large vocabulary, so that the shortcuts before sorting matter: against sorting everything. */
+START_TEST(cuts_equal_those_of_a_full_sort) {
+    enum { VOCABULARY = 5000 };
+    static float logits[VOCABULARY];
+    for (int i = 0; i < VOCABULARY; i++) logits[i] = (float)sin(i * 1.37) * 4 + (float)(i % 7);
+    for (int k = 1; k < VOCABULARY; k += 617) {
+        struct sampling sampling = {.temperature = 3, .top_p = 1, .top_k = k, .seed = 1};
+        for (uint64_t i = 0; i < 200; i++) {
+            uint32_t token;
+            int larger = 0;
+            must(sample_token(&token, logits, VOCABULARY, &sampling, 0, i));
+            for (int j = 0; j < VOCABULARY; j++) larger += logits[j] > logits[token];
+            ck_assert_int_lt(larger, k);
+        }
+    }
+    for (int tenth = 1; tenth < 10; tenth++) {
+        struct sampling sampling = {.temperature = 1, .top_p = tenth / 10.0, .seed = 1};
+        double total = 0;
+        for (int j = 0; j < VOCABULARY; j++) total += exp((double)logits[j]);
+        for (uint64_t i = 0; i < 200; i++) {
+            uint32_t token;
+            double above = 0; /* mass of what is more likely: less than top_p */
+            must(sample_token(&token, logits, VOCABULARY, &sampling, 0, i));
+            for (int j = 0; j < VOCABULARY; j++)
+                if (logits[j] > logits[token]) above += exp((double)logits[j]);
+            ck_assert_double_lt(above / total, sampling.top_p);
+        }
+    }
+}
+END_TEST
+
+/* Text in pieces of one token, the tokenizer's bytes: nothing is cut, stop strings end it. */
+static char *stream_text(const char *text, const char *const *stops, size_t stop_count,
+                         bool *stopped) {
+    struct tokenizer *tokenizer;
+    uint32_t *ids;
+    size_t count, length, where;
+    must(tokenizer_read(&tokenizer, DEMO));
+    must(tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &count));
+    struct stream stream = {.tokenizer = tokenizer, .stops = stops, .stop_count = stop_count};
+    struct text pieces = {0};
+    for (size_t i = 0; i < count && !stream.stopped; i++) {
+        must(stream_add(&stream, ids[i]));
+        const char *piece = stream_next(&stream, false, &length);
+        ck_assert(utf8_valid(piece, length, &where));
+        for (size_t s = 0; s < stop_count; s++) /* held back until it is known to be no stop */
+            ck_assert(!length || piece[length - 1] != stops[s][0] || stops[s][1] == '\0');
+        text_append_bytes(&pieces, piece, length);
+    }
+    must(stream_finish(&stream));
+    const char *rest = stream_next(&stream, true, &length);
+    text_append_bytes(&pieces, rest, length);
+    *stopped = stream.stopped;
+    stream_free(&stream);
+    free(ids);
+    tokenizer_free(tokenizer);
+    if (!pieces.bytes) return memory_copy_string("");
+    return text_finish(&pieces);
+}
+
+START_TEST(streams_keep_characters_whole_and_end_at_stop_strings) {
+    static const char *const stops[] = {"\nQ:", "END"};
+    static const struct {
+        const char *text, *expected;
+        bool stopped;
+    } cases[] = {
+        {"plain text", "plain text", false},
+        {"日本語 é 🙂 end", "日本語 é 🙂 end", false},
+        {"an answer\nQ: more", "an answer", true},
+        {"E EN ENE \n Q \nQ", "E EN ENE \n Q \nQ", false},
+        {"first END then \nQ:", "first ", true},
+        {"END", "", true},
+        {"ENEND and", "EN", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        bool stopped;
+        char *text = stream_text(cases[i].text, stops, 2, &stopped);
+        ck_assert_str_eq(text, cases[i].expected);
+        ck_assert_int_eq(stopped, cases[i].stopped);
+        free(text);
+    }
+    bool stopped;
+    char *text = stream_text("\xf0\x9f\x99\x82\xf0\x9f\x99\x82", NULL, 0, &stopped);
+    ck_assert_str_eq(text, "\xf0\x9f\x99\x82\xf0\x9f\x99\x82");
+    free(text);
+}
+END_TEST
+
+static void write_template(const char *directory, const struct json *item, bool separate) {
+    char *config_path = file_join(directory, "tokenizer_config.json");
+    char *jinja_path = file_join(directory, "chat_template.jinja");
+    const char *template = js_string_or(js_member(item, "template"), "");
+    struct json *config = js_new_object();
+    js_set_string(config, "bos_token", js_string_or(js_member(item, "bos_token"), NULL));
+    if (!separate) js_set_string(config, "chat_template", template);
+    char *text = js_print(config, 1);
+    remove(jinja_path);
+    must(file_write_atomic(config_path, text, strlen(text)));
+    if (separate) must(file_write_atomic(jinja_path, template, strlen(template)));
+    free(text);
+    js_free(config);
+    free(config_path);
+    free(jinja_path);
+}
+
+START_TEST(chat_templates_give_what_their_jinja_gives) {
+    struct json *golden;
+    char directory[] = "/tmp/apriel-chat-XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    must(js_read(&golden, TEST_DATA "/chats.json"));
+    const struct json *templates = js_member(golden, "templates");
+    const struct json *conversations = js_member(golden, "conversations");
+    ck_assert_uint_eq(js_count(templates), 8);
+    for (size_t i = 0; i < 2 * js_count(templates); i++) {
+        const struct json *item = js_element(templates, i / 2);
+        const char *name = js_string_or(js_member(item, "name"), NULL);
+        struct chat_style style;
+        write_template(directory, item, i % 2);
+        enum status status = chat_style_read(&style, directory);
+        if (!name) {
+            ck_assert_int_eq(status, STATUS_FAILED);
+            ck_assert_ptr_nonnull(strstr(status_message(), "none of those built in"));
+            continue;
+        }
+        must(status);
+        ck_assert_str_eq(chat_kind_name(style.kind), name);
+        for (size_t c = 0; c < js_count(conversations); c++) {
+            const struct json *list = js_element(conversations, c);
+            struct chat_message messages[8];
+            for (size_t m = 0; m < js_count(list); m++)
+                messages[m] = (struct chat_message){
+                    js_string_or(js_member(js_element(list, m), "role"), ""),
+                    js_string_or(js_member(js_element(list, m), "content"), "")};
+            char *text;
+            must(chat_format(&text, &style, messages, js_count(list)));
+            ck_assert_str_eq(text,
+                             js_string_or(js_element(js_member(item, "texts"), c), "missing"));
+            free(text);
+        }
+        chat_style_free(&style);
+    }
+    struct chat_style style;
+    char *text;
+    must(chat_style_named(&style, "chatml"));
+    struct chat_message wrong[] = {{"user", "a"}, {"user", "b"}};
+    ck_assert_int_eq(chat_format(&text, &style, wrong, 2), STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "message 2 has the role \"user\", not \"assistant\"");
+    ck_assert_int_eq(chat_format(&text, &style, wrong, 0), STATUS_FAILED);
+    chat_style_free(&style);
+    js_free(golden);
+    must(file_remove_directory(directory));
+}
+END_TEST
+
 CHECK_MAIN("generate", steps_equal_the_full_pass_for_every_architecture,
            steps_equal_the_full_pass_for_hybrids_of_any_share, ablated_layers_are_left_out,
-           wrong_calls_are_refused)
+           wrong_calls_are_refused, greedy_ids_are_those_of_transformers,
+           samples_depend_on_seed_and_stream_but_not_on_the_batch,
+           samples_follow_the_cut_distribution, cuts_equal_those_of_a_full_sort,
+           streams_keep_characters_whole_and_end_at_stop_strings,
+           chat_templates_give_what_their_jinja_gives)

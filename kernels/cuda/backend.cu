@@ -146,6 +146,7 @@ enum status backend_open_cuda(struct backend **out, int device) {
     cuda_table_mlp(cuda);
     cuda_table_conv(cuda);
     cuda_table_scan(cuda);
+    cuda_table_decode(cuda);
     cuda_table_loss(cuda);
     cuda_table_optimizer(cuda);
     if (cuda->failed) {

@@ -80,6 +80,8 @@ void cuda_table_attention(struct cuda_backend *cuda); /* attention*.cu */
 void cuda_table_mlp(struct cuda_backend *cuda);       /* mlp.cu: swiglu */
 void cuda_table_conv(struct cuda_backend *cuda);      /* conv.cu: conv_silu */
 void cuda_table_scan(struct cuda_backend *cuda);      /* scan*.cu */
+void cuda_table_decode(struct cuda_backend *cuda);    /* decode*.cu: caches and steps */
+void cuda_table_decode_attention(struct cuda_backend *cuda); /* decode_attention.cu */
 void cuda_table_loss(struct cuda_backend *cuda);      /* loss.cu */
 void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
 

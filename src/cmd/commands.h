@@ -17,6 +17,7 @@ enum status cmd_mmr(int argc, char **argv);
 enum status cmd_plan(int argc, char **argv);
 enum status cmd_chart(int argc, char **argv);
 enum status cmd_eval(int argc, char **argv);
+enum status cmd_generate(int argc, char **argv);
 enum status cmd_loo(int argc, char **argv);
 enum status cmd_data(int argc, char **argv);
 enum status cmd_convert(int argc, char **argv);

@@ -1,0 +1,148 @@
+#include "generate/prompts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+
+/* Takes `ids` and `text` over, also when it fails. */
+static enum status append(struct prompt_list *list, uint32_t *ids, size_t count, char *text) {
+    enum status status = STATUS_OK;
+    if (!count) status = status_fail("the prompt has no tokens");
+    struct generate_prompt *prompts =
+        status ? NULL : memory_resize(list->prompts, list->count + 1, sizeof *prompts);
+    if (prompts) list->prompts = prompts;
+    char **texts = prompts ? memory_resize(list->texts, list->count + 1, sizeof *texts) : NULL;
+    if (texts) list->texts = texts;
+    if (!texts) {
+        free(ids);
+        free(text);
+        return STATUS_FAILED;
+    }
+    prompts[list->count] =
+        (struct generate_prompt){.ids = ids, .count = count, .stream = list->count};
+    texts[list->count++] = text;
+    return STATUS_OK;
+}
+
+/* Takes `text` over. */
+static enum status append_text(struct prompt_list *list, const struct prompt_rules *rules,
+                               char *text, size_t length, bool special) {
+    uint32_t *ids;
+    size_t count;
+    enum status status = tokenizer_encode(rules->tokenizer, text, length, special, &ids, &count);
+    if (!status) return append(list, ids, count, text);
+    free(text);
+    return status;
+}
+
+static enum status add_messages(struct prompt_list *list, const struct prompt_rules *rules,
+                                const struct chat_message *messages, size_t count) {
+    char *text;
+    enum status status = chat_format(&text, rules->style, messages, count);
+    return status ? status : append_text(list, rules, text, strlen(text), false);
+}
+
+enum status prompts_add(struct prompt_list *list, const struct prompt_rules *rules,
+                        const char *text) {
+    struct chat_message message = {"user", text};
+    if (rules->style) return add_messages(list, rules, &message, 1);
+    char *copy = memory_copy_string(text);
+    return copy ? append_text(list, rules, copy, strlen(copy), true) : STATUS_FAILED;
+}
+
+static enum status add_conversation(struct prompt_list *list, const struct prompt_rules *rules,
+                                    const struct json *array) {
+    size_t count = js_count(array);
+    if (!rules->style)
+        return status_fail("\"messages\" need a chat template (--chat or --template)");
+    if (!js_is_array(array) || count == 0) return status_fail("\"messages\" must be a list");
+    struct chat_message *messages = memory_calloc(count, sizeof *messages);
+    enum status status = messages ? STATUS_OK : STATUS_FAILED;
+    for (size_t i = 0; !status && i < count; i++) {
+        const struct json *item = js_element(array, i);
+        messages[i].role = js_string_or(js_member(item, "role"), NULL);
+        messages[i].content = js_string_or(js_member(item, "content"), NULL);
+        if (!messages[i].role || !messages[i].content)
+            status = status_fail("message %zu has no \"role\" and \"content\" as text", i + 1);
+    }
+    if (!status) status = add_messages(list, rules, messages, count);
+    free(messages);
+    return status;
+}
+
+static enum status add_ids(struct prompt_list *list, const struct json *array) {
+    size_t count = js_count(array);
+    uint32_t *ids = js_is_array(array) ? memory_calloc(count, sizeof *ids) : NULL;
+    if (!ids) return js_is_array(array) ? STATUS_FAILED : status_fail("\"ids\" must be a list");
+    for (size_t i = 0; i < count; i++) {
+        int64_t id = js_integer_or(js_element(array, i), -1);
+        if (id < 0 || id > INT32_MAX) {
+            free(ids);
+            return status_fail("id %zu is not a token", i + 1);
+        }
+        ids[i] = (uint32_t)id;
+    }
+    return append(list, ids, count, NULL);
+}
+
+static enum status add_line(struct prompt_list *list, const struct prompt_rules *rules,
+                            const struct json *line) {
+    const struct json *prompt = js_member(line, "prompt"), *ids = js_member(line, "ids");
+    const struct json *messages = js_member(line, "messages");
+    if ((prompt != NULL) + (ids != NULL) + (messages != NULL) != 1)
+        return status_fail("one of \"prompt\", \"messages\" and \"ids\" is needed");
+    if (ids) return add_ids(list, ids);
+    if (messages) return add_conversation(list, rules, messages);
+    if (!js_is_string(prompt)) return status_fail("\"prompt\" must be text");
+    if (rules->style) return prompts_add(list, rules, js_string_or(prompt, ""));
+    size_t length = js_string_length(prompt);
+    char *text = memory_copy_bytes(js_string_or(prompt, ""), length);
+    return text ? append_text(list, rules, text, length, true) : STATUS_FAILED;
+}
+
+static bool is_blank(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if (!strchr(" \t\r", text[i])) return false;
+    return true;
+}
+
+enum status prompts_read(struct prompt_list *list, const struct prompt_rules *rules,
+                         const char *path) {
+    char *bytes;
+    size_t size;
+    enum status status = file_read(&bytes, &size, path);
+    if (status) return status;
+    uint64_t number = 1;
+    for (size_t start = 0; !status && start < size; number++) {
+        const char *newline = memchr(bytes + start, '\n', size - start);
+        size_t length = newline ? (size_t)(newline - bytes) - start : size - start;
+        struct json *line = NULL;
+        if (!is_blank(bytes + start, length)) {
+            status = js_parse_line(&line, bytes + start, length, path, number);
+            if (!status) {
+                status = add_line(list, rules, line);
+                if (status)
+                    status = status_fail("\"%s\": line %llu: %s", path, (unsigned long long)number,
+                                         status_message());
+            }
+            js_free(line);
+        }
+        start += length + 1;
+    }
+    if (!status && !list->count) status = status_fail("\"%s\" has no prompts", path);
+    free(bytes);
+    return status;
+}
+
+void prompts_free(struct prompt_list *list) {
+    for (size_t i = 0; i < list->count; i++) {
+        free((void *)(uintptr_t)list->prompts[i].ids);
+        free(list->texts[i]);
+    }
+    free(list->prompts);
+    free(list->texts);
+    *list = (struct prompt_list){0};
+}

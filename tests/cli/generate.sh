@@ -1,0 +1,81 @@
+#!/bin/sh
+# apriel-tool generate: text, JSON, batches, templates, and its one-line messages. $1 is the program,
+# $2 the source tree.
+set -eu
+program=$1
+source=$2
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "generate: $*" >&2
+    bad=1
+}
+cd "$temporary"
+demo=$source/recipes/demo-model
+
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    set +e
+    "$program" generate "$@" --quiet --device cpu >out 2>errors
+    found=$?
+    set -e
+    [ $found -eq "$code" ] || complain "generate $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "generate $*: $(cat errors)"
+}
+run() {
+    "$program" generate "$demo" --quiet --device cpu "$@"
+}
+
+run --prompt 'Natalia sold' --max-tokens 12 >greedy
+[ "$(cat greedy)" = ' 100000 calories.  How many' ] || complain "greedy text: $(cat greedy)"
+run --prompt 'Natalia sold' --max-tokens 12 --stop calor >stopped
+[ "$(cat stopped)" = ' 100000 ' ] || complain "stop string: $(cat stopped)"
+
+# The same texts alone, together, and from a file.
+cat >prompts.jsonl <<'END'
+{"prompt": "Natalia sold"}
+
+{"prompt": "The", "other": 1}
+{"ids": [352, 405]}
+END
+run --prompts prompts.jsonl --max-tokens 9 --temperature 1.2 --top-p 0.9 --top-k 50 --seed 3 --batch 1 >one
+run --prompts prompts.jsonl --max-tokens 9 --temperature 1.2 --top-p 0.9 --top-k 50 --seed 3 --batch 3 >three
+cmp -s one three || complain "another text with another batch"
+[ "$(grep -c '^--- [123]: 9 tokens, length$' one)" = 3 ] || complain "texts of a file: $(cat one)"
+run --prompts prompts.jsonl --max-tokens 9 --json >json
+[ "$(grep -c '"stop": "length"' json)" = 3 ] || complain "--json: $(cat json)"
+
+# Templates.
+run --prompt Hello --template chatml --max-tokens 2 --json >json
+grep -qF '"prompt": "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"' json ||
+    complain "--template chatml: $(cat json)"
+fails 1 "\"$demo\" has no chat template: name one with --template (chatml, llama3, mistral, apriel), or pass text that is ready with --prompt" "$demo" --prompt a --chat
+cp -r "$demo" chat
+chmod -R u+w chat
+printf '{{ "<start_of_turn>" }}' >chat/chat_template.jinja
+fails 1 '"chat/chat_template.jinja": the chat template is none of those built in (chatml, llama3, mistral, apriel): name one with --template, or pass text that is ready with --prompt' chat --prompt a --chat
+fails 2 '--template cannot be "alpaca" (chatml, llama3, mistral or apriel)' "$demo" --prompt a --template alpaca
+
+# Wrong use and wrong files.
+fails 2 'generate: name one model directory (see apriel-tool generate --help)' --prompt a
+fails 2 'generate: --prompt or --prompts is needed, and not both' "$demo"
+fails 2 'generate: --prompt or --prompts is needed, and not both' "$demo" --prompt a --prompts b
+fails 2 '--temperature is -1, not 0 or more' "$demo" --prompt a --temperature -1
+fails 2 '--top-p is 1.5, outside 0 (excluded) to 1' "$demo" --prompt a --top-p 1.5
+fails 2 'generate: --max-tokens is 0, outside 1 to 2147483647' "$demo" --prompt a --max-tokens 0
+fails 1 'the prompt has no tokens' "$demo" --prompt ''
+printf '{"prompt": "a"}\n{"text": "b"}\n' >wrong.jsonl
+fails 1 '"wrong.jsonl": line 2: one of "prompt", "messages" and "ids" is needed' "$demo" --prompts wrong.jsonl
+printf '{"messages": [{"role": "user", "content": "a"}]}\n' >wrong.jsonl
+fails 1 '"wrong.jsonl": line 1: "messages" need a chat template (--chat or --template)' "$demo" --prompts wrong.jsonl
+printf '{"messages": [1]}\n' >wrong.jsonl
+fails 1 '"wrong.jsonl": line 1: message 1 has no "role" and "content" as text' "$demo" --template chatml --prompts wrong.jsonl
+printf '{"ids": [1, 99999]}\n' >wrong.jsonl
+fails 1 "token 99999 is outside the model's vocabulary of 2048" "$demo" --prompts wrong.jsonl
+printf '\n' >empty.jsonl
+fails 1 '"empty.jsonl" has no prompts' "$demo" --prompts empty.jsonl
+
+exit $bad
