@@ -19,6 +19,11 @@ struct distiller {
     int32_t *argmax, *target;                        /* [chunk] */
     double *host;                                    /* [chunk] */
     float *host_weight;                              /* [chunk] */
+    bool draws; /* targets come from the student's own prediction */
+    struct random_stream stream;
+    int64_t stream_first;
+    float *host_logits;   /* [chunk, V]; only for drawing */
+    int32_t *host_target; /* [chunk] */
 };
 
 uint64_t distiller_bytes(const struct model *student) {
@@ -40,7 +45,7 @@ static enum status allocate(struct distiller *distiller) {
         size_t bytes;
     } buffers[] = {
         {&distiller->student_logits, rows * vocabulary * acc},
-        {&distiller->teacher_logits, rows * vocabulary * acc},
+        {&distiller->teacher_logits, distiller->teacher ? rows * vocabulary * acc : 0},
         {&distiller->dlogits, rows * vocabulary * act},
         {&distiller->normed, rows * width * act},
         {&distiller->dnormed, rows * width * act},
@@ -53,6 +58,7 @@ static enum status allocate(struct distiller *distiller) {
         {(void **)&distiller->target, rows * sizeof(int32_t)},
     };
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        if (!buffers[i].bytes) continue;
         *buffers[i].to = backend->alloc(backend, buffers[i].bytes, "logits");
         if (!*buffers[i].to) return STATUS_FAILED;
     }
@@ -91,6 +97,8 @@ void distiller_close(struct distiller *distiller) {
         backend->free(backend, buffers[i]);
     free(distiller->host);
     free(distiller->host_weight);
+    free(distiller->host_logits);
+    free(distiller->host_target);
     free(distiller);
 }
 
@@ -104,11 +112,72 @@ enum status distiller_positions(struct positions *out, const struct hidden *hidd
     return status;
 }
 
+void distiller_draw_targets(struct distiller *distiller, const struct random_stream *stream,
+                            int64_t first) {
+    distiller->draws = true;
+    distiller->stream = *stream;
+    distiller->stream_first = first;
+}
+
 /* Whether a position enters the loss. */
 static bool enters(const struct distiller *distiller, const struct positions *positions,
                    int64_t t) {
-    return distiller->kind == LOSS_CROSS_ENTROPY ? positions->target[t] >= 0
-                                                 : positions->counted[t];
+    return distiller->kind == LOSS_CROSS_ENTROPY && !distiller->draws ? positions->target[t] >= 0
+                                                                      : positions->counted[t];
+}
+
+int64_t distiller_counted(const struct distiller *distiller, const struct positions *positions) {
+    int64_t counted = 0;
+    for (int64_t t = 0; t < positions->tokens; t++) counted += enters(distiller, positions, t);
+    return counted;
+}
+
+/* The first token at which the cumulative probability reaches u. */
+static int32_t draw(const float *logits, int64_t vocabulary, double u) {
+    float largest = logits[0];
+    for (int64_t v = 1; v < vocabulary; v++) largest = logits[v] > largest ? logits[v] : largest;
+    double total = 0, sum = 0;
+    for (int64_t v = 0; v < vocabulary; v++) total += (double)expf(logits[v] - largest);
+    for (int64_t v = 0; v < vocabulary; v++) {
+        sum += (double)expf(logits[v] - largest);
+        if (sum >= u * total) return (int32_t)v;
+    }
+    return (int32_t)(vocabulary - 1);
+}
+
+/* A target for each of the chunk's rows, the first of which is position `from`. */
+static enum status draw_targets(struct distiller *distiller, int64_t from, int64_t rows) {
+    struct backend *backend = distiller->student->backend;
+    int64_t vocabulary = distiller->student->config->vocab_size;
+    if (!distiller->host_logits) {
+        size_t chunk = (size_t)distiller->chunk;
+        distiller->host_logits =
+            memory_calloc(chunk * (size_t)vocabulary, sizeof *distiller->host_logits);
+        distiller->host_target = memory_calloc(chunk, sizeof *distiller->host_target);
+        if (!distiller->host_logits || !distiller->host_target) return STATUS_FAILED;
+    }
+    backend->download(backend, distiller->host_logits, DTYPE_F32, distiller->student_logits,
+                      backend->acc, (size_t)(rows * vocabulary));
+    enum status status = backend->sync(backend);
+    if (status) return status;
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < rows; i++) {
+        uint64_t index = (uint64_t)(distiller->stream_first + from + i);
+        distiller->host_target[i] = draw(distiller->host_logits + i * vocabulary, vocabulary,
+                                         random_uniform(&distiller->stream, index));
+    }
+    backend->upload_bytes(backend, distiller->target, distiller->host_target,
+                          (size_t)rows * sizeof *distiller->host_target);
+    return STATUS_OK;
+}
+
+/* The teacher's logits and their summary at the loss's temperature. */
+static void compute_teacher(struct distiller *distiller, const void *teacher, int64_t rows) {
+    struct backend *backend = distiller->student->backend;
+    model_logits(distiller->teacher, distiller->teacher_logits, distiller->normed,
+                 distiller->teacher_rstd, teacher, rows);
+    backend->logit_summary(backend, distiller->lse, distiller->argmax, distiller->teacher_logits,
+                           distiller->temperature, rows, distiller->student->config->vocab_size);
 }
 
 static enum status run_chunk(struct distiller *distiller, const struct positions *positions,
@@ -123,12 +192,12 @@ static enum status run_chunk(struct distiller *distiller, const struct positions
                     (size_t)rows);
     backend->upload_bytes(backend, distiller->target, positions->target + from,
                           (size_t)rows * sizeof(int32_t));
-    model_logits(distiller->teacher, distiller->teacher_logits, distiller->normed,
-                 distiller->teacher_rstd, teacher, rows);
-    backend->logit_summary(backend, distiller->lse, distiller->argmax, distiller->teacher_logits,
-                           distiller->temperature, rows, vocabulary);
+    if (distiller->teacher) compute_teacher(distiller, teacher, rows);
     model_logits(model, distiller->student_logits, distiller->normed, distiller->rstd, student,
                  rows);
+    enum status status = STATUS_OK;
+    if (distiller->draws) status = draw_targets(distiller, from, rows);
+    if (status) return status;
     backend->distill_loss(backend, distiller->loss, distiller->dlogits, distiller->kind,
                           distiller->temperature, distiller->student_logits,
                           distiller->teacher_logits, distiller->lse, distiller->target,
@@ -139,7 +208,7 @@ static enum status run_chunk(struct distiller *distiller, const struct positions
                               distiller->rstd, rows, width);
     backend->download(backend, distiller->host, DTYPE_F64, distiller->loss, backend->acc,
                       (size_t)rows);
-    enum status status = backend->sync(backend);
+    status = backend->sync(backend);
     for (int64_t i = 0; !status && i < rows; i++)
         if (enters(distiller, positions, from + i)) *sum += distiller->host[i];
     return status;
@@ -149,20 +218,20 @@ enum status distiller_run(struct distiller *distiller, const struct positions *p
                           const void *student, const void *teacher, void *dh, double *loss) {
     struct backend *backend = distiller->student->backend;
     size_t size = dtype_size(backend->acc);
-    int64_t student_width = distiller->student->config->hidden_size, counted = 0;
-    int64_t teacher_width = distiller->teacher->config->hidden_size;
-    for (int64_t t = 0; t < positions->tokens; t++) counted += enters(distiller, positions, t);
+    int64_t student_width = distiller->student->config->hidden_size;
+    int64_t teacher_width = distiller->teacher ? distiller->teacher->config->hidden_size : 0;
+    int64_t counted = distiller_counted(distiller, positions);
     backend->zero(backend, dh, (size_t)(positions->tokens * student_width) * size);
     double sum = 0;
     for (int64_t from = 0; from < positions->tokens; from += distiller->chunk) {
         int64_t rows = positions->tokens - from;
         if (rows > distiller->chunk) rows = distiller->chunk;
         if (!positions_any(positions, from, from + rows)) continue;
-        enum status status =
-            run_chunk(distiller, positions, from, rows, 1 / (double)counted,
-                      (const char *)student + (size_t)(from * student_width) * size,
-                      (const char *)teacher + (size_t)(from * teacher_width) * size,
-                      (char *)dh + (size_t)(from * student_width) * size, &sum);
+        enum status status = run_chunk(
+            distiller, positions, from, rows, 1 / (double)counted,
+            (const char *)student + (size_t)(from * student_width) * size,
+            teacher ? (const char *)teacher + (size_t)(from * teacher_width) * size : NULL,
+            (char *)dh + (size_t)(from * student_width) * size, &sum);
         if (status) return status;
     }
     *loss = counted && isfinite(sum) ? sum / (double)counted : NAN;

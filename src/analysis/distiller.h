@@ -5,14 +5,25 @@
 
 #include "analysis/hidden.h"
 #include "analysis/positions.h"
+#include "base/random.h"
 
 struct distiller;
 
+/* `teacher` may be NULL for LOSS_CROSS_ENTROPY. */
 enum status distiller_open(struct distiller **out, const struct model *student,
                            const struct model *teacher, enum loss_kind loss,
                            double temperature) STATUS_CHECKED;
 void distiller_close(struct distiller *distiller); /* accepts NULL */
 uint64_t distiller_bytes(const struct model *student);
+
+/* From now on the target of each counted position is drawn from the student's own prediction
+ * (LOSS_CROSS_ENTROPY only): the token at position t of a batch takes element first + t of
+ * `stream`. */
+void distiller_draw_targets(struct distiller *distiller, const struct random_stream *stream,
+                            int64_t first);
+
+/* Positions that enter the loss. */
+int64_t distiller_counted(const struct distiller *distiller, const struct positions *positions);
 
 /* Positions of rows [from, from + count) by their place in `hidden`, wrapping as hidden_batch. */
 enum status distiller_positions(struct positions *out, const struct hidden *hidden, int64_t from,
@@ -20,7 +31,7 @@ enum status distiller_positions(struct positions *out, const struct hidden *hidd
 
 /* `student` and `teacher` acc [tokens, D] are last hidden states; dh acc [tokens, D] is written:
  * the gradient of the mean loss over counted positions. `*loss` is that mean; NAN when a logit is
- * not finite. */
+ * not finite, or no position counts. Without a teacher `teacher` is not read. */
 enum status distiller_run(struct distiller *distiller, const struct positions *positions,
                           const void *student, const void *teacher, void *dh,
                           double *loss) STATUS_CHECKED;

@@ -17,6 +17,7 @@ struct work {
     struct int_list layers;
     bool *removed; /* [L] */
     struct sweep *sweep;
+    struct estimator *estimator; /* in its place */
     int64_t group_tokens;
 };
 
@@ -46,11 +47,16 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
         js_set_string(parameters, "ablate",
                       work->settings->ablation == ABLATE_BLOCK ? "block" : "mixer");
         js_set_string(parameters, "layers", layers);
-        struct record_run record = {.kind = "loo",
+        bool draws = work->settings->estimate == ESTIMATE_FISHER;
+        if (work->settings->estimate)
+            js_set_string(parameters, "estimate", estimate_name(work->settings->estimate));
+        if (draws) js_set_integer(parameters, "samples", work->settings->samples);
+        struct record_run record = {.kind = estimate_kind(work->settings->estimate),
                                     .model = work->settings->model,
                                     .base = work->settings->hybrid ? work->model : NULL,
                                     .base_layout = layout,
                                     .parameters = parameters,
+                                    .seed = draws ? (int64_t)work->settings->seed : 0,
                                     .device = work->backend->name,
                                     .data = work->settings->data,
                                     .set = work->set,
@@ -64,8 +70,15 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
     return status;
 }
 
-/* Halve the group until it fits the memory. */
+/* Open the sweep, or the estimator; halve the group until it fits the memory. */
 static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
+    struct estimator_options estimate = {.estimate = work->settings->estimate,
+                                         .ablation = work->settings->ablation,
+                                         .layers = work->layers.values,
+                                         .count = (int)work->layers.count,
+                                         .removed = work->removed,
+                                         .samples = work->settings->samples,
+                                         .seed = work->settings->seed};
     struct sweep_options options = {.ablation = work->settings->ablation,
                                     .layers = work->layers.values,
                                     .branches = (int)work->layers.count,
@@ -78,7 +91,9 @@ static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
     for (;;) {
         tokenset_measure_groups(&rows, &tokens, work->set, (int64_t)work->set->rows,
                                 work->group_tokens);
-        outcome->peak_bytes = sweep_bytes(work->model, &options, rows, tokens, longest);
+        outcome->peak_bytes = estimate.estimate
+                                  ? estimator_bytes(work->model, &estimate, rows, tokens, longest)
+                                  : sweep_bytes(work->model, &options, rows, tokens, longest);
         if (outcome->peak_bytes <= room) break;
         if (work->group_tokens <= longest || work->settings->group_tokens > 0) {
             char needed[32], there[32];
@@ -88,21 +103,37 @@ static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
         }
         work->group_tokens /= 2;
     }
+    if (estimate.estimate)
+        return estimator_open(&work->estimator, work->model, &estimate, rows, tokens, longest);
     return sweep_open(&work->sweep, work->model, &options, rows, tokens, longest);
 }
 
+static int metric_count(const struct work *work) {
+    int count = 0;
+    if (!work->settings->estimate) return METRIC_COUNT;
+    while (estimate_metric(work->settings->estimate, count)) count++;
+    return count;
+}
+
+/* One group's values; the trunk's come first, unless they are estimates, which have none. */
 static enum status save_group(struct work *work, int64_t run, int64_t first, int rows,
                               const double *sums, const int64_t *counts) {
+    enum estimate estimate = work->settings->estimate;
+    int metrics = metric_count(work);
+    size_t branches = work->layers.count + !estimate;
     enum status status = store_begin(work->store);
-    for (size_t branch = 0; !status && branch <= work->layers.count; branch++)
+    for (size_t branch = 0; !status && branch < branches; branch++)
         for (int row = 0; !status && row < rows; row++)
-            for (int m = 0; !status && m < METRIC_COUNT; m++) {
-                int layer = branch ? work->layers.values[branch - 1] : STORE_TRUNK;
-                int64_t count = counts[row * METRIC_COUNT + m];
-                if (layer == STORE_TRUNK && m != METRIC_CE) continue;
-                double sum = sums[(branch * (size_t)rows + (size_t)row) * METRIC_COUNT + (size_t)m];
+            for (int m = 0; !status && m < metrics; m++) {
+                bool trunk = !estimate && branch == 0;
+                int layer = trunk ? STORE_TRUNK : work->layers.values[branch - !estimate];
+                int64_t count = counts[row * metrics + m];
+                if (trunk && m != METRIC_CE) continue;
+                double sum =
+                    sums[(branch * (size_t)rows + (size_t)row) * (size_t)metrics + (size_t)m];
                 status = store_put_sequence_score(work->store, run, layer, first + row,
-                                                  metric_name((enum metric)m),
+                                                  estimate ? estimate_metric(estimate, m)
+                                                           : metric_name((enum metric)m),
                                                   count ? sum / (double)count : 0, count);
             }
     if (!status) status = store_commit(work->store);
@@ -139,7 +170,10 @@ static enum status run_groups(struct work *work, int64_t run, struct loo_outcome
         sums = memory_calloc((work->layers.count + 1) * values, sizeof *sums);
         counts = memory_calloc(values, sizeof *counts);
         status = sums && counts ? STATUS_OK : STATUS_FAILED;
-        if (!status) status = sweep_group(work->sweep, work->set, first, rows, sums, counts);
+        if (!status)
+            status = work->estimator
+                         ? estimator_group(work->estimator, work->set, first, rows, sums, counts)
+                         : sweep_group(work->sweep, work->set, first, rows, sums, counts);
         if (!status) status = save_group(work, run, first, rows, sums, counts);
         if (!status) progress_update(&progress, (double)end);
     }
@@ -192,6 +226,7 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     status = record_finish(work.store, outcome->run, status);
 done:
     sweep_close(work.sweep);
+    estimator_close(work.estimator);
     store_close(work.store);
     model_close(work.model);
     tokenset_free(work.set);

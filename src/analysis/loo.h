@@ -1,8 +1,8 @@
-/* Leave-one-out scoring of a model's layers into a score database. */
+/* Leave-one-out scoring of a model's layers into a score database, exactly or by an estimate. */
 #ifndef ANALYSIS_LOO_H
 #define ANALYSIS_LOO_H
 
-#include "analysis/sweep.h"
+#include "analysis/estimator.h"
 #include "base/list.h"
 
 struct loo_settings {
@@ -12,6 +12,9 @@ struct loo_settings {
     const char *database; /* created when absent */
     const char *device;   /* as backend_open */
     enum ablation ablation;
+    enum estimate estimate; /* in the place of the exact sweep; stored as a run of its own kind */
+    int samples;            /* of fisher */
+    uint64_t seed;
     const char *layers;      /* as list_parse, or NULL: every attention layer that is left */
     struct int_list removed; /* layers that a plan replaces: the trunk goes without them */
     int64_t group_tokens;    /* tokens of a group, 0: chosen from the memory there is */

@@ -11,11 +11,12 @@
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
+#include "scores/ranking.h"
 #include "scores/store.h"
 
 struct loo_options {
-    const char *data, *database, *device, *ablate, *layers, *base;
-    int64_t group_tokens, random_seed;
+    const char *data, *database, *device, *ablate, *layers, *base, *estimate;
+    int64_t group_tokens, samples, seed, random_seed;
 };
 
 static enum status to_settings(struct loo_settings *settings, const struct loo_options *options,
@@ -30,7 +31,9 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
                                       .database = options->database,
                                       .device = options->device,
                                       .layers = options->layers,
-                                      .group_tokens = options->group_tokens};
+                                      .group_tokens = options->group_tokens,
+                                      .samples = (int)options->samples,
+                                      .seed = (uint64_t)options->seed};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
     if (strcmp(options->ablate, "block") == 0)
@@ -38,6 +41,12 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
     else if (strcmp(options->ablate, "mixer") != 0)
         return status_set(STATUS_USAGE, "loo: --ablate is mixer or block, not \"%s\"",
                           options->ablate);
+    if (options->estimate) {
+        enum status status = estimate_from_name(&settings->estimate, options->estimate);
+        if (status) return status;
+    }
+    if (settings->estimate != ESTIMATE_FISHER && (options->samples != 1 || options->seed != 0))
+        return status_set(STATUS_USAGE, "loo: --samples and --seed belong to --estimate fisher");
     if (!options->base) return STATUS_OK;
     return base_option_resolve(&settings->hybrid, &settings->removed, options->base,
                                settings->model, &settings->checkpoint);
@@ -64,11 +73,37 @@ static void print_table(const struct store_score_list *list, const char *base) {
     }
 }
 
+/* One column for each metric of the estimate. */
+static void print_estimates(const struct store_score_list *list, enum estimate estimate) {
+    const char *main = ranking_default_metric(estimate_kind(estimate));
+    printf("an estimate of what apriel-tool loo without --estimate measures\n");
+    printf("%5s  %12s %8s", "layer", main, "+-");
+    for (int m = 0; estimate_metric(estimate, m); m++)
+        if (strcmp(estimate_metric(estimate, m), main) != 0)
+            printf("  %14s", estimate_metric(estimate, m));
+    puts("");
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *score = &list->scores[i];
+        char error[32] = "-"; /* a single row has no standard error */
+        if (strcmp(score->metric, main) != 0) continue;
+        if (isfinite(score->stderr_value))
+            snprintf(error, sizeof error, "%.2g", score->stderr_value);
+        printf("%5d  %12.6f %8s", score->layer, score->value, error);
+        for (int m = 0; estimate_metric(estimate, m); m++) {
+            const char *metric = estimate_metric(estimate, m);
+            const struct store_score *other = score_list_find(list, score->layer, metric);
+            if (strcmp(metric, main) != 0 && other) printf("  %14.6f", other->value);
+        }
+        puts("");
+    }
+}
+
 static enum status print_json(const struct loo_outcome *outcome, const struct loo_options *options,
                               const struct store_score_list *list) {
     struct json *document = js_new_object();
     js_set_integer(document, "run", outcome->run);
     js_set_string(document, "ablate", options->ablate);
+    if (options->estimate) js_set_string(document, "estimate", options->estimate);
     js_set_string(document, "base", options->base);
     js_set_integer(document, "rows", outcome->rows);
     js_set_integer(document, "rows_found", outcome->rows_before);
@@ -85,7 +120,7 @@ static enum status print_json(const struct loo_outcome *outcome, const struct lo
 }
 
 static enum status report(const struct loo_outcome *outcome, const struct loo_options *options,
-                          bool json) {
+                          enum estimate estimate, bool json) {
     struct store *store = NULL;
     struct store_score_list list = {0};
     enum status status = store_open(&store, options->database, STORE_READ);
@@ -95,11 +130,14 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
         if (outcome->rows_before == outcome->rows)
             printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);
         else
-            printf("run %" PRId64 ": %d layers ablated (%s) on %" PRId64 " rows, %" PRId64
+            printf("run %" PRId64 ": %d layers %s (%s) on %" PRId64 " rows, %" PRId64
                    " tokens, in %.1f s\n",
-                   outcome->run, outcome->branches, options->ablate, outcome->rows, outcome->tokens,
-                   outcome->seconds);
-        print_table(&list, options->base);
+                   outcome->run, outcome->branches, options->estimate ? "estimated" : "ablated",
+                   options->ablate, outcome->rows, outcome->tokens, outcome->seconds);
+        if (estimate)
+            print_estimates(&list, estimate);
+        else
+            print_table(&list, options->base);
         printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
                outcome->run);
     }
@@ -109,13 +147,20 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
 }
 
 enum status cmd_loo(int argc, char **argv) {
-    struct loo_options values = {.device = "auto", .ablate = "mixer", .random_seed = -1};
+    struct loo_options values = {
+        .device = "auto", .ablate = "mixer", .samples = 1, .random_seed = -1};
     struct option table[] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
         {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent", 0,
          0},
         {"ablate", OPTION_STRING, &values.ablate, "mixer|block",
          "what a layer goes without (mixer)", 0, 0},
+        {"estimate", OPTION_STRING, &values.estimate, "first-order|fisher|cosine",
+         "estimate all layers from one pass instead of ablating each (see below)", 0, 0},
+        {"samples", OPTION_INTEGER, &values.samples, "N",
+         "of --estimate fisher: backward passes, whose mean is taken (1)", 1, 10000},
+        {"seed", OPTION_INTEGER, &values.seed, "SEED", "of --estimate fisher's draws (0)", 0,
+         INT64_MAX},
         {"layers", OPTION_STRING, &values.layers, "LIST",
          "layers to score, like 0-11,13 (all with attention)", 0, 0},
         {"base", OPTION_STRING, &values.base, "PLAN[:STAGE]|HYBRID",
@@ -137,8 +182,17 @@ enum status cmd_loo(int argc, char **argv) {
                  "continues where it was stopped.",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "example:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db "
-                    "scores.db",
+        .epilogue =
+            "--estimate is stored as a run of its own kind, estimate-NAME, with metrics est_*:\n"
+            "  first-order  gradient of the cross-entropy times what the layer adds to the "
+            "stream:\n"
+            "               est_ce_abs per sequence without its sign, est_ce_change with it\n"
+            "  fisher       est_kl, the second-order term of the kl, from targets that the model\n"
+            "               draws itself (the kl has no first-order term)\n"
+            "  cosine       est_cosine, 1 - cos(stream before, stream after): block influence\n\n"
+            "examples:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db\n"
+            "  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db "
+            "--estimate fisher --samples 4",
     };
     struct command_arguments arguments;
     struct loo_settings settings = {0};
@@ -152,7 +206,7 @@ enum status cmd_loo(int argc, char **argv) {
                             "interrupted; finished rows are saved in \"%s\": run the same "
                             "command to continue",
                             values.database);
-    if (!status) status = report(&outcome, &values, arguments.json);
+    if (!status) status = report(&outcome, &values, settings.estimate, arguments.json);
 done:
     list_free(&settings.removed);
     options_free(&arguments, &line);

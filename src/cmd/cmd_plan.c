@@ -212,6 +212,7 @@ static enum status print_summary(const struct plan *plan) {
     for (size_t i = 0; i < plan->n_signals; i++) {
         const struct plan_signal *signal = &plan->signals[i];
         printf("%s %s, run %lld", signal->kind, signal->metric, (long long)signal->run);
+        if (ranking_is_estimate(signal->kind)) printf(" (an estimate)");
         if (i) printf(", from %d replaced layers on", signal->from);
         puts("");
     }
@@ -301,7 +302,7 @@ enum status cmd_plan(int argc, char **argv) {
         {"run", OPTION_LIST, &command.runs, "N[@K]",
          "rank by run N; with @K from K replaced layers on (may be repeated)", 0, 0},
         {"signal", OPTION_LIST, &command.signals, "KIND[@K]",
-         "the same by kind, loo or mmr: its latest finished run", 0, 0},
+         "the same by kind, loo, mmr, estimate-fisher …: its latest finished run", 0, 0},
         {"metric", OPTION_STRING, &command.metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B", 0,
          0},

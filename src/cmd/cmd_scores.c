@@ -167,6 +167,8 @@ static enum status print_run(struct store *store, const struct store_run *run,
            (long long)run->seed, run->parameters);
     enum status status = print_trunk(store, run);
     if (status) return status;
+    if (ranking_is_estimate(run->kind))
+        printf("an estimate: apriel-tool loo without --estimate measures what it stands for\n");
     printf("%s is unimportant for %s\n\n", ranking->ascending ? "a small value" : "a large value",
            metric);
     return print_ranking(ranking, metric);
@@ -313,8 +315,10 @@ enum status cmd_scores(int argc, char **argv) {
         {"db", OPTION_STRING, &db, "FILE", "the score database", 0, 0},
         {"run", OPTION_LIST, &runs, "N", "table of this run (may be repeated)", 0, 0},
         {"metric", OPTION_STRING, &metric, "NAME",
-         "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B", 0,
-         0},
+         "rank by this metric (default: kl for loo, heldout_rkl_after for mmr, est_* for "
+         "estimates); one a "
+         "run: A,B",
+         0, 0},
         {"sort", OPTION_STRING, &sort, "ORDER", "order of the table: rank (default) or layer", 0,
          0},
         {"compare", OPTION_STRING, &compare, "N,M", "how well runs agree", 0, 0},

@@ -7,6 +7,10 @@
 #include "base/memory.h"
 #include "base/text.h"
 
+bool ranking_is_estimate(const char *kind) {
+    return strncmp(kind, "estimate-", strlen("estimate-")) == 0;
+}
+
 bool ranking_ascending(const char *metric) {
     return strstr(metric, "top1") == NULL;
 }
@@ -14,6 +18,9 @@ bool ranking_ascending(const char *metric) {
 const char *ranking_default_metric(const char *kind) {
     if (strcmp(kind, "loo") == 0) return "kl";
     if (strcmp(kind, "mmr") == 0) return "heldout_rkl_after";
+    if (strcmp(kind, "estimate-first-order") == 0) return "est_ce_abs";
+    if (strcmp(kind, "estimate-fisher") == 0) return "est_kl";
+    if (strcmp(kind, "estimate-cosine") == 0) return "est_cosine";
     return NULL;
 }
 

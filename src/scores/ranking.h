@@ -14,8 +14,12 @@
  * rkl and the mmr metrics made of them) yes, agreement (top1) no. */
 bool ranking_ascending(const char *metric);
 
-/* The metric that a kind of run is ranked by unless told otherwise: "kl" for loo, and
- * "heldout_rkl_after" for mmr; NULL for an unknown kind. */
+/* Whether runs of a kind estimate what others measure (src/analysis/estimator.h). */
+bool ranking_is_estimate(const char *kind);
+
+/* The metric that a kind of run is ranked by unless told otherwise: "kl" for loo,
+ * "heldout_rkl_after" for mmr, "est_ce_abs", "est_kl" and "est_cosine" for the estimates; NULL for
+ * an unknown kind. */
 const char *ranking_default_metric(const char *kind);
 
 struct ranking_entry {

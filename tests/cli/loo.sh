@@ -102,6 +102,39 @@ awk 'NR > 2 && NR < 6 && !($2 == "-" && $3 > 0 && $4 == "-" && $5 > 0) { exit 1 
 "$program" loo "$models/qwen3" --data one.h5 --db one.db --device cpu --json >one.json
 grep -q '"stderr": null' one.json || complain "a single row has a standard error"
 
+# Estimates: runs of their own kind, found again, resumed, ranked, compared and planned by.
+for estimate in first-order fisher cosine; do
+    "$program" loo "$demo" --data rows.h5 --db scores.db --device cpu --estimate $estimate --quiet >$estimate
+    grep -q '^run [0-9]*: 12 layers estimated (mixer) on 16 rows, 2048 tokens, in ' $estimate ||
+        complain "--estimate $estimate: $(head -n 1 $estimate)"
+    [ "$(sed -n 2p $estimate)" = 'an estimate of what apriel-tool loo without --estimate measures' ] ||
+        complain "--estimate $estimate is not called an estimate"
+    [ "$(wc -l <$estimate)" -eq 16 ] || complain "--estimate $estimate: a table of $(wc -l <$estimate) lines"
+done
+[ "$(sed -n 3p first-order)" = 'layer    est_ce_abs       +-   est_ce_change' ] || complain "another heading"
+run=$(sed -n 's/^run \([0-9]*\):.*/\1/p' fisher)
+"$program" loo "$demo" --data rows.h5 --db scores.db --device cpu --estimate fisher --quiet | head -n 1 |
+    grep -q "^run $run was complete" || complain "the same estimate is another run"
+"$program" scores --db scores.db --run "$run" >ranked
+grep -q '^an estimate: apriel-tool loo without --estimate measures what it stands for$' ranked ||
+    complain "scores does not say that it shows an estimate"
+"$program" scores --db scores.db --compare "1,$run" |
+    awk 'NR == 2 { good = $0 ~ /estimate-fisher est_kl/ && $NF > 0.6 } END { exit !good }' ||
+    complain "the fisher estimate ranks the layers unlike loo: $("$program" scores --db scores.db --compare "1,$run" | sed -n 2p)"
+"$program" plan --db scores.db --signal estimate-fisher --stages 3 |
+    grep -q "^estimate-fisher est_kl, run $run (an estimate)\$" || complain "plan by an estimate"
+"$program" loo "$demo" --data rows.h5 --db scores.db --device cpu --estimate fisher --seed 1 --json --quiet \
+    --samples 2 --layers 3,4 >seeded.json
+grep -q '"estimate": "fisher"' seeded.json || complain "--json does not name the estimate"
+[ "$(grep -c '"metric": "est_kl"' seeded.json)" = 2 ] || complain "--json: not two layers"
+"$program" loo "$demo" --data two.h5 --db scores.db --device cpu --estimate cosine --base plan.json:1 --quiet |
+    grep -q ': 11 layers estimated ' || complain "an estimate on top of a plan"
+fails 2 '--estimate is first-order, fisher or cosine, not "taylor"' \
+    "$demo" --data rows.h5 --db a.db --estimate taylor
+fails 2 'loo: --samples and --seed belong to --estimate fisher' \
+    "$demo" --data rows.h5 --db a.db --estimate cosine --samples 2
+fails 2 'loo: --samples and --seed belong to --estimate fisher' "$demo" --data rows.h5 --db a.db --seed 1
+
 # A hybrid is scored where it still has attention.
 "$program" loo "$models/apriel-h1" --data tiny.h5 --db hybrid.db --device cpu --json |
     grep -q '"layers": 2' || complain "a hybrid"

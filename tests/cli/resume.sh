@@ -53,6 +53,8 @@ check() {
 
 check "loo, killed" KILL 137 loo "$model" --data rows.h5 --group-tokens 640
 check "loo, interrupted" INT 130 loo "$model" --data rows.h5 --group-tokens 640
+check "loo --estimate, killed" KILL 137 loo "$model" --data rows.h5 --group-tokens 640 --estimate fisher \
+    --samples 3
 check "mmr, killed" KILL 137 mmr "$model" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
     --heldout 8 --seeds 2
 check "mmr, interrupted" INT 130 mmr "$model" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
