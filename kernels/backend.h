@@ -100,9 +100,22 @@ struct adamw_settings {
     double grad_scale; /* multiplies the gradient first (clipping) */
 };
 
+/* Work is queued in several places: ops, copies and plain transfers in the first, transfers that go
+ * beside them in the others. Each keeps its own order; events order one behind another. */
+enum queue {
+    QUEUE_COMPUTE,
+    QUEUE_WEIGHTS, /* in: weights */
+    QUEUE_IN,      /* in and out: activations that do not fit */
+    QUEUE_OUT,
+    QUEUE_COUNT,
+};
+
+struct event; /* a point in a queue; before its first record it lies behind nothing */
+
 struct backend {
     const char *name; /* "cpu", "cuda:0" */
     enum dtype act, acc;
+    bool discrete; /* its memory is not the host's: transfers can go beside the arithmetic */
 
     /* Memory. alloc's bytes are not initialised; NULL with a message (naming `what`) when they
      * cannot be had. upload and download convert between the host's and the device's element type
@@ -121,7 +134,26 @@ struct backend {
     void (*cast)(struct backend *, void *out, const void *in, size_t count);
     enum status (*sync)(struct backend *);
     uint64_t (*memory_free)(struct backend *); /* bytes that alloc can still give */
+    uint64_t (*memory_peak)(struct backend *); /* the most bytes in use so far; 0: not counted */
     void (*close)(struct backend *);
+
+    /* Transfers beside the arithmetic. host_alloc gives host memory that the device reads and
+     * writes itself (NULL with a message when it cannot be had); queue_upload and queue_download
+     * (without conversion) only queue: the memory must stay as it is until an event recorded behind
+     * them has come. event_record marks the end of what a queue holds now, event_wait lets what is
+     * queued there later wait for the mark, event_sync lets the calling thread wait. Other threads
+     * may call these seven while one thread queues ops. On the CPU everything happens at once. */
+    void *(*host_alloc)(struct backend *, size_t bytes, const char *what);
+    void (*host_free)(struct backend *, void *memory); /* accepts NULL */
+    void (*queue_upload)(struct backend *, enum queue, void *to, enum dtype to_type,
+                         const void *host, enum dtype host_type, size_t count);
+    void (*queue_download)(struct backend *, enum queue, void *host, const void *from,
+                           size_t bytes);
+    struct event *(*event_open)(struct backend *);         /* NULL with a message on failure */
+    void (*event_close)(struct backend *, struct event *); /* accepts NULL */
+    void (*event_record)(struct backend *, struct event *, enum queue);
+    void (*event_wait)(struct backend *, struct event *, enum queue);
+    void (*event_sync)(struct backend *, struct event *);
 
     /* out acc [tokens, D] = table act [V, D] at ids int32 [tokens].
      * Backward: dtable acc [V, D] += dout acc. */
@@ -179,17 +211,17 @@ struct backend {
 
     /* out act [rows, F] = silu(gate) * up of gate_up act [rows, 2F] (gates first). */
     void (*swiglu)(struct backend *, void *out, const void *gate_up, int64_t rows, int64_t width);
-    void (*swiglu_backward)(struct backend *, void *dgate_up, const void *dout,
-                            const void *gate_up, int64_t rows, int64_t width);
+    void (*swiglu_backward)(struct backend *, void *dgate_up, const void *dout, const void *gate_up,
+                            int64_t rows, int64_t width);
 
     /* out act [tokens, I] = silu(causal depthwise convolution of x act [tokens, X] (stride) after
      * repetition, w acc [I, K] (last tap: the present token), bias acc [I]). Each sequence starts
      * from zeros. Backward: dx act written, summed over the repeats; dw, dbias may be NULL. */
     void (*conv_silu)(struct backend *, void *out, const void *x, int64_t x_stride, const void *w,
                       const void *bias, const struct sequences *, const struct mamba_shape *);
-    void (*conv_silu_backward)(struct backend *, void *dx, int64_t dx_stride, void *dw,
-                               void *dbias, const void *dout, const void *x, int64_t x_stride,
-                               const void *w, const void *bias, const struct sequences *,
+    void (*conv_silu_backward)(struct backend *, void *dx, int64_t dx_stride, void *dw, void *dbias,
+                               const void *dout, const void *x, int64_t x_stride, const void *w,
+                               const void *bias, const struct sequences *,
                                const struct mamba_shape *);
 
     /* The selective scan with its gate, DESIGN section 3: dt' = softplus(dt + dt_bias),
@@ -249,8 +281,8 @@ struct backend {
      * = 1 where the largest logits agree, else 0. A non-finite logit makes kl and rkl NaN. */
     void (*compare_logits)(struct backend *, void *kl, void *rkl, void *ce, void *top1,
                            const void *teacher, const void *teacher_lse,
-                           const int32_t *teacher_argmax, const void *branch,
-                           const int32_t *target, int64_t rows, int64_t vocabulary);
+                           const int32_t *teacher_argmax, const void *branch, const int32_t *target,
+                           int64_t rows, int64_t vocabulary);
 
     /* loss acc [rows] (unweighted) and dlogits act [rows, V] = weight acc [rows] * d loss /
      * d student. With p = softmax(logits / temperature), both divergences are divided by the

@@ -129,5 +129,70 @@ START_TEST(demo_model_gives_the_golden_logits) {
 }
 END_TEST
 
+/* Every weight of every layer, in an order of layers that jumps, as one number. */
+static uint64_t digest_layers(struct model *model) {
+    int count = model->config->n_layers;
+    uint64_t digest = 14695981039346656037u;
+    for (int step = 0; step < 3 * count; step++) {
+        int index = step < 2 * count ? step % count : step * 7 % count;
+        const struct layer *layer;
+        enum status status = model_layer(&layer, model, index);
+        ck_assert_msg(!status, "%s", status_message());
+        ck_assert_int_eq(layer->index, index);
+        for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
+            const unsigned char *bytes = weight < WEIGHT_FIRST_OF_MIXER
+                                             ? layer->weights[weight]
+                                             : layer->mixer.weights[weight];
+            if (!bytes) continue;
+            struct weight_shape shape = weight_shape(model->config, &layer->mixer, weight);
+            for (size_t i = 0; i < (size_t)shape.count * sizeof(float); i++)
+                digest = (digest ^ bytes[i]) * 1099511628211u;
+        }
+    }
+    return digest;
+}
+
+enum way { LOADED, KEPT, STREAMED, STREAMED_AND_KEPT, WAYS };
+
+static uint64_t digest_model(const char *directory, const struct checkpoint_options *options,
+                             enum way way) {
+    struct backend *backend;
+    struct model *model;
+    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
+    enum status status = model_open(&model, backend, directory, options);
+    if (!status && way >= STREAMED) status = model_stream_layers(model);
+    if (!status && (way == KEPT || way == STREAMED_AND_KEPT)) status = model_keep_layers(model);
+    ck_assert_msg(!status, "%s", status_message());
+    uint64_t digest = digest_layers(model);
+    if (way == STREAMED_AND_KEPT) { /* changed on the backend, then as it was */
+        const struct layer *layer;
+        ck_assert_int_eq(model_layer(&layer, model, 0), STATUS_OK);
+        ((float *)layer->weights[WEIGHT_INPUT_NORM])[0] += 1;
+        ck_assert_uint_ne(digest_layers(model), digest);
+        model_forget_layer(model, 0);
+        ck_assert_uint_eq(digest_layers(model), digest);
+    }
+    model_close(model);
+    backend->close(backend);
+    return digest;
+}
+
+START_TEST(streamed_layers_are_the_loaded_ones) {
+    const char *models[] = {"apriel-h1",  "llama-f16", "llama-rope-linear-biases",
+                            "qwen2-tied", "qwen3",     "mistral-window"};
+    const struct checkpoint_options random = {.random_weights = true, .seed = 5};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        for (int drawn = 0; drawn < 2; drawn++) {
+            char *path = file_join(TEST_DATA "/models", models[i]);
+            const struct checkpoint_options *options = drawn ? &random : NULL;
+            uint64_t expected = digest_model(path, options, LOADED);
+            for (enum way way = KEPT; way < WAYS; way++)
+                ck_assert_msg(digest_model(path, options, way) == expected, "%s, way %d", models[i],
+                              (int)way);
+            free(path);
+        }
+}
+END_TEST
+
 CHECK_MAIN("model", every_architecture_gives_the_reference_logits,
-           demo_model_gives_the_golden_logits)
+           demo_model_gives_the_golden_logits, streamed_layers_are_the_loaded_ones)

@@ -102,6 +102,40 @@ static uint64_t cpu_memory_free(struct backend *backend) {
     return memory_available();
 }
 
+static uint64_t cpu_memory_peak(struct backend *backend) {
+    (void)backend;
+    return 0;
+}
+
+/* Nothing is ever waited for: any address but NULL serves as an event. */
+static struct event *cpu_event_open(struct backend *backend) {
+    return (struct event *)backend;
+}
+
+static void cpu_event_close(struct backend *backend, struct event *event) {
+    (void)backend;
+    (void)event;
+}
+
+static void cpu_event_queue(struct backend *backend, struct event *event, enum queue queue) {
+    (void)backend;
+    (void)event;
+    (void)queue;
+}
+
+static void cpu_queue_upload(struct backend *backend, enum queue queue, void *to,
+                             enum dtype to_type, const void *host, enum dtype host_type,
+                             size_t count) {
+    (void)queue;
+    cpu_upload(backend, to, to_type, host, host_type, count);
+}
+
+static void cpu_queue_download(struct backend *backend, enum queue queue, void *host,
+                               const void *from, size_t bytes) {
+    (void)queue;
+    cpu_copy(backend, host, from, bytes);
+}
+
 static void cpu_close(struct backend *backend) {
     free(backend);
 }
@@ -125,6 +159,16 @@ enum status backend_open_cpu(struct backend **out) {
         .cast = cpu_cast,
         .sync = cpu_sync,
         .memory_free = cpu_memory_free,
+        .memory_peak = cpu_memory_peak,
+        .host_alloc = cpu_alloc,
+        .host_free = cpu_free,
+        .queue_upload = cpu_queue_upload,
+        .queue_download = cpu_queue_download,
+        .event_open = cpu_event_open,
+        .event_close = cpu_event_close,
+        .event_record = cpu_event_queue,
+        .event_wait = cpu_event_queue,
+        .event_sync = cpu_event_close,
         .close = cpu_close,
     };
     /* Our loops are parallel and call BLAS on slices: one BLAS thread each, no oversubscription. */

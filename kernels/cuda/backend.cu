@@ -13,12 +13,12 @@ extern "C" {
 static const size_t FIRST_SCRATCH = (size_t)64 << 20;
 
 void cuda_fail(struct cuda_backend *cuda, const char *format, ...) {
-    if (cuda->failed) return;
-    cuda->failed = true;
+    if (cuda->failing.exchange(true)) return;
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(cuda->fault, sizeof cuda->fault, format, arguments);
     va_end(arguments);
+    cuda->failed = true;
 }
 
 bool cuda_check(struct cuda_backend *cuda, cudaError_t error, const char *what) {
@@ -60,13 +60,15 @@ static enum status cuda_sync(struct backend *backend) {
 /* Accepts what open left half-built. */
 static void cuda_close(struct backend *backend) {
     struct cuda_backend *cuda = cuda_of(backend);
-    if (cuda->stream) (void)cudaStreamSynchronize(cuda->stream);
+    for (cudaStream_t stream : cuda->queues)
+        if (stream) (void)cudaStreamSynchronize(stream);
     cuda_matmul_close(cuda);
     cuda_memory_close(cuda);
     if (cuda->scratch) (void)cudaFree(cuda->scratch);
     if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
     if (cuda->pool) (void)cudaMemPoolDestroy(cuda->pool);
-    if (cuda->stream) (void)cudaStreamDestroy(cuda->stream);
+    for (cudaStream_t stream : cuda->queues)
+        if (stream) (void)cudaStreamDestroy(stream);
     free(cuda);
 }
 
@@ -124,19 +126,23 @@ enum status backend_open_cuda(struct backend **out, int device) {
     snprintf(cuda->name, sizeof cuda->name, "cuda:%d", device);
     cuda->device = device;
     cuda->base.name = cuda->name;
+    cuda->base.discrete = true;
     cuda->base.act = DTYPE_BF16;
     cuda->base.acc = DTYPE_F32;
     cuda->base.sync = cuda_sync;
     cuda->base.close = cuda_close;
     (void)cuda_check(cuda, cudaSetDevice(device), "opening the device");
     read_properties(cuda);
-    if (!cuda->failed)
-        (void)cuda_check(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking),
-                         "creating a stream");
+    for (cudaStream_t &stream : cuda->queues)
+        if (!cuda->failed)
+            (void)cuda_check(cuda, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                             "creating a stream");
+    cuda->stream = cuda->queues[QUEUE_COMPUTE];
     if (!cuda->failed) (void)cuda_check_blas(cuda, cublasLtCreate(&cuda->blas), "opening cuBLASLt");
     if (!cuda->failed) open_pool(cuda);
     cuda_scratch_reserve(cuda, FIRST_SCRATCH);
     cuda_table_memory(cuda);
+    cuda_table_queues(cuda);
     cuda_table_matmul(cuda);
     cuda_table_embed(cuda);
     cuda_table_norm(cuda);

@@ -8,6 +8,7 @@
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 
+#include <atomic>
 #include <cublasLt.h>
 #include <cuda_runtime.h>
 
@@ -27,15 +28,16 @@ struct cuda_backend {
     int multiprocessors;
     int shared_limit;    /* bytes of shared memory that a block may ask for */
     int major, minor;    /* compute capability */
-    cudaStream_t stream; /* every op and transfer, in order */
+    cudaStream_t stream; /* every op and plain transfer, in order */
+    cudaStream_t queues[QUEUE_COUNT]; /* the same, and the streams of transfers beside it */
     cudaMemPool_t pool;  /* of the device memory that alloc gives */
     cublasLtHandle_t blas;
     struct cuda_matmul_cache *matmuls;
     struct cuda_staging *staging;
     void *scratch;
     size_t scratch_bytes;
-    bool failed;
-    char fault[256]; /* the first one */
+    std::atomic<bool> failing, failed; /* threads that queue transfers can fail too */
+    char fault[256];                   /* the first one; complete once `failed` is set */
 };
 
 static inline struct cuda_backend *cuda_of(struct backend *backend) {
@@ -65,12 +67,17 @@ void cuda_add_partials(struct cuda_backend *cuda, float *to, const float *partia
 /* to BF16 [count] = from, or += from, rounded once (memory.cu). */
 void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool add, int64_t count);
 
+/* The same between any two float types, on `stream`; `from` may be pinned host memory. */
+void cuda_convert(struct cuda_backend *cuda, cudaStream_t stream, void *to, enum dtype to_type,
+                  const void *from, enum dtype from_type, int64_t count);
+
 /* The ends of what the tables began; accept a half-opened backend. */
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_matmul_close(struct cuda_backend *cuda);
 
 /* The tables of the op families, as in kernels/cpu/ops.h. */
-void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. zero */
+void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. cast */
+void cuda_table_queues(struct cuda_backend *cuda);    /* queues.cu: host_alloc .. event_sync */
 void cuda_table_matmul(struct cuda_backend *cuda);    /* matmul.cu */
 void cuda_table_embed(struct cuda_backend *cuda);     /* embed.cu */
 void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm */

@@ -70,6 +70,15 @@ static uint64_t cuda_memory_free(struct backend *backend) {
     return free_bytes + (reserved > used ? reserved - used : 0);
 }
 
+/* Scratch and staging stand beside the pool and are never given back. */
+static uint64_t cuda_memory_peak(struct backend *backend) {
+    struct cuda_backend *cuda = cuda_of(backend);
+    uint64_t used = 0;
+    (void)cuda_check(cuda, cudaMemPoolGetAttribute(cuda->pool, cudaMemPoolAttrUsedMemHigh, &used),
+                     "reading the pool's use");
+    return used + cuda->scratch_bytes + (cuda->staging ? (uint64_t)SLOTS * SLOT_BYTES : 0);
+}
+
 static bool open_staging(struct cuda_backend *cuda) {
     if (cuda->staging || cuda->failed) return !cuda->failed;
     cuda->staging = (struct cuda_staging *)memory_calloc(1, sizeof *cuda->staging);
@@ -150,47 +159,50 @@ __global__ void convert(To *to, const From *from, int64_t count) {
 }
 
 template <typename To, typename From>
-static void launch_convert(struct cuda_backend *cuda, void *to, const void *from, int64_t count) {
+static void launch_convert(struct cuda_backend *cuda, cudaStream_t stream, void *to,
+                           const void *from, int64_t count) {
     int64_t blocks = ceil_div(count, 256), most = 8 * (int64_t)cuda->multiprocessors;
-    CUDA_LAUNCH(cuda, (convert<To, From>), (unsigned)(blocks < most ? blocks : most), 256, 0,
-                (To *)to, (const From *)from, count);
+    if (cuda->failed || count == 0) return;
+    convert<To, From><<<(unsigned)(blocks < most ? blocks : most), 256, 0, stream>>>(
+        (To *)to, (const From *)from, count);
+    (void)cuda_check(cuda, cudaGetLastError(), "conversion");
 }
 
 template <typename To>
-static void convert_to(struct cuda_backend *cuda, void *to, const void *from, enum dtype from_type,
-                       int64_t count) {
+static void convert_to(struct cuda_backend *cuda, cudaStream_t stream, void *to, const void *from,
+                       enum dtype from_type, int64_t count) {
     switch (from_type) {
     case DTYPE_F64:
-        launch_convert<To, double>(cuda, to, from, count);
+        launch_convert<To, double>(cuda, stream, to, from, count);
         break;
     case DTYPE_F32:
-        launch_convert<To, float>(cuda, to, from, count);
+        launch_convert<To, float>(cuda, stream, to, from, count);
         break;
     case DTYPE_F16:
-        launch_convert<To, __half>(cuda, to, from, count);
+        launch_convert<To, __half>(cuda, stream, to, from, count);
         break;
     case DTYPE_BF16:
-        launch_convert<To, __nv_bfloat16>(cuda, to, from, count);
+        launch_convert<To, __nv_bfloat16>(cuda, stream, to, from, count);
         break;
     default:
         cuda_fail(cuda, "cannot convert from %s", dtype_name(from_type));
     }
 }
 
-static void convert_elements(struct cuda_backend *cuda, void *to, enum dtype to_type,
-                             const void *from, enum dtype from_type, int64_t count) {
+void cuda_convert(struct cuda_backend *cuda, cudaStream_t stream, void *to, enum dtype to_type,
+                  const void *from, enum dtype from_type, int64_t count) {
     switch (to_type) {
     case DTYPE_F64:
-        convert_to<double>(cuda, to, from, from_type, count);
+        convert_to<double>(cuda, stream, to, from, from_type, count);
         break;
     case DTYPE_F32:
-        convert_to<float>(cuda, to, from, from_type, count);
+        convert_to<float>(cuda, stream, to, from, from_type, count);
         break;
     case DTYPE_F16:
-        convert_to<__half>(cuda, to, from, from_type, count);
+        convert_to<__half>(cuda, stream, to, from, from_type, count);
         break;
     case DTYPE_BF16:
-        convert_to<__nv_bfloat16>(cuda, to, from, from_type, count);
+        convert_to<__nv_bfloat16>(cuda, stream, to, from, from_type, count);
         break;
     default:
         cuda_fail(cuda, "cannot convert to %s", dtype_name(to_type));
@@ -218,7 +230,8 @@ static void cuda_upload(struct backend *backend, void *to, enum dtype to_type, c
                                          part * size, cudaMemcpyHostToDevice, cuda->stream),
                          "upload");
         if (to_type != host_type)
-            convert_elements(cuda, target, to_type, slot->device, host_type, (int64_t)part);
+            cuda_convert(cuda, cuda->stream, target, to_type, slot->device, host_type,
+                         (int64_t)part);
         if (!cuda_check(cuda, cudaEventRecord(slot->done, cuda->stream), "upload")) return;
     }
 }
@@ -229,7 +242,7 @@ static struct slot *begin_download(struct cuda_backend *cuda, enum dtype host_ty
     struct slot *slot = take_slot(cuda);
     if (!slot) return NULL;
     if (host_type != from_type)
-        convert_elements(cuda, slot->device, host_type, from, from_type, (int64_t)part);
+        cuda_convert(cuda, cuda->stream, slot->device, host_type, from, from_type, (int64_t)part);
     (void)cuda_check(cuda,
                      cudaMemcpyAsync(slot->host, host_type == from_type ? from : slot->device,
                                      part * dtype_size(host_type), cudaMemcpyDeviceToHost,
@@ -319,4 +332,5 @@ void cuda_table_memory(struct cuda_backend *cuda) {
     cuda->base.zero = cuda_zero;
     cuda->base.cast = cuda_cast;
     cuda->base.memory_free = cuda_memory_free;
+    cuda->base.memory_peak = cuda_memory_peak;
 }

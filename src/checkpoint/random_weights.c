@@ -1,6 +1,7 @@
 #include "checkpoint/random_weights.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/dtype.h"
 #include "base/memory.h"
@@ -45,6 +46,19 @@ static void fill_float(float *out, const struct checkpoint_tensor *tensor, int64
         out[i] = tensor->role == TENSOR_D ? 1.0f : (float)log((double)((first + i) % states + 1));
 }
 
+/* Elements of RANDOM_BLOCKS blocks. */
+enum { TOGETHER = RANDOM_BLOCKS * PER_BLOCK };
+static void draw(uint16_t *out, const struct random_stream *stream, const uint16_t *quantiles,
+                 int64_t block) {
+    uint32_t words[4][RANDOM_BLOCKS];
+    random_blocks(words, stream, (uint64_t)block);
+    for (int b = 0; b < RANDOM_BLOCKS; b++)
+        for (int word = 0; word < 4; word++) {
+            out[b * PER_BLOCK + 2 * word] = quantiles[words[word][b] & 0xffffu];
+            out[b * PER_BLOCK + 2 * word + 1] = quantiles[words[word][b] >> 16];
+        }
+}
+
 void random_weights_fill(void *out, const struct checkpoint_tensor *tensor, uint64_t seed,
                          const uint16_t *quantiles, int64_t first, int64_t count) {
     enum tensor_role role = tensor->role;
@@ -61,10 +75,13 @@ void random_weights_fill(void *out, const struct checkpoint_tensor *tensor, uint
     }
     struct random_stream stream =
         random_stream_for(seed, tensor->layer, tensor_role_name(tensor->role));
-    uint32_t block[4];
-    for (int64_t i = 0; i < count; i++) {
-        int64_t element = first + i, lane = element % PER_BLOCK;
-        if (i == 0 || lane == 0) random_block(block, &stream, (uint64_t)(element / PER_BLOCK));
-        weights[i] = quantiles[block[lane / 2] >> (lane % 2 * 16) & 0xffffu];
+    uint16_t drawn[TOGETHER];
+    for (int64_t done = 0; done < count;) {
+        int64_t skip = (first + done) % PER_BLOCK, take = TOGETHER - skip;
+        if (take > count - done) take = count - done;
+        bool whole = take == TOGETHER;
+        draw(whole ? weights + done : drawn, &stream, quantiles, (first + done) / PER_BLOCK);
+        if (!whole) memcpy(weights + done, drawn + skip, (size_t)take * sizeof *weights);
+        done += take;
     }
 }

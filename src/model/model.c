@@ -5,25 +5,51 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/loading.h"
+#include "model/stream.h"
 
-enum status model_open(struct model **out, struct backend *backend, const char *directory,
-                       const struct checkpoint_options *options) {
+enum status model_describe(struct model **out, struct backend *backend, const char *directory,
+                           const struct checkpoint_options *options) {
     struct model *model = memory_calloc(1, sizeof *model);
     if (!model) return STATUS_FAILED;
     model->backend = backend;
     model->slot.index = -1;
     enum status status = checkpoint_open(&model->checkpoint, directory, options);
-    if (status) goto done;
+    if (status) {
+        model_close(model);
+        return status;
+    }
     model->config = checkpoint_config(model->checkpoint);
-    status = tensor_load(&model->embedding, model, TENSOR_EMBEDDING, backend->act);
-    if (!status) status = tensor_load(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
+    *out = model;
+    return STATUS_OK;
+}
+
+/* Room for a tensor outside the layers in `*to`, and its values. */
+static enum status load_tensor(void **to, struct model *model, enum tensor_role role,
+                               enum dtype type) {
+    struct weight_part part;
+    enum status status = tensor_alloc(&part, model, role, type);
+    if (status) return status;
+    *to = part.to;
+    return model->stream ? layer_stream_load(model->stream, &part) : weight_part_load(model, &part);
+}
+
+enum status model_load(struct model *model) {
+    struct backend *backend = model->backend;
+    enum status status = backend->discrete ? model_stream_layers(model) : STATUS_OK;
+    if (!status) status = load_tensor(&model->embedding, model, TENSOR_EMBEDDING, backend->act);
+    if (!status) status = load_tensor(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
     if (!status && model->config->tie_word_embeddings)
         model->head = model->embedding;
     else if (!status)
-        status = tensor_load(&model->head, model, TENSOR_HEAD, backend->act);
-    if (!status) status = backend->sync(backend);
-done:
+        status = load_tensor(&model->head, model, TENSOR_HEAD, backend->act);
+    return status ? status : backend->sync(backend);
+}
+
+enum status model_open(struct model **out, struct backend *backend, const char *directory,
+                       const struct checkpoint_options *options) {
+    struct model *model = NULL;
+    enum status status = model_describe(&model, backend, directory, options);
+    if (!status) status = model_load(model);
     if (status)
         model_close(model);
     else
@@ -31,9 +57,14 @@ done:
     return status;
 }
 
+enum status model_stream_layers(struct model *model) {
+    return model->stream ? STATUS_OK : layer_stream_open(&model->stream, model);
+}
+
 void model_close(struct model *model) {
     if (!model) return;
     struct backend *backend = model->backend;
+    layer_stream_close(model->stream);
     if (model->head != model->embedding) backend->free(backend, model->head);
     backend->free(backend, model->embedding);
     backend->free(backend, model->final_norm);
@@ -94,6 +125,7 @@ static bool same_sizes(const struct model_config *config, int a, int b) {
 }
 
 enum status model_layer(const struct layer **out, struct model *model, int index) {
+    if (model->stream) return layer_stream_take(model->stream, out, index);
     struct layer *layer = model->resident ? &model->resident[index] : &model->slot;
     *out = layer;
     if (layer->index == index) return STATUS_OK;
@@ -108,6 +140,8 @@ enum status model_layer(const struct layer **out, struct model *model, int index
 
 enum status model_keep_layers(struct model *model) {
     if (model->resident) return STATUS_OK;
+    /* What is on its way goes to a place that will be freed. */
+    if (model->stream) layer_stream_forget(model->stream);
     size_t count = (size_t)model->config->n_layers;
     model->resident = memory_calloc(count, sizeof *model->resident);
     if (!model->resident) return STATUS_FAILED;
@@ -117,8 +151,31 @@ enum status model_keep_layers(struct model *model) {
 }
 
 void model_forget_layer(struct model *model, int index) {
+    if (model->stream && !model->resident) {
+        layer_stream_forget(model->stream);
+        return;
+    }
     struct layer *layer = model->resident ? &model->resident[index] : &model->slot;
     if (layer->index == index) layer_free(layer, model->backend);
+}
+
+uint64_t model_outside_bytes(const struct model *model, int positions) {
+    const struct model_config *config = model->config;
+    size_t act = dtype_size(model->backend->act), acc = dtype_size(model->backend->acc);
+    uint64_t width = (uint64_t)config->hidden_size;
+    uint64_t table = (uint64_t)config->vocab_size * width * act;
+    uint64_t rope = (uint64_t)positions * (uint64_t)config->head_dim * acc;
+    if (config_attention_layers(config) == 0) rope = 0;
+    return table * (config->tie_word_embeddings ? 1 : 2) + width * acc + rope;
+}
+
+uint64_t model_layers_present_bytes(const struct model *model, bool kept) {
+    uint64_t largest = 0;
+    if (kept) return model_layers_bytes(model);
+    for (int i = 0; i < model->config->n_layers; i++)
+        if (layer_bytes(model, i) > largest) largest = layer_bytes(model, i);
+    bool streamed = model->backend->discrete || model->stream;
+    return streamed && model->config->n_layers > 1 ? 2 * largest : largest;
 }
 
 uint64_t model_layers_bytes(const struct model *model) {

@@ -72,8 +72,9 @@ struct model {
     void *final_norm;        /* acc [D] */
     void *rope;              /* acc [positions, 2, E/2]; see backend.h; grown by model_prepare */
     int rope_positions;
-    struct layer *resident; /* [L] layers kept loaded, or NULL; see model_keep_layers */
-    struct layer slot;      /* the one layer loaded otherwise; index -1: none yet */
+    struct layer *resident;      /* [L] layers kept loaded, or NULL; see model_keep_layers */
+    struct layer slot;           /* the one layer loaded otherwise; index -1: none yet */
+    struct layer_stream *stream; /* or they come in beside the arithmetic: stream.h */
 };
 
 /* Open a model directory for forward passes: embedding, head and final norm are loaded, layers are
@@ -81,6 +82,22 @@ struct model {
 enum status model_open(struct model **out, struct backend *backend, const char *directory,
                        const struct checkpoint_options *options) STATUS_CHECKED;
 void model_close(struct model *model);
+
+/* The two halves of model_open: everything is known and nothing on the backend yet, so that memory
+ * can be planned first; then the tensors outside the layers. On a device with memory of its own
+ * layers will be streamed. */
+enum status model_describe(struct model **out, struct backend *backend, const char *directory,
+                           const struct checkpoint_options *options) STATUS_CHECKED;
+enum status model_load(struct model *model) STATUS_CHECKED;
+
+/* Load layers beside the arithmetic on any backend, from now on. */
+enum status model_stream_layers(struct model *model) STATUS_CHECKED;
+
+/* Bytes of what model_load and model_prepare (for `positions`) put on the backend. */
+uint64_t model_outside_bytes(const struct model *model, int positions);
+
+/* Bytes of the layers that are there at once: all when they are kept, else what streaming takes. */
+uint64_t model_layers_present_bytes(const struct model *model, bool kept);
 
 /* Make the rope table cover `positions` positions. */
 enum status model_prepare(struct model *model, int positions) STATUS_CHECKED;

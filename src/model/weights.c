@@ -1,5 +1,6 @@
 /* Which weights exist, their shapes, and how a layer's tensors become weights on the backend. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "model/loading.h"
@@ -188,60 +189,81 @@ uint64_t mixer_bytes(const struct mixer *mixer, const struct backend *backend,
     return bytes_of(WEIGHT_FIRST_OF_MIXER, WEIGHT_COUNT, backend, config, mixer);
 }
 
-enum { BLOCK = 1 << 22 }; /* elements read at a time */
+enum dtype weight_part_type(const struct weight_part *part) {
+    return part->tensor && part->factor == 1 ? part->tensor->dtype : DTYPE_F32;
+}
 
-/* Put one tensor, `factor` times, at element `offset` of a device array. */
-static enum status load_tensor(const struct model *model, void *to, enum dtype to_type,
-                               int64_t offset, const struct checkpoint_tensor *tensor,
-                               double factor) {
-    struct backend *backend = model->backend;
-    int64_t block = tensor->count < BLOCK ? tensor->count : BLOCK;
-    void *staging = memory_aligned((size_t)block * sizeof(float));
-    if (!staging) return STATUS_FAILED;
-    enum status status = STATUS_OK;
-    for (int64_t first = 0; !status && first < tensor->count; first += block) {
-        int64_t count = tensor->count - first < block ? tensor->count - first : block;
-        char *target = (char *)to + (size_t)(offset + first) * dtype_size(to_type);
-        bool widen = factor != 1;
-        if (widen) {
-            float *values = staging;
-            status = checkpoint_read_f32(model->checkpoint, tensor, first, count, values);
-            for (int64_t i = 0; i < count; i++) values[i] *= (float)factor;
-        } else {
-            status = checkpoint_read_raw(model->checkpoint, tensor, first, count, staging);
-        }
-        if (!status)
-            backend->upload(backend, target, to_type, staging, widen ? DTYPE_F32 : tensor->dtype,
-                            (size_t)count);
+enum status weight_part_read(void *out, const struct model *model, const struct weight_part *part,
+                             int64_t first, int64_t count) {
+    if (!part->tensor) {
+        memset(out, 0, (size_t)count * sizeof(float));
+        return STATUS_OK;
     }
-    free(staging);
-    if (!status) checkpoint_drop(model->checkpoint, tensor);
+    if (part->factor == 1)
+        return checkpoint_read_raw(model->checkpoint, part->tensor, first, count, out);
+    float *values = out;
+    enum status status = checkpoint_read_f32(model->checkpoint, part->tensor, first, count, values);
+    for (int64_t i = 0; !status && i < count; i++) values[i] *= (float)part->factor;
     return status;
 }
 
-static enum status load_weight(const struct model *model, void *to, int layer,
-                               const struct mixer *mixer, enum weight weight) {
+enum { BLOCK = 1 << 22 }; /* elements read at a time */
+
+enum status weight_part_load(const struct model *model, const struct weight_part *part) {
     struct backend *backend = model->backend;
-    struct weight_shape shape = weight_shape(model->config, mixer, weight);
-    enum dtype type = type_on(backend, &shape);
-    int64_t offset = 0;
-    bool complete = true;
-    for (int part = 0; part < table[weight].parts; part++)
-        complete &=
-            checkpoint_find(model->checkpoint, layer, role_of(weight, part, mixer->kind)) != NULL;
-    if (!complete) backend->zero(backend, to, (size_t)shape.count * dtype_size(type));
-    for (int part = 0; part < table[weight].parts; part++) {
-        enum tensor_role role = role_of(weight, part, mixer->kind);
-        const struct checkpoint_tensor *tensor = checkpoint_find(model->checkpoint, layer, role);
-        if (tensor) {
-            enum status status = load_tensor(model, to, type, offset, tensor, table[weight].factor);
-            if (status) return status;
-        }
-        /* Only biases of one of query, key and value can be absent: the rows stay zero. */
-        int64_t key = model->config->n_kv_heads * model->config->head_dim;
-        offset += tensor ? tensor->count : part == 0 ? shape.count - 2 * key : key;
+    size_t size = dtype_size(part->to_type);
+    if (!part->tensor) {
+        backend->zero(backend, part->to, (size_t)part->count * size);
+        return STATUS_OK;
     }
-    return STATUS_OK;
+    int64_t block = part->count < BLOCK ? part->count : BLOCK;
+    void *staging = memory_aligned((size_t)block * PART_ELEMENT_BYTES);
+    if (!staging) return STATUS_FAILED;
+    enum status status = STATUS_OK;
+    for (int64_t first = 0; !status && first < part->count; first += block) {
+        int64_t count = part->count - first < block ? part->count - first : block;
+        status = weight_part_read(staging, model, part, first, count);
+        if (!status)
+            backend->upload(backend, (char *)part->to + (size_t)first * size, part->to_type,
+                            staging, weight_part_type(part), (size_t)count);
+    }
+    free(staging);
+    if (!status) checkpoint_drop(model->checkpoint, part->tensor);
+    return status;
+}
+
+/* Rows of query, key and value, or of gate and up, stand one after another. Only biases of some of
+ * query, key and value can be absent, and vectors that the scan always takes. */
+static int64_t part_count(const struct model_config *config, const struct weight_shape *shape,
+                          int parts, int part) {
+    int64_t rows = (int64_t)config->n_kv_heads * config->head_dim;
+    int64_t key = shape->rows == 1 ? rows : rows * shape->columns;
+    if (parts == 3) return part == 0 ? shape->count - 2 * key : key;
+    return shape->count / parts;
+}
+
+int layer_parts(struct weight_part parts[LAYER_PARTS], const struct layer *layer,
+                const struct model *model, int index) {
+    int count = 0;
+    for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
+        void *to =
+            weight < WEIGHT_FIRST_OF_MIXER ? layer->weights[weight] : layer->mixer.weights[weight];
+        if (!to) continue;
+        struct weight_shape shape = weight_shape(model->config, &layer->mixer, weight);
+        enum dtype type = type_on(model->backend, &shape);
+        for (int i = 0; i < table[weight].parts; i++) {
+            enum tensor_role role = role_of(weight, i, layer->mixer.kind);
+            struct weight_part *part = &parts[count++];
+            *part = (struct weight_part){
+                .tensor = checkpoint_find(model->checkpoint, index, role),
+                .to = to,
+                .to_type = type,
+                .count = part_count(model->config, &shape, table[weight].parts, i),
+                .factor = table[weight].factor};
+            to = (char *)to + (size_t)part->count * dtype_size(type);
+        }
+    }
+    return count;
 }
 
 enum status layer_alloc(struct layer *layer, const struct model *model, int index) {
@@ -264,10 +286,10 @@ void layer_free(struct layer *layer, struct backend *backend) {
 }
 
 enum status layer_load(struct layer *layer, const struct model *model, int index) {
-    for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
-        void *to =
-            weight < WEIGHT_FIRST_OF_MIXER ? layer->weights[weight] : layer->mixer.weights[weight];
-        enum status status = to ? load_weight(model, to, index, &layer->mixer, weight) : STATUS_OK;
+    struct weight_part parts[LAYER_PARTS];
+    int count = layer_parts(parts, layer, model, index);
+    for (int i = 0; i < count; i++) {
+        enum status status = weight_part_load(model, &parts[i]);
         if (status) return status;
     }
     layer->index = index;
@@ -280,12 +302,13 @@ uint64_t layer_bytes(const struct model *model, int index) {
     return bytes_of(0, WEIGHT_COUNT, model->backend, model->config, &mixer);
 }
 
-enum status tensor_load(void **out, const struct model *model, enum tensor_role role,
-                        enum dtype type) {
+enum status tensor_alloc(struct weight_part *out, const struct model *model, enum tensor_role role,
+                         enum dtype type) {
     struct backend *backend = model->backend;
     const struct checkpoint_tensor *tensor = checkpoint_find(model->checkpoint, -1, role);
     if (!tensor) return status_fail("the model has no %s", tensor_role_name(role));
-    *out = backend->alloc(backend, (size_t)tensor->count * dtype_size(type), tensor->name);
-    if (!*out) return STATUS_FAILED;
-    return load_tensor(model, *out, type, 0, tensor, 1);
+    *out = (struct weight_part){
+        .tensor = tensor, .to_type = type, .count = tensor->count, .factor = 1};
+    out->to = backend->alloc(backend, (size_t)tensor->count * dtype_size(type), tensor->name);
+    return out->to ? STATUS_OK : STATUS_FAILED;
 }

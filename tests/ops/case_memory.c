@@ -1,5 +1,6 @@
 /* Memory functions: conversion both ways between every pair of types, bytes, copies, zeros. */
 #include <math.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "tests/ops/ops.h"
@@ -58,6 +59,69 @@ static void bytes_and_copies(struct ops *ops) {
     backend->free(backend, NULL);
 }
 
+/* A thread beside the ops' own sends values while ops are queued, as the loader of layers does. */
+struct sender {
+    struct backend *backend;
+    void *to;
+    const void *pinned;
+    enum dtype to_type, type;
+    struct event *room, *sent;
+};
+
+static void *send(void *context) {
+    struct sender *s = context;
+    s->backend->event_wait(s->backend, s->room, QUEUE_WEIGHTS);
+    s->backend->queue_upload(s->backend, QUEUE_WEIGHTS, s->to, s->to_type, s->pinned, s->type, COUNT);
+    s->backend->event_record(s->backend, s->sent, QUEUE_WEIGHTS);
+    return NULL;
+}
+
+/* Pinned memory up beside the arithmetic, a copy behind it, and down beside it again. */
+static void queues(struct ops *ops, enum dtype host, enum dtype device) {
+    struct backend *b = ops->backend;
+    size_t size = dtype_size(host), device_size = dtype_size(device);
+    char *pinned = b->host_alloc(b, 2 * COUNT * 8, "pinned values");
+    char *first = b->alloc(b, COUNT * device_size, "values");
+    char *second = b->alloc(b, COUNT * device_size, "values");
+    struct event *room = b->event_open(b), *sent = b->event_open(b), *back = b->event_open(b);
+    if (!pinned || !first || !second || !room || !sent || !back) {
+        ops_fail(ops, "%s", status_message());
+        return;
+    }
+    static float values[COUNT], got[COUNT];
+    for (int i = 0; i < COUNT; i++) values[i] = (float)(i % 255 - 127) * 0.125f;
+    dtype_from_f32(pinned, host, values, COUNT);
+    memset(pinned + COUNT * 8, 0x5A, COUNT * 8);
+    b->zero(b, first, COUNT * device_size);
+    b->event_record(b, room, QUEUE_COMPUTE);
+    struct sender sender = {b, first, pinned, device, host, room, sent};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, send, &sender) == 0)
+        (void)pthread_join(thread, NULL);
+    else
+        ops_fail(ops, "no second thread");
+    b->event_wait(b, sent, QUEUE_COMPUTE);
+    b->copy(b, second, first, COUNT * device_size);
+    b->event_record(b, room, QUEUE_COMPUTE);
+    b->event_wait(b, room, QUEUE_OUT);
+    b->queue_download(b, QUEUE_OUT, pinned + COUNT * 8, second, COUNT * device_size);
+    b->event_record(b, back, QUEUE_OUT);
+    b->event_sync(b, back);
+    dtype_to_f32(got, pinned + COUNT * 8, device, COUNT);
+    if (memcmp(got, values, sizeof got) != 0)
+        ops_fail(ops, "%s as %s came back changed from the queues (%zu bytes each)",
+                 dtype_name(host), dtype_name(device), size);
+    if (b->sync(b)) ops_fail(ops, "%s", status_message());
+    b->free(b, first);
+    b->free(b, second);
+    b->event_close(b, room);
+    b->event_close(b, sent);
+    b->event_close(b, back);
+    b->event_close(b, NULL);
+    b->host_free(b, pinned);
+    b->host_free(b, NULL);
+}
+
 /* From the residual stream's type to that of matrix inputs: as dtype_from_f32 rounds. */
 static void cast(struct ops *ops) {
     struct backend *backend = ops->backend;
@@ -90,7 +154,13 @@ void case_memory(struct ops *ops) {
         round_trip(ops, types[h], backend->acc);
     }
     bytes_and_copies(ops);
+    for (size_t h = 0; h < 3 && backend->acc != DTYPE_F64; h++) {
+        queues(ops, types[h], backend->act);
+        queues(ops, types[h], backend->acc);
+    }
     cast(ops);
+    if (backend->discrete && backend->memory_peak(backend) < COUNT)
+        ops_fail(ops, "a peak of %llu bytes", (unsigned long long)backend->memory_peak(backend));
     if (backend->memory_free(backend) == 0) ops_fail(ops, "no free memory is known");
     if (backend->alloc(backend, (size_t)1 << 60, "too much"))
         ops_fail(ops, "2^60 bytes were allocated");
