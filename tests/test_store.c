@@ -189,7 +189,8 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
     enum store_run_state state;
     ok(store_begin_run(&run, &state, store, &key));
     store_close(store);
-    execute(path, "DROP TABLE probe_state; PRAGMA user_version = 1"); /* schema 1 as it was */
+    execute(path, "DROP TABLE probe_state; DROP TABLE item; DROP TABLE choice; DROP TABLE answer;"
+                  " PRAGMA user_version = 1"); /* schema 1 as it was */
     for (int i = 0; i < 2; i++) {
         ok(store_open(&store, path, i ? STORE_WRITE : STORE_READ));
         store_close(store);
@@ -216,6 +217,67 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
 }
 END_TEST
 
+START_TEST(items_come_back_from_a_database_of_schema_2) {
+    const char *path = path_of("items.db");
+    struct store *store = open_store(path);
+    struct store_run_key key = add_key(store);
+    int64_t run, other;
+    enum store_run_state state;
+    ok(store_begin_run(&run, &state, store, &key));
+    key.seed = 1;
+    ok(store_begin_run(&other, &state, store, &key));
+    store_close(store);
+    execute(path, "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; PRAGMA user_version = 2");
+    store = open_store(path);
+    ok(store_put_item(store, run, &(struct store_item){7, NULL, "2"}));
+    ok(store_put_item(store, run, &(struct store_item){3, "algebra", "1/2"}));
+    ok(store_put_item(store, run, &(struct store_item){3, "logic", "0"})); /* replaces */
+    ok(store_put_item(store, other, &(struct store_item){0, "other", "0"}));
+    struct store_choice choice = {
+        .row = 3, .choice = 1, .tokens = 4, .characters = 17, .greedy = 2, .loglikelihood = -12.25};
+    ok(store_put_choice(store, run, &choice));
+    choice.choice = 0;
+    ok(store_put_choice(store, run, &choice));
+    choice.loglikelihood = -INFINITY;
+    ck_assert_int_eq(store_put_choice(store, run, &choice), STATUS_FAILED);
+    check_message(path,
+                  "item 3: the log-likelihood of choice 0 is not finite; not stored in \"%s\"");
+    ok(store_put_answer(store, run, &(struct store_answer){7, 1, 30, "so 4", "4", true}));
+    ok(store_put_answer(store, run, &(struct store_answer){7, 0, 20, "", NULL, false}));
+    store_close(store);
+
+    ok(store_open(&store, path, STORE_READ));
+    struct store_item_list items;
+    ok(store_get_items(&items, store, run));
+    ck_assert_uint_eq(items.count, 2);
+    ck_assert_int_eq(items.items[0].row, 3);
+    ck_assert_str_eq(items.items[0].category, "logic");
+    ck_assert_str_eq(items.items[0].gold, "0");
+    ck_assert_ptr_null(items.items[1].category);
+    store_item_list_free(&items);
+    struct store_choice_list choices;
+    ok(store_get_choices(&choices, store, run));
+    ck_assert_uint_eq(choices.count, 2);
+    ck_assert_int_eq(choices.choices[0].choice, 0);
+    ck_assert(choices.choices[1].loglikelihood == -12.25);
+    ck_assert_int_eq(choices.choices[1].tokens, 4);
+    ck_assert_int_eq(choices.choices[1].characters, 17);
+    ck_assert_int_eq(choices.choices[1].greedy, 2);
+    store_choice_list_free(&choices);
+    struct store_answer_list answers;
+    ok(store_get_answers(&answers, store, run));
+    ck_assert_uint_eq(answers.count, 2);
+    ck_assert_ptr_null(answers.answers[0].answer);
+    ck_assert(!answers.answers[0].correct && answers.answers[1].correct);
+    ck_assert_str_eq(answers.answers[1].text, "so 4");
+    ck_assert_str_eq(answers.answers[1].answer, "4");
+    ck_assert_int_eq(answers.answers[1].tokens, 30);
+    store_answer_list_free(&answers);
+    store_close(store);
+    remove_all();
+}
+END_TEST
+
 START_TEST(files_that_are_no_score_database) {
     struct store *store;
     const char *path = path_of("newer.db");
@@ -223,7 +285,7 @@ START_TEST(files_that_are_no_score_database) {
     execute(path, "PRAGMA user_version = 9");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 2; use a newer "
+        check_message(path, "\"%s\" has schema version 9, this program knows 3; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");
@@ -414,5 +476,6 @@ END_TEST
 
 CHECK_MAIN("store", values_come_back, a_run_is_found_by_its_key,
            values_that_are_not_finite_are_refused, an_older_schema_is_brought_up_to_date,
-           files_that_are_no_score_database, a_truncated_database_is_reported,
-           several_processes_write_one_database, a_kill_leaves_whole_transactions, read_only_places)
+           items_come_back_from_a_database_of_schema_2, files_that_are_no_score_database,
+           a_truncated_database_is_reported, several_processes_write_one_database,
+           a_kill_leaves_whole_transactions, read_only_places)

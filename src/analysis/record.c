@@ -121,6 +121,14 @@ enum status record_check_vocabulary(const struct model *model, const struct toke
     return STATUS_OK;
 }
 
+enum status record_check_items(const struct model *model, const struct choice_set *set) {
+    if (set->set.vocab_size <= (uint64_t)model->config->vocab_size) return STATUS_OK;
+    return status_fail("the tokenizer of \"%s\" gives token id %llu, but the model's vocabulary "
+                       "has %d",
+                       checkpoint_directory(model->checkpoint),
+                       (unsigned long long)set->set.vocab_size - 1, model->config->vocab_size);
+}
+
 enum status record_check_mask(const struct tokenset *set, const char *path) {
     if (!set->loss_mask) return STATUS_OK;
     for (uint64_t row = 0; row < set->rows; row++)

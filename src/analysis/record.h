@@ -3,6 +3,7 @@
 #define ANALYSIS_RECORD_H
 
 #include "base/json.h"
+#include "data/choices.h"
 #include "data/tokenset.h"
 #include "model/model.h"
 #include "scores/store.h"
@@ -39,6 +40,10 @@ enum status record_finish(struct store *store, int64_t run, enum status status) 
 /* The token set's ids must lie in the model's vocabulary. */
 enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
                                     const char *path) STATUS_CHECKED;
+
+/* The same for the items of a task, which were encoded with the model's own tokenizer. */
+enum status record_check_items(const struct model *model,
+                               const struct choice_set *set) STATUS_CHECKED;
 
 /* A loss mask must leave something to measure. */
 enum status record_check_mask(const struct tokenset *set, const char *path) STATUS_CHECKED;

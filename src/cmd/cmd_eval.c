@@ -5,12 +5,15 @@
 
 #include "base/json.h"
 #include "cmd/commands.h"
+#include "cmd/eval_task.h"
 #include "cmd/options.h"
 #include "eval/compare.h"
 
 struct eval_options {
-    const char *data, *teacher, *device;
+    const char *data, *teacher, *device, *database;
     int64_t rows, group_tokens, random_seed;
+    struct string_list tasks;
+    struct task_values task;
 };
 
 static void print_metric(const char *name, const struct statistics *metric, int digits,
@@ -76,12 +79,39 @@ static enum status print_json(const struct compare_result *result, const char *m
     return STATUS_OK;
 }
 
-static enum status evaluate(const struct eval_options *options,
-                            const struct command_arguments *arguments) {
+static enum status check(const struct eval_options *options,
+                         const struct command_arguments *arguments) {
     if (arguments->positional.count != 1)
         return status_set(STATUS_USAGE, "eval: name one model directory (see apriel-tool eval "
                                         "--help)");
-    if (!options->data) return status_set(STATUS_USAGE, "eval: --data is needed");
+    if (!options->data == !options->tasks.count)
+        return status_set(STATUS_USAGE, "eval: %s",
+                          options->data ? "give --data or --task, not both"
+                                        : "--data or --task is needed");
+    if (options->tasks.count && (options->teacher || options->rows))
+        return status_set(STATUS_USAGE, "eval: %s goes with --data, not with --task",
+                          options->teacher ? "--teacher" : "--rows");
+    if (options->data && options->database)
+        return status_set(STATUS_USAGE, "eval: --db goes with --task, not with --data");
+    return STATUS_OK;
+}
+
+static enum status evaluate_tasks(const struct eval_options *options,
+                                  const struct command_arguments *arguments) {
+    struct eval_task_options settings = {.model = arguments->positional.values[0],
+                                         .device = options->device,
+                                         .database = options->database,
+                                         .tasks = &options->tasks,
+                                         .values = &options->task,
+                                         .group_tokens = options->group_tokens,
+                                         .checkpoint = {.random_weights = options->random_seed >= 0,
+                                                        .seed = (uint64_t)options->random_seed},
+                                         .json = arguments->json};
+    return eval_tasks(&settings);
+}
+
+static enum status evaluate(const struct eval_options *options,
+                            const struct command_arguments *arguments) {
     struct compare_settings settings = {.model = arguments->positional.values[0],
                                         .teacher = options->teacher,
                                         .data = options->data,
@@ -101,12 +131,17 @@ static enum status evaluate(const struct eval_options *options,
 }
 
 enum status cmd_eval(int argc, char **argv) {
-    struct eval_options values = {.device = "auto", .random_seed = -1};
-    struct option table[] = {
+    struct eval_options values = {.device = "auto", .random_seed = -1, .task = TASK_DEFAULTS};
+    struct option table[8 + TASK_OPTIONS] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", 0, 0},
         {"rows", OPTION_INTEGER, &values.rows, "N", "only the first N rows (all)", 1, INT64_MAX},
+        {"task", OPTION_LIST, &values.tasks, "NAME=FILE|recall",
+         "instead of --data: a benchmark's .jsonl file, or the recall probe (may be repeated)", 0,
+         0},
+        {"db", OPTION_STRING, &values.database, "FILE.db",
+         "keep the tasks' items here, and continue from what is there", 0, 0},
         {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
          0},
         {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
@@ -116,18 +151,27 @@ enum status cmd_eval(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "eval",
-        .usage = "MODEL [--teacher MODEL] --data FILE.h5 [options]",
-        .about = "Evaluate a transformer or a hybrid: cross-entropy and perplexity of the token "
-                 "set's rows,\nand, against a teacher, both KL divergences and the share of equal "
-                 "first choices.\nStandard errors are over rows.",
+        .usage = "MODEL [--teacher MODEL] --data FILE.h5 | --task NAME=FILE [options]",
+        .about =
+            "Evaluate a transformer or a hybrid: cross-entropy and perplexity of the token set's "
+            "rows,\nand, against a teacher, both KL divergences and the share of equal first "
+            "choices; or the\nchoices of benchmarks and of a probe of recall, with the prompts "
+            "and metrics of\nlm-evaluation-harness. Tasks: recall, arc_easy, arc_challenge, "
+            "piqa, hellaswag, winogrande,\nmmlu, choice. Standard errors are over rows or items.",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "example:\n  apriel-tool eval hybrid --teacher recipes/demo-model --data "
-                    "calibration.h5",
+        .epilogue = "examples:\n  apriel-tool eval hybrid --teacher recipes/demo-model --data "
+                    "calibration.h5\n  apriel-tool eval hybrid --task arc_easy=arc_easy.jsonl "
+                    "--task recall --db scores.db",
     };
     struct command_arguments arguments;
+    task_option_table(table + 8, &values.task);
     enum status status = options_parse(&arguments, &line, argc, argv);
-    if (!status && !arguments.help) status = evaluate(&values, &arguments);
+    if (status || arguments.help) goto done;
+    status = check(&values, &arguments);
+    if (!status)
+        status = values.data ? evaluate(&values, &arguments) : evaluate_tasks(&values, &arguments);
+done:
     options_free(&arguments, &line);
     return status;
 }

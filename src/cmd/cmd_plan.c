@@ -12,6 +12,7 @@
 #include "plan/build.h"
 #include "plan/export.h"
 #include "plan/plan.h"
+#include "scores/ranking.h"
 #include "scores/store.h"
 
 struct plan_command {
@@ -68,7 +69,7 @@ static enum status find_signal(int64_t *out, const struct store_run_list *list, 
     int candidates = 0, others = 0;
     for (size_t i = 0; i < list->count; i++) {
         const struct store_run *run = &list->runs[i];
-        if (*kind && strcmp(run->kind, kind) != 0) continue;
+        if (*kind ? strcmp(run->kind, kind) != 0 : !ranking_default_metric(run->kind)) continue;
         if (!unfinished && strcmp(run->status, STORE_STATUS_DONE) != 0) {
             others++;
             continue;

@@ -212,7 +212,14 @@ void scored_run_free(struct scored_run *scored) {
 static enum status show_run(struct json *array, struct store *store, int64_t id, const char *metric,
                             bool by_layers) {
     struct scored_run scored;
-    enum status status = load_choice(&scored, store, id, metric);
+    struct store_run run;
+    enum status status = store_get_run(&run, store, id);
+    if (status) return status;
+    bool evaluation = strcmp(run.kind, "eval") == 0;
+    if (evaluation) status = show_evaluation(array, store, &run);
+    store_run_free(&run);
+    if (evaluation || status) return status;
+    status = load_choice(&scored, store, id, metric);
     if (status) return status;
     if (by_layers)
         qsort(scored.ranking.entries, scored.ranking.count, sizeof *scored.ranking.entries,
@@ -323,7 +330,10 @@ enum status cmd_scores(int argc, char **argv) {
          0},
         {"compare", OPTION_STRING, &compare, "N,M", "how well runs agree", 0, 0},
         {"export", OPTION_STRING, &export, "WHAT",
-         "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps", 0, 0},
+         "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps; of "
+         "tasks: "
+         "items, choices, answers",
+         0, 0},
     };
     const struct command_line line = {
         "scores",

@@ -45,7 +45,13 @@ enum status print_json(struct json *document) STATUS_CHECKED;
 enum status show_comparison(struct store *store, const struct scores_choice *choice,
                             bool json) STATUS_CHECKED;
 
-/* CSV on stdout of the chosen runs, or of all: "csv", "sequences" or "steps". */
+/* A run of tasks as a table: means and standard errors by category, then of all items; or the same
+ * added to `array`. */
+enum status show_evaluation(struct json *array, struct store *store,
+                            const struct store_run *run) STATUS_CHECKED;
+
+/* CSV on stdout of the chosen runs, or of all: "csv", "sequences", "steps", "items", "choices" or
+ * "answers". */
 enum status export_scores(struct store *store, const struct scores_choice *choice,
                           const char *what) STATUS_CHECKED;
 

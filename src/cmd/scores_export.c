@@ -69,6 +69,70 @@ static enum status export_steps(struct store *store, int64_t run) {
     return status;
 }
 
+/* The values of one item by every metric. */
+static enum status export_item(struct store *store, int64_t run,
+                               const struct store_item_list *items,
+                               const struct store_score *score) {
+    struct store_sequence_list values;
+    enum status status =
+        store_get_sequence_scores(&values, store, run, score->layer, score->metric);
+    size_t i = 0;
+    for (size_t k = 0; !status && k < values.count; k++) {
+        while (i < items->count && items->items[i].row < values.values[k].row) i++;
+        if (i == items->count || items->items[i].row != values.values[k].row) continue;
+        printf("%lld,%lld,", (long long)run, (long long)values.values[k].row);
+        print_field(items->items[i].category ? items->items[i].category : "");
+        putchar(',');
+        print_field(items->items[i].gold);
+        putchar(',');
+        print_field(score->metric);
+        printf(",%.17g\n", values.values[k].value);
+    }
+    store_sequence_list_free(&values);
+    return status;
+}
+
+static enum status export_items(struct store *store, int64_t run) {
+    struct store_item_list items;
+    struct store_score_list scores = {0};
+    enum status status = store_get_items(&items, store, run);
+    if (!status && items.count) status = store_get_scores(&scores, store, run);
+    for (size_t i = 0; !status && i < scores.count; i++)
+        status = export_item(store, run, &items, &scores.scores[i]);
+    store_score_list_free(&scores);
+    store_item_list_free(&items);
+    return status;
+}
+
+static enum status export_choices(struct store *store, int64_t run) {
+    struct store_choice_list list;
+    enum status status = store_get_choices(&list, store, run);
+    for (size_t i = 0; !status && i < list.count; i++) {
+        const struct store_choice *choice = &list.choices[i];
+        printf("%lld,%lld,%lld,%.17g,%lld,%lld,%lld\n", (long long)run, (long long)choice->row,
+               (long long)choice->choice, choice->loglikelihood, (long long)choice->tokens,
+               (long long)choice->characters, (long long)choice->greedy);
+    }
+    store_choice_list_free(&list);
+    return status;
+}
+
+static enum status export_answers(struct store *store, int64_t run) {
+    struct store_answer_list list;
+    enum status status = store_get_answers(&list, store, run);
+    for (size_t i = 0; !status && i < list.count; i++) {
+        const struct store_answer *answer = &list.answers[i];
+        printf("%lld,%lld,%lld,%d,%lld,", (long long)run, (long long)answer->row,
+               (long long)answer->sample, answer->correct, (long long)answer->tokens);
+        print_field(answer->answer ? answer->answer : "");
+        putchar(',');
+        print_field(answer->text);
+        putchar('\n');
+    }
+    store_answer_list_free(&list);
+    return status;
+}
+
 static const struct {
     const char *name, *heading;
     enum status (*export)(struct store *store, int64_t run);
@@ -76,6 +140,9 @@ static const struct {
     {"csv", "run,layer,metric,value,stderr,n", export_layers},
     {"sequences", "run,layer,row,metric,value,count", export_sequences},
     {"steps", "run,layer,seed,step,loss", export_steps},
+    {"items", "run,row,category,gold,metric,value", export_items},
+    {"choices", "run,row,choice,loglikelihood,tokens,characters,greedy", export_choices},
+    {"answers", "run,row,sample,correct,tokens,answer,text", export_answers},
 };
 
 enum status export_scores(struct store *store, const struct scores_choice *choice,
@@ -83,8 +150,11 @@ enum status export_scores(struct store *store, const struct scores_choice *choic
     size_t kind = 0, kinds = sizeof exports / sizeof *exports;
     while (kind < kinds && strcmp(exports[kind].name, what) != 0) kind++;
     if (kind == kinds)
-        return status_set(STATUS_USAGE, "scores: --export is csv, sequences or steps, not \"%s\"",
-                          what);
+        return status_set(
+            STATUS_USAGE,
+            "scores: --export is csv, sequences, steps, items, choices or answers, not "
+            "\"%s\"",
+            what);
     struct store_run_list all = {0};
     enum status status = STATUS_OK;
     if (!choice->count) status = store_list_runs(&all, store);

@@ -277,3 +277,23 @@ void store_rollback(struct store *store) {
     if (store && store->db && !sqlite3_get_autocommit(store->db))
         sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
 }
+
+enum status connection_grow(void **elements, size_t count, size_t size) {
+    if (count & (count - 1)) return STATUS_OK;
+    void *more = memory_resize(*elements, count ? 2 * count : 1, size);
+    if (!more) return STATUS_FAILED;
+    *elements = more;
+    return STATUS_OK;
+}
+
+enum status connection_read(struct store *store, sqlite3_stmt *statement, void *list,
+                            enum status (*append)(void *list, sqlite3_stmt *statement)) {
+    bool row = false;
+    enum status status = connection_step(&row, store, statement);
+    while (!status && row) {
+        status = append(list, statement);
+        if (!status) status = connection_step(&row, store, statement);
+    }
+    connection_reset(statement);
+    return status;
+}

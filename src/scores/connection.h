@@ -44,13 +44,22 @@ void connection_reset(sqlite3_stmt *statement);
 enum status connection_run(struct store *store, const char *sql, const char *types,
                            ...) STATUS_CHECKED;
 
+/* Calls `append` on every row of the statement, which gives rows, and resets it. */
+enum status connection_read(struct store *store, sqlite3_stmt *statement, void *list,
+                            enum status (*append)(void *list,
+                                                  sqlite3_stmt *statement)) STATUS_CHECKED;
+
+/* Room for one more element of an array that has `count`: its capacity doubles whenever `count`
+ * reaches a power of two. */
+enum status connection_grow(void **elements, size_t count, size_t size) STATUS_CHECKED;
+
 /* A text column in new memory; NULL stays NULL and is not a failure. */
 enum status connection_text(char **out, sqlite3_stmt *statement, int column) STATUS_CHECKED;
 
 /* The first column of the first row of a statement without arguments; 0 when there is none. */
 enum status connection_integer(int64_t *out, struct store *store, const char *sql) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 2, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 3, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
 /* The schema version of the open database; 0: empty, to be created. A newer schema, another
  * program's database and a file that is no database are failures. */

@@ -70,6 +70,31 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  step INTEGER NOT NULL,"
     "  state BLOB NOT NULL,"
     "  PRIMARY KEY (run, layer, seed));",
+    /* 3: tasks, item by item */
+    "CREATE TABLE item ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  row INTEGER NOT NULL," /* as in sequence_score */
+    "  category TEXT,"
+    "  gold TEXT NOT NULL,"
+    "  PRIMARY KEY (run, row)) WITHOUT ROWID;"
+    "CREATE TABLE choice ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  row INTEGER NOT NULL,"
+    "  choice INTEGER NOT NULL," /* from 0 */
+    "  loglikelihood REAL NOT NULL,"
+    "  tokens INTEGER NOT NULL,"
+    "  characters INTEGER NOT NULL,"
+    "  greedy INTEGER NOT NULL," /* tokens that the model would have chosen */
+    "  PRIMARY KEY (run, row, choice)) WITHOUT ROWID;"
+    "CREATE TABLE answer ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  row INTEGER NOT NULL,"
+    "  sample INTEGER NOT NULL," /* from 0 */
+    "  text TEXT NOT NULL,"
+    "  answer TEXT," /* what was taken from the text; NULL: nothing */
+    "  correct INTEGER NOT NULL,"
+    "  tokens INTEGER NOT NULL,"
+    "  PRIMARY KEY (run, row, sample)) WITHOUT ROWID;",
 };
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,

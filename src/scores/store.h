@@ -205,6 +205,59 @@ enum status store_put_probe_state(struct store *store, int64_t run, int layer, i
 enum status store_drop_probe_state(struct store *store, int64_t run, int layer,
                                    int64_t seed) STATUS_CHECKED;
 
+/* ---- items of tasks: their scores are sequence scores of STORE_TRUNK with the item as row */
+
+struct store_item {
+    int64_t row;
+    char *category; /* NULL: none */
+    char *gold;     /* what the right answer is: "2" of choices from 0, or a text */
+};
+
+struct store_item_list {
+    struct store_item *items; /* [count], by row */
+    size_t count;
+};
+
+struct store_choice {
+    int64_t row, choice, tokens, characters, greedy;
+    double loglikelihood;
+};
+
+struct store_choice_list {
+    struct store_choice *choices; /* [count], by row, then choice */
+    size_t count;
+};
+
+struct store_answer {
+    int64_t row, sample, tokens;
+    char *text;
+    char *answer; /* NULL: none found */
+    bool correct;
+};
+
+struct store_answer_list {
+    struct store_answer *answers; /* [count], by row, then sample */
+    size_t count;
+};
+
+/* The fields are copied. A log-likelihood that is not finite is a failure. */
+enum status store_put_item(struct store *store, int64_t run,
+                           const struct store_item *item) STATUS_CHECKED;
+enum status store_put_choice(struct store *store, int64_t run,
+                             const struct store_choice *choice) STATUS_CHECKED;
+enum status store_put_answer(struct store *store, int64_t run,
+                             const struct store_answer *answer) STATUS_CHECKED;
+
+enum status store_get_items(struct store_item_list *out, struct store *store,
+                            int64_t run) STATUS_CHECKED;
+enum status store_get_choices(struct store_choice_list *out, struct store *store,
+                              int64_t run) STATUS_CHECKED;
+enum status store_get_answers(struct store_answer_list *out, struct store *store,
+                              int64_t run) STATUS_CHECKED;
+void store_item_list_free(struct store_item_list *list); /* all accept zeroed lists */
+void store_choice_list_free(struct store_choice_list *list);
+void store_answer_list_free(struct store_answer_list *list);
+
 /* ---- plans: the text of plan.json as it was written */
 enum status store_add_plan(int64_t *id, struct store *store, int64_t model,
                            const char *document) STATUS_CHECKED;

@@ -49,32 +49,10 @@ enum status store_put_probe_step(struct store *store, int64_t run, int layer, in
 
 /* ---- reading */
 
-/* Room for one more element: capacity doubles whenever `count` reaches a power of two. */
-static enum status grow(void **elements, size_t count, size_t size) {
-    if (count & (count - 1)) return STATUS_OK;
-    void *more = memory_resize(*elements, count ? 2 * count : 1, size);
-    if (!more) return STATUS_FAILED;
-    *elements = more;
-    return STATUS_OK;
-}
-
-/* Calls `append` on every row of the statement and resets it. */
-static enum status read_all(struct store *store, sqlite3_stmt *statement, void *list,
-                            enum status (*append)(void *list, sqlite3_stmt *statement)) {
-    bool row = false;
-    enum status status = connection_step(&row, store, statement);
-    while (!status && row) {
-        status = append(list, statement);
-        if (!status) status = connection_step(&row, store, statement);
-    }
-    connection_reset(statement);
-    return status;
-}
-
 static enum status append_row(void *into, sqlite3_stmt *statement) {
     struct store_row_list *list = into;
     void *rows = list->rows;
-    enum status status = grow(&rows, list->count, sizeof *list->rows);
+    enum status status = connection_grow(&rows, list->count, sizeof *list->rows);
     list->rows = rows;
     if (!status) list->rows[list->count++] = sqlite3_column_int64(statement, 0);
     return status;
@@ -85,7 +63,7 @@ static enum status read_rows(struct store_row_list *out, struct store *store, co
     *out = (struct store_row_list){0};
     sqlite3_stmt *statement = NULL;
     enum status status = connection_prepare(&statement, store, select, "i", run);
-    if (!status) status = read_all(store, statement, out, append_row);
+    if (!status) status = connection_read(store, statement, out, append_row);
     if (status) store_row_list_free(out);
     return status;
 }
@@ -103,7 +81,7 @@ enum status store_get_probe_layers(struct store_row_list *out, struct store *sto
 static enum status append_sequence(void *into, sqlite3_stmt *statement) {
     struct store_sequence_list *list = into;
     void *values = list->values;
-    enum status status = grow(&values, list->count, sizeof *list->values);
+    enum status status = connection_grow(&values, list->count, sizeof *list->values);
     list->values = values;
     if (!status)
         list->values[list->count++] = (struct sequence_value){
@@ -123,7 +101,7 @@ enum status store_get_sequence_scores(struct store_sequence_list *out, struct st
                            "SELECT row, count, value FROM sequence_score WHERE run = ? AND"
                            " metric = ? AND layer = ? ORDER BY row",
                            "iti", run, metric, (int64_t)layer);
-    if (!status) status = read_all(store, statement, out, append_sequence);
+    if (!status) status = connection_read(store, statement, out, append_sequence);
     if (status) store_sequence_list_free(out);
     return status;
 }
@@ -131,7 +109,7 @@ enum status store_get_sequence_scores(struct store_sequence_list *out, struct st
 static enum status append_step(void *into, sqlite3_stmt *statement) {
     struct store_step_list *list = into;
     void *steps = list->steps;
-    enum status status = grow(&steps, list->count, sizeof *list->steps);
+    enum status status = connection_grow(&steps, list->count, sizeof *list->steps);
     list->steps = steps;
     if (!status)
         list->steps[list->count++] = (struct store_step){
@@ -150,7 +128,7 @@ enum status store_get_probe_steps(struct store_step_list *out, struct store *sto
         &statement, store,
         "SELECT seed, step, loss FROM probe_step WHERE run = ? AND layer = ? ORDER BY seed, step",
         "ii", run, (int64_t)layer);
-    if (!status) status = read_all(store, statement, out, append_step);
+    if (!status) status = connection_read(store, statement, out, append_step);
     if (status) store_step_list_free(out);
     return status;
 }
@@ -158,7 +136,7 @@ enum status store_get_probe_steps(struct store_step_list *out, struct store *sto
 static enum status append_score(void *into, sqlite3_stmt *statement) {
     struct store_score_list *list = into;
     void *scores = list->scores;
-    enum status status = grow(&scores, list->count, sizeof *list->scores);
+    enum status status = connection_grow(&scores, list->count, sizeof *list->scores);
     list->scores = scores;
     if (status) return status;
     struct store_score *score = &list->scores[list->count];
@@ -186,7 +164,7 @@ static enum status summarise(struct store_score_list *list, struct store *store,
                            "SELECT layer, metric, 0.0, NULL, 0 FROM sequence_score WHERE run = ?"
                            " GROUP BY metric, layer HAVING sum(count) > 0 ORDER BY metric, layer",
                            "i", run);
-    if (!status) status = read_all(store, statement, list, append_score);
+    if (!status) status = connection_read(store, statement, list, append_score);
     for (size_t i = 0; !status && i < list->count; i++) {
         struct store_score *score = &list->scores[i];
         struct store_sequence_list values;
@@ -215,7 +193,7 @@ enum status store_get_scores(struct store_score_list *out, struct store *store, 
                            "SELECT layer, metric, value, stderr, n FROM score WHERE run = ?"
                            " ORDER BY metric, layer",
                            "i", run);
-    if (!status) status = read_all(store, statement, out, append_score);
+    if (!status) status = connection_read(store, statement, out, append_score);
     if (!status && !out->count) status = summarise(out, store, run);
     if (status) store_score_list_free(out);
     return status;

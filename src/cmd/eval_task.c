@@ -1,0 +1,151 @@
+#include "cmd/eval_task.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "cmd/scores.h"
+#include "cmd/table.h"
+#include "eval/task_run.h"
+
+/* ---- text */
+
+/* Whether a task has something to say by this metric. */
+static bool shown(const struct task_run_result *result, const struct task_items *items,
+                  enum item_metric metric) {
+    if (metric == ITEM_ACC_NORM) return result->normalised;
+    return metric != ITEM_GREEDY || strcmp(items->name, "recall") == 0;
+}
+
+static void put_statistics(struct table *table, const struct statistics *statistics) {
+    table_cell(table, "%.4f", statistics->mean);
+    if (isfinite(statistics->stderr_mean))
+        table_cell(table, "%.4f", statistics->stderr_mean);
+    else
+        table_cell(table, "-");
+}
+
+static void put_means(struct table *table, const struct task_run_result *result,
+                      const struct task_items *items, const struct task_means *means) {
+    table_cell(table, "%s", means->category ? means->category : items->name);
+    table_cell(table, "%" PRId64, means->metrics[ITEM_ACC].n);
+    for (int m = 0; m < ITEM_METRICS; m++)
+        if (shown(result, items, (enum item_metric)m)) put_statistics(table, &means->metrics[m]);
+}
+
+static enum status print_text(const struct task_run_result *result,
+                              const struct eval_task_options *options,
+                              const struct task_items *items) {
+    char alignment[2 + 2 * ITEM_METRICS + 1] = "lr";
+    struct table table;
+    if (result->items_found == result->items)
+        printf("run %" PRId64 " was complete: nothing computed\n", result->run);
+    else
+        printf("%s: %s, %" PRId64 " items, %" PRId64 " rows of %" PRId64 " tokens, in %.1f s\n",
+               options->model, items->name, result->items, result->rows, result->tokens,
+               result->seconds);
+    for (int m = 0; m < ITEM_METRICS; m++)
+        if (shown(result, items, (enum item_metric)m)) strcat(alignment, "rr");
+    table_begin(&table, alignment);
+    table_cell(&table, "task");
+    table_cell(&table, "items");
+    for (int m = 0; m < ITEM_METRICS; m++)
+        if (shown(result, items, (enum item_metric)m)) {
+            table_cell(&table, "%s", item_metric_name((enum item_metric)m));
+            table_cell(&table, "+-");
+        }
+    for (size_t i = 0; i < result->categories_count; i++)
+        put_means(&table, result, items, &result->categories[i]);
+    put_means(&table, result, items, &result->all);
+    return table_print(&table, stdout);
+}
+
+/* ---- JSON */
+
+static struct json *means_to_json(const struct task_means *means) {
+    struct json *object = js_new_object();
+    if (means->category) js_set_string(object, "category", means->category);
+    for (int m = 0; m < ITEM_METRICS; m++) {
+        struct json *item = js_new_object();
+        js_set_number(item, "value", means->metrics[m].mean);
+        js_set_number(item, "stderr", means->metrics[m].stderr_mean);
+        js_set_integer(item, "n", means->metrics[m].n);
+        js_set(object, item_metric_name((enum item_metric)m), item);
+    }
+    return object;
+}
+
+static struct json *result_to_json(const struct task_run_result *result,
+                                   const struct task_items *items) {
+    struct json *object = means_to_json(&result->all), *categories = js_new_array();
+    js_set_string(object, "task", items->name);
+    js_set_string(object, "file", items->path);
+    js_set(object, "parameters", js_copy(items->parameters));
+    if (result->run) js_set_integer(object, "run", result->run);
+    js_set_integer(object, "items", result->items);
+    js_set_integer(object, "items_found", result->items_found);
+    js_set_integer(object, "rows", result->rows);
+    js_set_integer(object, "tokens", result->tokens);
+    js_set_integer(object, "cut", items->set->cut);
+    js_set_number(object, "seconds", result->seconds);
+    for (size_t i = 0; i < result->categories_count; i++)
+        js_append(categories, means_to_json(&result->categories[i]));
+    js_set(object, "categories", categories);
+    return object;
+}
+
+/* ---- */
+
+static enum status run_task(struct json *array, const struct eval_task_options *options,
+                            struct model *model, const char *text) {
+    struct task_items items;
+    struct task_run_result result = {0};
+    enum status status = task_option_build(&items, text, options->values, options->model,
+                                           model->config->max_position_embeddings);
+    if (status) return status;
+    struct task_run_settings settings = {.model = model,
+                                         .set = items.set,
+                                         .name = items.name,
+                                         .path = items.path,
+                                         .parameters = items.parameters,
+                                         .seed = items.seed,
+                                         .database = options->database,
+                                         .group_tokens = options->group_tokens};
+    status = task_run(&result, &settings);
+    if (status == STATUS_INTERRUPTED && result.run)
+        status = status_set(status,
+                            "interrupted; finished items are saved in \"%s\": run the same command "
+                            "to continue",
+                            options->database);
+    if (!status && options->json)
+        js_append(array, result_to_json(&result, &items));
+    else if (!status)
+        status = print_text(&result, options, &items);
+    task_run_free(&result);
+    task_items_free(&items);
+    return status;
+}
+
+enum status eval_tasks(const struct eval_task_options *options) {
+    struct backend *backend = NULL;
+    struct model *model = NULL;
+    struct json *array = options->json ? js_new_array() : NULL;
+    enum status status = backend_open(&backend, options->device);
+    if (!status) status = model_open(&model, backend, options->model, &options->checkpoint);
+    for (size_t i = 0; !status && i < options->tasks->count; i++)
+        status = run_task(array, options, model, options->tasks->values[i]);
+    if (!status && options->json) {
+        struct json *document = js_new_object();
+        js_set_string(document, "model", options->model);
+        js_set(document, "tasks", array);
+        array = NULL;
+        status = print_json(document);
+    }
+    js_free(array);
+    model_close(model);
+    if (backend) backend->close(backend);
+    return status;
+}

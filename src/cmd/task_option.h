@@ -1,0 +1,41 @@
+/* --task NAME=FILE | recall, and the options that go with it, shared by eval and loo. */
+#ifndef CMD_TASK_OPTION_H
+#define CMD_TASK_OPTION_H
+
+#include "base/json.h"
+#include "cmd/options.h"
+#include "data/choices.h"
+
+struct task_values {
+    const char *shots_from, *lengths, *depths;
+    int64_t shots, limit, items, seed;
+    bool special;
+};
+
+/* The rows of an option table for everything but --task itself; `values` holds the defaults. */
+enum { TASK_OPTIONS = 8 };
+#define TASK_DEFAULTS                                                                              \
+    { .lengths = "128,256,512", .depths = "0,0.5,1", .items = 8 }
+void task_option_table(struct option table[TASK_OPTIONS], struct task_values *values);
+
+/* One --task, put into items. */
+struct task_items {
+    char *name;              /* "arc_easy", "recall"; owned */
+    const char *path;        /* of the file; "recall" for the probe; borrowed */
+    struct choice_set *set;  /* owned */
+    struct json *parameters; /* what items and prompts depend on; owned */
+    int64_t seed;            /* of the probe; 0 elsewhere */
+};
+
+/* Cut "NAME=FILE" or "recall". A name without a file, or the other way, is a usage error. The
+ * caller frees `*name`; `*path` is borrowed from `text`. */
+enum status task_option_split(char **name, const char **path, const char *text) STATUS_CHECKED;
+
+/* The items of a multiple-choice task or of the probe. The tokenizer is that of the directory
+ * `model`; `max_tokens` is what the model takes (0: no limit). Free with task_items_free. */
+enum status task_option_build(struct task_items *out, const char *text,
+                              const struct task_values *values, const char *model,
+                              int64_t max_tokens) STATUS_CHECKED;
+void task_items_free(struct task_items *items); /* accepts a zeroed struct */
+
+#endif

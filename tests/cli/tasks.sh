@@ -1,0 +1,103 @@
+#!/bin/sh
+# apriel-tool eval --task: tables, the database, continuing, and one line for everything that cannot
+# be done. $1 is the program, $2 the source tree.
+set -eu
+program=$1
+demo=$2/recipes/demo-model
+samples=$2/eval/samples
+export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "tasks: $*" >&2
+    bad=1
+}
+cd "$temporary"
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    found=0
+    "$program" eval --device cpu --quiet "$@" >out 2>errors || found=$?
+    [ $found -eq "$code" ] || complain "eval $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "eval $*: $(cat errors)"
+    [ ! -s out ] || complain "eval $*: prints to stdout although it fails"
+}
+
+# Two tasks into a database; acc of the first agrees with tests/data/golden/choices.json.
+"$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" \
+    --task "mmlu=$samples/mmlu.jsonl" --shots 1 --db scores.db >first
+grep -q '^arc_easy  *5  0.4000  *0.2449  *0.6000 ' first || complain "arc_easy: $(cat first)"
+grep -q '^us_foreign_policy  *3 ' first || complain "mmlu has no line a subject: $(cat first)"
+grep '^task ' first | tail -n 1 | grep -q 'acc_norm' && complain "mmlu has an acc_norm"
+# The same again: found, with the same numbers.
+"$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" \
+    --shots 1 --db scores.db >second
+[ "$(head -n 1 second)" = "run 1 was complete: nothing computed" ] || complain "$(head -n 1 second)"
+[ "$(sed -n 2,3p second)" = "$(sed -n 2,3p first)" ] || complain "other numbers: $(cat second)"
+# Without a shot it is another run.
+"$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" \
+    --db scores.db --json >third.json
+grep -q '"run": 3' third.json || complain "--shots 0 is not another run: $(cat third.json)"
+grep -q '"items": 6' third.json || complain "not all items: $(cat third.json)"
+
+# The list of runs, a run, its items and its choices.
+"$program" scores --db scores.db | grep -q '^  1  eval  done  *0  *5 ' || complain "$("$program" scores --db scores.db)"
+"$program" scores --db scores.db --run 2 >run
+grep -q '^run 2: eval mmlu of ' run || complain "scores --run 2: $(cat run)"
+grep -q '^us_foreign_policy  *3 ' run || complain "scores --run 2: $(cat run)"
+grep -q '^all  *6 ' run || complain "scores --run 2: $(cat run)"
+"$program" scores --db scores.db --run 2 --export items >items
+[ "$(head -n 1 items)" = "run,row,category,gold,metric,value" ] || complain "$(head -n 1 items)"
+[ "$(grep -c '^2,0,us_foreign_policy,' items)" -eq 4 ] || complain "items: $(cat items)"
+"$program" scores --db scores.db --run 2 --export choices >choices
+[ "$(head -n 1 choices)" = "run,row,choice,loglikelihood,tokens,characters,greedy" ] ||
+    complain "$(head -n 1 choices)"
+[ "$(wc -l <choices)" -eq 25 ] || complain "choices: $(wc -l <choices) lines"
+# Runs of tasks rank no layers: plan and chart pass them over.
+message=$("$program" plan --db scores.db 2>&1 || true)
+[ "$message" = 'apriel-tool: "scores.db" has no finished run' ] || complain "plan: $message"
+
+# An interrupted run continues: the items of the first group are there.
+"$program" eval "$demo" --device cpu --quiet --task recall --lengths 32,64 --items 40 \
+    --group-tokens 256 --db stop.db >out 2>errors &
+job=$!
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    sleep 0.1
+    [ "$("$program" scores --db stop.db --export items 2>/dev/null | wc -l)" -gt 1 ] && break
+done
+kill -INT $job
+code=0
+wait $job || code=$?
+[ $code -eq 130 ] || complain "interrupted: exit code $code"
+[ "$(cat errors)" = 'apriel-tool: interrupted; finished items are saved in "stop.db": run the same command to continue' ] ||
+    complain "interrupted: $(cat errors)"
+"$program" eval "$demo" --device cpu --task recall --lengths 32,64 --items 40 \
+    --group-tokens 256 --db stop.db >rest 2>errors
+grep -q '^run 1 continues: [0-9]* of 960 items are there$' errors || complain "continued: $(cat errors)"
+"$program" eval "$demo" --device cpu --quiet --task recall --lengths 32,64 --items 40 >whole
+[ "$(sed -n '3,$p' rest)" = "$(sed -n '3,$p' whole)" ] || complain "an interrupted run has other numbers"
+
+fails 2 'eval: --data or --task is needed' "$demo"
+fails 2 'eval: give --data or --task, not both' "$demo" --data a.h5 --task recall
+fails 2 'eval: --teacher goes with --data, not with --task' "$demo" --teacher "$demo" --task recall
+fails 2 'eval: --rows goes with --data, not with --task' "$demo" --rows 3 --task recall
+fails 2 'eval: --db goes with --task, not with --data' "$demo" --db a.db --data a.h5
+fails 2 '--task is NAME=FILE or recall, not "piqa"' "$demo" --task piqa
+fails 2 '--task is NAME=FILE or recall, not "=a"' "$demo" --task =a
+fails 2 '--task recall makes its own items: it takes no file' "$demo" --task recall=a
+fails 2 'no task "lambada": there are recall, arc, arc_easy, arc_challenge, piqa, hellaswag, winogrande, mmlu, choice' \
+    "$demo" --task lambada=a
+fails 1 'cannot open "absent.jsonl": No such file or directory' "$demo" --task piqa=absent.jsonl
+fails 1 'cannot open "absent.jsonl": No such file or directory' \
+    "$demo" --task "piqa=$samples/piqa.jsonl" --shots 1 --shots-from absent.jsonl
+fails 2 '--lengths: "12" goes outside 32 to 1048576' "$demo" --task recall --lengths 12
+fails 2 'recall: a length of 5000 tokens, but the model takes 1024; give shorter --lengths' \
+    "$demo" --task recall --lengths 32,5000
+fails 2 '--depths: "a" is not a list like 0,0.5,1' "$demo" --task recall --depths a
+fails 2 'recall: a depth of 1.5 is outside 0 to 1' "$demo" --task recall --depths 0,1.5
+echo '{"goal": "a", "sol1": "b", "sol2": "c", "label": 0' >cut.jsonl
+fails 1 "\"cut.jsonl\": line 1: invalid JSON at column 50: '}' expected near end of file" "$demo" --task piqa=cut.jsonl
+[ ! -e a.db ] || complain "a run that cannot start leaves a database"
+exit $bad
