@@ -1,0 +1,185 @@
+/* Taking answers out of texts, and telling whether two are equal: cases written by hand. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check_main.h"
+#include "eval/answers.h"
+
+static const struct {
+    const char *text, *answer; /* NULL: none */
+} extractions[] = {
+    {"So the result is \\boxed{42}.", "42"},
+    {"First \\boxed{1}, but no: \\boxed{2}.", "2"},
+    {"\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"},
+    {"\\boxed{\\boxed{7}}", "7"},
+    {"\\boxed{\\text{the set }\\{1, 2\\}}", "\\text{the set }\\{1, 2\\}"},
+    {"\\boxed{ 12 }", "12"},
+    {"$\\boxed 5$", "5"},
+    {"\\fbox{9}", "9"},
+    {"\\boxed{3} and then \\boxed{4", "3"},
+    {"\\boxed{} or rather 8", "8"},
+    {"She pays 5 * 3 = 15.\n#### 15", "15"},
+    {"#### 1,234\n", "1,234"},
+    {"#### -3\n\nQuestion: what is 7?", "-3"},
+    {"#### 5\n#### 6", "6"},
+    {"The answer is 18.", "18"},
+    {"The answer is $x = 5$. I hope it is correct.", "x = 5"},
+    {"Therefore the final answer is \\frac{3}{4}.", "\\frac{3}{4}"},
+    {"**Answer:** 12", "12"},
+    {"The answer is 3.5. That is all 4 of them.", "3.5"},
+    {"The answer is clear: there are 6 cats.", "6"},
+    {"Tom has 3 apples and 4 pears, so 7 fruits.", "7"},
+    {"It costs $1,250.50.", "$1,250.50"},
+    {"The temperature was -12 degrees", "-12"},
+    {"So 10-4 is left", "4"},
+    {"a chance of 3/8", "3/8"},
+    {"It fell to .75", ".75"},
+    {"in 2019, 2020, and 2021,", "2021"},
+    {"<think>maybe \\boxed{1}</think>It is \\boxed{2}", "2"},
+    {"<think>\\boxed{1}</think>No idea", NULL},
+    {"", NULL},
+    {"I do not know.", NULL},
+    {"####", NULL},
+};
+
+START_TEST(answers_are_found) {
+    for (size_t i = 0; i < sizeof extractions / sizeof *extractions; i++) {
+        char *found = NULL;
+        ck_assert_int_eq(answer_extract(&found, extractions[i].text), STATUS_OK);
+        const char *expected = extractions[i].answer;
+        ck_assert_msg((found && expected && strcmp(found, expected) == 0) || (!found && !expected),
+                      "\"%s\": found \"%s\", not \"%s\"", extractions[i].text,
+                      found ? found : "nothing", expected ? expected : "nothing");
+        free(found);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *answer, *gold;
+    bool equal;
+} pairs[] = {
+    /* numbers */
+    {"42", "42", true},
+    {"42.0", "42", true},
+    {"42.", "42", true},
+    {"1,234", "1234", true},
+    {"1{,}234,567", "1234567", true},
+    {"12,34", "1234", false},
+    {"-5", "5", false},
+    {"\xe2\x88\x92"
+     "5",
+     "-5", true},
+    {"+5", "5", true},
+    {"$18.00", "18", true},
+    {"\\$18", "18", true},
+    {".5", "0.5", true},
+    {"0.333", "\\frac{1}{3}", false},
+    {"3.14", "\\pi", false},
+    {"43", "42", false},
+    {"", "0", false},
+    /* units and words */
+    {"12 dollars", "12", true},
+    {"12\\text{ cm}^2", "12", true},
+    {"5 cm", "5\\text{ cm}", true},
+    {"5 m", "5", true},
+    {"5x", "5", false},
+    {"2xy", "2", false},
+    {"2xy", "2yx", true},
+    {"60 mph", "60", true},
+    {"5 cm", "6 cm", false},
+    {"30^\\circ", "30", true},
+    {"30^{\\circ}", "30", true},
+    {"50\\%", "50", true},
+    {"50%", "0.5", true},
+    {"0.5", "50\\%", true},
+    {"50%", "60%", false},
+    {"\\text{east}", "East", true},
+    {"east", "seat", false},
+    {"\\text{(B)}", "B", true},
+    {"\\textbf{Evelyn}", "\\text{Evelyn}", true},
+    {"Evelyn", "Evelyn 5", false},
+    /* fractions and roots */
+    {"\\frac{1}{2}", "0.5", true},
+    {"\\dfrac12", "\\frac{1}{2}", true},
+    {"1/2", "\\frac{2}{4}", true},
+    {"-\\frac{3}{4}", "\\frac{-3}{4}", true},
+    {"1\\frac{1}{2}", "1.5", true},
+    {"-2 1/2", "-2.5", true},
+    {"\\frac{1}{2}", "\\frac{1}{3}", false},
+    {"\\frac{1}{0}", "5", false},
+    {"2\\sqrt{3}", "\\sqrt{12}", true},
+    {"\\sqrt2", "\\sqrt{2}", true},
+    {"\\sqrt[3]{27}", "3", true},
+    {"\\frac{\\sqrt{2}}{2}", "\\frac{1}{\\sqrt{2}}", true},
+    {"3\\sqrt{2}", "2\\sqrt{3}", false},
+    {"2\\pi", "\\pi\\cdot 2", true},
+    {"2^{10}", "1024", true},
+    {"5!", "120", true},
+    {"\\log_2 8", "3", true},
+    {"3 \\times 10^{4}", "30,000", true},
+    /* expressions */
+    {"x=5", "5", true},
+    {"x = 5", "y = 5", true},
+    {"2x+3", "3 + 2x", true},
+    {"y = 2x+3", "2x + 3", true},
+    {"(x+1)^2", "x^2+2x+1", true},
+    {"(x+1)^2", "x^2+1", false},
+    {"2 \\pi r", "2\\pi\\,r", true},
+    {"\\left(x+1\\right)(x-1)", "x^2-1", true},
+    {"3 \\pm 2\\sqrt{2}", "3\\pm2\\sqrt{2}", true},
+    /* lists */
+    {"(3, \\frac{\\pi}{2})", "\\left( 3, \\frac{\\pi}{2} \\right)", true},
+    {"(1,2)", "(2,1)", false},
+    {"(0.5, 2)", "\\left(\\frac12, 2\\right)", true},
+    {"1, -2", "-2,1", true},
+    {"\\{1,2,3\\}", "\\{3,2,1\\}", true},
+    {"1,2,3", "1,2", false},
+    {"[0,1)", "[0,1]", false},
+    {"[0,1)", "[0, 1)", true},
+    {"(-\\infty, 5)", "(-\\infty,5)", true},
+    {"(1,2)", "12", false},
+    {"1,1,2", "1,2,2", false},
+    {"\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}", true},
+};
+
+START_TEST(equal_answers_are_equal) {
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int swap = 0; swap < 2; swap++) {
+            const char *a = swap ? pairs[i].gold : pairs[i].answer;
+            const char *b = swap ? pairs[i].answer : pairs[i].gold;
+            bool equal;
+            ck_assert_int_eq(answer_equal(&equal, a, b), STATUS_OK);
+            ck_assert_msg(equal == pairs[i].equal, "\"%s\" and \"%s\" are %sequal", a, b,
+                          equal ? "" : "not ");
+        }
+}
+END_TEST
+
+/* Nothing that a model can write may end the program or take long. */
+START_TEST(hostile_answers) {
+    enum { LENGTH = 200000 };
+    static const char *const pieces[] = {"(",        "{", "\\frac", "\\sqrt{", "^",  "-",
+                                         "\\boxed{", ",", "1,",     "|",       "\\", "!",
+                                         "\\text{",  "9", "a",      "$"};
+    char *text = malloc(LENGTH + 1);
+    ck_assert_ptr_nonnull(text);
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
+        size_t length = strlen(pieces[i]), count = LENGTH / length;
+        for (size_t k = 0; k < count; k++) memcpy(text + k * length, pieces[i], length);
+        text[count * length] = '\0';
+        char *found;
+        bool equal;
+        ck_assert_int_eq(answer_extract(&found, text), STATUS_OK);
+        free(found);
+        ck_assert_int_eq(answer_equal(&equal, text, "5"), STATUS_OK);
+        ck_assert(!equal);
+        text[LENGTH / 200] = '\0';
+        ck_assert_int_eq(answer_equal(&equal, text, "5"), STATUS_OK);
+        ck_assert(!equal);
+    }
+    free(text);
+}
+END_TEST
+
+CHECK_MAIN("answers", answers_are_found, equal_answers_are_equal, hostile_answers)
