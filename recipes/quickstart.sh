@@ -40,10 +40,12 @@ step "The same with whole layers" \
     loo $model --data "$out/tokens.h5" --db "$out/scores.db" --ablate block
 step "Train a Mamba mixer in the place of each layer's attention for a few steps" \
     mmr $model --data "$out/tokens.h5" --db "$out/scores.db" --steps 30 --batch 4 --heldout 16
+step "The first again, estimated for all layers from one forward and backward pass" \
+    loo $model --data "$out/tokens.h5" --db "$out/scores.db" --estimate fisher
 step "The layers in order; layers of one tie group cannot be told apart" \
     scores --db "$out/scores.db" --run 1
-step "Do the three signals agree?" \
-    scores --db "$out/scores.db" --compare 1,2,3
+step "Do the signals agree? Run 3 before and after training" \
+    scores --db "$out/scores.db" --compare 1,2,3:heldout_rkl_before,3,4
 step "Replace 3 layers by their LOO scores, then 3 more by their MMR scores" \
     plan --db "$out/scores.db" --run 1 --run 3@3 --stages 3,6 -o "$out/plan.json"
 step "Write the hybrid of stage 1, its Mamba mixers initialised from attention" \
@@ -51,9 +53,9 @@ step "Write the hybrid of stage 1, its Mamba mixers initialised from attention" 
 step "What the hybrid loses before any training" \
     eval "$out/hybrid" --teacher $model --data "$out/tokens.h5"
 step "A picture of it all" \
-    chart --db "$out/scores.db" --plan "$out/plan.json" -o "$out/importance.svg"
+    chart --db "$out/scores.db" --run 1-3 --plan "$out/plan.json" -o "$out/importance.svg"
 step "And where the signals disagree" \
-    chart --kind ranks --db "$out/scores.db" --plan "$out/plan.json" -o "$out/ranks.svg"
+    chart --kind ranks --db "$out/scores.db" --run 1,2,3:heldout_rkl_before,3,4 --plan "$out/plan.json" -o "$out/ranks.svg"
 
 cat <<END
 

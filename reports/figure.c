@@ -75,26 +75,34 @@ static void append_parameters(struct text *label, const char *printed) {
     struct json *parameters = NULL;
     if (js_parse(&parameters, printed, strlen(printed), "parameters")) return;
     const char *target = js_string_or(js_member(parameters, "ablate"), NULL);
-    const char *estimate = js_string_or(js_member(parameters, "estimate"), NULL);
     int64_t steps = js_integer_or(js_member(parameters, "steps"), 0);
     if (target) text_append(label, ", %s removed", target);
-    if (estimate) text_append(label, ", %s estimate", estimate);
     if (steps) text_append(label, ", %lld steps", (long long)steps);
     append_init(label, js_member(parameters, "init"));
     js_free(parameters);
 }
 
 /* "run 3: loo, mixer removed, on a hybrid of 5 layers (64 sequences)" */
-static char *series_label(const struct store_run *run, const struct ranking *ranking) {
+static char *series_label(const struct figure_series *series) {
     struct text label = {0};
-    text_append(&label, "run %lld: %s", (long long)run->id, run->kind);
+    const struct store_run *run = &series->run;
+    const struct ranking *ranking = &series->ranking;
+    const char *usual = ranking_default_metric(run->kind);
+    if (ranking_is_estimate(run->kind))
+        text_append(&label, "run %lld: %s estimate", (long long)run->id,
+                    strchr(run->kind, '-') + 1);
+    else
+        text_append(&label, "run %lld: %s", (long long)run->id, run->kind);
+    if (usual && strcmp(series->metric, usual) != 0) text_append(&label, " %s", series->metric);
     append_parameters(&label, run->parameters);
     int replaced = 0;
     for (const char *letter = run->base; *letter; letter++) replaced += *letter == PLAN_MAMBA;
     if (replaced)
         text_append(&label, ", on a hybrid of %d layer%s", replaced, replaced == 1 ? "" : "s");
     long long n = ranking->count ? (long long)ranking->entries[0].n : 0;
-    if (n) text_append(&label, " (%lld sequence%s)", n, n == 1 ? "" : "s");
+    /* Training losses have their spread over steps or seeds. */
+    const char *unit = strncmp(series->metric, "train_", 6) == 0 ? "value" : "sequence";
+    if (n) text_append(&label, " (%lld %s%s)", n, unit, n == 1 ? "" : "s");
     if (strcmp(run->status, STORE_STATUS_DONE) != 0) text_append(&label, ", %s", run->status);
     return text_finish(&label);
 }
@@ -112,8 +120,10 @@ static enum status load_trunk(struct figure_series *series, struct store *store)
     return STATUS_OK;
 }
 
-static enum status load_series(struct figure *figure, struct store *store, int64_t id,
+static enum status load_series(struct figure *figure, struct store *store,
+                               const struct ranking_choice *choice,
                                const struct figure_request *request) {
+    int64_t id = choice->run;
     struct figure_series *series = &figure->series[figure->count];
     series->given = figure->count++;
     struct store_dataset dataset = {0};
@@ -122,7 +132,9 @@ static enum status load_series(struct figure *figure, struct store *store, int64
     if (request->kind && strcmp(series->run.kind, request->kind) != 0)
         return status_fail("run %lld is of %s, not of %s", (long long)id, series->run.kind,
                            request->kind);
-    series->metric = request->metric ? request->metric : ranking_default_metric(series->run.kind);
+    series->metric = choice->metric    ? choice->metric
+                     : request->metric ? request->metric
+                                       : ranking_default_metric(series->run.kind);
     if (!series->metric)
         return status_fail("run %lld is of %s, which has no scores of layers", (long long)id,
                            series->run.kind);
@@ -133,14 +145,14 @@ static enum status load_series(struct figure *figure, struct store *store, int64
     }
     if ((status = store_find_dataset(&dataset, store, series->run.dataset))) return status;
     series->dataset = memory_copy_string(file_name(dataset.path));
-    series->label = series_label(&series->run, &series->ranking);
+    series->label = series_label(series);
     store_dataset_free(&dataset);
     return series->label && series->dataset ? STATUS_OK : STATUS_FAILED;
 }
 
 /* Every finished run that scores layers, oldest first. */
-static enum status choose_runs(int64_t runs[FIGURE_MAX_RUNS], size_t *count, struct store *store,
-                               const char *kind) {
+static enum status choose_runs(struct ranking_choice runs[FIGURE_MAX_RUNS], size_t *count,
+                               struct store *store, const char *kind) {
     struct store_run_list list = {0};
     enum status status = store_list_runs(&list, store);
     size_t finished = 0;
@@ -148,7 +160,8 @@ static enum status choose_runs(int64_t runs[FIGURE_MAX_RUNS], size_t *count, str
         const struct store_run *run = &list.runs[i];
         if (strcmp(run->status, STORE_STATUS_DONE) != 0) continue;
         if (kind ? strcmp(run->kind, kind) != 0 : !ranking_default_metric(run->kind)) continue;
-        if (finished < FIGURE_MAX_RUNS) runs[finished] = list.runs[i].id;
+        if (finished < FIGURE_MAX_RUNS)
+            runs[finished] = (struct ranking_choice){.run = list.runs[i].id};
         finished++;
     }
     if (!status && finished == 0)
@@ -220,8 +233,8 @@ static int by_panel(const void *left, const void *right) {
 enum status figure_load(struct figure *figure, struct store *store,
                         const struct figure_request *request) {
     *figure = (struct figure){.plan = request->plan};
-    int64_t finished[FIGURE_MAX_RUNS];
-    const int64_t *runs = request->runs;
+    struct ranking_choice finished[FIGURE_MAX_RUNS];
+    const struct ranking_choice *runs = request->runs;
     size_t count = request->run_count;
     enum status status = STATUS_OK;
     if (count > FIGURE_MAX_RUNS)
@@ -232,7 +245,7 @@ enum status figure_load(struct figure *figure, struct store *store,
         runs = finished;
     }
     for (size_t i = 0; i < count && !status; i++)
-        status = load_series(figure, store, runs[i], request);
+        status = load_series(figure, store, &runs[i], request);
     if (!status) status = check_model(figure, store);
     for (int i = 0; i < figure->count && !status; i++) {
         struct figure_series *series = &figure->series[i];
@@ -292,12 +305,18 @@ enum status figure_set_titles(struct picture *picture, const struct figure *figu
     return status;
 }
 
-int figure_width(int columns) {
+int figure_width(const struct figure *figure, int columns) {
     if (columns < 10) columns = 10;
     int width = 760 / columns;
     if (width > 52) width = 52;
     if (width < 21) width = 21;
-    return FIGURE_LEFT + FIGURE_RIGHT + width * columns;
+    int needed = FIGURE_LEFT + FIGURE_RIGHT + width * columns;
+    for (int i = 0; i < figure->count; i++) {
+        int length = (int)strlen(figure->series[i].label); /* ten pixels a letter, after its mark */
+        int label = FIGURE_LEFT + 22 + 10 * length;
+        if (label > needed) needed = label < 1200 ? label : 1200;
+    }
+    return needed;
 }
 
 void figure_append_log_ticks(struct text *text, const char *ticks, double low, double high,

@@ -13,7 +13,7 @@
 #include "scores/ranking.h"
 #include "scores/store.h"
 
-enum { FIGURE_MAX_RUNS = 6 };
+enum { FIGURE_MAX_RUNS = 8 };
 
 /* Pixels; reports/style.gp divides the height the same way. */
 enum {
@@ -25,17 +25,19 @@ enum {
 };
 
 struct figure_request {
-    const int64_t *runs; /* [run_count], at most FIGURE_MAX_RUNS; none: every finished run */
+    const struct ranking_choice *runs; /* [run_count], at most FIGURE_MAX_RUNS; none: every
+                                          finished run */
     size_t run_count;
     const char *kind;        /* NULL, or the only kind of run to take */
     bool without_scores;     /* runs that may not have any yet: ranking and by_layer stay empty */
-    const char *metric;      /* NULL: for each run the one that its kind is ranked by */
+    const char *metric;      /* of runs that name none; NULL: what their kind is ranked by */
     const struct plan *plan; /* NULL: none; of the same model as the runs */
 };
 
 struct figure_series {
     struct store_run run;
-    char *label; /* "run 3: loo, mixer removed (64 sequences)" */
+    char *label; /* "run 3: loo, mixer removed (64 sequences)", with the metric where it is not
+                    what the kind is ranked by */
     char *dataset;
     const char *metric; /* borrowed */
     struct ranking ranking;
@@ -63,8 +65,9 @@ void figure_free(struct figure *figure);
 enum status figure_set_titles(struct picture *picture, const struct figure *figure,
                               const char *what, const char *note) STATUS_CHECKED;
 
-/* Width of the picture for a row of `columns` layers, wide enough for a number under each. */
-int figure_width(int columns);
+/* Width of the picture for a row of `columns` layers, wide enough for a number under each and for
+ * the figure's labels. */
+int figure_width(const struct figure *figure, int columns);
 
 /* The metric as it stands on an axis, with its unit; the caller frees. */
 char *figure_metric_title(const struct figure *figure, const char *metric);

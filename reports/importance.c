@@ -186,7 +186,7 @@ static enum status set_stages(struct picture *picture, const struct plan *plan) 
 }
 
 static void set_geometry(struct picture *picture, const struct figure *figure) {
-    picture->width = figure_width(figure->layers);
+    picture->width = figure_width(figure, figure->layers);
     picture->height = FIGURE_HEADER + FIGURE_HEADER_LINE * figure->count +
                       figure->panels * (PANEL_TITLE + PANEL) +
                       (figure->plan ? ORDER_GAP + ORDER_PANEL : 0) + FIGURE_FOOTER;

@@ -60,26 +60,26 @@ static void append_ranks(struct text *data, const struct figure *figure,
     }
 }
 
-/* "Kendall's tau with run 1: run 2 0.82, run 3 0.61" */
-static char *agreement(const struct figure *figure) {
-    struct text text = {0};
-    text_append(&text, "Kendall's tau with run %lld:", (long long)figure->series[0].run.id);
+/* Each label after the first says how well its run agrees with the first. */
+static enum status add_agreement(struct figure *figure) {
     for (int k = 1; k < figure->count; k++) {
+        struct figure_series *series = &figure->series[k];
         struct comparison comparison;
-        if (comparison_build(&comparison, &figure->series[0].ranking, &figure->series[k].ranking)) {
-            text_free(&text);
-            return NULL;
-        }
-        text_append(&text, "%s run %lld %.2f", k > 1 ? "," : "",
-                    (long long)figure->series[k].run.id, comparison.kendall);
+        enum status status =
+            comparison_build(&comparison, &figure->series[0].ranking, &series->ranking);
+        if (status) return status;
+        char *label = text_format("%s: tau %.2f", series->label, comparison.kendall);
         comparison_free(&comparison);
+        if (!label) return STATUS_FAILED;
+        free(series->label);
+        series->label = label;
     }
-    return text_finish(&text);
+    return STATUS_OK;
 }
 
 static void set_geometry(struct picture *picture, const struct figure *figure, int layers) {
     int rows = layers < LEAST_ROWS ? LEAST_ROWS : layers > MOST_ROWS ? MOST_ROWS : layers;
-    picture->width = figure_width(layers);
+    picture->width = figure_width(figure, layers);
     picture->height =
         FIGURE_HEADER + FIGURE_HEADER_LINE * figure->count + TITLE + ROW * rows + FIGURE_FOOTER;
     picture_set_number(picture, "layers", layers);
@@ -97,11 +97,12 @@ enum status ranks_fill(struct picture *picture, struct store *store,
     if (!status) status = find_borders(&borders, &figure);
     if (status) goto done;
     append_ranks(&picture->data, &figure, &borders);
+    if ((status = add_agreement(&figure))) goto done;
     set_geometry(picture, &figure, (int)figure.series[0].ranking.count);
     picture_set_number(picture, "stages", figure.plan ? (double)figure.plan->n_stages : 0);
     picture_set_number(picture, "borders", borders.count);
     picture_set_numbers(picture, "border_at", borders.at, borders.count);
-    note = agreement(&figure);
+    note = text_format("tau: Kendall's, with run %lld", (long long)figure.series[0].run.id);
     status = note ? figure_set_titles(picture, &figure, "where the signals disagree", note)
                   : STATUS_FAILED;
 done:

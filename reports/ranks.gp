@@ -19,8 +19,10 @@ do for [b = 1:borders] {
     set arrow 200 + b from first border_at[b] + 0.5, graph 0 to first border_at[b] + 0.5, graph 1 nohead lw 1.2 dt 2 lc rgb "#555555"
     set label 100 + b sprintf("%d", border_at[b]) at graph 1, first border_at[b] right offset -0.3, 0 font tiny textcolor rgb "#555555"
 }
+# A gap between the marks of two layers, however many runs there are.
+step = series > 4 ? 0.64 / series : 0.16
 apart(n) = n > 0 ? 0xF3C26B : 0xCCCCCC
 plot data using 1:3:xticlabel(2) with points ps 0.01 lc rgb "white", \
      data using 1:3:(0):($4 - $3):(apart($5)) with vectors nohead lw 5 lc rgb variable, \
-     for [i = 1:series] data using ($1 + (i - 0.5 * (series + 1)) * 0.16):(column(i + 5)) with points ps 1.15 * mark_width(i) pt mark[i] lc rgb colour[i]
+     for [i = 1:series] data using ($1 + (i - 0.5 * (series + 1)) * step):(column(i + 5)) with points ps 1.15 * mark_width(i) pt mark[i] lc rgb colour[i]
 unset multiplot

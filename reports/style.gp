@@ -8,9 +8,9 @@ set tics nomirror out scale 0.5 textcolor rgb "#222222"
 unset key
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, and a mark for each.
-array colour[6] = [0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x000000]
-array mark[6] = [7, 5, 9, 13, 11, 6]
-array mark_size[6] = [0.75, 0.7, 0.85, 0.9, 0.85, 0.8]
+array colour[8] = [0x0072B2, 0xD55E00, 0x009E73, 0xCC79A7, 0xE69F00, 0x000000, 0x56B4E9, 0x882255]
+array mark[8] = [7, 5, 9, 13, 11, 6, 4, 8]
+array mark_size[8] = [0.75, 0.7, 0.85, 0.9, 0.85, 0.8, 0.75, 0.9]
 mark_width(i) = mark_scale * mark_size[i]
 
 # A lighter colour, mixed with white rather than transparent: every viewer draws it.

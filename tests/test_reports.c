@@ -158,7 +158,7 @@ START_TEST(what_does_not_fit_is_refused) {
     struct store *store = make_store(database, 6);
     struct picture picture;
     struct plan plan = {.fingerprint = "cc", .model = "/models/other"};
-    int64_t runs[] = {1, 3, 9};
+    struct ranking_choice runs[] = {{.run = 1}, {.run = 3}, {.run = 9}};
     ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
 
     struct figure_request request = {.metric = "kl", .runs = runs, .run_count = 2};
@@ -186,13 +186,14 @@ START_TEST(ranks_mark_what_crosses_a_border) {
     struct picture picture;
     /* Run 2 alone puts layer 0 first. */
     ck_assert_int_eq(store_put_score(store, 2, 0, "kl", 1e-4, 0.01, 4), STATUS_OK);
-    int64_t runs[] = {1, 2};
+    struct ranking_choice runs[] = {{.run = 1}, {.run = 2}};
     struct figure_request request = {.runs = runs, .run_count = 2};
     ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
     ck_assert_int_eq(ranks_fill(&picture, store, &request), STATUS_OK);
     /* position, layer, lowest, highest, crossed, ranks; the border is half of four */
     line_of(&picture.data, "\n1 3 1 2 0 1 2\n2 2 2 3 1 2 3\n3 1 3 4 0 3 4\n4 0 1 4 1 4 1\n");
-    line_of(&picture.settings, "Kendall''s tau with run 1: run 2 0.00'");
+    line_of(&picture.settings, "; tau: Kendall''s, with run 1'");
+    line_of(&picture.settings, ": tau 0.00'");
     picture_free(&picture);
 
     request.run_count = 1;
@@ -221,7 +222,7 @@ START_TEST(probes_are_averaged_over_seeds) {
     line_of(&picture.settings, "last_step = 99\n");
     picture_free(&picture);
 
-    int64_t loo = 1;
+    struct ranking_choice loo = {.run = 1};
     request = (struct figure_request){.runs = &loo, .run_count = 1};
     ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
     ck_assert_int_eq(probes_fill(&picture, &name, store, &request), STATUS_FAILED);

@@ -1,14 +1,13 @@
 #include "cmd/commands.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
-#include "base/list.h"
 #include "base/memory.h"
 #include "cmd/options.h"
+#include "cmd/run_choice.h"
 #include "plan/plan.h"
 #include "reports/importance.h"
 #include "reports/picture.h"
@@ -20,33 +19,6 @@ struct chart_options {
     const char *kind, *database, *output, *metric, *plan;
     struct string_list runs;
 };
-
-/* Run numbers of every --run ("1" or "1,4-6"), each once, in the order given. The caller frees. */
-static enum status parse_runs(int64_t **out, size_t *count, const struct string_list *texts) {
-    enum status status = STATUS_OK;
-    int64_t *runs = NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < texts->count && !status; i++) {
-        struct int_list list;
-        if ((status = list_parse(&list, texts->values[i], 1, INT_MAX, "chart: --run"))) break;
-        int64_t *more = memory_resize(runs, n + list.count + 1, sizeof *runs);
-        if (!more) status = STATUS_FAILED;
-        for (size_t k = 0; more && k < list.count; k++) {
-            size_t seen = 0;
-            while (seen < n && more[seen] != list.values[k]) seen++;
-            if (seen == n) more[n++] = list.values[k];
-        }
-        if (more) runs = more;
-        list_free(&list);
-    }
-    if (status) {
-        free(runs);
-        return status;
-    }
-    *out = runs;
-    *count = n;
-    return STATUS_OK;
-}
 
 static enum status print_json(const struct picture *picture) {
     struct json *document = js_new_object();
@@ -78,11 +50,13 @@ static enum status draw(const struct chart_options *options, bool json) {
     struct picture picture = {0};
     struct plan plan = {0};
     struct store *store = NULL;
-    int64_t *runs = NULL;
+    struct run_choices runs = {0};
     enum status status = picture_begin(&picture, options->output);
     if (status) goto done;
-    if ((status = parse_runs(&runs, &request.run_count, &options->runs))) goto done;
-    request.runs = runs;
+    for (size_t i = 0; i < options->runs.count; i++)
+        if ((status = run_choices_add(&runs, options->runs.values[i], "chart: --run"))) goto done;
+    request.runs = runs.items;
+    request.run_count = runs.count;
     if (options->plan) {
         if ((status = plan_read(&plan, options->plan))) goto done;
         request.plan = &plan;
@@ -99,7 +73,7 @@ done:
     store_close(store);
     plan_free(&plan);
     picture_free(&picture);
-    free(runs);
+    run_choices_free(&runs);
     return status;
 }
 
@@ -111,7 +85,7 @@ enum status cmd_chart(int argc, char **argv) {
          0, 0},
         {"kind", OPTION_STRING, &chart.kind, "NAME",
          "importance, ranks (where runs disagree) or probes (losses of mmr) (importance)", 0, 0},
-        {"run", OPTION_LIST, &chart.runs, "N",
+        {"run", OPTION_LIST, &chart.runs, "N[:METRIC]",
          "a run to show, also 1,3-5; may be repeated (default: all finished)", 0, 0},
         {"metric", OPTION_STRING, &chart.metric, "NAME",
          "ce, kl, rkl, top1 … (default: what the runs are ranked by)", 0, 0},

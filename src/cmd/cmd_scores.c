@@ -235,10 +235,10 @@ static enum status show_run(struct json *array, struct store *store, int64_t id,
 static enum status show_runs(struct store *store, const struct scores_choice *choice, bool json) {
     struct json *array = json ? js_new_array() : NULL;
     enum status status = STATUS_OK;
-    for (size_t i = 0; !status && i < choice->count; i++) {
+    for (size_t i = 0; !status && i < choice->runs.count; i++) {
         if (!json && i) puts("");
-        status =
-            show_run(array, store, choice->runs[i], choice_metric(choice, i), choice->by_layers);
+        status = show_run(array, store, choice->runs.items[i].run, choice_metric(choice, i),
+                          choice->by_layers);
     }
     if (!status && json) {
         struct json *document = js_new_object();
@@ -252,6 +252,7 @@ static enum status show_runs(struct store *store, const struct scores_choice *ch
 /* ---- the command */
 
 const char *choice_metric(const struct scores_choice *choice, size_t index) {
+    if (choice->runs.items[index].metric) return choice->runs.items[index].metric;
     if (!choice->n_metrics) return NULL;
     return choice->metrics[choice->n_metrics == 1 ? 0 : index];
 }
@@ -267,35 +268,10 @@ static enum status split_metrics(struct scores_choice *choice, char *text) {
         text = strchr(text, ',');
         if (text) *text++ = '\0';
     }
-    if (choice->n_metrics > 1 && choice->n_metrics != choice->count)
+    if (choice->n_metrics > 1 && choice->n_metrics != choice->runs.count)
         return status_set(STATUS_USAGE, "scores: %zu metrics for %zu runs; give one, or one a run",
-                          choice->n_metrics, choice->count);
+                          choice->n_metrics, choice->runs.count);
     return STATUS_OK;
-}
-
-static enum status add_run(struct scores_choice *choice, const char *text, size_t length,
-                           const char *option) {
-    char *end;
-    int64_t *more = memory_resize(choice->runs, choice->count + 1, sizeof *more);
-    if (!more) return STATUS_FAILED;
-    choice->runs = more;
-    long long id = strtoll(text, &end, 10);
-    if (!length || end != text + length || *text < '0' || *text > '9' || id < 1)
-        return status_set(STATUS_USAGE, "scores: %s: \"%.*s\" is not the number of a run", option,
-                          (int)length, text);
-    choice->runs[choice->count++] = id;
-    return STATUS_OK;
-}
-
-static enum status split_runs(struct scores_choice *choice, const char *text, const char *option) {
-    enum status status = STATUS_OK;
-    while (!status) {
-        size_t length = strcspn(text, ",");
-        status = add_run(choice, text, length, option);
-        if (!text[length]) break;
-        text += length + 1;
-    }
-    return status;
 }
 
 static enum status read_choice(struct scores_choice *choice, const struct string_list *runs,
@@ -304,9 +280,9 @@ static enum status read_choice(struct scores_choice *choice, const struct string
     if (runs->count && compare)
         return status_set(STATUS_USAGE, "scores: give --run or --compare, not both");
     for (size_t i = 0; !status && i < runs->count; i++)
-        status = split_runs(choice, runs->values[i], "--run");
-    if (!status && compare) status = split_runs(choice, compare, "--compare");
-    if (!status && compare && choice->count < 2)
+        status = run_choices_add(&choice->runs, runs->values[i], "scores: --run");
+    if (!status && compare) status = run_choices_add(&choice->runs, compare, "scores: --compare");
+    if (!status && compare && choice->runs.count < 2)
         status = status_set(STATUS_USAGE, "scores: --compare needs two runs or more, as in 1,2");
     if (!status && metrics) status = split_metrics(choice, metrics);
     choice->by_layers = strcmp(sort, "layer") == 0;
@@ -320,7 +296,8 @@ enum status cmd_scores(int argc, char **argv) {
     struct string_list runs = {0};
     struct option options[] = {
         {"db", OPTION_STRING, &db, "FILE", "the score database", 0, 0},
-        {"run", OPTION_LIST, &runs, "N", "table of this run (may be repeated)", 0, 0},
+        {"run", OPTION_LIST, &runs, "N[:METRIC]", "table of this run, also 1,3-5 (may be repeated)",
+         0, 0},
         {"metric", OPTION_STRING, &metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr, est_* for "
          "estimates); one a "
@@ -328,7 +305,8 @@ enum status cmd_scores(int argc, char **argv) {
          0, 0},
         {"sort", OPTION_STRING, &sort, "ORDER", "order of the table: rank (default) or layer", 0,
          0},
-        {"compare", OPTION_STRING, &compare, "N,M", "how well runs agree", 0, 0},
+        {"compare", OPTION_STRING, &compare, "N[:METRIC],M", "how well runs, or metrics, agree", 0,
+         0},
         {"export", OPTION_STRING, &export, "WHAT",
          "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps; of "
          "tasks: "
@@ -337,7 +315,7 @@ enum status cmd_scores(int argc, char **argv) {
     };
     const struct command_line line = {
         "scores",
-        "--db FILE [--run N] [--compare N,M] [options]",
+        "--db FILE [--run N] [--compare N[:METRIC],M] [options]",
         "List the runs of a score database; with --run, rank a run's layers. Layers of one tie "
         "group "
         "differ by\nat most two standard errors of their paired difference over the rows.",
@@ -345,7 +323,7 @@ enum status cmd_scores(int argc, char **argv) {
         sizeof options / sizeof *options,
         "examples:\n  apriel-tool scores --db scores.db\n  apriel-tool scores --db scores.db --run "
         "1"
-        "\n  apriel-tool scores --db scores.db --compare 1,2",
+        "\n  apriel-tool scores --db scores.db --compare 1,2,3:heldout_rkl_before,3",
     };
     struct command_arguments arguments;
     struct scores_choice choice = {0};
@@ -371,13 +349,13 @@ enum status cmd_scores(int argc, char **argv) {
         status = export_scores(store, &choice, export);
     else if (compare)
         status = show_comparison(store, &choice, arguments.json);
-    else if (choice.count)
+    else if (choice.runs.count)
         status = show_runs(store, &choice, arguments.json);
     else
         status = show_list(store, arguments.json);
 done:
     store_close(store);
-    free(choice.runs);
+    run_choices_free(&choice.runs);
     free(choice.metrics);
     free(metrics);
     options_free(&arguments, &line);

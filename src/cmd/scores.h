@@ -9,18 +9,18 @@
 
 #include "base/json.h"
 #include "base/status.h"
+#include "cmd/run_choice.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
 
 struct scores_choice {
-    int64_t *runs; /* [count] */
-    size_t count;
+    struct run_choices runs;
     const char **metrics; /* [n_metrics]: none, one for all, or one a run */
     size_t n_metrics;
     bool by_layers;
 };
 
-/* The metric of the run at `index`; NULL: the default of its kind. */
+/* The metric of the run at `index`: its own, or that of --metric; NULL: the default of its kind. */
 const char *choice_metric(const struct scores_choice *choice, size_t index);
 
 struct scored_run {

@@ -46,12 +46,13 @@ static enum status compare_pair(struct pairs *all, size_t a, size_t b) {
 
 static enum status compare_all(struct pairs *all, struct store *store,
                                const struct scores_choice *choice) {
-    size_t count = choice->count;
+    size_t count = choice->runs.count;
     all->runs = memory_calloc(count, sizeof *all->runs);
     all->pairs = memory_calloc(count * (count - 1) / 2, sizeof *all->pairs);
     enum status status = all->runs && all->pairs ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; !status && i < count; i++) {
-        status = load_choice(&all->runs[i], store, choice->runs[i], choice_metric(choice, i));
+        status =
+            load_choice(&all->runs[i], store, choice->runs.items[i].run, choice_metric(choice, i));
         if (!status) all->n_runs++;
     }
     for (size_t a = 0; a < count; a++)
@@ -68,6 +69,14 @@ static void number_or_dash(struct table *table, double value) {
         table_cell(table, "-");
 }
 
+/* "3", or "3'" for the second metric of run 3, as a column heading can have it. */
+static const char *name_of(char out[32], const struct pairs *all, size_t index) {
+    int earlier = 0;
+    for (size_t i = 0; i < index; i++) earlier += all->runs[i].run.id == all->runs[index].run.id;
+    snprintf(out, 32, "%lld%.*s", (long long)all->runs[index].run.id, earlier, "''''''''");
+    return out;
+}
+
 static enum status print_agreement(const struct pairs *all) {
     struct table table;
     table_begin(&table, "lrrr");
@@ -77,10 +86,10 @@ static enum status print_agreement(const struct pairs *all) {
     table_cell(&table, "Kendall");
     for (size_t i = 0; i < all->n_pairs; i++) {
         const struct pair *pair = &all->pairs[i];
-        table_cell(&table, "%lld (%s %s), %lld (%s %s)", (long long)all->runs[pair->a].run.id,
-                   all->runs[pair->a].run.kind, all->runs[pair->a].metric,
-                   (long long)all->runs[pair->b].run.id, all->runs[pair->b].run.kind,
-                   all->runs[pair->b].metric);
+        char a[32], b[32];
+        table_cell(&table, "%s (%s %s), %s (%s %s)", name_of(a, all, pair->a),
+                   all->runs[pair->a].run.kind, all->runs[pair->a].metric, name_of(b, all, pair->b),
+                   all->runs[pair->b].run.kind, all->runs[pair->b].metric);
         table_cell(&table, "%d", pair->comparison.layers);
         number_or_dash(&table, pair->comparison.spearman);
         number_or_dash(&table, pair->comparison.kendall);
@@ -98,8 +107,8 @@ static enum status print_jaccard(const struct pairs *all) {
     table_cell(&table, "k");
     for (size_t i = 0; i < all->n_pairs; i++) {
         const struct pair *pair = &all->pairs[i];
-        table_cell(&table, "%lld,%lld", (long long)all->runs[pair->a].run.id,
-                   (long long)all->runs[pair->b].run.id);
+        char a[32], b[32];
+        table_cell(&table, "%s,%s", name_of(a, all, pair->a), name_of(b, all, pair->b));
         if (pair->comparison.layers > most) most = pair->comparison.layers;
     }
     for (int k = 1; k <= most; k++) {

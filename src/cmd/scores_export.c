@@ -157,15 +157,15 @@ enum status export_scores(struct store *store, const struct scores_choice *choic
             what);
     struct store_run_list all = {0};
     enum status status = STATUS_OK;
-    if (!choice->count) status = store_list_runs(&all, store);
+    if (!choice->runs.count) status = store_list_runs(&all, store);
     if (!status) puts(exports[kind].heading);
     for (size_t i = 0; !status && i < all.count; i++)
         status = exports[kind].export(store, all.runs[i].id);
-    for (size_t i = 0; !status && i < choice->count; i++) {
+    for (size_t i = 0; !status && i < choice->runs.count; i++) {
         struct store_run run;
-        status = store_get_run(&run, store, choice->runs[i]);
+        status = store_get_run(&run, store, choice->runs.items[i].run);
         store_run_free(&run);
-        if (!status) status = exports[kind].export(store, choice->runs[i]);
+        if (!status) status = exports[kind].export(store, choice->runs.items[i].run);
     }
     store_run_list_free(&all);
     return status;

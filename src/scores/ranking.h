@@ -22,6 +22,12 @@ bool ranking_is_estimate(const char *kind);
  * an unknown kind. */
 const char *ranking_default_metric(const char *kind);
 
+/* A run and what to rank it by. */
+struct ranking_choice {
+    int64_t run;
+    const char *metric; /* NULL: the default of the run's kind */
+};
+
 struct ranking_entry {
     int layer;
     double value, stderr_value;    /* stderr_value NAN: unknown */

@@ -77,6 +77,13 @@ runs                                   layers  Spearman  Kendall
 X
 same compare
 
+# The same with the metrics named; a run against itself.
+"$program" scores --db scores.db --compare 1:kl,2:heldout_rkl_after | sed -n '1,2p;$p' >compare.found
+same compare
+"$program" scores --db scores.db --compare 1,1:kl | sed -n '2p' >itself.found
+echo "1 (loo kl), 1' (loo kl)       8    1.0000   1.0000" >itself.expected
+same itself
+
 "$program" scores --db scores.db --export csv --run 2 | head -n 2 >csv.found
 cat >csv.expected <<'X'
 run,layer,metric,value,stderr,n
@@ -103,6 +110,10 @@ fails 1 '"scores.db" has no run 9' --db scores.db --run 9
 fails 2 'scores: --run: "x" is not the number of a run' --db scores.db --run x
 fails 2 'scores: --compare needs two runs or more, as in 1,2' --db scores.db --compare 1
 fails 2 'scores: --compare: "" is not the number of a run' --db scores.db --compare 1,
+fails 2 'scores: --compare: "2:" names no metric' --db scores.db --compare 1,2:
+fails 2 'scores: --compare needs two runs or more, as in 1,2' --db scores.db --compare 1,1
+fails 2 'scores: --run: "3-1" is not the number of a run' --db scores.db --run 3-1
+fails 1 'run 2 (mmr) has no metric "kl"; it has: heldout_rkl_after' --db scores.db --compare 1,2:kl
 fails 1 'run 1 (loo) has no metric "top1"; it has: kl' --db scores.db --run 1 --metric top1
 fails 2 'scores: --sort is rank or layer, not "value"' --db scores.db --sort value --run 1
 fails 2 'scores: 3 metrics for 2 runs; give one, or one a run' --db scores.db --compare 1,2 --metric a,b,c
