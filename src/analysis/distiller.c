@@ -24,6 +24,11 @@ struct distiller {
     int64_t stream_first;
     float *host_logits;   /* [chunk, V]; only for drawing */
     int32_t *host_target; /* [chunk] */
+    /* The teacher's side of batches that come again. */
+    int64_t slots, slot_tokens;
+    void *kept_logits; /* acc [slots, slot_tokens, V] */
+    void *kept_lse;    /* acc [slots, slot_tokens] */
+    bool *filled;      /* [slots] */
 };
 
 uint64_t distiller_bytes(const struct model *student) {
@@ -32,6 +37,36 @@ uint64_t distiller_bytes(const struct model *student) {
     uint64_t width = (uint64_t)student->config->hidden_size;
     uint64_t acc = dtype_size(backend->acc), act = dtype_size(backend->act);
     return (uint64_t)scorer_chunk(student) * (vocabulary * (2 * acc + act) + 2 * width * act);
+}
+
+uint64_t distiller_kept_bytes(const struct model *teacher, int64_t slots, int64_t tokens) {
+    return (uint64_t)slots * (uint64_t)tokens * (uint64_t)(teacher->config->vocab_size + 1) *
+           dtype_size(teacher->backend->acc);
+}
+
+static void drop_kept(struct distiller *distiller) {
+    struct backend *backend = distiller->student->backend;
+    backend->free(backend, distiller->kept_logits);
+    backend->free(backend, distiller->kept_lse);
+    free(distiller->filled);
+    distiller->kept_logits = distiller->kept_lse = NULL;
+    distiller->filled = NULL;
+    distiller->slots = 0;
+}
+
+enum status distiller_keep(struct distiller *distiller, int64_t slots, int64_t tokens) {
+    struct backend *backend = distiller->student->backend;
+    size_t positions = (size_t)(slots * tokens), acc = dtype_size(backend->acc);
+    size_t vocabulary = (size_t)distiller->teacher->config->vocab_size;
+    drop_kept(distiller);
+    distiller->kept_logits =
+        backend->alloc(backend, positions * vocabulary * acc, "teacher's logits");
+    distiller->kept_lse = backend->alloc(backend, positions * acc, "teacher's logits");
+    distiller->filled = memory_calloc((size_t)slots, sizeof *distiller->filled);
+    if (!distiller->kept_logits || !distiller->kept_lse || !distiller->filled) return STATUS_FAILED;
+    distiller->slots = slots;
+    distiller->slot_tokens = tokens;
+    return STATUS_OK;
 }
 
 static enum status allocate(struct distiller *distiller) {
@@ -95,6 +130,7 @@ void distiller_close(struct distiller *distiller) {
                        distiller->argmax,         distiller->target};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         backend->free(backend, buffers[i]);
+    drop_kept(distiller);
     free(distiller->host);
     free(distiller->host_weight);
     free(distiller->host_logits);
@@ -171,18 +207,33 @@ static enum status draw_targets(struct distiller *distiller, int64_t from, int64
     return STATUS_OK;
 }
 
-/* The teacher's logits and their summary at the loss's temperature. */
-static void compute_teacher(struct distiller *distiller, const void *teacher, int64_t rows) {
-    struct backend *backend = distiller->student->backend;
-    model_logits(distiller->teacher, distiller->teacher_logits, distiller->normed,
-                 distiller->teacher_rstd, teacher, rows);
-    backend->logit_summary(backend, distiller->lse, distiller->argmax, distiller->teacher_logits,
-                           distiller->temperature, rows, distiller->student->config->vocab_size);
+/* What the teacher says at positions [from, from + rows) of a batch. */
+struct target {
+    void *logits, *lse;
+};
+
+static struct target find_target(struct distiller *distiller, int64_t slot, int64_t from,
+                                 int64_t rows, const void *hidden) {
+    const struct model *teacher = distiller->teacher;
+    struct backend *backend = teacher->backend;
+    int64_t vocabulary = teacher->config->vocab_size;
+    struct target target = {distiller->teacher_logits, distiller->lse};
+    if (slot >= 0) {
+        size_t position = (size_t)(slot * distiller->slot_tokens + from);
+        size_t acc = dtype_size(backend->acc);
+        target.logits = (char *)distiller->kept_logits + position * (size_t)vocabulary * acc;
+        target.lse = (char *)distiller->kept_lse + position * acc;
+        if (distiller->filled[slot]) return target;
+    }
+    model_logits(teacher, target.logits, distiller->normed, distiller->teacher_rstd, hidden, rows);
+    backend->logit_summary(backend, target.lse, distiller->argmax, target.logits,
+                           distiller->temperature, rows, vocabulary);
+    return target;
 }
 
 static enum status run_chunk(struct distiller *distiller, const struct positions *positions,
-                             int64_t from, int64_t rows, double scale, const void *student,
-                             const void *teacher, void *dh, double *sum) {
+                             int64_t slot, int64_t from, int64_t rows, double scale,
+                             const void *student, const void *teacher, void *dh, double *sum) {
     const struct model *model = distiller->student;
     struct backend *backend = model->backend;
     int64_t width = model->config->hidden_size, vocabulary = model->config->vocab_size;
@@ -192,16 +243,16 @@ static enum status run_chunk(struct distiller *distiller, const struct positions
                     (size_t)rows);
     backend->upload_bytes(backend, distiller->target, positions->target + from,
                           (size_t)rows * sizeof(int32_t));
-    if (distiller->teacher) compute_teacher(distiller, teacher, rows);
+    struct target target = {0};
+    if (distiller->teacher) target = find_target(distiller, slot, from, rows, teacher);
     model_logits(model, distiller->student_logits, distiller->normed, distiller->rstd, student,
                  rows);
     enum status status = STATUS_OK;
     if (distiller->draws) status = draw_targets(distiller, from, rows);
     if (status) return status;
     backend->distill_loss(backend, distiller->loss, distiller->dlogits, distiller->kind,
-                          distiller->temperature, distiller->student_logits,
-                          distiller->teacher_logits, distiller->lse, distiller->target,
-                          distiller->weight, rows, vocabulary);
+                          distiller->temperature, distiller->student_logits, target.logits,
+                          target.lse, distiller->target, distiller->weight, rows, vocabulary);
     backend->matmul_backward_input(backend, distiller->dnormed, backend->act, distiller->dlogits,
                                    model->head, false, rows, vocabulary, width);
     backend->rmsnorm_backward(backend, dh, NULL, distiller->dnormed, student, model->final_norm,
@@ -215,7 +266,8 @@ static enum status run_chunk(struct distiller *distiller, const struct positions
 }
 
 enum status distiller_run(struct distiller *distiller, const struct positions *positions,
-                          const void *student, const void *teacher, void *dh, double *loss) {
+                          int64_t slot, const void *student, const void *teacher, void *dh,
+                          double *loss) {
     struct backend *backend = distiller->student->backend;
     size_t size = dtype_size(backend->acc);
     int64_t student_width = distiller->student->config->hidden_size;
@@ -228,12 +280,13 @@ enum status distiller_run(struct distiller *distiller, const struct positions *p
         if (rows > distiller->chunk) rows = distiller->chunk;
         if (!positions_any(positions, from, from + rows)) continue;
         enum status status = run_chunk(
-            distiller, positions, from, rows, 1 / (double)counted,
+            distiller, positions, slot, from, rows, 1 / (double)counted,
             (const char *)student + (size_t)(from * student_width) * size,
             teacher ? (const char *)teacher + (size_t)(from * teacher_width) * size : NULL,
             (char *)dh + (size_t)(from * student_width) * size, &sum);
         if (status) return status;
     }
+    if (slot >= 0) distiller->filled[slot] = true;
     *loss = counted && isfinite(sum) ? sum / (double)counted : NAN;
     return STATUS_OK;
 }

@@ -25,15 +25,22 @@ void distiller_draw_targets(struct distiller *distiller, const struct random_str
 /* Positions that enter the loss. */
 int64_t distiller_counted(const struct distiller *distiller, const struct positions *positions);
 
+/* Keep the teacher's logits of `slots` batches of up to `tokens` tokens each on the backend, so
+ * that a batch that comes again costs no teacher's head. What was kept before is forgotten. */
+enum status distiller_keep(struct distiller *distiller, int64_t slots,
+                           int64_t tokens) STATUS_CHECKED;
+uint64_t distiller_kept_bytes(const struct model *teacher, int64_t slots, int64_t tokens);
+
 /* Positions of rows [from, from + count) by their place in `hidden`, wrapping as hidden_batch. */
 enum status distiller_positions(struct positions *out, const struct hidden *hidden, int64_t from,
                                 int count, int64_t wrap) STATUS_CHECKED;
 
 /* `student` and `teacher` acc [tokens, D] are last hidden states; dh acc [tokens, D] is written:
  * the gradient of the mean loss over counted positions. `*loss` is that mean; NAN when a logit is
- * not finite, or no position counts. Without a teacher `teacher` is not read. */
+ * not finite, or no position counts. Without a teacher `teacher` is not read. `slot` is where the
+ * teacher's logits of these positions are kept (see distiller_keep), or -1. */
 enum status distiller_run(struct distiller *distiller, const struct positions *positions,
-                          const void *student, const void *teacher, void *dh,
+                          int64_t slot, const void *student, const void *teacher, void *dh,
                           double *loss) STATUS_CHECKED;
 
 #endif

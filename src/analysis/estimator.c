@@ -244,7 +244,7 @@ static enum status run_gradients(struct group *group, const struct token_batch *
         double loss;
         struct random_stream stream = random_stream_for(options->seed, pass, "fisher");
         if (draws) distiller_draw_targets(estimator->distiller, &stream, first_token);
-        status = distiller_run(estimator->distiller, group->positions,
+        status = distiller_run(estimator->distiller, group->positions, -1,
                                tape_stream(estimator->tape, layers), NULL,
                                tape_gradient(estimator->tape), &loss);
         group->scale = (double)distiller_counted(estimator->distiller, group->positions);

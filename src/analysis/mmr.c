@@ -125,24 +125,34 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     return status;
 }
 
-/* Say what the run will take, and refuse it when that is not there. */
-static enum status foresee(struct mmr_work *work, struct mmr_outcome *outcome) {
+/* The teacher's logits of all batches are worth keeping where they leave half of the room free. */
+static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
+    return needed <= room && kept <= (room - needed) / 2;
+}
+
+/* Say what the run will take, and refuse it when that is not there. Chooses keep_logits. */
+static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
     struct probe_memory memory;
-    char text[5][32], total[32], there[32];
+    char text[6][32], total[32], there[32];
     bool in_file = work->settings->cache_directory != NULL;
     bool on_cpu = work->backend->acc == work->backend->act;
-    probe_engine_memory(&memory, work->student, work->teacher, work->set, &work->settings->probe);
+    probe_engine_memory(&memory, work->student, work->teacher, work->set, probe);
     uint64_t device = memory.weights + memory.activations + memory.optimizer + memory.logits;
     uint64_t host = in_file ? 0 : memory.cache;
-    outcome->predicted_bytes = device + host + (on_cpu ? work->base_bytes : 0);
-    log_note("memory: weights %s, activations %s, optimizer %s, logits %s, shared inputs %s%s; "
-             "in all %s",
-             memory_format(text[0], memory.weights), memory_format(text[1], memory.activations),
-             memory_format(text[2], memory.optimizer), memory_format(text[3], memory.logits),
-             memory_format(text[4], memory.cache), in_file ? " (in the cache directory)" : "",
-             memory_format(total, outcome->predicted_bytes));
     uint64_t room = work->backend->memory_free(work->backend);
     uint64_t needed = device + (on_cpu ? host : 0);
+    probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY &&
+                         work->settings->seeds * work->layers.count > 1 &&
+                         worth_keeping(memory.kept_logits, needed, room);
+    uint64_t kept = probe->keep_logits ? memory.kept_logits : 0;
+    work->outcome->predicted_bytes = device + kept + host + (on_cpu ? work->base_bytes : 0);
+    log_note("memory: weights %s, activations %s, optimizer %s, logits %s, kept teacher logits "
+             "%s, shared inputs %s%s; in all %s",
+             memory_format(text[0], memory.weights), memory_format(text[1], memory.activations),
+             memory_format(text[2], memory.optimizer), memory_format(text[3], memory.logits),
+             memory_format(text[4], kept), memory_format(text[5], memory.cache),
+             in_file ? " (in the cache directory)" : "",
+             memory_format(total, work->outcome->predicted_bytes));
     if (needed > room)
         return status_fail("the probes need %s and %s has %s free: use a smaller --batch%s",
                            memory_format(total, needed), work->backend->name,
@@ -152,6 +162,7 @@ static enum status foresee(struct mmr_work *work, struct mmr_outcome *outcome) {
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
     struct mmr_work work = {.settings = settings, .outcome = outcome, .base_bytes = memory_peak()};
+    struct probe_settings probe = settings->probe;
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
@@ -165,10 +176,10 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         outcome->layers_before = outcome->layers;
         goto done;
     }
-    status = foresee(&work, outcome);
+    status = foresee(&work, &probe);
     if (!status)
-        status = probe_engine_open(&work.engine, work.student, work.teacher, work.set,
-                                   &settings->probe, settings->cache_directory);
+        status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
+                                   settings->cache_directory);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
     status = record_finish(work.store, work.run, status);
 done:

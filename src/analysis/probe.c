@@ -17,6 +17,7 @@ struct probe_engine {
     int64_t training;              /* rows of the set that are trained on: the first ones */
     int64_t first;                 /* the loaded steps are [first, first + loaded) */
     int64_t in_memory;             /* training rows that are loaded; held-out rows follow them */
+    int64_t batches;               /* of loaded steps that differ */
     struct hidden inputs, targets; /* at the present layer; the teacher's last */
     int64_t max_tokens;
     int max_rows, longest;
@@ -41,6 +42,18 @@ struct probe {
 static int64_t rows_for_steps(const struct probe_engine *engine, int64_t count) {
     int64_t rows = count * engine->settings.batch;
     return rows < engine->training ? rows : engine->training;
+}
+
+/* Batches of the first `count` steps that differ: they repeat when the rows come round to where
+ * they began. */
+static int64_t batches_for_steps(const struct probe_engine *engine, int64_t count) {
+    int64_t rows = rows_for_steps(engine, count), a = rows, b = engine->settings.batch;
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return rows / a < count ? rows / a : count;
 }
 
 static int64_t row_tokens(const struct tokenset *set, int64_t row) {
@@ -180,6 +193,8 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->optimizer = mixer_bytes(&mixer, student->backend, config) +
                      trainable_bytes(student, &mixer, settings->scope);
     out->logits = distiller_bytes(student) + scorer_bytes(student);
+    out->kept_logits = distiller_kept_bytes(teacher, batches_for_steps(&engine, settings->steps),
+                                            engine.max_tokens);
     int64_t tokens = 0, rows = rows_for_steps(&engine, settings->steps);
     for (int64_t row = 0; row < (int64_t)set->rows; row++)
         if (row < rows || row >= engine.training) tokens += row_tokens(set, row);
@@ -210,6 +225,9 @@ enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_
         status = hidden_advance(&engine->targets, teacher, teacher->config->n_layers,
                                 engine->max_tokens);
     if (!status) status = hidden_embed(&engine->inputs, student);
+    engine->batches = batches_for_steps(engine, count);
+    if (!status && engine->settings.keep_logits)
+        status = distiller_keep(engine->distiller, engine->batches, engine->max_tokens);
     free(rows);
     return status;
 }
@@ -280,6 +298,7 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) {
     struct tape *tape = engine->tape;
     int batch = engine->settings.batch, layers = student->config->n_layers, layer = probe->layer;
     int64_t from = (step - engine->first) * batch;
+    int64_t slot = engine->settings.keep_logits ? (step - engine->first) % engine->batches : -1;
     struct token_batch tokens;
     struct positions positions = {0};
     enum status status = hidden_batch(&tokens, &engine->inputs, from, batch, engine->in_memory);
@@ -290,7 +309,7 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) {
     hidden_upload(&engine->targets, engine->target_hidden, from, batch, engine->in_memory);
     status = tape_forward(tape, layer, &probe->mixer, &tokens.sequences);
     if (!status)
-        status = distiller_run(engine->distiller, &positions, tape_stream(tape, layers),
+        status = distiller_run(engine->distiller, &positions, slot, tape_stream(tape, layers),
                                engine->target_hidden, tape_gradient(tape), loss);
     if (status) goto done;
     trainable_zero_gradients(probe->trainable);

@@ -22,6 +22,7 @@ struct probe_settings {
     enum loss_kind loss;
     double temperature;
     enum train_scope scope;
+    bool keep_logits;       /* of the teacher, for every loaded step, on the backend */
     bool recompute;         /* keep only inputs of blocks and run them forward again: see tape.h */
     struct mil_options mil; /* its seed is set for each probe */
 };
@@ -40,6 +41,7 @@ void probe_engine_close(struct probe_engine *engine); /* accepts NULL */
 /* What the engine takes, in bytes: on the backend, and on the host (or in the cache directory). */
 struct probe_memory {
     uint64_t weights, activations, optimizer, logits; /* backend */
+    uint64_t kept_logits;                             /* backend, with keep_logits */
     uint64_t cache;                                   /* host */
 };
 void probe_engine_memory(struct probe_memory *out, const struct model *student,
