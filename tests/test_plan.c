@@ -164,7 +164,7 @@ START_TEST(impossible_wishes) {
     const char *malformed[] = {"", ",", "25,", "2x", "-3", "25;27", "99999999"};
     for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
         struct int_list list;
-        ck_assert_int_eq(plan_parse_stages(&list, malformed[i]), STATUS_USAGE);
+        ck_assert_int_eq(plan_parse_stages(&list, malformed[i], "--stages"), STATUS_USAGE);
     }
     refuse(store, (struct plan_choices){loo, 1, "first,last", "25,49", false}, STATUS_USAGE,
            "a stage of 49 layers: only 48 can be replaced (50 layers in the model, 2 kept, the "

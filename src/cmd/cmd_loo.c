@@ -146,7 +146,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
     return status;
 }
 
-enum status cmd_loo(int argc, char **argv) {
+enum status loo_command(int64_t *run, int argc, char **argv) {
     struct loo_options values = {
         .device = "auto", .ablate = "mixer", .samples = 1, .random_seed = -1};
     struct option table[] = {
@@ -206,9 +206,15 @@ enum status cmd_loo(int argc, char **argv) {
                             "interrupted; finished rows are saved in \"%s\": run the same "
                             "command to continue",
                             values.database);
+    *run = outcome.run;
     if (!status) status = report(&outcome, &values, settings.estimate, arguments.json);
 done:
     list_free(&settings.removed);
     options_free(&arguments, &line);
     return status;
+}
+
+enum status cmd_loo(int argc, char **argv) {
+    int64_t run;
+    return loo_command(&run, argc, argv);
 }

@@ -171,7 +171,8 @@ static enum status report(const struct mmr_outcome *outcome, const struct mmr_op
     return status;
 }
 
-static enum status run(struct mmr_options *options, struct command_arguments *arguments) {
+static enum status run(int64_t *id, struct mmr_options *options,
+                       struct command_arguments *arguments) {
     struct mmr_settings settings;
     struct mmr_outcome outcome = {0};
     enum status status = to_settings(&settings, options, arguments);
@@ -181,10 +182,11 @@ static enum status run(struct mmr_options *options, struct command_arguments *ar
                             "interrupted; finished layers and steps are saved in \"%s\": "
                             "run the same command to continue",
                             options->database);
+    *id = outcome.run;
     return status ? status : report(&outcome, options, arguments->json);
 }
 
-enum status cmd_mmr(int argc, char **argv) {
+enum status mmr_command(int64_t *id, int argc, char **argv) {
     struct mmr_options v = {.device = "auto",
                             .loss = "rkl",
                             .schedule = "constant",
@@ -267,7 +269,12 @@ enum status cmd_mmr(int argc, char **argv) {
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);
-    if (!status && !arguments.help) status = run(&v, &arguments);
+    if (!status && !arguments.help) status = run(id, &v, &arguments);
     options_free(&arguments, &line);
     return status;
+}
+
+enum status cmd_mmr(int argc, char **argv) {
+    int64_t run_id;
+    return mmr_command(&run_id, argc, argv);
 }

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "cmd/plan_schedule.h"
 #include "cmd/table.h"
 #include "plan/build.h"
 #include "plan/export.h"
@@ -19,6 +20,7 @@ struct plan_command {
     const char *db, *plan, *metric, *stages, *keep, *output, *format;
     struct string_list runs, signals;
     bool unfinished;
+    struct schedule_settings schedule;
     int64_t stage, d_state, d_conv, dt_rank;
 };
 
@@ -279,11 +281,40 @@ static enum status run_plan(const struct plan_command *command, bool json) {
     return status;
 }
 
+/* What a schedule cannot do without, and what has no meaning in it. */
+static enum status check_schedule(const struct plan_command *command) {
+    const struct schedule_settings *schedule = &command->schedule;
+    if (!schedule->model || !schedule->data || !command->db || !schedule->work)
+        return status_set(STATUS_USAGE, "plan: --schedule needs --model, --data, --db and --work");
+    if (command->plan || command->runs.count || command->signals.count || command->metric ||
+        command->stages || command->unfinished || command->format || command->output)
+        return status_set(STATUS_USAGE, "plan: --schedule chooses runs, stages and files itself: "
+                                        "give it no --plan, --run, --signal, --metric, --stages, "
+                                        "--unfinished, --format or -o");
+    return STATUS_OK;
+}
+
+static enum status run_schedule(struct plan_command *command,
+                                const struct command_arguments *arguments) {
+    struct schedule_settings *schedule = &command->schedule;
+    schedule->database = command->db;
+    schedule->keep = command->keep;
+    schedule->d_state = command->d_state;
+    schedule->dt_rank = command->dt_rank;
+    schedule->d_conv = command->d_conv;
+    schedule->quiet = arguments->quiet;
+    schedule->json = arguments->json;
+    return schedule_run(schedule);
+}
+
 static enum status check_command(const struct plan_command *command,
                                  const struct command_arguments *arguments) {
     if (arguments->positional.count)
         return status_set(STATUS_USAGE,
                           "plan: takes no argument; give the database as --db, a plan as --plan");
+    if (command->schedule.counts) return check_schedule(command);
+    if (command->schedule.automatic || command->schedule.model || command->schedule.work)
+        return status_set(STATUS_USAGE, "plan: --auto, --model and --work belong to --schedule");
     if (!command->db == !command->plan)
         return status_set(STATUS_USAGE, "plan: %s",
                           command->db ? "give --db or --plan, not both"
@@ -296,7 +327,7 @@ static enum status check_command(const struct plan_command *command,
 }
 
 enum status cmd_plan(int argc, char **argv) {
-    struct plan_command command = {0};
+    struct plan_command command = {.schedule.group = 5};
     enum { MOST = 1 << 20 };
     struct option options[] = {
         {"db", OPTION_STRING, &command.db, "FILE", "the score database", 0, 0},
@@ -322,28 +353,62 @@ enum status cmd_plan(int argc, char **argv) {
         {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one", 0,
          0},
         {"d-state", OPTION_INTEGER, &command.d_state, "N",
-         "state size of the Mamba mixers in fast-llm and surgery (default: 16)", 1, MOST},
+         "state size of the Mamba mixers in fast-llm, surgery and --schedule (default: 16)", 1,
+         MOST},
         {"d-conv", OPTION_INTEGER, &command.d_conv, "N", "their convolution's width (default: 4)",
          1, MOST},
         {"dt-rank", OPTION_INTEGER, &command.dt_rank, "N",
          "their dt rank (default: hidden size / 16)", 1, MOST},
+        {"schedule", OPTION_STRING, &command.schedule.counts, "LIST",
+         "print the commands of Apriel-H1's schedule, as in 25,27,30,34,37,40 (see below)", 0, 0},
+        {"auto", OPTION_FLAG, &command.schedule.automatic, NULL,
+         "run the commands of --schedule; the same command continues", 0, 0},
+        {"model", OPTION_STRING, &command.schedule.model, "MODEL", "the transformer of --schedule",
+         0, 0},
+        {"data", OPTION_STRING, &command.schedule.data, "FILE.h5", "its token set", 0, 0},
+        {"work", OPTION_STRING, &command.schedule.work, "DIR", "where its plans and hybrids go", 0,
+         0},
+        {"group", OPTION_INTEGER, &command.schedule.group, "K",
+         "layers that one mmr run of it decides at most (5)", 1, PLAN_MAX_LAYERS},
+        {"init", OPTION_STRING, &command.schedule.init, "NAME",
+         "initialisation of its mixers: published or improved", 0, 0},
+        {"device", OPTION_STRING, &command.schedule.device, "auto|cpu|cuda[:N]",
+         "where its runs compute", 0, 0},
+        {"loo-options", OPTION_STRING, &command.schedule.loo, "\"OPTIONS\"",
+         "more options of its loo command", 0, 0},
+        {"mmr-options", OPTION_STRING, &command.schedule.mmr, "\"OPTIONS\"",
+         "more options of its mmr commands", 0, 0},
+        {"convert-options", OPTION_STRING, &command.schedule.convert, "\"OPTIONS\"",
+         "more options of its convert commands", 0, 0},
     };
     const struct command_line line = {
         "plan",
-        "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]",
+        "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
+        "       apriel-tool plan --schedule LIST --model MODEL --data FILE.h5 --db FILE --work DIR "
+        "[--auto] [options]",
         "Order the layers by their scores, least important first, and cut the order into stages.\n"
-        "Without -o the plan is only shown.",
+        "Without -o the plan is only shown.\n\n"
+        "--schedule goes the way of Apriel-H1: the first stage by leave-one-out, then, up to each\n"
+        "further stage, mmr on top of the hybrid that exists so far, a plan of at most --group\n"
+        "layers more, and their conversion. It prints these commands as a shell script, or runs\n"
+        "them with --auto, without distillation in between; DIR/hybrid-N-distilled, when it is\n"
+        "there, is taken in the place of DIR/hybrid-N. What DIR has is not made again.",
         options,
         sizeof options / sizeof *options,
         "examples:\n  apriel-tool plan --db scores.db --signal loo --stages 25 -o plan.json\n"
         "  apriel-tool plan --db scores.db --run 1 --run 2@25 --stages 25,27,30 -o plan.json\n"
-        "  apriel-tool plan --plan plan.json --format fast-llm --stage 1",
+        "  apriel-tool plan --plan plan.json --format fast-llm --stage 1\n"
+        "  apriel-tool plan --schedule 25,27,30 --model MODEL --data tokens.h5 --db scores.db "
+        "--work steps",
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
         status = check_command(&command, &arguments);
-        if (!status) status = run_plan(&command, arguments.json);
+        if (!status && command.schedule.counts)
+            status = run_schedule(&command, &arguments);
+        else if (!status)
+            status = run_plan(&command, arguments.json);
     }
     options_free(&arguments, &line);
     return status;

@@ -10,6 +10,8 @@
 #ifndef CMD_COMMANDS_H
 #define CMD_COMMANDS_H
 
+#include <stdint.h>
+
 #include "base/status.h"
 
 enum status cmd_scores(int argc, char **argv);
@@ -22,6 +24,10 @@ enum status cmd_loo(int argc, char **argv);
 enum status cmd_data(int argc, char **argv);
 enum status cmd_convert(int argc, char **argv);
 enum status cmd_inspect(int argc, char **argv);
+/* The same as cmd_loo and cmd_mmr; `*run` receives the number of the run. */
+enum status loo_command(int64_t *run, int argc, char **argv);
+enum status mmr_command(int64_t *run, int argc, char **argv);
+
 enum status cmd_version(int argc, char **argv);
 
 #endif

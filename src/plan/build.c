@@ -254,7 +254,7 @@ enum status plan_build(struct plan *out, struct plan_request *request) {
     return status;
 }
 
-enum status plan_parse_stages(struct int_list *out, const char *text) {
+enum status plan_parse_stages(struct int_list *out, const char *text, const char *option) {
     *out = (struct int_list){0};
     out->values = memory_calloc(strlen(text) / 2 + 1, sizeof *out->values);
     if (!out->values) return STATUS_FAILED;
@@ -264,12 +264,13 @@ enum status plan_parse_stages(struct int_list *out, const char *text) {
     do {
         size_t digits = strspn(cursor, "0123456789");
         if (!digits || digits > 6 || (cursor[digits] && cursor[digits] != ',')) {
-            status = status_set(STATUS_USAGE, "--stages: \"%s\" is not a list like 25,27,30", text);
+            status =
+                status_set(STATUS_USAGE, "%s: \"%s\" is not a list like 25,27,30", option, text);
             break;
         }
         int count = atoi(cursor);
         if (count <= previous) {
-            status = status_set(STATUS_USAGE, "--stages: must ascend, but %d follows %d", count,
+            status = status_set(STATUS_USAGE, "%s: must ascend, but %d follows %d", option, count,
                                 previous);
             break;
         }

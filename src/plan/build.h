@@ -56,7 +56,10 @@ struct plan_choices {
 enum status plan_from_store(struct plan *out, int64_t *model, struct store *store,
                             const struct plan_choices *choices) STATUS_CHECKED;
 
-/* "25,27,30": positive, ascending. The caller frees with list_free. */
-enum status plan_parse_stages(struct int_list *out, const char *text) STATUS_CHECKED;
+/* "25,27,30": positive, ascending; `option` names them in messages. The caller frees with
+ * list_free.
+ */
+enum status plan_parse_stages(struct int_list *out, const char *text,
+                              const char *option) STATUS_CHECKED;
 
 #endif

@@ -92,7 +92,8 @@ static enum status read_lists(struct plan_request *request, const struct plan_ch
     js_free(shape);
     if (!status && choices->keep)
         status = list_parse(&request->keep, choices->keep, 0, (int)layers - 1, "--keep");
-    if (!status && choices->stages) return plan_parse_stages(&request->counts, choices->stages);
+    if (!status && choices->stages)
+        return plan_parse_stages(&request->counts, choices->stages, "--stages");
     if (status) return status;
     request->counts.values = memory_calloc(1, sizeof *request->counts.values);
     if (!request->counts.values) return STATUS_FAILED;

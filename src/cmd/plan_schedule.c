@@ -1,0 +1,425 @@
+#include "cmd/plan_schedule.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "base/text.h"
+#include "cmd/commands.h"
+#include "plan/build.h"
+#include "plan/plan.h"
+
+/* The words of one command, from its name on. */
+struct words {
+    char **words; /* [count], and NULL behind them */
+    size_t count;
+    bool failed; /* out of memory; checked once */
+};
+
+/* One step from `before` to `after` replaced layers. */
+struct increment {
+    int before, after; /* before is 0 for the first, which leave-one-out decides */
+    bool ends_stage;
+    int64_t run; /* that decided it; 0: not known yet */
+};
+
+struct schedule {
+    const struct schedule_settings *settings;
+    struct increment *increments; /* [count] */
+    size_t count;
+    struct json *steps; /* array for --json, or NULL */
+};
+
+/* ---- words */
+
+static void add(struct words *words, char *word) { /* takes the word over */
+    char **more = memory_resize(words->words, words->count + 2, sizeof *words->words);
+    if (!more || !word) {
+        words->failed = true;
+        if (more) words->words = more;
+        free(word);
+        return;
+    }
+    words->words = more;
+    words->words[words->count++] = word;
+    words->words[words->count] = NULL;
+}
+
+static void add_copy(struct words *words, const char *word) {
+    add(words, memory_copy_string(word));
+}
+
+static void add_option(struct words *words, const char *name, const char *value) {
+    if (!value) return;
+    add_copy(words, name);
+    add_copy(words, value);
+}
+
+static void add_number(struct words *words, const char *name, int64_t value) {
+    if (!value) return;
+    add_copy(words, name);
+    add(words, text_format("%lld", (long long)value));
+}
+
+/* The words of `text`, which blanks separate. */
+static void add_split(struct words *words, const char *text) {
+    while (text && *text) {
+        size_t length = strcspn(text, " \t\n");
+        if (length) add(words, memory_copy_bytes(text, length));
+        text += length;
+        text += strspn(text, " \t\n");
+    }
+}
+
+static void words_free(struct words *words) {
+    for (size_t i = 0; i < words->count; i++) free(words->words[i]);
+    free(words->words);
+    *words = (struct words){0};
+}
+
+/* As a shell takes it. */
+static void append_quoted(struct text *text, const char *word) {
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-./:,=@%+";
+    if (*word && !word[strspn(word, plain)]) {
+        text_append(text, "%s", word);
+        return;
+    }
+    text_append(text, "'");
+    for (; *word; word++)
+        if (*word == '\'')
+            text_append(text, "'\\''");
+        else
+            text_append_bytes(text, word, 1);
+    text_append(text, "'");
+}
+
+static char *command_line(const struct words *words) {
+    struct text text = {0};
+    text_append(&text, "apriel-tool");
+    for (size_t i = 0; i < words->count; i++) {
+        text_append(&text, " ");
+        append_quoted(&text, words->words[i]);
+    }
+    return text_finish(&text);
+}
+
+/* ---- paths in the work directory; the caller frees */
+
+static char *plan_path(const struct schedule *schedule, int count) {
+    return text_format("%s/plan-%d.json", schedule->settings->work, count);
+}
+
+static char *hybrid_path(const struct schedule *schedule, int count) {
+    return text_format("%s/hybrid-%d", schedule->settings->work, count);
+}
+
+/* What the next step starts from: the distilled hybrid when there is one. */
+static char *base_path(const struct schedule *schedule, int count) {
+    char *distilled = text_format("%s/hybrid-%d-distilled", schedule->settings->work, count);
+    if (distilled && file_is_directory(distilled)) return distilled;
+    free(distilled);
+    return hybrid_path(schedule, count);
+}
+
+/* ---- the commands of a step */
+
+/* Probes and conversions must make the same mixers. */
+static void add_mixer(struct words *words, const struct schedule_settings *settings) {
+    add_option(words, "--init", settings->init);
+    add_number(words, "--d-state", settings->d_state);
+    add_number(words, "--dt-rank", settings->dt_rank);
+    add_number(words, "--d-conv", settings->d_conv);
+}
+
+static void score_words(struct words *words, const struct schedule *schedule,
+                        const struct increment *step) {
+    const struct schedule_settings *settings = schedule->settings;
+    bool first = step->before == 0;
+    add_copy(words, first ? "loo" : "mmr");
+    add_copy(words, settings->model);
+    add_option(words, "--data", settings->data);
+    add_option(words, "--db", settings->database);
+    if (!first) {
+        add_copy(words, "--base");
+        add(words, base_path(schedule, step->before));
+        add_mixer(words, settings);
+    }
+    add_option(words, "--device", settings->device);
+    add_split(words, first ? settings->loo : settings->mmr);
+}
+
+/* The run when it is known, else the latest of its kind. */
+static void plan_words(struct words *words, const struct schedule *schedule,
+                       const struct increment *step) {
+    add_copy(words, "plan");
+    add_option(words, "--db", schedule->settings->database);
+    if (step->run)
+        add_number(words, "--run", step->run);
+    else
+        add_option(words, "--signal", step->before ? "mmr" : "loo");
+    add_number(words, "--stages", step->after);
+    add_option(words, "--keep", schedule->settings->keep);
+    add_copy(words, "-o");
+    add(words, plan_path(schedule, step->after));
+}
+
+static void convert_words(struct words *words, const struct schedule *schedule,
+                          const struct increment *step) {
+    const struct schedule_settings *settings = schedule->settings;
+    add_copy(words, "convert");
+    add_copy(words, settings->model);
+    add_copy(words, "--plan");
+    add(words, plan_path(schedule, step->after));
+    if (step->before) {
+        add_copy(words, "--from");
+        add(words, base_path(schedule, step->before));
+    }
+    add_mixer(words, settings);
+    add_split(words, settings->convert);
+    add_copy(words, "-o");
+    add(words, hybrid_path(schedule, step->after));
+}
+
+/* All stages in one plan, once every run is known. */
+static void final_words(struct words *words, const struct schedule *schedule) {
+    add_copy(words, "plan");
+    add_option(words, "--db", schedule->settings->database);
+    for (size_t i = 0; i < schedule->count; i++) {
+        const struct increment *step = &schedule->increments[i];
+        add_copy(words, "--run");
+        add(words, step->before ? text_format("%lld@%d", (long long)step->run, step->before)
+                                : text_format("%lld", (long long)step->run));
+    }
+    add_option(words, "--stages", schedule->settings->counts);
+    add_option(words, "--keep", schedule->settings->keep);
+    add_copy(words, "-o");
+    add(words, text_format("%s/plan.json", schedule->settings->work));
+}
+
+/* ---- printing and running */
+
+/* The commands print results to stdout, which --json keeps for the document: they go to stderr. */
+static enum status run_beside_json(enum status (*run)(int64_t *, int, char **), int64_t *id,
+                                   struct words *words) {
+    fflush(stdout);
+    int kept = dup(STDOUT_FILENO);
+    if (kept < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
+        if (kept >= 0) close(kept);
+        return status_fail("cannot redirect standard output: %s", strerror(errno));
+    }
+    enum status status = run(id, (int)words->count, words->words);
+    fflush(stdout);
+    if (dup2(kept, STDOUT_FILENO) < 0 && !status)
+        status = status_fail("cannot restore standard output: %s", strerror(errno));
+    close(kept);
+    return status;
+}
+
+static enum status note_step(const struct schedule *schedule, const char *command, bool done) {
+    if (!command) return STATUS_FAILED;
+    bool automatic = schedule->settings->automatic;
+    if (schedule->steps) {
+        struct json *step = js_new_object();
+        js_set_string(step, "command", command);
+        js_set_bool(step, "found", done); /* by this call: its result was there */
+        js_append(schedule->steps, step);
+    } else if (automatic) {
+        printf(done ? "# done: %s\n" : "\n$ %s\n", command);
+    } else {
+        printf("%s%s\n", done ? "# done: " : "", command);
+    }
+    return STATUS_OK;
+}
+
+/* Print a command and, with --auto, run it unless its result is there. `*id` receives a run's
+ * number. Frees the words. */
+static enum status take_step(const struct schedule *schedule, struct words *words, bool done,
+                             enum status (*run)(int64_t *, int, char **), int64_t *id) {
+    const struct schedule_settings *settings = schedule->settings;
+    char *line = words->failed ? NULL : command_line(words);
+    enum status status = note_step(schedule, line, done);
+    if (!status && settings->automatic && !done) {
+        if (settings->quiet || settings->json) add_copy(words, "--quiet");
+        fflush(stdout);
+        if (words->failed)
+            status = STATUS_FAILED;
+        else if (settings->json)
+            status = run_beside_json(run, id, words);
+        else
+            status = run(id, (int)words->count, words->words);
+    }
+    free(line);
+    words_free(words);
+    return status;
+}
+
+static enum status run_plan(int64_t *id, int argc, char **argv) {
+    (void)id;
+    return cmd_plan(argc, argv);
+}
+
+static enum status run_convert(int64_t *id, int argc, char **argv) {
+    (void)id;
+    return cmd_convert(argc, argv);
+}
+
+/* ---- what is there already */
+
+static bool has_base(const struct plan *plan, const struct int_list *expected) {
+    return plan->base.count == expected->count &&
+           (!expected->count || memcmp(plan->base.values, expected->values,
+                                       expected->count * sizeof *expected->values) == 0);
+}
+
+/* A plan of an earlier call: its run, and whether it goes on from the step before. */
+static enum status read_step_plan(struct schedule *schedule, size_t index) {
+    struct increment *step = &schedule->increments[index];
+    struct plan plan = {0}, before = {0};
+    struct int_list nothing = {0};
+    char *path = plan_path(schedule, step->after);
+    char *path_before = step->before ? plan_path(schedule, step->before) : NULL;
+    enum status status = path && (path_before || !step->before) ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = plan_read(&plan, path);
+    if (!status && step->before) status = plan_read(&before, path_before);
+    if (!status) {
+        const struct int_list *base =
+            before.n_stages ? &before.stages[before.n_stages - 1].layers : &nothing;
+        const struct plan_stage *stage = plan.n_stages ? &plan.stages[plan.n_stages - 1] : NULL;
+        if (!stage || stage->layers.count != (size_t)step->after || !has_base(&plan, base) ||
+            !plan.n_signals)
+            status = status_fail("\"%s\" is not the step of %d to %d layers that the schedule has "
+                                 "there: use another --work directory",
+                                 path, step->before, step->after);
+        else
+            step->run = plan.signals[0].run;
+    }
+    plan_free(&plan);
+    plan_free(&before);
+    free(path);
+    free(path_before);
+    return status;
+}
+
+/* ---- the schedule */
+
+static void print_heading(const struct schedule *schedule, const struct increment *step) {
+    if (schedule->steps) return;
+    if (step->before)
+        printf("\n# %d to %d layers, by MMR on top of the hybrid of %d\n", step->before,
+               step->after, step->before);
+    else
+        printf("# %d layers, by leave-one-out\n", step->after);
+}
+
+static void print_hint(const struct schedule *schedule, const struct increment *step, bool last) {
+    if (schedule->steps || schedule->settings->automatic || last || !step->ends_stage) return;
+    printf("# Apriel-H1 distils here: %s/hybrid-%d-distilled, when it is there, is the next base\n",
+           schedule->settings->work, step->after);
+}
+
+/* Score, plan, convert. */
+static enum status take_increment(struct schedule *schedule, size_t index) {
+    struct increment *step = &schedule->increments[index];
+    struct words words = {0};
+    char *plan = plan_path(schedule, step->after), *hybrid = hybrid_path(schedule, step->after);
+    bool planned = plan && file_exists(plan), converted = hybrid && file_is_directory(hybrid);
+    enum status status = plan && hybrid ? STATUS_OK : STATUS_FAILED;
+    free(plan);
+    free(hybrid);
+    if (!status && planned) status = read_step_plan(schedule, index);
+    if (!status && converted && !planned)
+        status = status_fail("\"%s/hybrid-%d\" is there without its plan-%d.json: use another "
+                             "--work directory",
+                             schedule->settings->work, step->after, step->after);
+    if (status) return status;
+    print_heading(schedule, step);
+    score_words(&words, schedule, step);
+    status =
+        take_step(schedule, &words, planned, step->before ? mmr_command : loo_command, &step->run);
+    if (!status) {
+        plan_words(&words, schedule, step);
+        status = take_step(schedule, &words, planned, run_plan, NULL);
+    }
+    if (!status) {
+        convert_words(&words, schedule, step);
+        status = take_step(schedule, &words, converted, run_convert, NULL);
+    }
+    if (!status) print_hint(schedule, step, index + 1 == schedule->count);
+    return status;
+}
+
+/* Cut the stages after the first into steps of `group` layers. */
+static enum status make_increments(struct schedule *schedule) {
+    struct int_list counts;
+    enum status status = plan_parse_stages(&counts, schedule->settings->counts, "--schedule");
+    if (status) return status;
+    int group = (int)schedule->settings->group, last = counts.values[counts.count - 1];
+    schedule->increments = memory_calloc((size_t)last, sizeof *schedule->increments);
+    if (!schedule->increments) status = STATUS_FAILED;
+    for (size_t i = 0; !status && i < counts.count; i++) {
+        int before = i ? counts.values[i - 1] : 0, end = counts.values[i];
+        while (before < end) {
+            int after = i == 0 || end - before <= group ? end : before + group;
+            schedule->increments[schedule->count++] =
+                (struct increment){.before = before, .after = after, .ends_stage = after == end};
+            before = after;
+        }
+    }
+    list_free(&counts);
+    return status;
+}
+
+static enum status make_directory(const char *path) {
+    if (mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path))) return STATUS_OK;
+    return status_fail("cannot make the directory \"%s\": %s", path, strerror(errno));
+}
+
+/* What a shell needs before the commands. */
+static enum status print_head(const struct schedule_settings *settings) {
+    struct text line = {0};
+    append_quoted(&line, settings->work);
+    char *work = text_finish(&line);
+    if (!work) return STATUS_FAILED;
+    printf("set -e\n");
+    if (!file_is_directory(settings->work)) printf("mkdir -p %s\n", work);
+    free(work);
+    return STATUS_OK;
+}
+
+static enum status print_document(struct schedule *schedule) {
+    struct json *document = js_new_object();
+    js_set(document, "steps", schedule->steps);
+    schedule->steps = NULL;
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (text) puts(text);
+    free(text);
+    return text ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status schedule_run(const struct schedule_settings *settings) {
+    struct schedule schedule = {.settings = settings};
+    struct words words = {0};
+    enum status status = make_increments(&schedule);
+    if (!status && settings->automatic) status = make_directory(settings->work);
+    if (!status && !settings->automatic && !settings->json) status = print_head(settings);
+    if (!status && settings->json && !(schedule.steps = js_new_array())) status = STATUS_FAILED;
+    for (size_t i = 0; !status && i < schedule.count; i++) status = take_increment(&schedule, i);
+    if (!status && settings->automatic) {
+        if (!settings->json) printf("\n# all stages in one plan\n");
+        final_words(&words, &schedule);
+        status = take_step(&schedule, &words, false, run_plan, NULL);
+    }
+    if (!status && settings->json) status = print_document(&schedule);
+    js_free(schedule.steps);
+    free(schedule.increments);
+    return status;
+}

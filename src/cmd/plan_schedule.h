@@ -1,0 +1,30 @@
+/* plan --schedule: the iterative schedule of Apriel-H1 (DESIGN section 1). The first stage by
+ * leave-one-out, then MMR on top of the hybrid that exists so far, a few layers at a time; the
+ * commands printed as a shell script, or run. */
+#ifndef CMD_PLAN_SCHEDULE_H
+#define CMD_PLAN_SCHEDULE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct schedule_settings {
+    const char *counts;                  /* "25,27,30": layers replaced after each stage */
+    const char *model, *data, *database; /* given to loo, mmr and convert */
+    const char *work;                    /* directory of plans and hybrids, made when absent */
+    const char *keep, *device, *init;    /* or NULL; init goes to mmr and convert */
+    const char *loo, *mmr, *convert;     /* more options of these commands, or NULL */
+    int64_t group;                       /* layers that one MMR run decides */
+    int64_t d_state, dt_rank, d_conv;    /* 0: their default */
+    bool automatic;                      /* run the commands */
+    bool quiet, json;
+};
+
+/* In `work`: plan-N.json and hybrid-N for each number N of replaced layers on the way, plan.json
+ * with all stages at the end. What is there already is not made again, so the same call continues;
+ * a directory hybrid-N-distilled is taken in the place of hybrid-N. A plan-N.json that does not
+ * continue the plan before it is a failure. */
+enum status schedule_run(const struct schedule_settings *settings) STATUS_CHECKED;
+
+#endif

@@ -1,0 +1,105 @@
+#!/bin/sh
+# plan --schedule: the script that it prints, the same run with --auto, stopped and continued, and
+# what it refuses. $1 is the program, $2 the source tree.
+set -eu
+program=$1
+demo=$2/recipes/demo-model
+golden=$2/tests/data/golden
+tests=$(dirname "$program")/tests
+export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "schedule: $*" >&2
+    bad=1
+}
+cd "$temporary"
+fails() {
+    code=$1 message=$2
+    shift 2
+    found=0
+    "$program" plan "$@" >out 2>errors || found=$?
+    [ $found -eq "$code" ] || complain "plan $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "plan $*: $(cat errors)"
+}
+# schedule WORK DATABASE OPTIONS...: 2 layers, then 3, then 5, two at a time
+schedule() {
+    work=$1 db=$2
+    shift 2
+    "$program" plan --schedule 2,3,5 --group 2 --model "$demo" --data rows.h5 --db "$db" --work "$work" \
+        --keep first "$@"
+}
+
+head -n 6 "$golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
+
+# Printed: a script that a shell runs.
+schedule "my steps" printed.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 >script
+cat >script.expected <<X
+set -e
+mkdir -p 'my steps'
+# 2 layers, by leave-one-out
+apriel-tool loo $demo --data rows.h5 --db printed.db
+apriel-tool plan --db printed.db --signal loo --stages 2 --keep first -o 'my steps/plan-2.json'
+apriel-tool convert $demo --plan 'my steps/plan-2.json' --d-state 32 -o 'my steps/hybrid-2'
+# Apriel-H1 distils here: my steps/hybrid-2-distilled, when it is there, is the next base
+
+# 2 to 3 layers, by MMR on top of the hybrid of 2
+apriel-tool mmr $demo --data rows.h5 --db printed.db --base 'my steps/hybrid-2' --d-state 32 --steps 3 --batch 2 --heldout 2
+X
+head -n 10 script | diff -u script.expected - >&2 || complain "another script"
+[ ! -e "my steps" ] || complain "printing makes the directory"
+mkdir bin
+ln -s "$program" bin/apriel-tool
+PATH=$temporary/bin:$PATH sh script >printed 2>&1 || complain "the script fails: $(tail -n 1 printed)"
+
+# Run: the same plans, every command printed.
+schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 --auto --quiet >auto.log ||
+    complain "--auto: exit code $?"
+[ "$(grep -c '^\$ apriel-tool ' auto.log)" = 10 ] || complain "--auto prints $(grep -c '^\$ apriel-tool ' auto.log) commands"
+for n in 2 3 5; do
+    cmp "auto/plan-$n.json" "my steps/plan-$n.json" || complain "--auto and the script plan $n layers differently"
+    cmp "auto/hybrid-$n/model.safetensors" "my steps/hybrid-$n/model.safetensors" ||
+        complain "--auto and the script make different hybrids of $n layers"
+done
+grep -q '"count": 2,' auto/plan.json && grep -q '"count": 3,' auto/plan.json && grep -q '"count": 5,' auto/plan.json ||
+    complain "not all stages in the last plan"
+grep -q '"keep": \[0\]' auto/plan.json || complain "the last plan does not keep layer 0"
+"$program" inspect auto/hybrid-5 >inspected || complain "hybrid-5 cannot be read"
+
+# Stopped inside the second MMR run, the same command goes on to the same plan.
+found=0
+schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2 --limit-steps 4" --d-state 32 --auto --quiet \
+    >parts.log 2>errors || found=$?
+[ $found -eq 130 ] || complain "a stopped schedule: exit code $found, $(cat errors)"
+[ -e parts/hybrid-2 ] && [ ! -e parts/plan-3.json ] || complain "a stopped schedule: not where it was to stop"
+schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 --auto --json >parts.json 2>errors ||
+    complain "a continued schedule: exit code $?, $(cat errors)"
+cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with another plan"
+[ "$(grep -c '"found": true' parts.json)" = 3 ] || complain "a continued schedule finds $(grep -c '"found": true' parts.json) results"
+[ "$(head -c 1 parts.json)" = "{" ] || complain "--json mixes the commands' output with the document"
+
+# All done: nothing to run but the last plan; a distilled hybrid becomes the base of what is left.
+schedule auto auto.db --d-state 32 | grep -v '^# ' | grep apriel-tool && complain "what is done is to be done again"
+cp -R auto/hybrid-5 auto/hybrid-5-distilled
+"$program" plan --schedule 2,3,5,6 --group 2 --model "$demo" --data rows.h5 --db auto.db --work auto |
+    grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled\$" ||
+    complain "a distilled hybrid is not the next base"
+
+fails 1 '"auto/plan-5.json" is not the step of 2 to 5 layers that the schedule has there: use another --work directory' \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto
+rm auto/plan-3.json
+fails 1 '"auto/hybrid-3" is there without its plan-3.json: use another --work directory' \
+    --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto
+fails 2 'plan: --schedule needs --model, --data, --db and --work' --schedule 2,5 --model "$demo" --db a.db --work a
+fails 2 'plan: --schedule chooses runs, stages and files itself: give it no --plan, --run, --signal, --metric, --stages, --unfinished, --format or -o' \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --stages 5
+fails 2 '--schedule: must ascend, but 2 follows 5' --schedule 5,2 --model "$demo" --data rows.h5 --db a.db --work a
+fails 2 '--schedule: "5," is not a list like 25,27,30' --schedule 5, --model "$demo" --data rows.h5 --db a.db --work a
+fails 2 'plan: --auto, --model and --work belong to --schedule' --db auto.db --run 1 --auto
+fails 2 'plan: --group is 0, outside 1 to 1000' --schedule 2 --group 0
+fails 1 'cannot make the directory "no/work": No such file or directory' \
+    --schedule 2 --model "$demo" --data rows.h5 --db a.db --work no/work --auto
+fails 1 'cannot open "absent.h5": No such file or directory' \
+    --schedule 2 --model "$demo" --data absent.h5 --db a.db --work work --auto
+exit $bad
