@@ -23,6 +23,7 @@ static const struct {
     {"convert", cmd_convert, "write a hybrid checkpoint"},
     {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
     {"generate", cmd_generate, "continue prompts"},
+    {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
     {"version", cmd_version, "print the version"},
 };

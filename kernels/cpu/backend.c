@@ -68,7 +68,11 @@ static void cpu_download(struct backend *backend, void *host, enum dtype host_ty
 
 static void cpu_copy(struct backend *backend, void *to, const void *from, size_t bytes) {
     (void)backend;
-    memcpy(to, from, bytes);
+    const size_t block = (size_t)1 << 20;
+#pragma omp parallel for schedule(static) if (bytes > 4 * block)
+    for (size_t start = 0; start < bytes; start += block)
+        memcpy((char *)to + start, (const char *)from + start,
+               bytes - start < block ? bytes - start : block);
 }
 
 static void cpu_zero(struct backend *backend, void *to, size_t bytes) {

@@ -1,6 +1,7 @@
 /* Decoding: one token of each sequence against what is kept of its past. The ops are bound by
  * reading that past, so work is dealt out by (sequence, head) or (sequence, channels) and every
  * result depends on its own sequence only, never on the batch around it. */
+#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,44 +31,47 @@ static void cpu_kv_store(struct backend *backend, const struct kv_cache *cache,
     }
 }
 
-enum { KEYS = 64 }; /* scores at a time */
+enum { KEYS = 256, MOST_HEADS = 8 }; /* of a tile of scores */
 
-CPU_CLONES static real dot(const real *restrict a, const real *restrict b, int width) {
-    real sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int i = 0; i < width; i++) sum += a[i] * b[i];
-    return sum;
+/* A row of scores becomes exponentials against the new maximum; earlier sums shrink by what is
+ * returned. */
+CPU_CLONES static real weigh(real *restrict score, int keys, real scale, real *maximum, real *sum) {
+    real largest = *maximum, total = 0;
+    for (int j = 0; j < keys; j++) {
+        score[j] *= scale;
+        largest = score[j] > largest ? score[j] : largest;
+    }
+#pragma omp simd reduction(+ : total)
+    for (int j = 0; j < keys; j++) {
+        score[j] = fast_exp(score[j] - largest);
+        total += score[j];
+    }
+    real shrink = fast_exp(*maximum - largest);
+    *maximum = largest;
+    *sum = *sum * shrink + total;
+    return shrink;
 }
 
-CPU_CLONES static void add_row(real *restrict out, const real *restrict row, real weight,
-                               int width) {
-#pragma omp simd
-    for (int i = 0; i < width; i++) out[i] += weight * row[i];
-}
-
-/* One query [E] against `count` keys and values [count, E], by an online softmax. */
-static void attend(real *out, const real *q, const real *k, const real *v, int64_t count, int width,
-                   real scale) {
-    real score[KEYS], maximum = -(real)INFINITY, sum = 0;
-    memset(out, 0, (size_t)width * sizeof *out);
+/* `heads` queries [heads, E] that share `count` keys and values [count, E], by an online softmax.
+ */
+static void attend(real *out, const real *q, const real *k, const real *v, int64_t count, int heads,
+                   int width, real scale) {
+    real score[MOST_HEADS * KEYS], maximum[MOST_HEADS], sum[MOST_HEADS] = {0};
+    for (int h = 0; h < heads; h++) maximum[h] = -(real)INFINITY;
+    memset(out, 0, (size_t)(heads * width) * sizeof *out);
     for (int64_t first = 0; first < count; first += KEYS) {
         int keys = count - first < KEYS ? (int)(count - first) : KEYS;
-        real largest = maximum;
-        for (int j = 0; j < keys; j++) {
-            score[j] = scale * dot(q, k + (first + j) * width, width);
-            if (score[j] > largest) largest = score[j];
+        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, heads, keys, width, 1, q, width,
+                   k + first * width, width, 0, score, KEYS);
+        for (int h = 0; h < heads; h++) {
+            real shrink = weigh(score + h * KEYS, keys, scale, &maximum[h], &sum[h]);
+            for (int i = 0; i < width; i++) out[h * width + i] *= shrink;
         }
-        real shrink = fast_exp(maximum - largest);
-        maximum = largest;
-        sum *= shrink;
-        for (int i = 0; i < width; i++) out[i] *= shrink;
-        for (int j = 0; j < keys; j++) {
-            real weight = fast_exp(score[j] - largest);
-            sum += weight;
-            add_row(out, v + (first + j) * width, weight, width);
-        }
+        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, heads, width, keys, 1, score, KEYS,
+                   v + first * width, width, 1, out, width);
     }
-    for (int i = 0; i < width; i++) out[i] /= sum;
+    for (int h = 0; h < heads; h++)
+        for (int i = 0; i < width; i++) out[h * width + i] /= sum[h];
 }
 
 static void cpu_attention_decode(struct backend *backend, void *out, const void *q,
@@ -79,14 +83,17 @@ static void cpu_attention_decode(struct backend *backend, void *out, const void 
     int width = shape->head_dim, group = shape->heads / shape->kv_heads;
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int s = 0; s < count; s++)
-        for (int h = 0; h < shape->heads; h++) {
+        for (int g = 0; g < shape->kv_heads; g++) {
             int64_t keys = (int64_t)positions[s] + 1;
             if (keys > cache->rows) keys = cache->rows;
-            int64_t from = ((int64_t)slots[s] * shape->kv_heads + h / group) * cache->rows * width;
-            attend((real *)out + ((int64_t)s * shape->heads + h) * width,
-                   (const real *)q + s * q_stride + (int64_t)h * width,
-                   (const real *)cache->k + from, (const real *)cache->v + from, keys, width,
-                   (real)shape->scale);
+            int64_t from = ((int64_t)slots[s] * shape->kv_heads + g) * cache->rows * width;
+            for (int part = 0; part < group; part += MOST_HEADS) {
+                int heads = group - part < MOST_HEADS ? group - part : MOST_HEADS;
+                int64_t head = (int64_t)g * group + part;
+                attend((real *)out + ((int64_t)s * shape->heads + head) * width,
+                       (const real *)q + s * q_stride + head * width, (const real *)cache->k + from,
+                       (const real *)cache->v + from, keys, heads, width, (real)shape->scale);
+            }
         }
 }
 

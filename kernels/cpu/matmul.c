@@ -1,5 +1,7 @@
 /* Embedding and matrix products: OpenBLAS on tiles of a fixed size, so that all threads share the
- * work and the result does not depend on how many there are. */
+ * work and the result does not depend on how many there are. A product of few rows, which is bound
+ * by reading w, has a kernel of its own: BLAS would copy w first, and a row's result would depend
+ * on how many rows there are. */
 #include <cblas.h>
 #include <string.h>
 
@@ -36,6 +38,71 @@ static void add_bias(real *out, int64_t stride, const real *bias, int rows, int 
         for (int c = 0; c < columns; c++) out[r * stride + c] += bias[c];
 }
 
+enum { FEW_ROWS = 32, ROWS = 4, COLUMNS = 2, STRIP = 64, WIDTH = 64 / sizeof(real) };
+
+typedef real lanes __attribute__((vector_size(64)));
+
+struct few_rows {
+    const real *a, *w; /* [rows, k] (a_stride), [columns, k] */
+    int64_t a_stride, k;
+    real dots[ROWS][COLUMNS];
+};
+
+/* dots[r][c] = a[r] . w[c]. Each is summed in the same order whatever `rows` and `columns` are. */
+static inline __attribute__((always_inline)) void multiply_rows(struct few_rows *part, int rows,
+                                                                int columns) {
+    lanes sums[ROWS][COLUMNS] = {{{0}}};
+    int64_t k = part->k, whole = k / WIDTH * WIDTH;
+    for (int64_t i = 0; i < whole; i += WIDTH) {
+        lanes left[ROWS], right;
+        for (int r = 0; r < rows; r++)
+            memcpy(&left[r], part->a + r * part->a_stride + i, sizeof left[r]);
+        for (int c = 0; c < columns; c++) {
+            memcpy(&right, part->w + c * k + i, sizeof right);
+            for (int r = 0; r < rows; r++) sums[r][c] += left[r] * right;
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) {
+            real sum = 0;
+            for (int p = 0; p < (int)WIDTH; p++) sum += sums[r][c][p];
+            for (int64_t i = whole; i < k; i++)
+                sum += part->a[r * part->a_stride + i] * part->w[c * k + i];
+            part->dots[r][c] = sum;
+        }
+}
+
+CPU_CLONES static void multiply_part(struct few_rows *part, int rows, int columns) {
+    if (columns == COLUMNS && rows == 1)
+        multiply_rows(part, 1, COLUMNS);
+    else if (columns == COLUMNS && rows == 2)
+        multiply_rows(part, 2, COLUMNS);
+    else if (columns == COLUMNS && rows == 3)
+        multiply_rows(part, 3, COLUMNS);
+    else if (columns == COLUMNS)
+        multiply_rows(part, ROWS, COLUMNS);
+    else
+        multiply_rows(part, rows, columns);
+}
+
+static void multiply_few(real *out, const real *a, int64_t a_stride, const real *w,
+                         const real *bias, bool accumulate, int64_t m, int64_t n, int64_t k) {
+#pragma omp parallel for schedule(static)
+    for (int64_t strip = 0; strip < n; strip += STRIP)
+        for (int64_t column = strip; column < n && column < strip + STRIP; column += COLUMNS)
+            for (int64_t row = 0; row < m; row += ROWS) {
+                int rows = shorter(m - row, ROWS), columns = shorter(n - column, COLUMNS);
+                struct few_rows part = {a + row * a_stride, w + column * k, a_stride, k, {{0}}};
+                multiply_part(&part, rows, columns);
+                for (int r = 0; r < rows; r++)
+                    for (int c = 0; c < columns; c++) {
+                        real *to = out + (row + r) * n + column + c;
+                        real value = part.dots[r][c] + (bias ? bias[column + c] : 0);
+                        *to = accumulate ? *to + value : value;
+                    }
+            }
+}
+
 static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, const void *a,
                        int64_t a_stride, const void *w, const void *bias, bool accumulate,
                        int64_t m, int64_t n, int64_t k) {
@@ -43,6 +110,10 @@ static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, 
     (void)out_type;
     const real *left = a, *right = w;
     real *to = out;
+    if (m <= FEW_ROWS) {
+        multiply_few(to, left, a_stride, right, bias, accumulate, m, n, k);
+        return;
+    }
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t row = 0; row < m; row += TILE_ROWS)
         for (int64_t column = 0; column < n; column += TILE_COLUMNS) {

@@ -8,6 +8,7 @@
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
+#include "model/cost.h"
 
 enum { CONTEXT = 16384 }; /* tokens in the last column: a long reasoning answer */
 
@@ -21,23 +22,13 @@ struct totals {
     uint64_t state_per_sequence; /* scan state in F32, convolution inputs in BF16 */
 };
 
-static uint64_t mamba_state_bytes(const struct mamba_config *mamba) {
-    uint64_t inner = (uint64_t)mamba->d_inner;
-    return inner * (uint64_t)mamba->d_state * 4 + inner * (uint64_t)(mamba->d_conv - 1) * 2;
-}
-
-static void add_layer_memory(struct totals *totals, const struct model_config *config, int i) {
-    const struct layer_config *layer = &config->layers[i];
-    if (layer->mixer == MIXER_MAMBA) {
-        totals->state_per_sequence += mamba_state_bytes(&layer->mamba);
-        return;
-    }
-    uint64_t tokens = CONTEXT, per_token = (uint64_t)config->n_kv_heads * 2 * 2;
-    per_token *= (uint64_t)config->head_dim;
-    if (layer->sliding_window && layer->sliding_window < CONTEXT)
-        tokens = (uint64_t)layer->sliding_window;
-    totals->cache_per_token += per_token;
-    totals->cache_at_context += per_token * tokens;
+static void count_memory(struct totals *totals, const struct model_config *config) {
+    struct cost_model cost = {.config = config, .act_bytes = 2, .acc_bytes = 4};
+    struct cost_parts parts;
+    cost_measure(&parts, &cost);
+    totals->cache_per_token = parts.kv_per_token;
+    totals->cache_at_context = cost_kv_bytes(&cost, CONTEXT);
+    totals->state_per_sequence = parts.state;
 }
 
 /* A tensor's type as the checkpoint has it; new mixers take that of their layer's query weight. */
@@ -63,7 +54,7 @@ static enum status count(struct totals *totals, const struct checkpoint *checkpo
         totals->all_parameters += elements;
         totals->all_bytes += bytes;
     }
-    for (int i = 0; i < config->n_layers; i++) add_layer_memory(totals, config, i);
+    count_memory(totals, config);
     free(specs);
     return STATUS_OK;
 }
@@ -224,7 +215,7 @@ static void print_hybrids(const struct report *report) {
     printf("a Mamba mixer here: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; state %s "
            "per sequence\n",
            report->mamba.d_inner, report->mamba.d_xb, report->mamba.d_state, report->mamba.dt_rank,
-           report->mamba.d_conv, memory_format(a, mamba_state_bytes(&report->mamba)));
+           report->mamba.d_conv, memory_format(a, cost_state_bytes(&report->mamba, 2, 4)));
     printf("\n%-10s %10s %14s %12s %16s %8s\n", "replaced", "weights", "cache / token",
            "state / seq", "memory at 16k", "saved");
     double before = (double)(report->now.cache_at_context + report->now.state_per_sequence);

@@ -316,3 +316,14 @@ int64_t decoder_length(const struct decoder *decoder, int slot) {
 void decoder_pretend(struct decoder *decoder, int slot, int64_t length) {
     decoder->lengths[slot] = length;
 }
+
+enum status decoder_fill(struct decoder *decoder) {
+    const struct decoder_options *options = &decoder->options;
+    enum status status = STATUS_OK;
+    for (int l = 0; !status && l < decoder->model->config->n_layers; l++) {
+        struct mixer mixer = mixer_sizes(decoder->model, options, l);
+        status = past_fill(&decoder->past[l], decoder->model, l, &mixer, options->slots,
+                           options->tokens);
+    }
+    return status ? status : decoder->model->backend->sync(decoder->model->backend);
+}

@@ -178,6 +178,14 @@ uint64_t model_layers_present_bytes(const struct model *model, bool kept) {
     return streamed && model->config->n_layers > 1 ? 2 * largest : largest;
 }
 
+enum status model_drop_mixer(struct model *model, int index) {
+    const struct layer *layer;
+    enum status status = model_keep_layers(model);
+    if (!status) status = model_layer(&layer, model, index);
+    if (!status) mixer_free(&model->resident[index].mixer, model->backend);
+    return status;
+}
+
 uint64_t model_layers_bytes(const struct model *model) {
     uint64_t bytes = 0;
     for (int i = 0; i < model->config->n_layers; i++) bytes += layer_bytes(model, i);

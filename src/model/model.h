@@ -110,6 +110,8 @@ enum status model_layer(const struct layer **out, struct model *model, int index
 enum status model_keep_layers(struct model *model) STATUS_CHECKED;
 /* Load this layer again when it is next asked for: its weights have been changed. */
 void model_forget_layer(struct model *model, int index);
+/* Free the weights of a kept layer's mixer, in whose place another is used from now on. */
+enum status model_drop_mixer(struct model *model, int index) STATUS_CHECKED;
 uint64_t model_layers_bytes(const struct model *model);
 
 /* Allocate the weights of a mixer whose kind and sizes are set (contents undefined). mixer_free

@@ -1,5 +1,10 @@
 #include "model/past.h"
 
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+
 #include "model/mixers.h"
 
 static int64_t rows_of(const struct model_config *config, int layer, int64_t tokens) {
@@ -48,6 +53,40 @@ enum status past_alloc(struct layer_past *out, const struct model *model, int la
     if (attention ? out->kv.v != NULL : out->scan != NULL) return STATUS_OK;
     past_free(out, backend);
     return STATUS_FAILED;
+}
+
+/* A block of random elements from the host, repeated on the device by doubling. */
+static enum status fill_random(struct backend *backend, void *to, size_t bytes, int layer,
+                               const char *name) {
+    enum { BLOCK = 1 << 16 };
+    size_t size = dtype_size(backend->act), count = bytes / size, done = count;
+    float *values = memory_calloc(BLOCK, sizeof *values);
+    if (!values) return STATUS_FAILED;
+    if (done > BLOCK) done = BLOCK;
+    struct random_stream stream = random_stream_for(0, layer, name);
+    for (size_t i = 0; i < done; i++) values[i] = (float)random_normal(&stream, i);
+    backend->upload(backend, to, backend->act, values, DTYPE_F32, done);
+    while (done < count) {
+        size_t part = done < count - done ? done : count - done;
+        backend->copy(backend, (char *)to + done * size, to, part * size);
+        done += part;
+    }
+    free(values);
+    return STATUS_OK;
+}
+
+enum status past_fill(struct layer_past *past, const struct model *model, int layer,
+                      const struct mixer *mixer, int slots, int64_t tokens) {
+    struct backend *backend = model->backend;
+    struct sizes sizes = sizes_of(model->config, layer, mixer, tokens, backend);
+    size_t count = (size_t)slots;
+    enum status status = STATUS_OK;
+    if (past->kv.k) status = fill_random(backend, past->kv.k, count * sizes.kv, layer, "keys");
+    if (!status && past->kv.v)
+        status = fill_random(backend, past->kv.v, count * sizes.kv, layer, "values");
+    if (past->conv) backend->zero(backend, past->conv, count * sizes.conv);
+    if (past->scan) backend->zero(backend, past->scan, count * sizes.scan);
+    return status;
 }
 
 void past_free(struct layer_past *past, struct backend *backend) {

@@ -26,6 +26,11 @@ uint64_t past_bytes(const struct model_config *config, int layer, const struct m
 /* Room for `slots` sequences of up to `tokens` tokens. past_free accepts a zeroed struct. */
 enum status past_alloc(struct layer_past *out, const struct model *model, int layer,
                        const struct mixer *mixer, int slots, int64_t tokens) STATUS_CHECKED;
+
+/* Make up what is kept, for `slots` sequences of `tokens` tokens: random keys and values, zero
+ * states. */
+enum status past_fill(struct layer_past *past, const struct model *model, int layer,
+                      const struct mixer *mixer, int slots, int64_t tokens) STATUS_CHECKED;
 void past_free(struct layer_past *past, struct backend *backend);
 
 #endif

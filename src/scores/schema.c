@@ -95,6 +95,24 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  correct INTEGER NOT NULL,"
     "  tokens INTEGER NOT NULL,"
     "  PRIMARY KEY (run, row, sample)) WITHOUT ROWID;",
+    /* 4: throughput; the rows of one measurement share a series, the id of its first */
+    "CREATE TABLE bench ("
+    "  id INTEGER PRIMARY KEY,"
+    "  series INTEGER NOT NULL,"
+    "  model INTEGER NOT NULL REFERENCES model(id),"
+    "  created TEXT NOT NULL,"
+    "  device TEXT NOT NULL,"
+    "  version TEXT NOT NULL,"
+    "  settings TEXT NOT NULL,"     /* JSON, sorted keys */
+    "  replaced INTEGER NOT NULL,"  /* layers */
+    "  batch INTEGER NOT NULL,"     /* sequences at a time */
+    "  automatic INTEGER NOT NULL," /* the memory decided it */
+    "  memory INTEGER NOT NULL,"    /* bytes */
+    "  tokens_per_second REAL NOT NULL,"
+    "  step_seconds REAL NOT NULL,"
+    "  first_token_seconds REAL NOT NULL,"
+    "  bytes_per_token REAL NOT NULL,"
+    "  roofline REAL NOT NULL);", /* tokens a second */
 };
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,

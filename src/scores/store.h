@@ -257,6 +257,30 @@ enum status store_get_answers(struct store_answer_list *out, struct store *store
 void store_item_list_free(struct store_item_list *list); /* all accept zeroed lists */
 void store_choice_list_free(struct store_choice_list *list);
 void store_answer_list_free(struct store_answer_list *list);
+/* ---- throughput */
+
+struct store_bench {
+    int64_t id, series; /* rows of one measurement share a series: the id of its first row */
+    int64_t model, replaced, batch, memory;
+    bool automatic;
+    double tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline;
+    char *created, *device, *version, *model_name;
+    char *settings; /* JSON object with sorted keys */
+};
+
+struct store_bench_list {
+    struct store_bench *rows; /* [count], by id */
+    size_t count;
+};
+
+/* Append a row; its `series` 0 begins one. `created`, `version` and `model_name` are not read. `*id`
+ * is the new row's. */
+enum status store_add_bench(int64_t *id, struct store *store,
+                            const struct store_bench *row) STATUS_CHECKED;
+/* The rows of a series; 0: of the last one. None is a failure. */
+enum status store_get_bench(struct store_bench_list *out, struct store *store,
+                            int64_t series) STATUS_CHECKED;
+void store_bench_list_free(struct store_bench_list *list); /* accepts a zeroed list */
 
 /* ---- plans: the text of plan.json as it was written */
 enum status store_add_plan(int64_t *id, struct store *store, int64_t model,

@@ -40,7 +40,7 @@ for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/
     'all                   2624640    5.25 MB  100.0%' \
     '  0-11      attention: can be replaced' \
     'key/value cache: 3.07 kB per token (BF16)' \
-    '  6 of 12     5.53 MB        1.54 kB      53.8 kB          25.2 MB    49.9%'; do
+    '  6 of 12     5.53 MB        1.54 kB      51.5 kB          25.2 MB    49.9%'; do
     grep -qxF -e "$line" found || complain "no line \"$line\""
 done
 "$program" inspect "$demo" --json >found

@@ -1,0 +1,56 @@
+#!/bin/sh
+# apriel-tool bench: rows, JSON, the database, and its one-line messages. $1 is the program, $2 the
+# source tree.
+set -eu
+program=$1
+source=$2
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "bench: $*" >&2
+    bad=1
+}
+cd "$temporary"
+demo=$source/recipes/demo-model
+
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    set +e
+    "$program" bench "$@" --quiet --device cpu >out 2>errors
+    found=$?
+    set -e
+    [ $found -eq "$code" ] || complain "bench $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "bench $*: $(cat errors)"
+    [ ! -s out ] || complain "bench $*: prints to stdout although it fails"
+}
+
+"$program" bench "$demo" --layers 0,6 --prompt 3 --output 24 --memory 30M --batch auto,2 --prefill 20 \
+    --db bench.db --device cpu --quiet >text
+[ "$(grep -c ' set ' text)" = 2 ] || complain "no rows of batch 2: $(cat text)"
+grep -q '^prefill of one prompt' text || complain "no prefill: $(cat text)"
+# What fits: (30 MB - weights) / caches of 27 tokens; the hybrid takes more sequences.
+"$program" bench "$demo" --layers 0,6 --output 2000 --memory 40M --device cpu --json >json
+batches=$(grep '"batch":' json | tr -d ' ,' | cut -d: -f2 | tr '\n' ' ')
+set -- $batches
+[ "$#" = 2 ] && [ "$1" -ge 1 ] && [ "$2" -gt "$1" ] || complain "batches: $batches"
+grep -q '"ratio": 1.0' json || complain "the teacher's ratio is not 1"
+grep -q '"paper_ratio": 1.8' json || complain "no published ratio: $(cat json)"
+grep -q '"context_lengths": 6' json || complain "context lengths are not said"
+for memory in $(grep '"memory_bytes":' json | tr -d ' ,' | cut -d: -f2); do
+    [ "$memory" -le 40000000 ] || complain "$memory bytes in a budget of 40 MB"
+done
+
+# Nothing fits, and a database that holds nothing of the kind.
+"$program" bench "$demo" --layers 0 --memory 12M --output 100000 --device cpu --quiet >text
+grep -q 'none fits' text || complain "a full memory: $(cat text)"
+
+fails 2 'bench: name one model directory (see apriel-tool bench --help)'
+fails 2 'bench: --layers: "13" goes outside 0 to 12' "$demo" --layers 13
+fails 2 'bench: --batch cannot be "0" (as in auto,1,8)' "$demo" --batch 0
+fails 2 'bench: --prefill cannot be "auto" (as in 512,2048)' "$demo" --prefill auto
+fails 2 'bench: --output is 0, outside 1 to 16777216' "$demo" --output 0
+
+exit $bad
