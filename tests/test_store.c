@@ -227,7 +227,8 @@ START_TEST(items_come_back_from_a_database_of_schema_2) {
     key.seed = 1;
     ok(store_begin_run(&other, &state, store, &key));
     store_close(store);
-    execute(path, "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; PRAGMA user_version = 2");
+    execute(path, "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; DROP TABLE bench;"
+                  " PRAGMA user_version = 2");
     store = open_store(path);
     ok(store_put_item(store, run, &(struct store_item){7, NULL, "2"}));
     ok(store_put_item(store, run, &(struct store_item){3, "algebra", "1/2"}));
@@ -273,6 +274,53 @@ START_TEST(items_come_back_from_a_database_of_schema_2) {
     ck_assert_str_eq(answers.answers[1].answer, "4");
     ck_assert_int_eq(answers.answers[1].tokens, 30);
     store_answer_list_free(&answers);
+    store_close(store);
+    remove_all();
+}
+END_TEST
+
+START_TEST(throughput_rows_come_back_by_series) {
+    struct store *store = open_store(path_of("bench.db"));
+    struct store_run_key key = add_key(store);
+    struct store_bench_list list;
+    struct store_bench row = {.model = key.model,
+                              .device = "cpu",
+                              .settings = "{}",
+                              .batch = 15,
+                              .automatic = true,
+                              .memory = 80000000000,
+                              .tokens_per_second = 812.5,
+                              .step_seconds = 0.0185,
+                              .first_token_seconds = 0.02,
+                              .bytes_per_token = 3.6e9,
+                              .roofline = 900};
+    int64_t first, id;
+    ck_assert_int_eq(store_get_bench(&list, store, 0), STATUS_FAILED);
+    ok(store_add_bench(&first, store, &row));
+    row.series = first;
+    row.replaced = 30;
+    row.tokens_per_second = 1900.25;
+    ok(store_add_bench(&id, store, &row));
+    row.series = 0;
+    ok(store_add_bench(&id, store, &row));
+    ok(store_get_bench(&list, store, first));
+    ck_assert_uint_eq(list.count, 2);
+    ck_assert_int_eq(list.rows[0].series, first);
+    ck_assert_int_eq(list.rows[1].replaced, 30);
+    ck_assert(list.rows[0].automatic);
+    ck_assert_int_eq(list.rows[0].memory, 80000000000);
+    ck_assert_double_eq(list.rows[0].tokens_per_second, 812.5);
+    ck_assert_double_eq(list.rows[1].tokens_per_second, 1900.25);
+    ck_assert_double_eq(list.rows[1].roofline, 900);
+    ck_assert_str_eq(list.rows[1].settings, "{}");
+    store_bench_list_free(&list);
+    ok(store_get_bench(&list, store, 0)); /* the last one */
+    ck_assert_uint_eq(list.count, 1);
+    ck_assert_int_eq(list.rows[0].series, id);
+    store_bench_list_free(&list);
+    ck_assert_int_eq(store_get_bench(&list, store, 99), STATUS_FAILED);
+    row.tokens_per_second = NAN;
+    ck_assert_int_eq(store_add_bench(&id, store, &row), STATUS_FAILED);
     store_close(store);
     remove_all();
 }
@@ -475,7 +523,7 @@ START_TEST(read_only_places) {
 END_TEST
 
 CHECK_MAIN("store", values_come_back, a_run_is_found_by_its_key,
-           values_that_are_not_finite_are_refused, an_older_schema_is_brought_up_to_date,
-           items_come_back_from_a_database_of_schema_2, files_that_are_no_score_database,
-           a_truncated_database_is_reported, several_processes_write_one_database,
-           a_kill_leaves_whole_transactions, read_only_places)
+           values_that_are_not_finite_are_refused, throughput_rows_come_back_by_series,
+           an_older_schema_is_brought_up_to_date, items_come_back_from_a_database_of_schema_2,
+           files_that_are_no_score_database, a_truncated_database_is_reported,
+           several_processes_write_one_database, a_kill_leaves_whole_transactions, read_only_places)
