@@ -21,12 +21,25 @@ void scorer_close(struct scorer *scorer); /* accepts NULL */
 void scorer_keep_nonfinite(struct scorer *scorer);
 uint64_t scorer_bytes(const struct model *model);
 
-/* Metrics of `branches` hidden states acc [tokens, D] (before the final norm), one after another in
- * `branch`, each `stride` elements from the last, against the teacher's. `sums`, host
+/* Where the branches' hidden states are: rows() gives those of branch `branch` (from 0) for tokens
+ * [from, from + rows) as device acc [rows, D], before the final norm, for ops that are queued
+ * before its next call. */
+struct scorer_source {
+    int branches;
+    const void *(*rows)(void *context, int branch, int64_t from, int64_t rows);
+    void *context;
+};
+
+/* Metrics of the branches against the teacher's hidden states acc [tokens, D]. `sums`, host
  * [1 + branches][slots][METRIC_COUNT], receives sums over the predictions of each slot; entry 0 is
  * the teacher against itself (only ce says something). `greedy` (or NULL), host [1 + branches]
  * [slots], counts the predictions whose target has the largest logit. A value that is not finite is
  * a failure. STATUS_INTERRUPTED between chunks when an interrupt was requested. */
+enum status scorer_score_from(struct scorer *scorer, const struct predictions *predictions,
+                              const void *teacher, const struct scorer_source *source, double *sums,
+                              int64_t *greedy) STATUS_CHECKED;
+
+/* The same for branches one after another in `branch`, each `stride` elements from the last. */
 enum status scorer_score(struct scorer *scorer, const struct predictions *predictions,
                          const void *teacher, const void *branch, int64_t stride, int branches,
                          double *sums, int64_t *greedy) STATUS_CHECKED;
