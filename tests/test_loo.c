@@ -399,6 +399,59 @@ START_TEST(base_hybrid) {
 END_TEST
 
 /* What is found in the database is not computed again: a wrong value put there stays. */
+/* Sums of a sweep over all rows with so many states on the device; the caller frees. */
+static double *sweep_sums(struct model *model, const struct tokenset *set,
+                          struct sweep_options options, int on_device) {
+    struct sweep *sweep;
+    int64_t counts[ROWS * METRIC_COUNT];
+    double *sums =
+        memory_calloc((size_t)(1 + options.branches) * ROWS * METRIC_COUNT, sizeof *sums);
+    options.on_device = on_device;
+    succeeds(sweep_open(&sweep, model, &options, ROWS, TOKENS, LONGEST));
+    succeeds(sweep_group(sweep, set, 0, ROWS, sums, counts));
+    sweep_close(sweep);
+    return sums;
+}
+
+/* States that wait in host memory, layers that stream: the same bits. */
+START_TEST(parked_branches) {
+    struct backend *backend;
+    struct model *model;
+    struct tokenset *set;
+    const int layers[] = {0, 1, 2, 3};
+    const bool removed[] = {false, false, true, false};
+    in_scratch();
+    write_rows(mask);
+    succeeds(tokenset_read(&set, data_path));
+    succeeds(backend_open_cpu(&backend));
+    succeeds(model_open(&model, backend, MODELS "qwen2-window", NULL));
+    ck_assert_int_eq(model->config->n_layers, 4);
+    for (int ablation = ABLATE_MIXER; ablation <= ABLATE_BLOCK; ablation++)
+        for (int i = 0; i < 3; i++) { /* all layers; a base; streamed layers */
+            struct sweep_options options = {.ablation = (enum ablation)ablation,
+                                            .layers = layers,
+                                            .branches = 4,
+                                            .pass_tokens = 1};
+            const int some[] = {0, 1, 3};
+            if (i == 1) options.layers = some, options.branches = 3, options.removed = removed;
+            size_t bytes = (size_t)(1 + options.branches) * ROWS * METRIC_COUNT * sizeof(double);
+            double *expected = sweep_sums(model, set, options, 0);
+            for (int here = 1; here <= options.branches; here++) {
+                if (i == 2) succeeds(model_stream_layers(model));
+                double *sums = sweep_sums(model, set, options, here);
+                ck_assert_msg(memcmp(sums, expected, bytes) == 0, "%d of %d states on the device",
+                              here, 1 + options.branches);
+                free(sums);
+            }
+            free(expected);
+        }
+    model_close(model);
+    backend->close(backend);
+    tokenset_free(set);
+    out_of_scratch();
+}
+END_TEST
+
 START_TEST(a_finished_row_is_not_computed_again) {
     struct loo_outcome outcome;
     struct store *store;
@@ -463,4 +516,5 @@ START_TEST(what_cannot_be_measured_is_refused) {
 END_TEST
 
 CHECK_MAIN("loo", ragged_rows, masked_rows, groups_of_rows, chosen_layers, base_of_a_plan,
-           base_hybrid, a_finished_row_is_not_computed_again, what_cannot_be_measured_is_refused)
+           parked_branches, base_hybrid, a_finished_row_is_not_computed_again,
+           what_cannot_be_measured_is_refused)

@@ -86,13 +86,12 @@ static struct tape_options tape_options_of(const struct estimator_options *optio
 uint64_t estimator_bytes(const struct model *model, const struct estimator_options *options,
                          int rows, int64_t tokens, int longest) {
     uint64_t width = (uint64_t)model->config->hidden_size;
-    uint64_t layer = model_layers_bytes(model) / (uint64_t)model->config->n_layers;
     if (differentiates(options)) {
         struct tape_options tape = tape_options_of(options, rows, tokens, longest);
-        return tape_bytes(model, &tape) + distiller_bytes(model) + layer;
+        return tape_bytes(model, &tape) + distiller_bytes(model);
     }
     struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
-    return trace_bytes(model, &needs) + layer +
+    return trace_bytes(model, &needs) +
            2 * (uint64_t)tokens * width * dtype_size(model->backend->acc);
 }
 

@@ -46,7 +46,7 @@ struct estimator_options {
 
 struct estimator;
 
-/* As sweep_open and sweep_bytes. */
+/* As sweep_open; the bytes are without those of the model. */
 enum status estimator_open(struct estimator **out, struct model *model,
                            const struct estimator_options *options, int rows, int64_t tokens,
                            int longest) STATUS_CHECKED;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "analysis/layers.h"
+#include "analysis/loo_plan.h"
 #include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -18,7 +19,7 @@ struct work {
     bool *removed; /* [L] */
     struct sweep *sweep;
     struct estimator *estimator; /* in its place */
-    int64_t group_tokens;
+    struct loo_cut cut;
 };
 
 /* The layers that the trunk goes without: those a plan replaces, except where the model has a Mamba
@@ -36,6 +37,23 @@ static enum status mark_removed(struct work *work) {
         work->removed[layer] = config->layers[layer].mixer == MIXER_ATTENTION;
     }
     return STATUS_OK;
+}
+
+static struct sweep_options options_of(const struct work *work) {
+    return (struct sweep_options){.ablation = work->settings->ablation,
+                                  .layers = work->layers.values,
+                                  .branches = (int)work->layers.count,
+                                  .removed = work->removed};
+}
+
+static struct estimator_options estimate_of(const struct work *work) {
+    return (struct estimator_options){.estimate = work->settings->estimate,
+                                      .ablation = work->settings->ablation,
+                                      .layers = work->layers.values,
+                                      .count = (int)work->layers.count,
+                                      .removed = work->removed,
+                                      .samples = work->settings->samples,
+                                      .seed = work->settings->seed};
 }
 
 static enum status begin(struct work *work, int64_t *run, enum store_run_state *state) {
@@ -70,42 +88,19 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
     return status;
 }
 
-/* Open the sweep, or the estimator; halve the group until it fits the memory. */
-static enum status open_sweep(struct work *work, struct loo_outcome *outcome) {
-    struct estimator_options estimate = {.estimate = work->settings->estimate,
-                                         .ablation = work->settings->ablation,
-                                         .layers = work->layers.values,
-                                         .count = (int)work->layers.count,
-                                         .removed = work->removed,
-                                         .samples = work->settings->samples,
-                                         .seed = work->settings->seed};
-    struct sweep_options options = {.ablation = work->settings->ablation,
-                                    .layers = work->layers.values,
-                                    .branches = (int)work->layers.count,
-                                    .removed = work->removed};
+/* Open the sweep, or the estimator, as it was planned. */
+static enum status open_sweep(struct work *work) {
+    struct sweep_options options = options_of(work);
+    struct estimator_options estimate = estimate_of(work);
+    const struct loo_cut *cut = &work->cut;
     int longest = (int)tokenset_longest_row(work->set);
-    work->group_tokens = work->settings->group_tokens > 0 ? work->settings->group_tokens : 4096;
-    uint64_t room = work->backend->memory_free(work->backend) / 10 * 9;
-    int rows;
-    int64_t tokens;
-    for (;;) {
-        tokenset_measure_groups(&rows, &tokens, work->set, (int64_t)work->set->rows,
-                                work->group_tokens);
-        outcome->peak_bytes = estimate.estimate
-                                  ? estimator_bytes(work->model, &estimate, rows, tokens, longest)
-                                  : sweep_bytes(work->model, &options, rows, tokens, longest);
-        if (outcome->peak_bytes <= room) break;
-        if (work->group_tokens <= longest || work->settings->group_tokens > 0) {
-            char needed[32], there[32];
-            return status_fail("the sweep needs %s and %s has %s free: use shorter rows",
-                               memory_format(needed, outcome->peak_bytes), work->backend->name,
-                               memory_format(there, room));
-        }
-        work->group_tokens /= 2;
-    }
+    options.on_device = cut->on_device;
+    enum status status = cut->keeps_layers ? model_keep_layers(work->model) : STATUS_OK;
+    if (status) return status;
     if (estimate.estimate)
-        return estimator_open(&work->estimator, work->model, &estimate, rows, tokens, longest);
-    return sweep_open(&work->sweep, work->model, &options, rows, tokens, longest);
+        return estimator_open(&work->estimator, work->model, &estimate, cut->rows, cut->tokens,
+                              longest);
+    return sweep_open(&work->sweep, work->model, &options, cut->rows, cut->tokens, longest);
 }
 
 static int metric_count(const struct work *work) {
@@ -161,7 +156,7 @@ static enum status run_groups(struct work *work, int64_t run, struct loo_outcome
                  (long long)outcome->rows);
     progress_begin(&progress, "loo", "rows", (double)outcome->rows, (double)done.count);
     for (int64_t first = 0, end; !status && first < outcome->rows; first = end) {
-        end = tokenset_group_end(work->set, first, outcome->rows, work->group_tokens);
+        end = tokenset_group_end(work->set, first, outcome->rows, work->cut.group_tokens);
         if (all_done(&done, first, end)) continue;
         int rows = (int)(end - first);
         size_t values = (size_t)rows * METRIC_COUNT;
@@ -190,9 +185,10 @@ static enum status open_inputs(struct work *work) {
     enum status status = tokenset_read(&work->set, settings->data);
     if (!status) status = backend_open(&work->backend, settings->device);
     if (!status)
-        status = settings->hybrid ? model_open(&work->model, work->backend, settings->hybrid, NULL)
-                                  : model_open(&work->model, work->backend, settings->model,
-                                               &settings->checkpoint);
+        status = settings->hybrid
+                     ? model_describe(&work->model, work->backend, settings->hybrid, NULL)
+                     : model_describe(&work->model, work->backend, settings->model,
+                                      &settings->checkpoint);
     if (!status && settings->hybrid)
         status = record_check_hybrid(work->model, settings->model, &settings->checkpoint);
     if (!status) status = record_check_vocabulary(work->model, work->set, settings->data);
@@ -201,7 +197,12 @@ static enum status open_inputs(struct work *work) {
     if (!status)
         status = layers_choose(&work->layers, work->model->config, work->removed, settings->layers,
                                "remove");
-    return status;
+    if (status) return status;
+    struct sweep_options options = options_of(work);
+    struct estimator_options estimate = estimate_of(work);
+    return loo_plan(&work->cut, work->model, work->set, &options,
+                    settings->estimate ? &estimate : NULL, settings->group_tokens,
+                    settings->device_memory);
 }
 
 enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *settings) {
@@ -209,7 +210,9 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct loo_outcome){0};
     enum status status = open_inputs(&work);
-    if (status) goto done;
+    outcome->memory = work.cut.plan;
+    if (!status && !settings->dry_run) status = model_load(work.model);
+    if (status || settings->dry_run) goto done;
     outcome->rows = (int64_t)work.set->rows;
     outcome->tokens = (int64_t)work.set->tokens;
     outcome->branches = (int)work.layers.count;
@@ -220,10 +223,11 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
         outcome->rows_before = outcome->rows;
         goto done;
     }
-    status = open_sweep(&work, outcome);
+    status = open_sweep(&work);
     if (!status) status = run_groups(&work, outcome->run, outcome);
     if (!status) status = store_summarise_run(work.store, outcome->run);
     status = record_finish(work.store, outcome->run, status);
+    outcome->peak_bytes = work.backend->memory_peak(work.backend);
 done:
     sweep_close(work.sweep);
     estimator_close(work.estimator);

@@ -18,6 +18,8 @@ struct loo_settings {
     const char *layers;      /* as list_parse, or NULL: every attention layer that is left */
     struct int_list removed; /* layers that a plan replaces: the trunk goes without them */
     int64_t group_tokens;    /* tokens of a group, 0: chosen from the memory there is */
+    uint64_t device_memory;  /* bytes that may be used on the device, 0: what is free */
+    bool dry_run;            /* plan the memory and stop; no database is needed */
     struct checkpoint_options checkpoint;
 };
 
@@ -26,8 +28,9 @@ struct loo_outcome {
     int64_t rows, rows_before; /* in all, and found in the database */
     int64_t tokens;
     int branches;
-    double seconds;      /* of the sweep itself */
-    uint64_t peak_bytes; /* planned device bytes */
+    double seconds; /* of the sweep itself */
+    struct memory_plan memory;
+    uint64_t peak_bytes; /* used on the device, 0 where it is not counted */
 };
 
 /* Score, group of rows by group of rows: each group is one transaction, so that a kill loses at

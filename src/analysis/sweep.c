@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/parked.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"
@@ -13,7 +14,9 @@ struct sweep {
     struct sweep_options options;
     int copies;         /* states that go through a block at once */
     int64_t max_tokens; /* of a group */
-    void *states;       /* acc [1 + branches, tokens, D]: the trunk, then branches as they leave */
+    void *states;       /* acc [on_device, tokens, D]: the trunk, then branches as they leave */
+    int on_device;      /* of 1 + branches states; the others are parked */
+    struct parked *parked;
     struct trace trace;
     struct scorer *scorer;
 };
@@ -25,18 +28,26 @@ static int choose_copies(const struct sweep_options *options, int64_t tokens) {
     return copies < 1 ? 1 : (int)copies;
 }
 
-static uint64_t state_bytes(const struct model *model, const struct sweep_options *options,
-                            int64_t tokens) {
-    return (uint64_t)(1 + options->branches) * (uint64_t)tokens *
-           (uint64_t)model->config->hidden_size * dtype_size(model->backend->acc);
+static size_t state_bytes(const struct model *model, int64_t tokens) {
+    return (size_t)tokens * (size_t)model->config->hidden_size * dtype_size(model->backend->acc);
 }
 
-uint64_t sweep_bytes(const struct model *model, const struct sweep_options *options, int rows,
-                     int64_t tokens, int longest) {
-    int copies = choose_copies(options, tokens);
+static int states_on_device(const struct sweep_options *options) {
+    int all = 1 + options->branches;
+    return options->on_device > 0 && options->on_device < all ? options->on_device : all;
+}
+
+void sweep_plan(struct memory_plan *plan, const struct model *model,
+                const struct sweep_options *options, int rows, int64_t tokens, int longest) {
+    int copies = choose_copies(options, tokens), here = states_on_device(options);
+    int parked = 1 + options->branches - here;
+    uint64_t bytes = state_bytes(model, tokens);
     struct trace_needs needs = trace_needs_of(model, copies * rows, copies * tokens, longest);
-    return state_bytes(model, options, tokens) + trace_bytes(model, &needs) + scorer_bytes(model) +
-           model_layers_bytes(model) / (uint64_t)model->config->n_layers;
+    memory_plan_add(plan, "trunk and branches",
+                    (uint64_t)(here + (parked ? PARKED_PLACES : 0)) * bytes,
+                    (uint64_t)parked * bytes);
+    memory_plan_add(plan, "activations", trace_bytes(model, &needs), 0);
+    memory_plan_add(plan, "logits", scorer_bytes(model), 0);
 }
 
 enum status sweep_open(struct sweep **out, struct model *model, const struct sweep_options *options,
@@ -53,9 +64,13 @@ enum status sweep_open(struct sweep **out, struct model *model, const struct swe
     enum status status = model_prepare(model, longest);
     if (!status) status = trace_alloc(&sweep->trace, model, &needs);
     if (!status) status = scorer_open(&sweep->scorer, model, model, 0);
+    sweep->on_device = states_on_device(options);
+    int parked = 1 + options->branches - sweep->on_device;
     if (!status) {
-        sweep->states = backend->alloc(backend, state_bytes(model, options, tokens), "branches");
+        size_t bytes = state_bytes(model, tokens);
+        sweep->states = backend->alloc(backend, (size_t)sweep->on_device * bytes, "branches");
         if (!sweep->states) status = STATUS_FAILED;
+        if (!status && parked) status = parked_open(&sweep->parked, backend, parked, bytes);
     }
     if (status)
         sweep_close(sweep);
@@ -69,15 +84,13 @@ void sweep_close(struct sweep *sweep) {
     struct backend *backend = sweep->model->backend;
     trace_free(&sweep->trace, backend);
     scorer_close(sweep->scorer);
+    parked_close(sweep->parked);
     backend->free(backend, sweep->states);
     free(sweep);
 }
 
 static void *state(const struct sweep *sweep, int index, int64_t tokens) {
-    const struct model *model = sweep->model;
-    size_t bytes =
-        (size_t)tokens * (size_t)model->config->hidden_size * dtype_size(model->backend->acc);
-    return (char *)sweep->states + (size_t)index * bytes;
+    return (char *)sweep->states + (size_t)index * state_bytes(sweep->model, tokens);
 }
 
 /* The first `copies` copies of a batch that holds its rows several times over. */
@@ -89,32 +102,73 @@ static struct sequences first_copies(const struct sequences *all, int copies, in
     return part;
 }
 
+/* One layer of one group. */
+struct pass {
+    struct sweep *sweep;
+    const struct layer *layer;
+    const struct sequences *batch;
+    int rows;
+    int64_t tokens;
+    bool mixes, feeds; /* the layer's mixer and its MLP are there */
+};
+
+/* States [first, end) on the device, `copies` at a time, through the mixer or the MLP. */
+static void advance_here(const struct pass *pass, int first, int end, bool mixer) {
+    struct sweep *sweep = pass->sweep;
+    for (int s = first; s < end; s += sweep->copies) {
+        int copies = end - s < sweep->copies ? end - s : sweep->copies;
+        struct sequences part = first_copies(pass->batch, copies, pass->rows, pass->tokens);
+        void *h = state(sweep, s, pass->tokens);
+        if (mixer)
+            block_mix(sweep->model, pass->layer, &pass->layer->mixer, &sweep->trace, h, h, &part);
+        else
+            block_mlp(sweep->model, pass->layer, &sweep->trace, h, h, part.tokens);
+    }
+}
+
+/* Parked states [0, end), one after another, through the layer; `leaving` is the place of a state
+ * that has just left the trunk and will be number `end`, or NULL. */
+static void advance_parked(const struct pass *pass, int end, void *leaving, bool leaving_feeds) {
+    struct sweep *sweep = pass->sweep;
+    struct model *model = sweep->model;
+    size_t bytes = state_bytes(model, pass->tokens);
+    struct sequences one = first_copies(pass->batch, 1, pass->rows, pass->tokens);
+    for (int i = 0; i < end && (pass->mixes || pass->feeds); i++) {
+        void *h = parked_fetch(sweep->parked, i, 0, bytes);
+        if (pass->mixes)
+            block_mix(model, pass->layer, &pass->layer->mixer, &sweep->trace, h, h, &one);
+        if (pass->feeds) block_mlp(model, pass->layer, &sweep->trace, h, h, pass->tokens);
+        parked_store(sweep->parked, i, h, bytes);
+    }
+    if (!leaving) return;
+    if (leaving_feeds) block_mlp(model, pass->layer, &sweep->trace, leaving, leaving, pass->tokens);
+    parked_store(sweep->parked, end, leaving, bytes);
+}
+
 /* Take the trunk and `active - 1` branches through one layer; when `leaving`, a new branch starts
  * as the trunk's copy at the layer's input. */
 static enum status advance(struct sweep *sweep, const struct sequences *batch, int rows,
                            int64_t tokens, int index, int *active, bool leaving) {
     struct model *model = sweep->model;
     struct backend *backend = model->backend;
-    const struct layer *layer;
-    enum status status = model_layer(&layer, model, index);
+    struct pass pass = {.sweep = sweep, .batch = batch, .rows = rows, .tokens = tokens};
+    enum status status = model_layer(&pass.layer, model, index);
     if (status) return status;
     bool removed = sweep->options.removed && sweep->options.removed[index];
     bool block = sweep->options.ablation == ABLATE_BLOCK;
-    size_t bytes = (size_t)tokens * (size_t)model->config->hidden_size * dtype_size(backend->acc);
-    if (leaving)
-        backend->copy(backend, state(sweep, *active, tokens), state(sweep, 0, tokens), bytes);
-    for (int s = 0; s < *active && !removed; s += sweep->copies) {
-        int copies = *active - s < sweep->copies ? *active - s : sweep->copies;
-        struct sequences part = first_copies(batch, copies, rows, tokens);
-        void *h = state(sweep, s, tokens);
-        block_mix(model, layer, &layer->mixer, &sweep->trace, h, h, &part);
+    pass.mixes = !removed;
+    pass.feeds = !(removed && block);
+    int here = *active < sweep->on_device ? *active : sweep->on_device;
+    bool leaves_here = leaving && *active < sweep->on_device, feeds = pass.feeds && !block;
+    void *place = NULL;
+    if (leaving) {
+        void *to = leaves_here ? state(sweep, *active, tokens) : parked_room(sweep->parked);
+        if (!leaves_here) place = to;
+        backend->copy(backend, to, state(sweep, 0, tokens), state_bytes(model, tokens));
     }
-    int through = *active + (leaving && !block);
-    for (int s = 0; s < through && !(removed && block); s += sweep->copies) {
-        int copies = through - s < sweep->copies ? through - s : sweep->copies;
-        void *h = state(sweep, s, tokens);
-        block_mlp(model, layer, &sweep->trace, h, h, copies * tokens);
-    }
+    if (pass.mixes) advance_here(&pass, 0, here, true);
+    if (pass.feeds) advance_here(&pass, 0, here + (leaves_here && feeds), false);
+    if (sweep->parked) advance_parked(&pass, *active - here, place, feeds);
     if (leaving) ++*active;
     return STATUS_OK;
 }
@@ -140,6 +194,23 @@ static enum status make_batch(struct token_batch *out, const struct sweep *sweep
     return status;
 }
 
+struct branches {
+    struct sweep *sweep;
+    int64_t tokens;
+};
+
+/* For the scorer: tokens of a branch, wherever it is. */
+static const void *branch_rows(void *context, int branch, int64_t from, int64_t rows) {
+    const struct branches *branches = context;
+    struct sweep *sweep = branches->sweep;
+    size_t token = state_bytes(sweep->model, 1);
+    int index = 1 + branch;
+    if (index < sweep->on_device)
+        return (char *)state(sweep, index, branches->tokens) + (size_t)from * token;
+    return parked_fetch(sweep->parked, index - sweep->on_device, (size_t)from * token,
+                        (size_t)rows * token);
+}
+
 enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
                       const struct predictions *predictions, double *sums, int64_t *greedy) {
     struct model *model = sweep->model;
@@ -159,9 +230,9 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
             status = status_set(STATUS_INTERRUPTED, "interrupted");
         if (status) goto done;
     }
-    status =
-        scorer_score(sweep->scorer, predictions, sweep->states, state(sweep, 1, tokens),
-                     tokens * model->config->hidden_size, sweep->options.branches, sums, greedy);
+    struct branches branches = {sweep, tokens};
+    struct scorer_source source = {sweep->options.branches, branch_rows, &branches};
+    status = scorer_score_from(sweep->scorer, predictions, sweep->states, &source, sums, greedy);
 done:
     token_batch_free(&batch);
     return status;

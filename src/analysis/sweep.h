@@ -4,6 +4,7 @@
 #ifndef ANALYSIS_SWEEP_H
 #define ANALYSIS_SWEEP_H
 
+#include "analysis/memory_plan.h"
 #include "analysis/scorer.h"
 
 enum ablation {
@@ -18,6 +19,8 @@ struct sweep_options {
     const bool
         *removed; /* [L] or NULL: layers that the trunk itself goes without, in the same way */
     int64_t pass_tokens; /* tokens (times branches) that go through a block at once; 0: choose */
+    int on_device;       /* states (the trunk first) that stay on the device, others wait in pinned
+                            host memory; 0: all */
 };
 
 struct sweep;
@@ -39,8 +42,8 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
 enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
                         double *sums, int64_t *counts) STATUS_CHECKED;
 
-/* Device bytes that sweep_open and the model's streamed layer take. */
-uint64_t sweep_bytes(const struct model *model, const struct sweep_options *options, int rows,
-                     int64_t tokens, int longest);
+/* Add what sweep_open takes, and nothing of the model's, to a plan. */
+void sweep_plan(struct memory_plan *plan, const struct model *model,
+                const struct sweep_options *options, int rows, int64_t tokens, int longest);
 
 #endif

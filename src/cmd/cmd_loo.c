@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cmd/base_option.h"
 #include "cmd/commands.h"
+#include "cmd/memory_table.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
 #include "scores/ranking.h"
@@ -17,6 +18,8 @@
 struct loo_options {
     const char *data, *database, *device, *ablate, *layers, *base, *estimate;
     int64_t group_tokens, samples, seed, random_seed;
+    uint64_t device_memory;
+    bool dry_run;
 };
 
 static enum status to_settings(struct loo_settings *settings, const struct loo_options *options,
@@ -24,7 +27,7 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
     if (arguments->positional.count != 1)
         return status_set(STATUS_USAGE,
                           "loo: name one model directory (see apriel-tool loo --help)");
-    if (!options->data || !options->database)
+    if (!options->data || (!options->database && !options->dry_run))
         return status_set(STATUS_USAGE, "loo: --data and --db are needed");
     *settings = (struct loo_settings){.model = arguments->positional.values[0],
                                       .data = options->data,
@@ -33,7 +36,10 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
                                       .layers = options->layers,
                                       .group_tokens = options->group_tokens,
                                       .samples = (int)options->samples,
-                                      .seed = (uint64_t)options->seed};
+                                      .seed = (uint64_t)options->seed,
+
+                                      .device_memory = options->device_memory,
+                                      .dry_run = options->dry_run};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
     if (strcmp(options->ablate, "block") == 0)
@@ -110,6 +116,8 @@ static enum status print_json(const struct loo_outcome *outcome, const struct lo
     js_set_integer(document, "tokens", outcome->tokens);
     js_set_integer(document, "layers", outcome->branches);
     js_set_number(document, "seconds", outcome->seconds);
+    js_set_integer(document, "planned_bytes", (int64_t)outcome->memory.device);
+    if (outcome->peak_bytes) js_set_integer(document, "peak_bytes", (int64_t)outcome->peak_bytes);
     js_set(document, "scores", score_list_to_json(list));
     char *text = js_print(document, 2);
     js_free(document);
@@ -169,7 +177,12 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
         {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
          0},
         {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N",
-         "tokens computed and saved at a time (4096, less when memory is short)", 1, INT32_MAX},
+         "tokens computed and saved at a time (4096, on a GPU 16384, less when memory is short)", 1,
+         INT32_MAX},
+        {"device-memory", OPTION_SIZE, &values.device_memory, "SIZE",
+         "most memory to use on the device, like 24G (what is free)", 0, 0},
+        {"dry-run", OPTION_FLAG, &values.dry_run, NULL,
+         "print what memory the run would take, and stop", 0, 0},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
          "draw the weights from N(0, 0.02): MODEL needs only config.json", 0, INT64_MAX},
     };
@@ -207,7 +220,9 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
                             "command to continue",
                             values.database);
     *run = outcome.run;
-    if (!status) status = report(&outcome, &values, settings.estimate, arguments.json);
+    if (!status)
+        status = values.dry_run ? memory_table_print(&outcome.memory, arguments.json)
+                                : report(&outcome, &values, settings.estimate, arguments.json);
 done:
     list_free(&settings.removed);
     options_free(&arguments, &line);

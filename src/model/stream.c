@@ -57,7 +57,8 @@ static enum status send_part(struct layer_stream *stream, const struct weight_pa
         backend->event_sync(backend, chunk->sent);
         enum status status = weight_part_read(chunk->host, model, part, first, count);
         if (status) return status;
-        backend->queue_upload(backend, QUEUE_WEIGHTS, (char *)part->to + (size_t)first * dtype_size(part->to_type),
+        backend->queue_upload(backend, QUEUE_WEIGHTS,
+                              (char *)part->to + (size_t)first * dtype_size(part->to_type),
                               part->to_type, chunk->host, type, (size_t)count);
         backend->event_record(backend, chunk->sent, QUEUE_WEIGHTS);
     }

@@ -180,6 +180,31 @@ fails 1 '"nan/model.safetensors": tensor "model.layers.1.mlp.up_proj.weight" is 
     nan --data tiny.h5 --db nan.db
 "$program" scores --db nan.db | grep -q ' failed ' || complain "a failed run: $("$program" scores --db nan.db)"
 
+# The memory plan: its parts are exact and add up; what does not fit is refused before any work.
+"$program" loo "$demo" --data rows.h5 --device cpu --dry-run >plan 2>errors
+cat >plan.expected <<'X'
+part                bytes on cpu
+embedding and head       1065472  1.07 MB
+one layer                 787456   787 kB
+trunk and branches      13631488  13.6 MB
+activations             27295744  27.3 MB
+logits                  35684352  35.7 MB
+in all                  78464512  78.5 MB
+X
+head -n 7 plan | sed 's/ *$//' | diff -u plan.expected - >&2 || complain "--dry-run: another plan"
+tail -n 1 plan | grep -q '^1 group of up to 2048 tokens, layers streamed; .* may be used on cpu$' ||
+    complain "--dry-run: $(tail -n 1 plan)"
+"$program" loo "$demo" --data rows.h5 --device cpu --dry-run --json --device-memory 2G >plan.json
+grep -q '"room_bytes": 2000000000' plan.json || complain "--dry-run --json: $(cat plan.json)"
+fails 1 'the sweep needs 49.5 MB and --device-memory allows 20.0 MB: use shorter rows or fewer --layers' \
+    "$demo" --data rows.h5 --db a.db --device-memory 20M
+fails 1 'the sweep needs 49.5 MB and --device-memory allows 20.0 MB: use shorter rows or fewer --layers' \
+    "$demo" --data rows.h5 --dry-run --device-memory 20M
+[ ! -e a.db ] || complain "a run that does not fit leaves a database"
+"$program" loo "$demo" --data rows.h5 --db small.db --device cpu --device-memory 50M --json >small.json
+"$tests/check_scores" "$golden/demo-llama-2.6m.json" loo_mixer <small.json ||
+    complain "--device-memory 50M: not the golden values"
+
 # --device cuda on a machine that has none.
 if ! "$program" loo "$models/qwen3" --data tiny.h5 --db cuda.db --device cuda >out 2>errors; then
     case $(cat errors) in

@@ -1,0 +1,38 @@
+/* What a run will take, part by part, known before it starts: `--dry-run` prints it, and a run that
+ * does not fit is refused with it. */
+#ifndef ANALYSIS_MEMORY_PLAN_H
+#define ANALYSIS_MEMORY_PLAN_H
+
+#include "kernels/backend.h"
+
+struct memory_part {
+    const char *name;      /* "branches" */
+    uint64_t device, host; /* bytes; on the CPU all of it is `device` */
+};
+
+enum { MEMORY_PARTS = 16 };
+
+struct memory_plan {
+    struct memory_part parts[MEMORY_PARTS];
+    int count;
+    uint64_t device, host; /* the sums */
+    uint64_t room;         /* what may be used on the device */
+    char where[32];        /* its name */
+    char work[160];        /* how the work is cut, in a line */
+};
+
+/* Parts of no bytes are left out. */
+void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device, uint64_t host);
+
+/* What the backend itself takes for scratch and transfers. */
+uint64_t memory_plan_own(const struct backend *backend);
+
+/* Bytes that a plan may use: `limit` (0: none), or what is free less a reserve. */
+uint64_t memory_plan_room(struct backend *backend, uint64_t limit);
+
+/* Fails, saying what `what` ("the sweep") needs, when the plan exceeds its room or the host's
+ * memory; `hint` says what helps. */
+enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,
+                              const char *what, uint64_t limit, const char *hint) STATUS_CHECKED;
+
+#endif

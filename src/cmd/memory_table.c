@@ -1,0 +1,69 @@
+#include "cmd/memory_table.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "base/memory.h"
+#include "cmd/table.h"
+
+static enum status print_json(const struct memory_plan *plan) {
+    struct json *document = js_new_object(), *parts = js_new_array();
+    js_set_string(document, "device", plan->where);
+    js_set_string(document, "work", plan->work);
+    js_set_integer(document, "room_bytes", (int64_t)plan->room);
+    js_set_integer(document, "device_bytes", (int64_t)plan->device);
+    js_set_integer(document, "pinned_bytes", (int64_t)plan->host);
+    for (int i = 0; i < plan->count; i++) {
+        struct json *part = js_new_object();
+        js_set_string(part, "name", plan->parts[i].name);
+        js_set_integer(part, "device_bytes", (int64_t)plan->parts[i].device);
+        js_set_integer(part, "pinned_bytes", (int64_t)plan->parts[i].host);
+        js_append(parts, part);
+    }
+    js_set(document, "parts", parts);
+    char *text = js_print(document, 2);
+    js_free(document);
+    if (!text) return STATUS_FAILED;
+    puts(text);
+    free(text);
+    return STATUS_OK;
+}
+
+static void cells(struct table *table, const char *name, uint64_t device, uint64_t host,
+                  bool pinned) {
+    char text[32];
+    table_cell(table, "%s", name);
+    table_cell(table, "%" PRIu64, device);
+    table_cell(table, "%s", memory_format(text, device));
+    if (!pinned) return;
+    table_cell(table, "%" PRIu64, host);
+    table_cell(table, "%s", memory_format(text, host));
+}
+
+static enum status print_text(const struct memory_plan *plan) {
+    struct table table;
+    bool pinned = plan->host > 0;
+    char room[32];
+    table_begin(&table, pinned ? "lrrrr" : "lrr");
+    table_cell(&table, "part");
+    table_cell(&table, "bytes on %s", plan->where);
+    table_cell(&table, "%s", "");
+    if (pinned) {
+        table_cell(&table, "pinned on the host");
+        table_cell(&table, "%s", "");
+    }
+    for (int i = 0; i < plan->count; i++)
+        cells(&table, plan->parts[i].name, plan->parts[i].device, plan->parts[i].host, pinned);
+    cells(&table, "in all", plan->device, plan->host, pinned);
+    enum status status = table_print(&table, stdout);
+    if (!status)
+        printf("%s; %s may be used on %s\n", plan->work, memory_format(room, plan->room),
+               plan->where);
+    return status;
+}
+
+enum status memory_table_print(const struct memory_plan *plan, bool json) {
+    return json ? print_json(plan) : print_text(plan);
+}

@@ -1,0 +1,10 @@
+/* The memory plan of --dry-run on stdout. */
+#ifndef CMD_MEMORY_TABLE_H
+#define CMD_MEMORY_TABLE_H
+
+#include "analysis/memory_plan.h"
+
+/* As a table, or as one JSON document. */
+enum status memory_table_print(const struct memory_plan *plan, bool json) STATUS_CHECKED;
+
+#endif
