@@ -100,8 +100,8 @@ static void consider_group(struct search *search, int64_t group_tokens) {
     struct loo_cut kept = cut;
     kept.keeps_layers = true;
     if (cut.groups > 1) consider(search, kept);
-    for (int left = cut.on_device / 2; left >= 1; left /= 2) { /* states on the device */
-        cut.on_device = left;
+    while (cut.on_device > 1) {
+        cut.on_device--;
         consider(search, cut);
     }
 }

@@ -1,0 +1,112 @@
+/* loo_plan for Apriel-15B's shape on devices of several sizes, which need not be there: planning
+ * asks the backend for nothing but its types and its free memory. */
+#include <stdio.h>
+#include <string.h>
+
+#include "analysis/loo_plan.h"
+#include "base/memory.h"
+#include "check_main.h"
+
+static uint64_t free_bytes;
+
+static uint64_t memory_free(struct backend *backend) {
+    (void)backend;
+    return free_bytes;
+}
+
+static struct backend device = {.name = "device",
+                                .act = DTYPE_BF16,
+                                .acc = DTYPE_F32,
+                                .discrete = true,
+                                .memory_free = memory_free};
+
+enum { LAYERS = 50, MOST_ROWS = 64 };
+
+/* `rows` rows of `length` tokens on a device of so many bytes, of which `limit` may be used. */
+static enum status plan(struct loo_cut *cut, uint64_t bytes, uint64_t limit, int rows,
+                        uint64_t length) {
+    static int layers[LAYERS];
+    uint64_t offsets[MOST_ROWS + 1];
+    const struct checkpoint_options random = {.random_weights = true};
+    struct model *model = NULL;
+    ck_assert_int_le(rows, MOST_ROWS);
+    for (int i = 0; i < LAYERS; i++) layers[i] = i;
+    for (int i = 0; i <= rows; i++) offsets[i] = (uint64_t)i * length;
+    struct tokenset set = {.rows = (uint64_t)rows, .tokens = offsets[rows], .row_offsets = offsets};
+    struct sweep_options options = {.layers = layers, .branches = LAYERS};
+    free_bytes = bytes;
+    enum status status =
+        model_describe(&model, &device, TEST_DATA "/../../recipes/apriel-15b", &random);
+    ck_assert_msg(!status, "%s", status_message());
+    status = loo_plan(cut, model, &set, &options, 0, limit);
+    model->backend = NULL; /* nothing was allocated */
+    checkpoint_close(model->checkpoint);
+    free(model);
+    uint64_t sum = 0, host = 0;
+    for (int i = 0; i < cut->plan.count; i++) {
+        sum += cut->plan.parts[i].device;
+        host += cut->plan.parts[i].host;
+    }
+    ck_assert_uint_eq(sum, cut->plan.device);
+    ck_assert_uint_eq(host, cut->plan.host);
+    if (!status) ck_assert_uint_le(cut->plan.device, cut->plan.room);
+    if (!status && limit) ck_assert_uint_le(cut->plan.device, limit);
+    return status;
+}
+
+static const uint64_t GB = 1000000000;
+
+START_TEST(one_group_where_there_is_room) {
+    struct loo_cut cut;
+    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 4, 4096), STATUS_OK);
+    ck_assert_int_eq(cut.groups, 1);
+    ck_assert_int_eq(cut.on_device, 51);
+    ck_assert(!cut.keeps_layers);
+}
+END_TEST
+
+START_TEST(layers_are_kept_for_several_groups) {
+    struct loo_cut cut;
+    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 16, 4096), STATUS_OK);
+    ck_assert_int_ge(cut.groups, 4);
+    ck_assert_int_eq(cut.on_device, 51);
+}
+END_TEST
+
+START_TEST(smaller_groups_in_less_memory) {
+    struct loo_cut cut;
+    ck_assert_int_eq(plan(&cut, 80 * GB, 24 * GB, 4, 4096), STATUS_OK);
+    ck_assert_int_gt(cut.groups * (51 - cut.on_device + 1), 1); /* cut in one way or the other */
+    ck_assert_int_eq(plan(&cut, 80 * GB, 12 * GB, 4, 4096), STATUS_OK);
+    ck_assert(!cut.keeps_layers);
+}
+END_TEST
+
+/* A row cannot be cut: what does not fit of its branches waits on the host. */
+START_TEST(branches_of_a_long_row_are_parked) {
+    struct loo_cut cut;
+    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 1, 32768), STATUS_OK);
+    ck_assert_int_eq(cut.on_device, 51);
+    ck_assert_int_eq(plan(&cut, 80 * GB, 42 * GB, 1, 32768), STATUS_OK);
+    ck_assert_int_eq(cut.groups, 1);
+    ck_assert_int_lt(cut.on_device, 51);
+    ck_assert_int_gt(cut.on_device, 30); /* no more than must */
+    ck_assert_uint_gt(cut.plan.host, GB);
+}
+END_TEST
+
+START_TEST(what_cannot_fit_is_refused) {
+    struct loo_cut cut;
+    ck_assert_int_eq(plan(&cut, 80 * GB, 4 * GB, 4, 4096), STATUS_FAILED);
+    ck_assert_ptr_nonnull(strstr(status_message(), "the sweep needs "));
+    ck_assert_ptr_nonnull(strstr(status_message(), " and --device-memory allows 4.00 GB: "));
+    ck_assert_ptr_null(strchr(status_message(), '\n'));
+    ck_assert_int_eq(plan(&cut, 5 * GB, 0, 4, 4096), STATUS_FAILED);
+    ck_assert_ptr_nonnull(strstr(status_message(), " and device has 4.85 GB free: "));
+    ck_assert_uint_gt(cut.plan.device, 5 * GB);
+}
+END_TEST
+
+CHECK_MAIN("memory_plan", one_group_where_there_is_room, layers_are_kept_for_several_groups,
+           smaller_groups_in_less_memory, branches_of_a_long_row_are_parked,
+           what_cannot_fit_is_refused)
