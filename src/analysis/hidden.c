@@ -60,7 +60,7 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
     if (directory)
         status = map_file(out, directory);
     else {
-        out->values = memory_aligned(out->bytes);
+        out->values = backend->host_alloc(backend, out->bytes, "shared inputs");
         status = out->values ? STATUS_OK : STATUS_FAILED;
     }
     if (status) hidden_free(out);
@@ -70,8 +70,8 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
 void hidden_free(struct hidden *hidden) {
     if (hidden->mapped)
         munmap(hidden->values, hidden->bytes);
-    else
-        free(hidden->values);
+    else if (hidden->values)
+        hidden->backend->host_free(hidden->backend, hidden->values);
     free(hidden->rows);
     free(hidden->offsets);
     *hidden = (struct hidden){0};
@@ -110,7 +110,8 @@ enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, i
     return status;
 }
 
-/* Copy rows between the host values and a device array. */
+/* Copy rows between the host values and a device array. Values in memory are pinned there; what is
+ * queued out of them or into them is over when the backend has been waited for, and close waits. */
 static void transfer(const struct hidden *hidden, char *device, int64_t from, int count,
                      int64_t wrap, bool up) {
     struct backend *backend = hidden->backend;
@@ -119,10 +120,14 @@ static void transfer(const struct hidden *hidden, char *device, int64_t from, in
         int64_t place = (from + i) % wrap;
         char *host = hidden->values + (size_t)hidden->offsets[place] * size;
         size_t bytes = (size_t)(hidden->offsets[place + 1] - hidden->offsets[place]) * size;
-        if (up)
+        if (hidden->mapped && up)
             backend->upload_bytes(backend, device, host, bytes);
-        else
+        else if (hidden->mapped)
             backend->download_bytes(backend, host, device, bytes);
+        else if (up) /* in the order of the ops, and nobody waits */
+            backend->queue_upload(backend, QUEUE_COMPUTE, device, DTYPE_U8, host, DTYPE_U8, bytes);
+        else
+            backend->queue_download(backend, QUEUE_COMPUTE, host, device, bytes);
         device += bytes;
     }
 }

@@ -20,7 +20,7 @@ struct hidden {
 };
 
 /* Room for these rows (taken over as a copy). With `directory` the values live in an unlinked file
- * there, else in memory. hidden_free accepts a zeroed struct. */
+ * there, else in memory that the device reads itself. hidden_free accepts a zeroed struct. */
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
                           const char *directory) STATUS_CHECKED;

@@ -1,6 +1,7 @@
 #include "analysis/mmr.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "analysis/mmr_work.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "model/stream.h"
 
 /* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
 static bool any_target(const struct tokenset *set, int64_t first, int64_t end, int64_t wrap) {
@@ -52,11 +54,12 @@ static enum status open_inputs(struct mmr_work *work) {
     enum status status = tokenset_read(&work->set, settings->data);
     if (!status) status = backend_open(&work->backend, settings->device);
     if (!status)
-        status = model_open(&work->teacher, work->backend, settings->model, &settings->checkpoint);
+        status =
+            model_describe(&work->teacher, work->backend, settings->model, &settings->checkpoint);
     if (!status) status = record_check_vocabulary(work->teacher, work->set, settings->data);
     work->student = work->teacher;
     if (!status && settings->hybrid)
-        status = model_open(&work->student, work->backend, settings->hybrid, NULL);
+        status = model_describe(&work->student, work->backend, settings->hybrid, NULL);
     if (!status && settings->hybrid)
         status = record_check_hybrid(work->student, settings->model, &settings->checkpoint);
     if (!status) status = check_rows(work);
@@ -130,34 +133,53 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
-/* Say what the run will take, and refuse it when that is not there. Chooses keep_logits. */
+/* What the run will take, and a refusal when that is not there. Chooses keep_logits. */
 static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
-    struct probe_memory memory;
-    char text[6][32], total[32], there[32];
-    bool in_file = work->settings->cache_directory != NULL;
-    bool on_cpu = work->backend->acc == work->backend->act;
-    probe_engine_memory(&memory, work->student, work->teacher, work->set, probe);
-    uint64_t device = memory.weights + memory.activations + memory.optimizer + memory.logits;
-    uint64_t host = in_file ? 0 : memory.cache;
-    uint64_t room = work->backend->memory_free(work->backend);
-    uint64_t needed = device + (on_cpu ? host : 0);
+    const struct mmr_settings *settings = work->settings;
+    const struct model *student = work->student, *teacher = work->teacher;
+    struct backend *backend = work->backend;
+    struct probe_memory *memory = &work->memory;
+    struct memory_plan *plan = &work->outcome->memory;
+    bool in_file = settings->cache_directory != NULL, on_cpu = !backend->discrete;
+    probe_engine_memory(memory, student, teacher, work->set, probe);
+    uint64_t host = in_file ? 0 : memory->cache;
+    /* The teacher's own layers pass through once, before the first probe. */
+    uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
+    uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
+    *plan = (struct memory_plan){.room = memory_plan_room(backend, settings->device_memory)};
+    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
+    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers kept",
+             work->layers.count, (long long)probe->steps, probe->batch);
+    memory_plan_add(plan, "weights", memory->weights, chunks);
+    memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
+    memory_plan_add(plan, "activations", memory->activations, 0);
+    memory_plan_add(plan, "optimizer", memory->optimizer, 0);
+    memory_plan_add(plan, "logits", memory->logits, 0);
+    memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
+    memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
     probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY &&
-                         work->settings->seeds * work->layers.count > 1 &&
-                         worth_keeping(memory.kept_logits, needed, room);
-    uint64_t kept = probe->keep_logits ? memory.kept_logits : 0;
-    work->outcome->predicted_bytes = device + kept + host + (on_cpu ? work->base_bytes : 0);
+                         settings->seeds * work->layers.count > 1 &&
+                         worth_keeping(memory->kept_logits, plan->device, plan->room);
+    work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
+    memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
+    work->outcome->predicted_bytes = memory->weights + memory->activations + memory->optimizer +
+                                     memory->logits + work->kept_logits + host +
+                                     (on_cpu ? work->base_bytes : 0);
+    return memory_plan_check(plan, backend, "the probe", settings->device_memory,
+                             in_file ? "use a smaller --batch"
+                                     : "use a smaller --batch or --cache-dir");
+}
+
+static void tell(const struct mmr_work *work) {
+    const struct probe_memory *memory = &work->memory;
+    char text[6][32], total[32];
     log_note("memory: weights %s, activations %s, optimizer %s, logits %s, kept teacher logits "
              "%s, shared inputs %s%s; in all %s",
-             memory_format(text[0], memory.weights), memory_format(text[1], memory.activations),
-             memory_format(text[2], memory.optimizer), memory_format(text[3], memory.logits),
-             memory_format(text[4], kept), memory_format(text[5], memory.cache),
-             in_file ? " (in the cache directory)" : "",
+             memory_format(text[0], memory->weights), memory_format(text[1], memory->activations),
+             memory_format(text[2], memory->optimizer), memory_format(text[3], memory->logits),
+             memory_format(text[4], work->kept_logits), memory_format(text[5], memory->cache),
+             work->settings->cache_directory ? " (in the cache directory)" : "",
              memory_format(total, work->outcome->predicted_bytes));
-    if (needed > room)
-        return status_fail("the probes need %s and %s has %s free: use a smaller --batch%s",
-                           memory_format(total, needed), work->backend->name,
-                           memory_format(there, room), in_file ? "" : " or --cache-dir");
-    return STATUS_OK;
 }
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
@@ -166,6 +188,10 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
+    if (!status) status = foresee(&work, &probe);
+    if (status || settings->dry_run) goto done;
+    status = model_load(work.teacher);
+    if (!status && work.student != work.teacher) status = model_load(work.student);
     if (status) goto done;
     outcome->layers = (int)work.layers.count;
     status = store_open(&work.store, settings->database, STORE_WRITE);
@@ -176,12 +202,12 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         outcome->layers_before = outcome->layers;
         goto done;
     }
-    status = foresee(&work, &probe);
-    if (!status)
-        status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
-                                   settings->cache_directory);
+    tell(&work);
+    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
+                               settings->cache_directory);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
     status = record_finish(work.store, work.run, status);
+    outcome->device_peak = work.backend->memory_peak(work.backend);
 done:
     probe_engine_close(work.engine);
     store_close(work.store);

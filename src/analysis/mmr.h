@@ -3,6 +3,7 @@
 #ifndef ANALYSIS_MMR_H
 #define ANALYSIS_MMR_H
 
+#include "analysis/memory_plan.h"
 #include "analysis/probe.h"
 
 struct mmr_settings {
@@ -16,6 +17,8 @@ struct mmr_settings {
     int64_t stable_steps; /* stop when the `group` best layers stay the same so long; 0: never */
     int group;
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
+    uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
+    bool dry_run;                /* plan the memory and stop; no database is needed */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
 };
@@ -28,6 +31,8 @@ struct mmr_outcome {
     int64_t steps_saved;       /* that --stop-when-stable made unnecessary */
     double seconds;            /* of training steps only */
     uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
+    struct memory_plan memory;
+    uint64_t device_peak; /* used on the device, 0 where it is not counted */
 };
 
 /* Score layer by layer. A finished layer is one transaction; inside a probe the training state is

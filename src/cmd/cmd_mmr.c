@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cmd/commands.h"
+#include "cmd/memory_table.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
 #include "scores/store.h"
@@ -17,6 +18,8 @@ struct mmr_options {
     struct mil_words init;
     int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, limit, random_seed;
     int64_t d_state, dt_rank, d_conv;
+    uint64_t device_memory;
+    bool dry_run;
     double lr, beta1, beta2, epsilon, decay, clip, temperature;
 };
 
@@ -70,7 +73,7 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
     if (arguments->positional.count != 1)
         return status_set(STATUS_USAGE,
                           "mmr: name one model directory (see apriel-tool mmr --help)");
-    if (!options->data || !options->database)
+    if (!options->data || (!options->database && !options->dry_run))
         return status_set(STATUS_USAGE, "mmr: --data and --db are needed");
     if (options->base && !file_is_directory(options->base))
         return status_set(
@@ -88,6 +91,8 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
                                       .stable_steps = options->stable,
                                       .group = (int)options->group,
                                       .limit_steps = options->limit,
+                                      .device_memory = options->device_memory,
+                                      .dry_run = options->dry_run,
                                       .cache_directory = options->cache};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
@@ -135,6 +140,8 @@ static enum status print_json(const struct mmr_outcome *outcome,
     js_set_number(document, "seconds", outcome->seconds);
     js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
     js_set_integer(document, "peak_bytes", (int64_t)memory_peak());
+    if (outcome->device_peak)
+        js_set_integer(document, "device_peak_bytes", (int64_t)outcome->device_peak);
     js_set(document, "scores", score_list_to_json(list));
     char *text = js_print(document, 2);
     js_free(document);
@@ -183,6 +190,7 @@ static enum status run(int64_t *id, struct mmr_options *options,
                             "run the same command to continue",
                             options->database);
     *id = outcome.run;
+    if (!status && options->dry_run) return memory_table_print(&outcome.memory, arguments->json);
     return status ? status : report(&outcome, options, arguments->json);
 }
 
@@ -252,6 +260,10 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
         {"cache-dir", OPTION_STRING, &v.cache, "DIR",
          "keep the shared inputs in a file there, not in memory", 0, 0},
         {"device", OPTION_STRING, &v.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0},
+        {"device-memory", OPTION_SIZE, &v.device_memory, "SIZE",
+         "most memory to use on the device, like 24G (what is free)", 0, 0},
+        {"dry-run", OPTION_FLAG, &v.dry_run, NULL, "print what memory the run would take, and stop",
+         0, 0},
         {"random-weights", OPTION_INTEGER, &v.random_seed, "SEED",
          "draw the weights from N(0, 0.02): MODEL needs only config.json", 0, INT64_MAX},
     };
