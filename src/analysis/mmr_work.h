@@ -21,7 +21,7 @@ struct mmr_work {
     double done; /* steps, for progress */
     struct probe_memory memory;
     uint64_t kept_logits; /* bytes of them, 0: not kept */
-    uint64_t base_bytes; /* resident before anything was opened */
+    uint64_t base_bytes;  /* resident before anything was opened */
 };
 
 const char *mmr_loss_name(enum loss_kind loss); /* "rkl", … */

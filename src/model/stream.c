@@ -22,6 +22,7 @@ struct layer_stream {
     struct model *model;
     struct layer places[2];
     struct layer *current; /* what the last take gave; never written to */
+    int previous;          /* the index asked for before */
     struct chunk chunks[CHUNKS];
     int next_chunk;
     struct event *room;   /* compute: the last use of the place that is filled now */
@@ -235,14 +236,15 @@ static enum status finish(struct layer_stream *stream) {
     return status;
 }
 
-/* The layer that a pass over the model needs behind `index`; -1 when all are kept and there. */
-static int layer_behind(const struct layer_stream *stream, int index) {
+/* The layer that a pass over the model needs after `index`, in the direction that it goes in; -1
+ * when all are kept and there. */
+static int layer_after(const struct layer_stream *stream, int index) {
     const struct model *model = stream->model;
     int count = model->config->n_layers;
-    for (int i = 1; i <= count; i++) {
-        int next = (index + i) % count;
-        if (!model->resident) return next;
-        if (model->resident[next].index != next) return next;
+    int step = stream->previous == index + 1 && index > 0 ? count - 1 : 1;
+    for (int i = 1, next = index; i <= count; i++) {
+        next = (next + step) % count;
+        if (!model->resident || model->resident[next].index != next) return next;
     }
     return -1;
 }
@@ -259,7 +261,8 @@ enum status layer_stream_take(struct layer_stream *stream, const struct layer **
     enum status status = finish(stream);
     if (status) return status;
     *out = stream->current = stream->target;
-    int next = layer_behind(stream, index);
+    int next = layer_after(stream, index);
+    stream->previous = index;
     if (next >= 0 && next != index) begin(stream, next);
     return STATUS_OK;
 }
