@@ -1,6 +1,7 @@
 #include "eval/compare.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "analysis/record.h"
@@ -10,6 +11,7 @@
 #include "base/memory.h"
 #include "model/forward.h"
 #include "model/sequences.h"
+#include "model/stream.h"
 
 struct side { /* one of the two models */
     struct model *model;
@@ -29,14 +31,58 @@ struct work {
 
 static enum status open_side(struct side *side, struct work *work, const char *directory,
                              const struct checkpoint_options *options, const char *data) {
-    enum status status = model_open(&side->model, work->backend, directory, options);
+    enum status status = model_describe(&side->model, work->backend, directory, options);
     if (!status) status = record_check_vocabulary(side->model, work->set, data);
     return status;
+}
+
+/* Bytes of one model's passes, and of the model: its layers stream, or come one at a time. */
+static void plan_side(struct memory_plan *plan, const struct side *side, const struct work *work,
+                      int longest) {
+    const struct model *model = side->model;
+    if (!model) return;
+    struct trace_needs needs = trace_needs_of(model, work->max_rows, work->max_tokens, longest);
+    bool teacher = side == &work->teacher;
+    uint64_t hidden = (uint64_t)work->max_tokens * (uint64_t)model->config->hidden_size *
+                      dtype_size(model->backend->acc);
+    memory_plan_add(plan, teacher ? "teacher's embedding and head" : "embedding and head",
+                    model_outside_bytes(model, longest), 0);
+    memory_plan_add(plan, teacher ? "teacher's layers, in passing" : "layers, in passing",
+                    model_layers_present_bytes(model, false),
+                    model->backend->discrete ? layer_stream_host_bytes() : 0);
+    memory_plan_add(plan, teacher ? "teacher's activations" : "activations",
+                    trace_bytes(model, &needs) + hidden, 0);
+}
+
+/* Halve the groups until everything fits. */
+static enum status plan_memory(struct work *work, struct memory_plan *plan, int64_t rows,
+                               const struct compare_settings *settings) {
+    struct backend *backend = work->backend;
+    int longest = (int)tokenset_longest_row(work->set);
+    uint64_t room = memory_plan_room(backend, settings->device_memory);
+    for (;; work->group_tokens /= 2) {
+        *plan = (struct memory_plan){.room = room};
+        tokenset_measure_groups(&work->max_rows, &work->max_tokens, work->set, rows,
+                                work->group_tokens);
+        plan_side(plan, &work->student, work, longest);
+        plan_side(plan, &work->teacher, work, longest);
+        memory_plan_add(plan, "logits", scorer_bytes(work->student.model), 0);
+        memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
+        if (plan->device <= room || settings->group_tokens > 0 || work->group_tokens <= longest)
+            break;
+    }
+    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
+    snprintf(plan->work, sizeof plan->work, "groups of up to %lld tokens",
+             (long long)work->max_tokens);
+    return memory_plan_check(plan, backend, "the evaluation", settings->device_memory,
+                             "use shorter rows");
 }
 
 static enum status prepare_side(struct side *side, const struct work *work) {
     if (!side->model) return STATUS_OK;
     struct backend *backend = work->backend;
+    enum status status = model_load(side->model);
+    if (status) return status;
     size_t bytes = (size_t)work->max_tokens * (size_t)side->model->config->hidden_size *
                    dtype_size(backend->acc);
     side->hidden = backend->alloc(backend, bytes, "hidden states");
@@ -74,8 +120,8 @@ static enum status run_group(struct work *work, struct compare_result *out, int6
     bool alone = !work->teacher.model;
     if (!status)
         status = scorer_score_positions(work->scorer, &positions,
-                              alone ? work->student.hidden : work->teacher.hidden,
-                              work->student.hidden, 0, alone ? 0 : 1, sums);
+                                        alone ? work->student.hidden : work->teacher.hidden,
+                                        work->student.hidden, 0, alone ? 0 : 1, sums);
     for (int row = 0; !status && row < rows; row++) {
         const int64_t *counts = positions.counts + row * METRIC_COUNT;
         const double *teacher = sums + row * METRIC_COUNT;
@@ -153,8 +199,8 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
     if (settings->limit_rows > 0 && settings->limit_rows < out->rows)
         out->rows = settings->limit_rows;
     out->tokens = (int64_t)work.set->row_offsets[out->rows];
-    tokenset_measure_groups(&work.max_rows, &work.max_tokens, work.set, out->rows,
-                            work.group_tokens);
+    status = plan_memory(&work, &out->memory, out->rows, settings);
+    if (status || settings->dry_run) goto done;
     status = allocate(&work, out);
     if (!status) status = prepare_side(&work.student, &work);
     if (!status) status = prepare_side(&work.teacher, &work);

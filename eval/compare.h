@@ -2,6 +2,7 @@
 #ifndef EVAL_COMPARE_H
 #define EVAL_COMPARE_H
 
+#include "analysis/memory_plan.h"
 #include "analysis/positions.h"
 #include "model/model.h"
 #include "scores/statistics.h"
@@ -10,8 +11,10 @@ struct compare_settings {
     const char *model, *teacher; /* directories; teacher NULL: only ce */
     const char *data;            /* token set */
     const char *device;
-    int64_t group_tokens; /* tokens at a time; 0: 4096 */
-    int64_t limit_rows;   /* 0: all */
+    int64_t group_tokens;   /* tokens at a time; 0: 4096 */
+    int64_t limit_rows;     /* 0: all */
+    uint64_t device_memory; /* bytes that may be used on the device, 0: what is free */
+    bool dry_run;           /* plan the memory and stop */
     struct checkpoint_options checkpoint;
 };
 
@@ -20,6 +23,7 @@ struct compare_result {
     struct statistics teacher_ce;
     int64_t rows, tokens;
     double seconds;
+    struct memory_plan memory;
     /* Per row, [rows] each; the counts that go with them. Freed by compare_free. */
     struct sequence_value *values[METRIC_COUNT];
 };

@@ -6,11 +6,14 @@
 #include "base/json.h"
 #include "cmd/commands.h"
 #include "cmd/eval_task.h"
+#include "cmd/memory_table.h"
 #include "cmd/options.h"
 #include "eval/compare.h"
 
 struct eval_options {
     const char *data, *teacher, *device, *database;
+    uint64_t device_memory;
+    bool dry_run;
     int64_t rows, group_tokens, random_seed;
     struct string_list tasks;
     struct task_values task;
@@ -91,6 +94,9 @@ static enum status check(const struct eval_options *options,
     if (options->tasks.count && (options->teacher || options->rows))
         return status_set(STATUS_USAGE, "eval: %s goes with --data, not with --task",
                           options->teacher ? "--teacher" : "--rows");
+    if (options->tasks.count && (options->device_memory || options->dry_run))
+        return status_set(STATUS_USAGE, "eval: %s goes with --data, not with --task",
+                          options->dry_run ? "--dry-run" : "--device-memory");
     if (options->data && options->database)
         return status_set(STATUS_USAGE, "eval: --db goes with --task, not with --data");
     return STATUS_OK;
@@ -118,11 +124,15 @@ static enum status evaluate(const struct eval_options *options,
                                         .device = options->device,
                                         .group_tokens = options->group_tokens,
                                         .limit_rows = options->rows,
+                                        .device_memory = options->device_memory,
+                                        .dry_run = options->dry_run,
                                         .checkpoint = {.random_weights = options->random_seed >= 0,
                                                        .seed = (uint64_t)options->random_seed}};
     struct compare_result result;
     enum status status = compare_run(&result, &settings);
-    if (!status && arguments->json)
+    if (!status && options->dry_run)
+        status = memory_table_print(&result.memory, arguments->json);
+    else if (!status && arguments->json)
         status = print_json(&result, settings.model, settings.teacher);
     else if (!status)
         print_text(&result, settings.model, settings.teacher);
@@ -132,7 +142,7 @@ static enum status evaluate(const struct eval_options *options,
 
 enum status cmd_eval(int argc, char **argv) {
     struct eval_options values = {.device = "auto", .random_seed = -1, .task = TASK_DEFAULTS};
-    struct option table[8 + TASK_OPTIONS] = {
+    struct option table[10 + TASK_OPTIONS] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", 0, 0},
@@ -146,6 +156,10 @@ enum status cmd_eval(int argc, char **argv) {
          0},
         {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
          INT32_MAX},
+        {"device-memory", OPTION_SIZE, &values.device_memory, "SIZE",
+         "with --data: most memory to use on the device, like 24G (what is free)", 0, 0},
+        {"dry-run", OPTION_FLAG, &values.dry_run, NULL,
+         "with --data: print what memory the run would take, and stop", 0, 0},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
          "draw MODEL's weights from N(0, 0.02): it needs only config.json", 0, INT64_MAX},
     };
@@ -165,7 +179,7 @@ enum status cmd_eval(int argc, char **argv) {
                     "--task recall --db scores.db",
     };
     struct command_arguments arguments;
-    task_option_table(table + 8, &values.task);
+    task_option_table(table + 10, &values.task);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (status || arguments.help) goto done;
     status = check(&values, &arguments);

@@ -1,0 +1,68 @@
+#!/bin/sh
+# --device-memory and --dry-run of mmr and eval: exact parts that add up, and one line for what does
+# not fit, before anything is loaded or written. loo.sh has those of loo. $1 is the program, $2 the
+# source tree.
+set -eu
+program=$1
+demo=$2/recipes/demo-model
+tests=$(dirname "$program")/tests
+export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "memory: $*" >&2
+    bad=1
+}
+cd "$temporary"
+"$tests/make_tokens" rows.h5 2048 <"$2/tests/data/golden/ids.jsonl"
+# fails CODE MESSAGE ARGUMENTS...
+fails() {
+    code=$1 message=$2
+    shift 2
+    found=0
+    "$program" "$@" --device cpu >out 2>errors || found=$?
+    [ $found -eq "$code" ] || complain "$*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "$*: $(cat errors)"
+    [ ! -s out ] || complain "$*: prints to stdout although it fails"
+}
+# plan ARGUMENTS...: the table, whose parts must add up to its last row
+plan() {
+    "$program" "$@" --device cpu --dry-run >plan 2>errors || complain "$*: $(cat errors)"
+    [ ! -s errors ] || complain "$*: $(cat errors)"
+    awk 'NR == 1 { start = index($0, "bytes on cpu"); next }
+         substr($0, 1, 6) == "in all" { all = substr($0, start) + 0; next }
+         / may be used on cpu$/ { said = 1; next }
+         { sum += substr($0, start) }
+         END { exit !(said && sum > 0 && sum == all) }' plan || complain "$*: $(cat plan)"
+    "$program" "$@" --device cpu --dry-run --json >plan.json
+    total=$(sed -n 's/^in all *\([0-9]*\) .*/\1/p' plan)
+    grep -q "^  \"device_bytes\": $total,\$" plan.json || complain "$*: --json has another total"
+}
+
+plan loo "$demo" --data rows.h5
+plan mmr "$demo" --data rows.h5 --heldout 4
+grep -q '^12 layers, 100 steps of 8 rows, layers kept; ' plan || complain "mmr: $(tail -n 1 plan)"
+grep -q '^shared inputs  *2097152 ' plan || complain "mmr: $(cat plan)"
+plan eval "$demo" --data rows.h5 --teacher "$demo"
+grep -q '^groups of up to 2048 tokens; ' plan || complain "eval: $(tail -n 1 plan)"
+plan eval "$demo" --data rows.h5 --device-memory 45M
+grep -q '^groups of up to 1024 tokens; 45.0 MB may be used on cpu$' plan || complain "eval: $(tail -n 1 plan)"
+
+fails 1 'the evaluation needs 38.5 MB and --device-memory allows 5.00 MB: use shorter rows' \
+    eval "$demo" --data rows.h5 --device-memory 5M
+fails 1 'the probe needs 226 MB and --device-memory allows 100 MB: use a smaller --batch or --cache-dir' \
+    mmr "$demo" --data rows.h5 --heldout 4 --db a.db --device-memory 100M
+fails 1 'the probe needs 226 MB and --device-memory allows 100 MB: use a smaller --batch or --cache-dir' \
+    mmr "$demo" --data rows.h5 --heldout 4 --dry-run --device-memory 100M
+fails 2 'eval: --dry-run goes with --data, not with --task' eval "$demo" --task recall --dry-run
+fails 2 'eval: --device-memory goes with --data, not with --task' \
+    eval "$demo" --task recall --device-memory 1G
+[ ! -e a.db ] || complain "a run that does not fit leaves a database"
+
+# Smaller groups give the same values, to the rounding of products of other sizes.
+"$program" eval "$demo" --data rows.h5 --device cpu --device-memory 40M --quiet >small
+"$program" eval "$demo" --data rows.h5 --device cpu --quiet >large
+for file in small large; do awk '$1 == "ce" { print $2 }' $file; done | sort -u | wc -l | grep -qx 1 ||
+    complain "eval: another ce in less memory"
+exit $bad
