@@ -19,6 +19,7 @@ struct distiller {
     int32_t *argmax, *target;                        /* [chunk] */
     double *host;                                    /* [chunk] */
     float *host_weight;                              /* [chunk] */
+    void *head_gradient, *norm_gradient;             /* of the student; NULL: frozen */
     bool draws; /* targets come from the student's own prediction */
     struct random_stream stream;
     int64_t stream_first;
@@ -148,6 +149,11 @@ enum status distiller_positions(struct positions *out, const struct hidden *hidd
     return status;
 }
 
+void distiller_train(struct distiller *distiller, void *head_gradient, void *norm_gradient) {
+    distiller->head_gradient = head_gradient;
+    distiller->norm_gradient = norm_gradient;
+}
+
 void distiller_draw_targets(struct distiller *distiller, const struct random_stream *stream,
                             int64_t first) {
     distiller->draws = true;
@@ -255,8 +261,11 @@ static enum status run_chunk(struct distiller *distiller, const struct positions
                           target.lse, distiller->target, distiller->weight, rows, vocabulary);
     backend->matmul_backward_input(backend, distiller->dnormed, backend->act, distiller->dlogits,
                                    model->head, false, rows, vocabulary, width);
-    backend->rmsnorm_backward(backend, dh, NULL, distiller->dnormed, student, model->final_norm,
-                              distiller->rstd, rows, width);
+    if (distiller->head_gradient) /* normed is the student's: its logits came last */
+        backend->matmul_backward_weight(backend, distiller->head_gradient, distiller->dlogits,
+                                        distiller->normed, width, rows, vocabulary, width);
+    backend->rmsnorm_backward(backend, dh, distiller->norm_gradient, distiller->dnormed, student,
+                              model->final_norm, distiller->rstd, rows, width);
     backend->download(backend, distiller->host, DTYPE_F64, distiller->loss, backend->acc,
                       (size_t)rows);
     status = backend->sync(backend);

@@ -22,6 +22,10 @@ uint64_t distiller_bytes(const struct model *student);
 void distiller_draw_targets(struct distiller *distiller, const struct random_stream *stream,
                             int64_t first);
 
+/* From now on the gradients of the student's head acc [V, D] and final norm acc [D] are accumulated
+ * there; NULL: frozen. */
+void distiller_train(struct distiller *distiller, void *head_gradient, void *norm_gradient);
+
 /* Positions that enter the loss. */
 int64_t distiller_counted(const struct distiller *distiller, const struct positions *positions);
 

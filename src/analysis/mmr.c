@@ -60,6 +60,9 @@ static enum status open_inputs(struct mmr_work *work) {
     work->student = work->teacher;
     if (!status && settings->hybrid)
         status = model_describe(&work->student, work->backend, settings->hybrid, NULL);
+    else if (!status && settings->probe.scope == TRAIN_ALL) /* the teacher's head must not train */
+        status =
+            model_describe(&work->student, work->backend, settings->model, &settings->checkpoint);
     if (!status && settings->hybrid)
         status = record_check_hybrid(work->student, settings->model, &settings->checkpoint);
     if (!status) status = check_rows(work);
@@ -93,7 +96,9 @@ static struct json *describe(const struct mmr_work *work, const struct mamba_con
                   probe->schedule == SCHEDULE_COSINE ? "cosine" : "constant");
     js_set_string(parameters, "loss", mmr_loss_name(probe->loss));
     js_set_number(parameters, "temperature", probe->temperature);
-    js_set_string(parameters, "train", probe->scope == TRAIN_LAYER ? "layer" : "mixer");
+    static const char *const scopes[] = {
+        [TRAIN_MIXER] = "mixer", [TRAIN_LAYER] = "layer", [TRAIN_ALL] = "all"};
+    js_set_string(parameters, "train", scopes[probe->scope]);
     js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
     struct mil_options mil = probe->mil;

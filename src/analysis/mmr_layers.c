@@ -19,18 +19,25 @@ struct pending {
     double losses[MMR_SAVE_STEPS];
 };
 
+/* SQLite takes values of up to 1 GB. A probe with a larger state (--train all of a large model)
+ * begins again when it was interrupted. */
+static bool can_save(const struct probe *probe) {
+    return probe_state_bytes(probe) <= 900000000;
+}
+
 /* Losses and training state in one transaction: `step` steps are done. */
 static enum status save(struct mmr_work *work, const struct probe *probe, int layer, int64_t seed,
                         struct pending *pending) {
-    size_t bytes = probe_state_bytes(probe);
+    bool saved = can_save(probe);
+    size_t bytes = saved ? probe_state_bytes(probe) : 0;
     void *state = memory_aligned(bytes);
     if (!state) return STATUS_FAILED;
-    probe_save(probe, state);
+    if (saved) probe_save(probe, state);
     enum status status = store_begin(work->store);
     for (int64_t i = 0; !status && i < pending->count; i++)
         status = store_put_probe_step(work->store, work->run, layer, seed, pending->first + i,
                                       pending->losses[i]);
-    if (!status)
+    if (!status && saved)
         status = store_put_probe_state(work->store, work->run, layer, seed,
                                        pending->first + pending->count, state, bytes);
     if (!status) status = store_commit(work->store);
@@ -382,7 +389,12 @@ static enum status run_round(struct mmr_work *work, int64_t from, int64_t to) {
             struct probe *probe;
             status = probe_begin(&probe, work->engine, layer, (uint64_t)seed);
             if (status) break;
-            status = restore(work, probe, layer, seed, &step);
+            if (!can_save(probe))
+                status = status_set(STATUS_USAGE,
+                                    "--stop-when-stable keeps the training state of every probe, "
+                                    "and %zu bytes are too many: use --train mixer or layer",
+                                    probe_state_bytes(probe));
+            if (!status) status = restore(work, probe, layer, seed, &step);
             if (!status && step >= from && step < to)
                 status = train(work, probe, layer, seed, step, to, &diverged);
             probe_end(probe);

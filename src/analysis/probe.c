@@ -28,6 +28,7 @@ struct probe_engine {
     void *target_hidden;           /* acc [tokens, D] */
     struct distiller *distiller;
     struct scorer *scorer;
+    bool stale; /* the student's head and final norm have been trained */
 };
 
 struct probe {
@@ -35,7 +36,6 @@ struct probe {
     int layer;
     struct mixer mixer;
     struct trainable *trainable;
-    void *const **gradients; /* [L]: of the layers that train */
 };
 
 /* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
@@ -149,6 +149,8 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
                                     .settings = *settings,
                                     .cache_directory = cache_directory};
     enum status status = measure(engine);
+    if (!status && settings->scope == TRAIN_ALL && student == teacher)
+        status = status_fail("a student that trains everything cannot be its own teacher");
     if (!status) status = model_keep_layers(student);
     if (!status) status = allocate(engine);
     if (status)
@@ -191,7 +193,7 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->activations =
         tape_bytes(student, &tape) + trace_bytes(student, &eval) + stream_bytes(&engine);
     out->optimizer = mixer_bytes(&mixer, student->backend, config) +
-                     trainable_bytes(student, &mixer, settings->scope);
+                     trainable_bytes(student, 0, &mixer, settings->scope);
     out->logits = distiller_bytes(student) + scorer_bytes(student);
     out->kept_logits = distiller_kept_bytes(teacher, batches_for_steps(&engine, settings->steps),
                                             engine.max_tokens);
@@ -235,20 +237,21 @@ enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_
 enum status probe_begin(struct probe **out, struct probe_engine *engine, int layer, uint64_t seed) {
     struct model *student = engine->student;
     struct mil_options mil = engine->settings.mil;
-    const struct layer *kept;
     struct probe *probe = memory_calloc(1, sizeof *probe);
     if (!probe) return STATUS_FAILED;
     mil.seed = seed;
     probe->engine = engine;
     probe->layer = layer;
-    probe->gradients = memory_calloc((size_t)student->config->n_layers, sizeof *probe->gradients);
-    enum status status = probe->gradients ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = hidden_advance(&engine->inputs, student, layer, engine->max_tokens);
+    enum status status = hidden_advance(&engine->inputs, student, layer, engine->max_tokens);
+    if (!status && engine->stale) status = model_reload_outside(student);
+    if (!status) engine->stale = false;
     if (!status) status = mil_mixer_create(&probe->mixer, student, layer, &mil);
-    if (!status) status = model_layer(&kept, student, layer);
     if (!status)
-        status = trainable_create(&probe->trainable, student, (struct layer *)(uintptr_t)kept,
-                                  &probe->mixer, engine->settings.scope);
+        status = trainable_create(&probe->trainable, student, layer, &probe->mixer,
+                                  engine->settings.scope);
+    if (!status)
+        distiller_train(engine->distiller, trainable_head_gradient(probe->trainable),
+                        trainable_norm_gradient(probe->trainable));
     if (status)
         probe_end(probe);
     else
@@ -259,11 +262,16 @@ enum status probe_begin(struct probe **out, struct probe_engine *engine, int lay
 void probe_end(struct probe *probe) {
     if (!probe) return;
     struct model *student = probe->engine->student;
+    enum train_scope scope = probe->engine->settings.scope;
+    distiller_train(probe->engine->distiller, NULL, NULL);
     trainable_free(probe->trainable);
     mixer_free(&probe->mixer, student->backend);
-    /* What the probe did to the layer's MLP and norms is undone by loading them again. */
-    if (probe->engine->settings.scope == TRAIN_LAYER) model_forget_layer(student, probe->layer);
-    free(probe->gradients);
+    /* What the probe did to the model's own weights is undone by loading them again. */
+    int end = scope == TRAIN_ALL     ? student->config->n_layers
+              : scope == TRAIN_LAYER ? probe->layer + 1
+                                     : probe->layer;
+    for (int l = probe->layer; l < end; l++) model_forget_layer(student, l);
+    if (scope == TRAIN_ALL) probe->engine->stale = true;
     free(probe);
 }
 
@@ -307,14 +315,14 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) {
     if (status) goto done;
     hidden_upload(&engine->inputs, tape_stream(tape, layer), from, batch, engine->in_memory);
     hidden_upload(&engine->targets, engine->target_hidden, from, batch, engine->in_memory);
+    trainable_zero_gradients(probe->trainable);
     status = tape_forward(tape, layer, &probe->mixer, &tokens.sequences);
     if (!status)
         status = distiller_run(engine->distiller, &positions, slot, tape_stream(tape, layers),
                                engine->target_hidden, tape_gradient(tape), loss);
     if (status) goto done;
-    trainable_zero_gradients(probe->trainable);
-    probe->gradients[layer] = trainable_gradients(probe->trainable);
-    status = tape_backward(tape, layer, probe->gradients, false, NULL, &tokens.sequences);
+    status = tape_backward(tape, layer, trainable_gradients(probe->trainable), false, NULL,
+                           &tokens.sequences);
     if (status) goto done;
     update(probe, step, loss);
     status = backend->sync(backend);

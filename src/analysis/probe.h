@@ -30,8 +30,9 @@ struct probe_settings {
 struct probe_engine;
 
 /* Room for the training rows of steps [0, steps) and the held-out rows of `set`. `student` is what
- * probes start from, `teacher` gives the targets; they may be the same model. Both models' layers
- * are kept on the backend. `cache_directory` NULL keeps the shared inputs in memory. */
+ * probes start from, `teacher` gives the targets; they may be the same model, unless everything
+ * trains (TRAIN_ALL). Both models' layers are kept on the backend. `cache_directory` NULL keeps the
+ * shared inputs in memory. */
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
                               const struct probe_settings *settings,

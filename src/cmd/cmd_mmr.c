@@ -37,11 +37,11 @@ static enum status choose(int *out, const char *option, const char *word, const 
 static enum status to_probe(struct probe_settings *probe, const struct mmr_options *options) {
     static const char *const losses[] = {"rkl", "fkl", "ce"};
     static const char *const schedules[] = {"constant", "cosine"};
-    static const char *const scopes[] = {"mixer", "layer"};
+    static const char *const scopes[] = {"mixer", "layer", "all"};
     int loss = 0, schedule = 0, scope = 0;
     enum status status = choose(&loss, "loss", options->loss, losses, 3);
     if (!status) status = choose(&schedule, "schedule", options->schedule, schedules, 2);
-    if (!status) status = choose(&scope, "train", options->train, scopes, 2);
+    if (!status) status = choose(&scope, "train", options->train, scopes, 3);
     if (status) return status;
     *probe = (struct probe_settings){.steps = options->steps,
                                      .batch = (int)options->batch,
@@ -229,8 +229,11 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
          "probes start from this hybrid; the teacher stays MODEL", 0, 0},
         {"loss", OPTION_STRING, &v.loss, "rkl|fkl|ce", "what a probe minimises (rkl)", 0, 0},
         {"temperature", OPTION_NUMBER, &v.temperature, "T", "of both distributions (1)", 0, 0},
-        {"train", OPTION_STRING, &v.train, "mixer|layer",
-         "what trains: the new mixer, or its MLP and norms too (mixer)", 0, 0},
+        {"train", OPTION_STRING, &v.train, "mixer|layer|all",
+         "what trains: the new mixer; its layer's MLP and norms too; or all from that layer on, "
+         "with "
+         "the final norm and an untied head (mixer)",
+         0, 0},
         {"init", OPTION_STRING, &v.init.init, "published|improved",
          "initialisation of the mixer (improved)", 0, 0},
         {"align", OPTION_STRING, &v.init.align, "paper|gqa", "one of its choices", 0, 0},

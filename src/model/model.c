@@ -45,6 +45,17 @@ enum status model_load(struct model *model) {
     return status ? status : backend->sync(backend);
 }
 
+enum status model_reload_outside(struct model *model) {
+    struct backend *backend = model->backend;
+    backend->free(backend, model->final_norm);
+    model->final_norm = NULL;
+    enum status status = load_tensor(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
+    if (status || model->config->tie_word_embeddings) return status;
+    backend->free(backend, model->head);
+    model->head = NULL;
+    return load_tensor(&model->head, model, TENSOR_HEAD, backend->act);
+}
+
 enum status model_open(struct model **out, struct backend *backend, const char *directory,
                        const struct checkpoint_options *options) {
     struct model *model = NULL;

@@ -90,6 +90,9 @@ enum status model_describe(struct model **out, struct backend *backend, const ch
                            const struct checkpoint_options *options) STATUS_CHECKED;
 enum status model_load(struct model *model) STATUS_CHECKED;
 
+/* Load the final norm and a head of its own again: they have been changed. */
+enum status model_reload_outside(struct model *model) STATUS_CHECKED;
+
 /* Load layers beside the arithmetic on any backend, from now on. */
 enum status model_stream_layers(struct model *model) STATUS_CHECKED;
 

@@ -6,7 +6,6 @@
 #include "base/memory.h"
 
 struct parameter {
-    enum weight weight;
     int64_t count;
     void *live;     /* what the passes read */
     void *master;   /* acc: the live weight itself when it has that type */
@@ -17,19 +16,26 @@ struct parameter {
 
 struct trainable {
     const struct model *model;
-    struct parameter parameters[WEIGHT_COUNT];
-    int count;
-    void *gradients[WEIGHT_COUNT];
+    struct parameter *parameters; /* [count], room for `capacity` */
+    size_t count, capacity;
+    void *(*gradients)[WEIGHT_COUNT]; /* [L] */
+    void *const **of_layer;           /* [L]: into gradients, or NULL for a frozen layer */
+    void *head_gradient, *norm_gradient;
 };
 
-/* Only matrices decay: no norm, no bias, none of the scan's own vectors. */
-static bool decays(enum weight weight, const struct weight_shape *shape) {
-    (void)weight;
+/* Only matrices decay. */
+static bool decays(const struct weight_shape *shape) {
     return shape->act;
 }
 
-static bool trains(enum weight weight, enum train_scope scope) {
-    return weight >= WEIGHT_FIRST_OF_MIXER || scope == TRAIN_LAYER;
+/* The shapes of what stands behind the last layer. */
+static struct weight_shape norm_shape(const struct model_config *config) {
+    return (struct weight_shape){1, config->hidden_size, false, config->hidden_size};
+}
+
+static struct weight_shape head_shape(const struct model_config *config) {
+    int64_t rows = config->tie_word_embeddings ? 0 : config->vocab_size;
+    return (struct weight_shape){rows, config->hidden_size, true, rows * config->hidden_size};
 }
 
 static void *zeroed(struct backend *backend, size_t bytes) {
@@ -38,18 +44,25 @@ static void *zeroed(struct backend *backend, size_t bytes) {
     return memory;
 }
 
-static enum status add(struct trainable *trainable, enum weight weight, void *live,
+/* A parameter of this shape; its gradient's address goes to `*gradient`. */
+static enum status add(struct trainable *trainable, void **gradient, void *live,
                        const struct weight_shape *shape) {
     struct backend *backend = trainable->model->backend;
+    if (trainable->count == trainable->capacity) {
+        size_t capacity = 2 * trainable->capacity + 16;
+        struct parameter *more = memory_resize(trainable->parameters, capacity, sizeof *more);
+        if (!more) return STATUS_FAILED;
+        trainable->parameters = more;
+        trainable->capacity = capacity;
+    }
     struct parameter *parameter = &trainable->parameters[trainable->count++];
     size_t bytes = (size_t)shape->count * dtype_size(backend->acc);
-    *parameter = (struct parameter){
-        .weight = weight, .count = shape->count, .live = live, .decays = decays(weight, shape)};
+    *parameter = (struct parameter){.count = shape->count, .live = live, .decays = decays(shape)};
     parameter->gradient = zeroed(backend, bytes);
     parameter->moment1 = zeroed(backend, bytes);
     parameter->moment2 = zeroed(backend, bytes);
     if (!parameter->gradient || !parameter->moment1 || !parameter->moment2) return STATUS_FAILED;
-    trainable->gradients[weight] = parameter->gradient;
+    *gradient = parameter->gradient;
     if (!shape->act || backend->act == backend->acc) {
         parameter->master = live;
         return STATUS_OK;
@@ -67,18 +80,48 @@ static enum status add(struct trainable *trainable, enum weight weight, void *li
     return STATUS_OK;
 }
 
-enum status trainable_create(struct trainable **out, const struct model *model, struct layer *layer,
+/* A block's mixer and, when `whole`, its MLP and norms. */
+static enum status add_block(struct trainable *trainable, int index, struct layer *layer,
+                             struct mixer *mixer, bool whole) {
+    enum status status = STATUS_OK;
+    for (enum weight weight = whole ? 0 : WEIGHT_FIRST_OF_MIXER; !status && weight < WEIGHT_COUNT;
+         weight++) {
+        struct weight_shape shape = weight_shape(trainable->model->config, mixer, weight);
+        void *live =
+            weight < WEIGHT_FIRST_OF_MIXER ? layer->weights[weight] : mixer->weights[weight];
+        if (live) status = add(trainable, &trainable->gradients[index][weight], live, &shape);
+    }
+    trainable->of_layer[index] = trainable->gradients[index];
+    return status;
+}
+
+static enum status add_outside(struct trainable *trainable, struct model *model) {
+    struct weight_shape norm = norm_shape(model->config), head = head_shape(model->config);
+    enum status status = add(trainable, &trainable->norm_gradient, model->final_norm, &norm);
+    if (!status && head.count)
+        status = add(trainable, &trainable->head_gradient, model->head, &head);
+    return status;
+}
+
+enum status trainable_create(struct trainable **out, struct model *model, int layer,
                              struct mixer *mixer, enum train_scope scope) {
     struct trainable *trainable = memory_calloc(1, sizeof *trainable);
     if (!trainable) return STATUS_FAILED;
+    size_t layers = (size_t)model->config->n_layers;
     trainable->model = model;
-    enum status status = STATUS_OK;
-    for (enum weight weight = 0; !status && weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, mixer, weight);
-        void *live =
-            weight < WEIGHT_FIRST_OF_MIXER ? layer->weights[weight] : mixer->weights[weight];
-        if (live && trains(weight, scope)) status = add(trainable, weight, live, &shape);
+    trainable->gradients = memory_calloc(layers, sizeof *trainable->gradients);
+    trainable->of_layer = memory_calloc(layers, sizeof *trainable->of_layer);
+    enum status status = trainable->gradients && trainable->of_layer ? STATUS_OK : STATUS_FAILED;
+    int end = scope == TRAIN_ALL ? model->config->n_layers : layer + 1;
+    for (int l = layer; !status && l < end; l++) {
+        const struct layer *kept;
+        status = model_layer(&kept, model, l);
+        if (status) break;
+        struct layer *own = (struct layer *)(uintptr_t)kept;
+        status =
+            add_block(trainable, l, own, l == layer ? mixer : &own->mixer, scope != TRAIN_MIXER);
     }
+    if (!status && scope == TRAIN_ALL) status = add_outside(trainable, model);
     if (status)
         trainable_free(trainable);
     else
@@ -89,23 +132,40 @@ enum status trainable_create(struct trainable **out, const struct model *model, 
 void trainable_free(struct trainable *trainable) {
     if (!trainable) return;
     struct backend *backend = trainable->model->backend;
-    for (int i = 0; i < trainable->count; i++) {
+    for (size_t i = 0; i < trainable->count; i++) {
         struct parameter *parameter = &trainable->parameters[i];
         if (parameter->master != parameter->live) backend->free(backend, parameter->master);
         backend->free(backend, parameter->gradient);
         backend->free(backend, parameter->moment1);
         backend->free(backend, parameter->moment2);
     }
+    free(trainable->parameters);
+    free(trainable->gradients);
+    free(trainable->of_layer);
     free(trainable);
 }
 
-void *const *trainable_gradients(const struct trainable *trainable) {
-    return trainable->gradients;
+void *const *const *trainable_gradients(const struct trainable *trainable) {
+    return trainable->of_layer;
+}
+
+void *trainable_head_gradient(const struct trainable *trainable) {
+    return trainable->head_gradient;
+}
+
+void *trainable_norm_gradient(const struct trainable *trainable) {
+    return trainable->norm_gradient;
+}
+
+int64_t trainable_count(const struct trainable *trainable) {
+    int64_t count = 0;
+    for (size_t i = 0; i < trainable->count; i++) count += trainable->parameters[i].count;
+    return count;
 }
 
 void trainable_zero_gradients(struct trainable *trainable) {
     struct backend *backend = trainable->model->backend;
-    for (int i = 0; i < trainable->count; i++)
+    for (size_t i = 0; i < trainable->count; i++)
         backend->zero(backend, trainable->parameters[i].gradient,
                       (size_t)trainable->parameters[i].count * dtype_size(backend->acc));
 }
@@ -116,7 +176,7 @@ void trainable_step(struct trainable *trainable, struct adamw_settings *settings
     settings->grad_scale = 1;
     if (clip > 0 || norm) {
         double squares = 0;
-        for (int i = 0; i < trainable->count; i++) {
+        for (size_t i = 0; i < trainable->count; i++) {
             double part = 0;
             backend->sum_squares(backend, &part, trainable->parameters[i].gradient,
                                  trainable->parameters[i].count);
@@ -127,7 +187,7 @@ void trainable_step(struct trainable *trainable, struct adamw_settings *settings
         if (clip > 0 && length > clip) settings->grad_scale = clip / length;
     }
     double decay = settings->weight_decay;
-    for (int i = 0; i < trainable->count; i++) {
+    for (size_t i = 0; i < trainable->count; i++) {
         struct parameter *parameter = &trainable->parameters[i];
         settings->weight_decay = parameter->decays ? decay : 0;
         backend->adamw(backend, parameter->master,
@@ -147,14 +207,15 @@ static void *state_array(const struct parameter *parameter, int index) {
 
 size_t trainable_state_bytes(const struct trainable *trainable) {
     size_t elements = 0;
-    for (int i = 0; i < trainable->count; i++) elements += (size_t)trainable->parameters[i].count;
+    for (size_t i = 0; i < trainable->count; i++)
+        elements += (size_t)trainable->parameters[i].count;
     return elements * STATE_ARRAYS * dtype_size(trainable->model->backend->acc);
 }
 
 void trainable_save(const struct trainable *trainable, void *host) {
     struct backend *backend = trainable->model->backend;
     char *to = host;
-    for (int i = 0; i < trainable->count; i++)
+    for (size_t i = 0; i < trainable->count; i++)
         for (int array = 0; array < STATE_ARRAYS; array++) {
             const struct parameter *parameter = &trainable->parameters[i];
             size_t bytes = (size_t)parameter->count * dtype_size(backend->acc);
@@ -169,7 +230,7 @@ enum status trainable_restore(struct trainable *trainable, const void *host, siz
         return status_fail("a saved training state has %zu bytes, expected %zu", bytes,
                            trainable_state_bytes(trainable));
     const char *from = host;
-    for (int i = 0; i < trainable->count; i++) {
+    for (size_t i = 0; i < trainable->count; i++) {
         const struct parameter *parameter = &trainable->parameters[i];
         size_t size = (size_t)parameter->count * dtype_size(backend->acc);
         for (int array = 0; array < STATE_ARRAYS; array++, from += size)
@@ -180,15 +241,26 @@ enum status trainable_restore(struct trainable *trainable, const void *host, siz
     return STATUS_OK;
 }
 
-uint64_t trainable_bytes(const struct model *model, const struct mixer *mixer,
+static uint64_t bytes_of(const struct backend *backend, const struct weight_shape *shape) {
+    bool copied = shape->act && backend->act != backend->acc;
+    return (uint64_t)shape->count * dtype_size(backend->acc) * (copied ? 4 : 3);
+}
+
+uint64_t trainable_bytes(const struct model *model, int layer, const struct mixer *mixer,
                          enum train_scope scope) {
-    const struct backend *backend = model->backend;
+    const struct model_config *config = model->config;
     uint64_t bytes = 0;
-    for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, mixer, weight);
-        bool copied = shape.act && backend->act != backend->acc;
-        if (shape.count && trains(weight, scope))
-            bytes += (uint64_t)shape.count * dtype_size(backend->acc) * (copied ? 4 : 3);
+    int end = scope == TRAIN_ALL ? config->n_layers : layer + 1;
+    for (int l = layer; l < end; l++) {
+        const struct mixer own = {.kind = config->layers[l].mixer,
+                                  .mamba = config->layers[l].mamba};
+        enum weight first = scope == TRAIN_MIXER ? WEIGHT_FIRST_OF_MIXER : 0;
+        for (enum weight weight = first; weight < WEIGHT_COUNT; weight++) {
+            struct weight_shape shape = weight_shape(config, l == layer ? mixer : &own, weight);
+            bytes += bytes_of(model->backend, &shape);
+        }
     }
-    return bytes;
+    if (scope != TRAIN_ALL) return bytes;
+    struct weight_shape norm = norm_shape(config), head = head_shape(config);
+    return bytes + bytes_of(model->backend, &norm) + bytes_of(model->backend, &head);
 }

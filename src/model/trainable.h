@@ -1,26 +1,45 @@
-/* What trains: weights with their gradients and AdamW moments, chosen by one table. */
+/* What trains: weights with their gradients and AdamW moments.
+ *
+ * Parameter groups, by what `mmr --train` says:
+ *
+ *   group                                          mixer   layer   all
+ *   the new mixer                                    x       x      x
+ *   MLP and norms of its layer                               x      x
+ *   every later layer: mixer, MLP, norms                            x
+ *   the final norm, and a head of its own                           x
+ *
+ * The embedding, a head tied to it and the layers before are not reached by a probe's pass and stay
+ * as they are. Weight decay touches matrices only: no norm, no bias, none of the scan's vectors
+ * (A_log, D), no convolution. */
 #ifndef MODEL_TRAINABLE_H
 #define MODEL_TRAINABLE_H
 
 #include "model/model.h"
 
 enum train_scope {
-    TRAIN_MIXER, /* the new mixer only */
-    TRAIN_LAYER, /* its MLP and norms too */
+    TRAIN_MIXER,
+    TRAIN_LAYER,
+    TRAIN_ALL,
 };
 
 struct trainable;
 
-/* The weights of `mixer` (and, with TRAIN_LAYER, of its `layer`). Both must outlive the trainable
- * and are updated in place by trainable_step. Weight decay never touches A_log, D, biases and
- * norms. The caller frees. */
-enum status trainable_create(struct trainable **out, const struct model *model, struct layer *layer,
+/* The groups of `scope` for `mixer` in the place of layer `layer`'s own. With TRAIN_LAYER and more
+ * the model's layers must be kept. Model and mixer must outlive the trainable and are updated in
+ * place by trainable_step. The caller frees. */
+enum status trainable_create(struct trainable **out, struct model *model, int layer,
                              struct mixer *mixer, enum train_scope scope) STATUS_CHECKED;
 void trainable_free(struct trainable *trainable); /* accepts NULL */
 
-/* Gradient arrays [WEIGHT_COUNT] for block_backward: acc, NULL for frozen weights. */
-void *const *trainable_gradients(const struct trainable *trainable);
+/* Gradient arrays [L][WEIGHT_COUNT] as tape_backward takes them, and those of head and final norm
+ * (NULL: frozen). Borrowed. */
+void *const *const *trainable_gradients(const struct trainable *trainable);
+void *trainable_head_gradient(const struct trainable *trainable);
+void *trainable_norm_gradient(const struct trainable *trainable);
 void trainable_zero_gradients(struct trainable *trainable);
+
+/* Numbers that train. */
+int64_t trainable_count(const struct trainable *trainable);
 
 /* One AdamW step; `clip` > 0 limits the gradient's global norm. `*norm` (may be NULL) receives the
  * norm before clipping. settings->grad_scale is overwritten. */
@@ -33,8 +52,9 @@ void trainable_save(const struct trainable *trainable, void *host);
 enum status trainable_restore(struct trainable *trainable, const void *host,
                               size_t bytes) STATUS_CHECKED;
 
-/* Device bytes that the gradients, moments and master weights take. */
-uint64_t trainable_bytes(const struct model *model, const struct mixer *mixer,
+/* Device bytes that the gradients, moments and master weights take for a mixer of these sizes in
+ * layer `layer`. */
+uint64_t trainable_bytes(const struct model *model, int layer, const struct mixer *mixer,
                          enum train_scope scope);
 
 #endif

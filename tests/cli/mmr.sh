@@ -57,6 +57,34 @@ cmp whole.csv parts.csv || complain "another result after two stops"
     --heldout 3 --quiet | head -n 1 | grep -q '^run 1 was complete: nothing computed$' ||
     complain "a finished run is computed again"
 
+# Everything from the layer on trains, more than the layer, more than the mixer; and each probe
+# leaves the model as it was: layer 1 does not see what layer 0's probe did. The head is not tied.
+for seed in 1 2 3 4 5 6; do
+    echo "$seed 20 7 100 $((seed + 30)) 9 11 $((seed * 7)) 250 3"
+done | "$tests/make_tokens" tiny6.h5 300
+for train in mixer layer all; do
+    "$program" mmr "$models/llama-f32-bare" --data tiny6.h5 --db $train.db --device cpu --train $train --steps 20 \
+        --batch 2 --heldout 2 --lr 0.01 --quiet >$train || complain "--train $train: exit code $?"
+    "$program" mmr "$models/llama-f32-bare" --data tiny6.h5 --db $train.db --device cpu --train $train --steps 20 \
+        --batch 2 --heldout 2 --lr 0.01 --quiet --layers 1 >/dev/null || complain "--train $train --layers 1: exit code $?"
+    for run in 1 2; do
+        "$program" scores --db $train.db --run $run --export sequences | grep '^[12],1,' | cut -d, -f2- >$train.$run
+    done
+    [ "$(wc -l <$train.1)" = 16 ] || complain "--train $train: $(wc -l <$train.1) values"
+    cmp $train.1 $train.2 || complain "--train $train: a probe changes the next one"
+done
+# last training loss of layer 0
+for train in mixer layer all; do awk '$1 == 0 { print $3 }' $train; done |
+    awk 'NR > 1 && $1 >= last { exit 1 } { last = $1 }' || complain "training more does not lower the loss more"
+found=0
+"$program" mmr "$models/llama-f32-bare" --data tiny6.h5 --db parts_all.db --device cpu --train all --steps 20 --batch 2 \
+    --heldout 2 --lr 0.01 --quiet --limit-steps 7 >out 2>errors || found=$?
+[ $found -eq 130 ] || complain "--train all, stopped: exit code $found"
+"$program" mmr "$models/llama-f32-bare" --data tiny6.h5 --db parts_all.db --device cpu --train all --steps 20 --batch 2 \
+    --heldout 2 --lr 0.01 --quiet >out || complain "--train all, continued: exit code $?"
+"$program" scores --db all.db --run 1 --export sequences >all.csv
+"$program" scores --db parts_all.db --run 1 --export sequences | cmp all.csv - || complain "--train all: another result after a stop"
+
 # A probe that diverges ends; the others go on, and what there is of it is kept.
 "$program" mmr "$demo" --data rows.h5 --db diverged.db --device cpu --layers 10,11 --steps 4 --batch 2 \
     --heldout 2 --lr 1e30 --quiet >diverged 2>errors || complain "diverging probes: exit code $?"
@@ -92,6 +120,7 @@ fails 2 'mmr: --data and --db are needed' "$demo" --db a.db
 fails 2 'mmr: --steps is 0, outside 1 to 1000000' "$demo" --data rows.h5 --db a.db --steps 0
 fails 2 'mmr: --lr and --temperature must be positive, --beta1 and --beta2 at least 0 and below 1' \
     "$demo" --data rows.h5 --db a.db --lr 0
+fails 2 'mmr: --train cannot be "some"' "$demo" --data rows.h5 --db a.db --train some
 fails 2 'mmr: --loss cannot be "mse"' "$demo" --data rows.h5 --db a.db --loss mse
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --heldout 2 --layers 12
 fails 2 '--layers: "" is not a list like 0-11,13' "$demo" --data rows.h5 --db a.db --heldout 2 --layers ''

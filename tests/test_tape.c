@@ -1,0 +1,186 @@
+/* The gradients of everything that can train, through a whole student with a new mixer in it,
+ * against differences of its loss along each gradient. */
+#include <math.h>
+#include <string.h>
+
+#include "analysis/distiller.h"
+#include "base/memory.h"
+#include "check_main.h"
+#include "model/mil_mixer.h"
+#include "model/sequences.h"
+#include "model/tape.h"
+#include "model/trainable.h"
+
+#define MODELS TEST_DATA "/models/"
+
+enum { ROWS = 3, TOKENS = 28, VOCABULARY = 300 };
+
+static uint64_t row_offsets[ROWS + 1] = {0, 9, 10, TOKENS};
+
+struct student {
+    struct model *model;
+    struct mixer mixer;
+    int layer;
+    struct tape *tape;
+    struct distiller *distiller;
+    struct trainable *trainable;
+    struct tokenset set;
+    struct positions positions;
+    struct token_batch batch;
+};
+
+static void succeeds(enum status status) {
+    ck_assert_msg(status == STATUS_OK, "%s", status_message());
+}
+
+static void open_student(struct student *out, struct backend *backend, const char *directory,
+                         int layer, bool recompute) {
+    static uint32_t ids[TOKENS];
+    for (uint32_t t = 0; t < TOKENS; t++) ids[t] = (t * 97 + 13) % VOCABULARY;
+    *out = (struct student){.layer = layer,
+                            .set = {.rows = ROWS,
+                                    .tokens = TOKENS,
+                                    .row_offsets = row_offsets,
+                                    .ids = ids,
+                                    .vocab_size = VOCABULARY}};
+    struct mil_options mil = {.align = MIL_ALIGN_GQA, .d_state = 8, .seed = 4};
+    struct tape_options options = {
+        .sequences = {.count = ROWS, .tokens = TOKENS, .longest = TOKENS}, .recompute = recompute};
+    succeeds(model_open(&out->model, backend, directory, NULL));
+    succeeds(model_keep_layers(out->model));
+    succeeds(mil_mixer_create(&out->mixer, out->model, layer, &mil));
+    options.mixer = &out->mixer.mamba;
+    succeeds(tape_open(&out->tape, out->model, &options));
+    succeeds(distiller_open(&out->distiller, out->model, NULL, LOSS_CROSS_ENTROPY, 1));
+    succeeds(trainable_create(&out->trainable, out->model, layer, &out->mixer, TRAIN_ALL));
+    succeeds(positions_create(&out->positions, &out->set, 0, ROWS));
+    succeeds(token_batch_create(&out->batch, backend, ids, row_offsets, ROWS));
+}
+
+static void close_student(struct student *student) {
+    struct backend *backend = student->model->backend;
+    token_batch_free(&student->batch);
+    positions_free(&student->positions);
+    trainable_free(student->trainable);
+    distiller_close(student->distiller);
+    tape_close(student->tape);
+    mixer_free(&student->mixer, backend);
+    model_close(student->model);
+}
+
+/* Forward from the embeddings at the probed layer's input; gradients when asked for. */
+static double loss_of(struct student *student, bool backward) {
+    struct model *model = student->model;
+    double loss;
+    if (backward) trainable_zero_gradients(student->trainable);
+    distiller_train(student->distiller,
+                    backward ? trainable_head_gradient(student->trainable) : NULL,
+                    backward ? trainable_norm_gradient(student->trainable) : NULL);
+    model->backend->embed(model->backend, tape_stream(student->tape, student->layer),
+                          student->batch.ids, model->embedding, TOKENS, model->config->hidden_size);
+    succeeds(
+        tape_forward(student->tape, student->layer, &student->mixer, &student->batch.sequences));
+    succeeds(distiller_run(student->distiller, &student->positions, -1,
+                           tape_stream(student->tape, model->config->n_layers), NULL,
+                           tape_gradient(student->tape), &loss));
+    if (backward)
+        succeeds(tape_backward(student->tape, student->layer,
+                               trainable_gradients(student->trainable), false, NULL,
+                               &student->batch.sequences));
+    return loss;
+}
+
+/* weight += share * direction */
+static void move(float *weight, const float *direction, int64_t count, double share) {
+    for (int64_t i = 0; i < count; i++)
+        weight[i] = (float)((double)weight[i] + share * (double)direction[i]);
+}
+
+/* The loss rises along its gradient by the gradient's length. */
+static void check(struct student *student, float *weight, const float *gradient, int64_t count,
+                  const char *name, int layer) {
+    double squares = 0;
+    for (int64_t i = 0; i < count; i++) squares += (double)gradient[i] * (double)gradient[i];
+    double length = sqrt(squares), step = 2e-3 / length;
+    ck_assert_msg(length > 1e-5, "layer %d, %s: no gradient", layer, name);
+    float *kept = memory_calloc((size_t)count, sizeof *kept);
+    memcpy(kept, weight, (size_t)count * sizeof *kept);
+    move(weight, gradient, count, step);
+    double above = loss_of(student, false);
+    memcpy(weight, kept, (size_t)count * sizeof *kept);
+    move(weight, gradient, count, -step);
+    double below = loss_of(student, false);
+    memcpy(weight, kept, (size_t)count * sizeof *kept);
+    free(kept);
+    double found = (above - below) / (2 * step * length);
+    /* float32 losses carry an error of about 1e-7; the step along the gradient is 2e-3 long. */
+    ck_assert_msg(fabs(found / length - 1) <= 0.02 + 1e-4 / length,
+                  "layer %d, %s: the loss rises by %.6f, the gradient says %.6f", layer, name,
+                  found, length);
+}
+
+static void check_all(const char *directory, int layer, bool recompute) {
+    struct backend *backend;
+    struct student student;
+    succeeds(backend_open_cpu(&backend));
+    open_student(&student, backend, directory, layer, recompute);
+    struct model *model = student.model;
+    const struct model_config *config = model->config;
+    loss_of(&student, true);
+    /* The gradients are wanted after other passes: copies. */
+    int64_t numbers = trainable_count(student.trainable), checked = 0;
+    for (int l = layer; l < config->n_layers; l++) {
+        const struct layer *own;
+        succeeds(model_layer(&own, model, l));
+        const struct mixer *mixer = l == layer ? &student.mixer : &own->mixer;
+        for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
+            const float *gradient = trainable_gradients(student.trainable)[l][weight];
+            float *live =
+                weight < WEIGHT_FIRST_OF_MIXER ? own->weights[weight] : mixer->weights[weight];
+            ck_assert_msg((gradient != NULL) == (live != NULL), "layer %d, %s", l,
+                          weight_name(weight));
+            if (!live) continue;
+            int64_t count = weight_shape(config, mixer, weight).count;
+            check(&student, live, gradient, count, weight_name(weight), l);
+            checked += count;
+        }
+    }
+    check(&student, model->final_norm, trainable_norm_gradient(student.trainable),
+          config->hidden_size, "final norm", -1);
+    checked += config->hidden_size;
+    int64_t head = (int64_t)config->vocab_size * config->hidden_size;
+    if (!config->tie_word_embeddings) {
+        check(&student, model->head, trainable_head_gradient(student.trainable), head, "head", -1);
+        checked += head;
+    } else {
+        ck_assert_ptr_null(trainable_head_gradient(student.trainable));
+    }
+    for (int l = 0; l < layer; l++) ck_assert_ptr_null(trainable_gradients(student.trainable)[l]);
+    ck_assert_int_eq(numbers, checked);
+    ck_assert_uint_eq(trainable_state_bytes(student.trainable),
+                      3 * sizeof(float) * (size_t)numbers);
+    close_student(&student);
+    backend->close(backend);
+}
+
+START_TEST(a_head_of_its_own) {
+    check_all(MODELS "llama-f32-bare", 0, false);
+}
+END_TEST
+
+START_TEST(a_tied_head_and_biases) {
+    check_all(MODELS "qwen2-tied", 0, true);
+}
+END_TEST
+
+START_TEST(head_norms) {
+    check_all(MODELS "qwen3", 1, false);
+}
+END_TEST
+
+START_TEST(a_hybrid) {
+    check_all(MODELS "apriel-h1", 0, true);
+}
+END_TEST
+
+CHECK_MAIN("tape", a_head_of_its_own, a_tied_head_and_biases, head_norms, a_hybrid)
