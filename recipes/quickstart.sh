@@ -52,10 +52,14 @@ step "Write the hybrid of stage 1, its Mamba mixers initialised from attention" 
     convert $model --plan "$out/plan.json" --stage 1 -o "$out/hybrid"
 step "What the hybrid loses before any training" \
     eval "$out/hybrid" --teacher $model --data "$out/tokens.h5"
+step "What the plan's stages gain in speed (on this CPU; the plan's table is for a GPU)" \
+    bench $model --plan "$out/plan.json" --output 512 --memory 100M --db "$out/scores.db"
 step "A picture of it all" \
     chart --db "$out/scores.db" --run 1-3 --plan "$out/plan.json" -o "$out/importance.svg"
 step "And where the signals disagree" \
     chart --kind ranks --db "$out/scores.db" --run 1,2,3:heldout_rkl_before,3,4 --plan "$out/plan.json" -o "$out/ranks.svg"
+step "And the speed, beside the published one" \
+    chart --kind throughput --db "$out/scores.db" -o "$out/throughput.svg"
 
 cat <<END
 
@@ -66,4 +70,5 @@ Done in $(($(date +%s) - start)) seconds. In $out/:
   hybrid/          the hybrid checkpoint, ready for distillation
   importance.svg   the charts, with their data (.dat) and gnuplot scripts (.gp)
   ranks.svg
+  throughput.svg
 END

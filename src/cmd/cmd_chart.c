@@ -13,6 +13,7 @@
 #include "reports/picture.h"
 #include "reports/probes.h"
 #include "reports/ranks.h"
+#include "reports/throughput.h"
 #include "scores/store.h"
 
 struct chart_options {
@@ -39,9 +40,15 @@ static enum status fill(struct picture *picture, const char **drawing, const cha
     *drawing = kind;
     if (strcmp(kind, "importance") == 0) return importance_fill(picture, store, request);
     if (strcmp(kind, "ranks") == 0) return ranks_fill(picture, store, request);
+    if (strcmp(kind, "throughput") == 0) {
+        if (request->run_count > 1 || request->plan || request->metric)
+            return status_set(STATUS_USAGE, "chart: throughput is of one series (--run), without "
+                                            "--plan and --metric");
+        return throughput_fill(picture, store, request->run_count ? request->runs[0].run : 0);
+    }
     if (strcmp(kind, "probes") == 0) return probes_fill(picture, drawing, store, request);
-    return status_set(STATUS_USAGE, "chart: --kind is importance, ranks or probes, not \"%s\"",
-                      kind);
+    return status_set(STATUS_USAGE,
+                      "chart: --kind is importance, ranks, probes or throughput, not \"%s\"", kind);
 }
 
 static enum status draw(const struct chart_options *options, bool json) {
@@ -84,9 +91,12 @@ enum status cmd_chart(int argc, char **argv) {
         {"o", OPTION_STRING, &chart.output, "FILE", "the picture: FILE.svg, FILE.png or FILE.pdf",
          0, 0},
         {"kind", OPTION_STRING, &chart.kind, "NAME",
-         "importance, ranks (where runs disagree) or probes (losses of mmr) (importance)", 0, 0},
+         "importance, ranks (where runs disagree), probes (losses of mmr) or throughput (bench) "
+         "(importance)",
+         0, 0},
         {"run", OPTION_LIST, &chart.runs, "N[:METRIC]",
-         "a run to show, also 1,3-5; may be repeated (default: all finished)", 0, 0},
+         "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench", 0,
+         0},
         {"metric", OPTION_STRING, &chart.metric, "NAME",
          "ce, kl, rkl, top1 … (default: what the runs are ranked by)", 0, 0},
         {"plan", OPTION_STRING, &chart.plan, "FILE",

@@ -9,6 +9,7 @@
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "cmd/plan_schedule.h"
+#include "cmd/plan_serving.h"
 #include "cmd/table.h"
 #include "plan/build.h"
 #include "plan/export.h"
@@ -22,6 +23,7 @@ struct plan_command {
     bool unfinished;
     struct schedule_settings schedule;
     int64_t stage, d_state, d_conv, dt_rank;
+    struct serving_device device;
 };
 
 /* ---- which runs */
@@ -264,6 +266,7 @@ static enum status deliver(const struct plan *plan, const struct plan_command *c
         fputs(text, stdout);
     } else if (!status) {
         status = print_summary(plan);
+        if (!status) status = plan_serving_print(plan, &mixer, &command->device);
         if (!status && command->output) printf("written to %s\n", command->output);
     }
     free(text);
@@ -309,6 +312,9 @@ static enum status run_schedule(struct plan_command *command,
 
 static enum status check_command(const struct plan_command *command,
                                  const struct command_arguments *arguments) {
+    if (!(command->device.speed.bandwidth > 0))
+        return status_set(STATUS_USAGE, "plan: --bandwidth is %g, not above 0",
+                          command->device.speed.bandwidth);
     if (arguments->positional.count)
         return status_set(STATUS_USAGE,
                           "plan: takes no argument; give the database as --db, a plan as --plan");
@@ -327,7 +333,7 @@ static enum status check_command(const struct plan_command *command,
 }
 
 enum status cmd_plan(int argc, char **argv) {
-    struct plan_command command = {.schedule.group = 5};
+    struct plan_command command = {.schedule.group = 5, .device = serving_defaults()};
     enum { MOST = 1 << 20 };
     struct option options[] = {
         {"db", OPTION_STRING, &command.db, "FILE", "the score database", 0, 0},
@@ -359,6 +365,10 @@ enum status cmd_plan(int argc, char **argv) {
          1, MOST},
         {"dt-rank", OPTION_INTEGER, &command.dt_rank, "N",
          "their dt rank (default: hidden size / 16)", 1, MOST},
+        {"memory", OPTION_SIZE, &command.device.memory, "SIZE",
+         "of the device that serving is estimated for (80G)", 0, 0},
+        {"bandwidth", OPTION_NUMBER, &command.device.speed.bandwidth, "BYTES",
+         "that it moves a second (3e12)", 0, 0},
         {"schedule", OPTION_STRING, &command.schedule.counts, "LIST",
          "print the commands of Apriel-H1's schedule, as in 25,27,30,34,37,40 (see below)", 0, 0},
         {"auto", OPTION_FLAG, &command.schedule.automatic, NULL,

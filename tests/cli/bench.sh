@@ -31,6 +31,12 @@ fails() {
     --db bench.db --device cpu --quiet >text
 [ "$(grep -c ' set ' text)" = 2 ] || complain "no rows of batch 2: $(cat text)"
 grep -q '^prefill of one prompt' text || complain "no prefill: $(cat text)"
+# The chart of its rows (without gnuplot the data is there all the same).
+"$program" chart --kind throughput --db bench.db -o speed.svg >found 2>errors || true
+[ "$(grep -vc '^#' speed.dat)" = 4 ] || complain "chart data: $(cat speed.dat errors)"
+[ "$(grep -c '^0.0000 . 1 1 0 ' speed.dat)" = 2 ] || complain "the teacher's points: $(cat speed.dat)"
+[ ! -s found ] || [ -s speed.svg ] || complain "no picture"
+
 # What fits: (30 MB - weights) / caches of 27 tokens; the hybrid takes more sequences.
 "$program" bench "$demo" --layers 0,6 --output 2000 --memory 40M --device cpu --json >json
 batches=$(grep '"batch":' json | tr -d ' ,' | cut -d: -f2 | tr '\n' ' ')
