@@ -36,8 +36,8 @@ struct mmr_outcome {
 };
 
 /* Score layer by layer. A finished layer is one transaction; inside a probe the training state is
- * saved every MMR_SAVE_STEPS steps, so the same call continues from there, bit for bit. `outcome`
- * is filled as far as the work went. */
+ * saved every MMR_SAVE_STEPS steps (less often where saving takes long), so the same call continues
+ * from there, bit for bit. `outcome` is filled as far as the work went. */
 enum { MMR_SAVE_STEPS = 25, MMR_ROUND_STEPS = 10 };
 enum status mmr_run(struct mmr_outcome *outcome,
                     const struct mmr_settings *settings) STATUS_CHECKED;

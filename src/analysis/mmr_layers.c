@@ -25,19 +25,20 @@ static bool can_save(const struct probe *probe) {
     return probe_state_bytes(probe) <= 900000000;
 }
 
-/* Losses and training state in one transaction: `step` steps are done. */
+/* Losses and, with `with_state`, the training state of so many steps in one transaction. */
 static enum status save(struct mmr_work *work, const struct probe *probe, int layer, int64_t seed,
-                        struct pending *pending) {
-    bool saved = can_save(probe);
-    size_t bytes = saved ? probe_state_bytes(probe) : 0;
+                        struct pending *pending, bool with_state) {
+    double start = log_seconds();
+    with_state = with_state && can_save(probe);
+    size_t bytes = with_state ? probe_state_bytes(probe) : 0;
     void *state = memory_aligned(bytes);
     if (!state) return STATUS_FAILED;
-    if (saved) probe_save(probe, state);
+    if (with_state) probe_save(probe, state);
     enum status status = store_begin(work->store);
     for (int64_t i = 0; !status && i < pending->count; i++)
         status = store_put_probe_step(work->store, work->run, layer, seed, pending->first + i,
                                       pending->losses[i]);
-    if (!status && saved)
+    if (!status && with_state)
         status = store_put_probe_state(work->store, work->run, layer, seed,
                                        pending->first + pending->count, state, bytes);
     if (!status) status = store_commit(work->store);
@@ -45,7 +46,16 @@ static enum status save(struct mmr_work *work, const struct probe *probe, int la
     free(state);
     pending->first += pending->count;
     pending->count = 0;
+    if (with_state) {
+        work->saved_at = log_seconds();
+        work->save_seconds = work->saved_at - start;
+    }
     return status;
+}
+
+/* A large mixer's state takes seconds to write: never more than about 5 % of the time. */
+static bool is_due(const struct mmr_work *work) {
+    return log_seconds() - work->saved_at >= 20 * work->save_seconds;
 }
 
 /* The probe's saved state, if there is one: `*step` is where to go on. */
@@ -87,11 +97,13 @@ static enum status train(struct mmr_work *work, struct probe *probe, int layer, 
         progress_update(&work->progress, ++work->done);
         int64_t limit = work->settings->limit_steps;
         bool stop = interrupt_requested() || (limit && work->outcome->steps >= limit);
+        /* Rounds go on from the state of the round before. */
+        bool needed = stop || (work->settings->stable_steps && step + 1 == to);
         if (pending.count == MMR_SAVE_STEPS || step + 1 == to || stop)
-            status = save(work, probe, layer, seed, &pending);
+            status = save(work, probe, layer, seed, &pending, needed || is_due(work));
         if (!status && stop) status = status_set(STATUS_INTERRUPTED, "interrupted");
     }
-    if (!status && pending.count) status = save(work, probe, layer, seed, &pending);
+    if (!status && pending.count) status = save(work, probe, layer, seed, &pending, true);
     return status;
 }
 

@@ -18,7 +18,8 @@ struct mmr_work {
     struct int_list layers;
     struct probe_engine *engine;
     struct progress progress;
-    double done; /* steps, for progress */
+    double done;                   /* steps, for progress */
+    double saved_at, save_seconds; /* the last training state that was saved, and what it took */
     struct probe_memory memory;
     uint64_t kept_logits; /* bytes of them, 0: not kept */
     uint64_t base_bytes;  /* resident before anything was opened */
