@@ -235,6 +235,25 @@ START_TEST(memory_for_time_gives_the_same_bits) {
     ck_assert_uint_lt(3 * less.activations, memory.activations);
     ck_assert_uint_eq(memory.kept_logits, 3 * 2 * 128 * (2048 + 1) * sizeof(float));
     free(state);
+    /* Layers that are loaded for each pass, in place or by the thread that streams them. */
+    settings.recompute = settings.keep_logits = false;
+    settings.scope = TRAIN_MIXER;
+    state = run_steps(plain, &bytes, model, set, settings);
+    settings.recompute = settings.stream_layers = true;
+    for (int threaded = 0; threaded < 2; threaded++) {
+        struct model *passing;
+        status = model_open(&passing, backend, DEMO_MODEL, NULL);
+        if (!status && threaded) status = model_stream_layers(passing);
+        ck_assert_msg(!status, "%s", status_message());
+        void *state_again = run_steps(again, &bytes_again, passing, set, settings);
+        ck_assert_ptr_null(passing->resident);
+        ck_assert_mem_eq(plain, again, sizeof plain);
+        ck_assert_uint_eq(bytes, bytes_again);
+        ck_assert_mem_eq(state, state_again, bytes);
+        free(state_again);
+        model_close(passing);
+    }
+    free(state);
     model_close(model);
     tokenset_free(set);
     backend->close(backend);

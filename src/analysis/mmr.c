@@ -138,23 +138,25 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
-/* What the run will take, and a refusal when that is not there. Chooses keep_logits. */
-static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
+/* What a run with these settings takes. */
+static void plan_memory(struct mmr_work *work, const struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
     const struct model *student = work->student, *teacher = work->teacher;
     struct backend *backend = work->backend;
     struct probe_memory *memory = &work->memory;
     struct memory_plan *plan = &work->outcome->memory;
-    bool in_file = settings->cache_directory != NULL, on_cpu = !backend->discrete;
+    bool on_cpu = !backend->discrete;
     probe_engine_memory(memory, student, teacher, work->set, probe);
-    uint64_t host = in_file ? 0 : memory->cache;
+    uint64_t host = settings->cache_directory ? 0 : memory->cache;
     /* The teacher's own layers pass through once, before the first probe. */
     uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
     uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
     *plan = (struct memory_plan){.room = memory_plan_room(backend, settings->device_memory)};
     snprintf(plan->where, sizeof plan->where, "%s", backend->name);
-    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers kept",
-             work->layers.count, (long long)probe->steps, probe->batch);
+    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s",
+             work->layers.count, (long long)probe->steps, probe->batch,
+             probe->stream_layers ? "streamed" : "kept",
+             probe->recompute ? ", blocks computed again for their gradients" : "");
     memory_plan_add(plan, "weights", memory->weights, chunks);
     memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
     memory_plan_add(plan, "activations", memory->activations, 0);
@@ -162,15 +164,33 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
     memory_plan_add(plan, "logits", memory->logits, 0);
     memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
     memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
+}
+
+/* The fastest way that fits: with everything kept, with activations computed again, with layers
+ * loaded for each pass as well. All give the same bits. A refusal when none fits. */
+static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
+    const struct mmr_settings *settings = work->settings;
+    struct probe_memory *memory = &work->memory;
+    struct memory_plan *plan = &work->outcome->memory;
+    bool on_cpu = !work->backend->discrete, in_file = settings->cache_directory != NULL;
+    plan_memory(work, probe);
+    if (plan->device > plan->room) {
+        probe->recompute = true;
+        plan_memory(work, probe);
+    }
+    if (plan->device > plan->room && probe->scope == TRAIN_MIXER) {
+        probe->stream_layers = true;
+        plan_memory(work, probe);
+    }
     probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY &&
                          settings->seeds * work->layers.count > 1 &&
                          worth_keeping(memory->kept_logits, plan->device, plan->room);
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
     memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
-    work->outcome->predicted_bytes = memory->weights + memory->activations + memory->optimizer +
-                                     memory->logits + work->kept_logits + host +
-                                     (on_cpu ? work->base_bytes : 0);
-    return memory_plan_check(plan, backend, "the probe", settings->device_memory,
+    work->outcome->predicted_bytes =
+        memory->weights + memory->activations + memory->optimizer + memory->logits +
+        work->kept_logits + (in_file ? 0 : memory->cache) + (on_cpu ? work->base_bytes : 0);
+    return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,
                              in_file ? "use a smaller --batch"
                                      : "use a smaller --batch or --cache-dir");
 }

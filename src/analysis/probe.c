@@ -151,7 +151,7 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
     enum status status = measure(engine);
     if (!status && settings->scope == TRAIN_ALL && student == teacher)
         status = status_fail("a student that trains everything cannot be its own teacher");
-    if (!status) status = model_keep_layers(student);
+    if (!status && !settings->stream_layers) status = model_keep_layers(student);
     if (!status) status = allocate(engine);
     if (status)
         probe_engine_close(engine);
@@ -186,7 +186,8 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     if (measure(&engine)) return;
     struct mixer mixer = {.kind = MIXER_MAMBA, .mamba = engine.mamba};
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
-    out->weights = model_layers_bytes(student) + head * (config->tie_word_embeddings ? 1 : 2);
+    out->weights = model_layers_present_bytes(student, !settings->stream_layers) +
+                   head * (config->tie_word_embeddings ? 1 : 2);
     if (teacher != student) out->weights += head * (config->tie_word_embeddings ? 1 : 2);
     struct tape_options tape = tape_options_of(&engine);
     struct trace_needs eval = eval_needs_of(&engine);

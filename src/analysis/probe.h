@@ -22,6 +22,8 @@ struct probe_settings {
     enum loss_kind loss;
     double temperature;
     enum train_scope scope;
+    bool stream_layers;     /* the student's layers are not kept but loaded for each pass; needs
+                               `recompute`, and TRAIN_MIXER, since changes would be lost */
     bool keep_logits;       /* of the teacher, for every loaded step, on the backend */
     bool recompute;         /* keep only inputs of blocks and run them forward again: see tape.h */
     struct mil_options mil; /* its seed is set for each probe */
