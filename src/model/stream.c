@@ -175,6 +175,7 @@ void layer_stream_close(struct layer_stream *stream) {
 
 enum status layer_stream_load(struct layer_stream *stream, const struct weight_part *part) {
     struct backend *backend = stream->model->backend;
+    if (stream->index >= 0) layer_stream_settle(stream); /* the ring has one user at a time */
     /* The memory may have been in use, or not have been there, a moment ago. */
     backend->event_record(backend, stream->room, QUEUE_COMPUTE);
     backend->event_wait(backend, stream->room, QUEUE_WEIGHTS);

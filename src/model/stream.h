@@ -24,8 +24,8 @@ void layer_stream_settle(struct layer_stream *stream);
 /* Settle, and free the two places. */
 void layer_stream_forget(struct layer_stream *stream);
 
-/* Fill one part through the ring, in the calling thread, with nothing else on its way; returns when
- * all is queued and later ops see it. */
+/* Fill one part through the ring, in the calling thread, after settling; returns when all is queued
+ * and later ops see it. */
 enum status layer_stream_load(struct layer_stream *stream,
                               const struct weight_part *part) STATUS_CHECKED;
 
