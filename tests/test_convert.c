@@ -28,8 +28,8 @@ static struct convert_options options_of(struct checkpoint *base, enum config_fa
     return options;
 }
 
-static void run(struct result *result, const char *model, enum config_family format, int *layers,
-                size_t count) {
+static void run_with(struct result *result, const char *model, enum config_family format,
+                     int *layers, size_t count, const struct mil_words *words) {
     struct convert_job job;
     struct json *provenance = js_new_object();
     *result = (struct result){0};
@@ -38,6 +38,7 @@ static void run(struct result *result, const char *model, enum config_family for
     snprintf(result->path, sizeof result->path, "%s/out", result->parent);
     ck_assert_int_eq(checkpoint_open(&result->base, model, NULL), STATUS_OK);
     struct convert_options options = options_of(result->base, format, layers, count);
+    ck_assert_int_eq(mil_options_parse(&options.mil, words), STATUS_OK);
     if (checkpoint_config(result->base)->head_dim % 16) options.mil.d_state = 8;
     enum status status = convert_prepare(&job, &options);
     ck_assert_msg(status == STATUS_OK, "%s", status_message());
@@ -50,6 +51,12 @@ static void run(struct result *result, const char *model, enum config_family for
     char config[128];
     snprintf(config, sizeof config, "%s/config.json", result->path);
     ck_assert_int_eq(js_read(&result->config, config), STATUS_OK);
+}
+
+/* With the tensors that DESIGN section 5 lists: a random gate needs no biases. */
+static void run(struct result *result, const char *model, enum config_family format, int *layers,
+                size_t count) {
+    run_with(result, model, format, layers, count, &(struct mil_words){.gate = "random"});
 }
 
 static void finish(struct result *result) {
@@ -218,7 +225,7 @@ START_TEST(stored_values) {
     struct mil_options mil = {.seed = 3};
     struct mamba_config mamba;
     float b[128];
-    ck_assert_int_eq(mil_options_parse(&mil, &(struct mil_words){0}), STATUS_OK);
+    ck_assert_int_eq(mil_options_parse(&mil, &(struct mil_words){.gate = "random"}), STATUS_OK);
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(result.base), &mil), STATUS_OK);
     ck_assert_int_eq(mil_tensor(b, result.base, layer, &mamba, &mil, TENSOR_DT_PROJ_BIAS), 0);
     const uint16_t *stored =
@@ -304,6 +311,30 @@ START_TEST(biases_with_no_attention_left) {
 }
 END_TEST
 
+/* An open gate is a bias of in_proj, so the mixers have biases and the configuration says so. */
+START_TEST(an_open_gate_is_a_bias) {
+    static const char *const names[] = {"in_proj.bias", "dt_in_proj.bias", "out_proj.bias"};
+    for (int apriel2 = 0; apriel2 < 2; apriel2++) {
+        struct result result;
+        int layers[] = {2, 7};
+        run_with(&result, DEMO, apriel2 ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1, layers, 2,
+                 &(struct mil_words){0});
+        for (int i = 0; i < 3; i++) {
+            char name[128];
+            snprintf(name, sizeof name, "%s.7.mixer.%s",
+                     apriel2 ? "model.decoder.blocks" : "model.layers", names[i]);
+            ck_assert_ptr_nonnull(safetensors_find(result.weights, name));
+        }
+        if (!apriel2) ck_assert(js_bool_or(path_of(result.config, "ssm_cfg", "bias"), false));
+        struct checkpoint *again;
+        ck_assert_int_eq(checkpoint_open(&again, result.path, NULL), STATUS_OK);
+        ck_assert(checkpoint_config(again)->layers[7].mamba.bias);
+        checkpoint_close(again);
+        finish(&result);
+    }
+}
+END_TEST
+
 START_TEST(refusals) {
     struct checkpoint *base;
     struct convert_job job;
@@ -328,4 +359,5 @@ START_TEST(refusals) {
 END_TEST
 
 CHECK_MAIN("convert", apriel_h1_layout, apriel2_layout, stored_values,
-           every_architecture_round_trips, biases_with_no_attention_left, refusals)
+           every_architecture_round_trips, biases_with_no_attention_left, an_open_gate_is_a_bias,
+           refusals)

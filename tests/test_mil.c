@@ -190,6 +190,7 @@ START_TEST(biases_go_to_in_proj_or_are_dropped) {
     const struct model_config *config = checkpoint_config(checkpoint);
     struct mil_options options = options_of("improved");
     struct mamba_config mamba;
+    options.gate = MIL_GATE_RANDOM;
     ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
     ck_assert(mamba.bias);
     int64_t count;
@@ -212,6 +213,42 @@ START_TEST(biases_go_to_in_proj_or_are_dropped) {
     options.keep_biases = false;
     ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
     ck_assert(!mamba.bias);
+    /* An open gate has biases; those of the attention may still be left out. */
+    options.gate = MIL_GATE_OPEN;
+    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    ck_assert(mamba.bias);
+    bias = make(checkpoint, 1, &options, TENSOR_IN_PROJ_BIAS, &count);
+    for (int64_t i = 0; i < count; i++)
+        ck_assert(i < mamba.d_inner ? bias[i] > 1.27f && bias[i] < 1.29f : bias[i] == 0);
+    free(bias);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
+/* silu(z) = 1 for every input, and nothing passes beside the scan. */
+START_TEST(an_open_gate_lets_everything_through) {
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct mil_options open = options_of("improved"), random = options_of("published");
+    struct mamba_config mamba;
+    int64_t count;
+    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &open), STATUS_OK);
+    float *weight = make(checkpoint, 4, &open, TENSOR_IN_PROJ, &count);
+    float *bias = make(checkpoint, 4, &open, TENSOR_IN_PROJ_BIAS, &count);
+    float *skip = make(checkpoint, 4, &open, TENSOR_D, &count);
+    float *one = make(checkpoint, 4, &random, TENSOR_D, &count);
+    ck_assert_int_eq(count, mamba.d_inner);
+    for (int i = 0; i < mamba.d_inner; i++) {
+        for (int k = 0; k < 128; k++) ck_assert(weight[i * 128 + k] == 0);
+        double z = (double)bias[i];
+        ck_assert_double_lt(fabs(z / (1 + exp(-z)) - 1), 4e-3); /* z is rounded to BF16 */
+        ck_assert(skip[i] == 0 && one[i] == 1);
+    }
+    free(weight);
+    free(bias);
+    free(skip);
+    free(one);
+    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &random), STATUS_OK);
+    ck_assert(!mamba.bias);
     checkpoint_close(checkpoint);
 }
 END_TEST
@@ -231,4 +268,5 @@ END_TEST
 
 CHECK_MAIN("mil", weights_equal_the_golden_file, gqa_order_pairs_each_subhead_with_its_key_block,
            gqa_moves_queries_and_output_columns_alike, random_parts_have_mambas_distributions,
-           biases_go_to_in_proj_or_are_dropped, wrong_choices_are_named)
+           biases_go_to_in_proj_or_are_dropped, an_open_gate_lets_everything_through,
+           wrong_choices_are_named)

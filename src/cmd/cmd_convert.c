@@ -209,11 +209,13 @@ static enum status print_text(const struct convert_job *job, const struct inputs
         const struct mamba_config *mamba = &job->mamba;
         struct json *choices = mil_options_to_json(&job->options.mil, mamba);
         printf("new mixers: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; align %s, "
-               "conv-init %s, dt-bias %s; seed %lld\n",
+               "conv-init %s, dt-bias %s, gate %s, skip %s; seed %lld\n",
                mamba->d_inner, mamba->d_xb, mamba->d_state, mamba->dt_rank, mamba->d_conv,
                js_string_or(js_member(choices, "align"), ""),
                js_string_or(js_member(choices, "conv_init"), ""),
-               js_string_or(js_member(choices, "dt_bias"), ""), (long long)settings->seed);
+               js_string_or(js_member(choices, "dt_bias"), ""),
+               js_string_or(js_member(choices, "gate"), ""),
+               js_string_or(js_member(choices, "skip"), ""), (long long)settings->seed);
         js_free(choices);
     }
     for (size_t i = 0; convert_remark(job, i); i++) printf("note: %s\n", convert_remark(job, i));
@@ -293,11 +295,14 @@ enum status cmd_convert(int argc, char **argv) {
         {"format", OPTION_STRING, &s.format, "NAME",
          "apriel-h1 or apriel2 (that of HYBRID, else apriel-h1)", 0, 0},
         {"init", OPTION_STRING, &s.words.init, "NAME",
-         "published or improved (improved): sets the next three", 0, 0},
+         "published or improved (improved): sets the next five", 0, 0},
         {"align", OPTION_STRING, &s.words.align, "NAME", "paper or gqa: order of query sub-heads",
          0, 0},
         {"conv-init", OPTION_STRING, &s.words.conv_init, "NAME", "random or identity", 0, 0},
         {"dt-bias", OPTION_STRING, &s.words.dt_bias, "NAME", "twice or once the draw", 0, 0},
+        {"gate", OPTION_STRING, &s.words.gate, "NAME",
+         "random, or open: silu(z) starts as 1, which takes biases", 0, 0},
+        {"skip", OPTION_STRING, &s.words.skip, "NAME", "D starts as one or zero", 0, 0},
         {"qkv-bias", OPTION_STRING, &s.words.qkv_bias, "NAME",
          "keep or drop attention biases in new mixers (keep)", 0, 0},
         {"d-state", OPTION_INTEGER, &s.d_state, "N",

@@ -240,6 +240,8 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
         {"conv-init", OPTION_STRING, &v.init.conv_init, "random|identity", "one of its choices", 0,
          0},
         {"dt-bias", OPTION_STRING, &v.init.dt_bias, "twice|once", "one of its choices", 0, 0},
+        {"gate", OPTION_STRING, &v.init.gate, "random|open", "one of its choices", 0, 0},
+        {"skip", OPTION_STRING, &v.init.skip, "one|zero", "one of its choices", 0, 0},
         {"qkv-bias", OPTION_STRING, &v.init.qkv_bias, "keep|drop",
          "attention biases become biases of the mixer (keep)", 0, 0},
         {"d-state", OPTION_INTEGER, &v.d_state, "N", "state size of the mixer (16)", 1, 1024},

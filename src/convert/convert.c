@@ -78,7 +78,7 @@ static enum status check_apriel_h1(const struct convert_job *job) {
         const struct layer_config **first = layer->mixer == MIXER_MAMBA ? &mamba : &attention;
         if (!*first) *first = layer;
         if (layer->mixer == MIXER_MAMBA && !convert_same_mamba(&mamba->mamba, &layer->mamba))
-            return h1_cannot(job, "Mamba mixers of different sizes");
+            return h1_cannot(job, "Mamba mixers of different sizes or biases");
         if (layer->mixer == MIXER_ATTENTION && layer->sliding_window != attention->sliding_window)
             return h1_cannot(job, "sliding windows that differ between layers");
     }

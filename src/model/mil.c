@@ -11,6 +11,9 @@
 /* Mamba's range of step sizes at the start, and the least one. */
 static const double dt_min = 1e-3, dt_max = 1e-1, dt_floor = 1e-4;
 
+/* silu^-1(1). */
+static const float open_gate = 1.2784645f;
+
 static enum status choose(int *out, const char *word, const char *option, const char *zero,
                           const char *one) {
     if (!word) return STATUS_OK;
@@ -24,15 +27,19 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
     int improved = 1, keep = 1;
     enum status status = choose(&improved, words->init, "--init", "published", "improved");
     if (status) return status;
-    int align = improved, conv = improved, dt = improved;
+    int align = improved, conv = improved, dt = improved, gate = improved, skip = improved;
     status = choose(&align, words->align, "--align", "paper", "gqa");
     if (!status) status = choose(&conv, words->conv_init, "--conv-init", "random", "identity");
     if (!status) status = choose(&dt, words->dt_bias, "--dt-bias", "twice", "once");
+    if (!status) status = choose(&gate, words->gate, "--gate", "random", "open");
+    if (!status) status = choose(&skip, words->skip, "--skip", "one", "zero");
     if (!status) status = choose(&keep, words->qkv_bias, "--qkv-bias", "drop", "keep");
     if (status) return status;
     out->align = align ? MIL_ALIGN_GQA : MIL_ALIGN_PAPER;
     out->conv_init = conv ? MIL_CONV_IDENTITY : MIL_CONV_RANDOM;
     out->dt_bias = dt ? MIL_DT_ONCE : MIL_DT_TWICE;
+    out->gate = gate ? MIL_GATE_OPEN : MIL_GATE_RANDOM;
+    out->skip = skip ? MIL_SKIP_ZERO : MIL_SKIP_ONE;
     out->keep_biases = keep;
     return STATUS_OK;
 }
@@ -44,6 +51,8 @@ struct json *mil_options_to_json(const struct mil_options *options,
     js_set_string(object, "conv_init",
                   options->conv_init == MIL_CONV_IDENTITY ? "identity" : "random");
     js_set_string(object, "dt_bias", options->dt_bias == MIL_DT_ONCE ? "once" : "twice");
+    js_set_string(object, "gate", options->gate == MIL_GATE_OPEN ? "open" : "random");
+    js_set_string(object, "skip", options->skip == MIL_SKIP_ZERO ? "zero" : "one");
     js_set_string(object, "qkv_bias", options->keep_biases ? "keep" : "drop");
     js_set_integer(object, "d_state", mamba->d_state);
     js_set_integer(object, "dt_rank", mamba->dt_rank);
@@ -57,7 +66,7 @@ enum status mil_mamba(struct mamba_config *out, const struct model_config *confi
         config_mamba_for(out, config, options->d_state, options->dt_rank, options->d_conv);
     if (status) return status;
     bool biased = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
-    out->bias = biased && options->keep_biases;
+    out->bias = (biased && options->keep_biases) || options->gate == MIL_GATE_OPEN;
     return STATUS_OK;
 }
 
@@ -80,11 +89,22 @@ struct mil {
     enum dtype dtype; /* of the attention weights */
 };
 
+/* Where a tensor's values come from; NULL for a bias that the attention does not have or that is
+ * left out. */
+static const struct checkpoint_tensor *source_of(const struct checkpoint *checkpoint, int layer,
+                                                 const struct mil_options *options,
+                                                 enum tensor_role role) {
+    bool bias = role == TENSOR_Q_BIAS || role == TENSOR_K_BIAS || role == TENSOR_V_BIAS ||
+                role == TENSOR_O_BIAS;
+    return bias && !options->keep_biases ? NULL : checkpoint_find(checkpoint, layer, role);
+}
+
 static enum status read_rows(float *out, const struct mil *mil, enum tensor_role role,
                              int64_t first, int64_t count) {
-    const struct checkpoint_tensor *tensor = checkpoint_find(mil->checkpoint, mil->layer, role);
+    const struct checkpoint_tensor *tensor =
+        source_of(mil->checkpoint, mil->layer, mil->options, role);
     if (!tensor) {
-        memset(out, 0, (size_t)count * sizeof *out); /* a bias that the attention does not have */
+        memset(out, 0, (size_t)count * sizeof *out);
         return STATUS_OK;
     }
     return checkpoint_read_f32(mil->checkpoint, tensor, first, count, out);
@@ -127,15 +147,22 @@ static void fill_uniform(float *out, int64_t count, double bound, const struct m
     }
 }
 
-/* z is random, x, B and C are the value, key and query projections. `width` is D, or 1 for the
- * bias, whose z part is zero. */
+static void fill_gate(float *out, const struct mil *mil, bool bias) {
+    bool open = mil->options->gate == MIL_GATE_OPEN;
+    int64_t width = mil->config->hidden_size, inner = mil->mamba->d_inner;
+    if (!bias && !open) {
+        fill_uniform(out, inner * width, 1 / sqrt((double)width), mil, TENSOR_IN_PROJ);
+        return;
+    }
+    float value = bias && open ? rounded(open_gate, mil->dtype) : 0;
+    for (int64_t i = 0; i < inner * (bias ? 1 : width); i++) out[i] = value;
+}
+
+/* z is the gate, x, B and C are the value, key and query projections. */
 static enum status fill_in_proj(float *out, const struct mil *mil, bool bias) {
     int64_t width = bias ? 1 : mil->config->hidden_size;
     int64_t inner = mil->mamba->d_inner * width, shared = mil->mamba->d_xb * width;
-    if (bias)
-        memset(out, 0, (size_t)inner * sizeof *out);
-    else
-        fill_uniform(out, inner, 1 / sqrt((double)width), mil, TENSOR_IN_PROJ);
+    fill_gate(out, mil, bias);
     float *x = out + inner, *b = x + shared, *c = b + shared;
     enum status status = read_rows(x, mil, bias ? TENSOR_V_BIAS : TENSOR_V, 0, shared);
     if (!status) status = read_rows(b, mil, bias ? TENSOR_K_BIAS : TENSOR_K, 0, shared);
@@ -233,7 +260,7 @@ enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int laye
             out[i] = (float)log((double)(i % mamba->d_state + 1));
         return STATUS_OK;
     case TENSOR_D:
-        for (int64_t i = 0; i < inner; i++) out[i] = 1;
+        for (int64_t i = 0; i < inner; i++) out[i] = options->skip == MIL_SKIP_ZERO ? 0 : 1;
         return STATUS_OK;
     case TENSOR_OUT_PROJ:
         return fill_out_proj(out, &mil);
@@ -244,8 +271,9 @@ enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int laye
     }
 }
 
-static const char *name_of(const struct checkpoint *checkpoint, int layer, enum tensor_role role) {
-    const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, layer, role);
+static const char *name_of(const struct checkpoint *checkpoint, int layer,
+                           const struct mil_options *options, enum tensor_role role) {
+    const struct checkpoint_tensor *tensor = source_of(checkpoint, layer, options, role);
     return tensor ? tensor->name : "zeros";
 }
 
@@ -259,12 +287,15 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
     case TENSOR_IN_PROJ:
     case TENSOR_IN_PROJ_BIAS: {
         bool bias = role == TENSOR_IN_PROJ_BIAS;
-        char *z = bias ? text_format("zeros") : text_format("uniform +-%.4g", 1 / sqrt(width));
-        char *text =
-            text_format("z: %s; x: %s; B: %s; C: %s%s", z ? z : "",
-                        name_of(checkpoint, layer, bias ? TENSOR_V_BIAS : TENSOR_V),
-                        name_of(checkpoint, layer, bias ? TENSOR_K_BIAS : TENSOR_K),
-                        name_of(checkpoint, layer, bias ? TENSOR_Q_BIAS : TENSOR_Q), order);
+        bool open = options->gate == MIL_GATE_OPEN;
+        char *z = open && bias   ? text_format("%.4g", (double)open_gate)
+                  : open || bias ? text_format("zeros")
+                                 : text_format("uniform +-%.4g", 1 / sqrt(width));
+        char *text = text_format(
+            "z: %s; x: %s; B: %s; C: %s%s", z ? z : "",
+            name_of(checkpoint, layer, options, bias ? TENSOR_V_BIAS : TENSOR_V),
+            name_of(checkpoint, layer, options, bias ? TENSOR_K_BIAS : TENSOR_K),
+            name_of(checkpoint, layer, options, bias ? TENSOR_Q_BIAS : TENSOR_Q), order);
         free(z);
         return text;
     }
@@ -284,11 +315,11 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
     case TENSOR_A_LOG:
         return text_format("log(1..%d)", mamba->d_state);
     case TENSOR_D:
-        return text_format("ones");
+        return text_format(options->skip == MIL_SKIP_ZERO ? "zeros" : "ones");
     case TENSOR_OUT_PROJ:
-        return text_format("%s%s", name_of(checkpoint, layer, TENSOR_O), order);
+        return text_format("%s%s", name_of(checkpoint, layer, options, TENSOR_O), order);
     case TENSOR_OUT_PROJ_BIAS:
-        return text_format("%s", name_of(checkpoint, layer, TENSOR_O_BIAS));
+        return text_format("%s", name_of(checkpoint, layer, options, TENSOR_O_BIAS));
     default:
         return text_format("zeros");
     }

@@ -26,22 +26,34 @@ enum mil_dt_bias {
     MIL_DT_ONCE,
 };
 
+/* z is random in the published initialisation, so that silu(z) scales every channel of the copied
+ * heads by a small factor of either sign. An open gate starts at silu(z) = 1 for every input: its
+ * weights are zero, its bias is silu^-1(1), and the mixer has biases for it. */
+enum mil_gate { MIL_GATE_RANDOM, MIL_GATE_OPEN };
+
+/* D adds x itself to the scan's output; attention has no such path. */
+enum mil_skip { MIL_SKIP_ONE, MIL_SKIP_ZERO };
+
 struct mil_options {
     enum mil_alignment align;
     enum mil_conv_init conv_init;
     enum mil_dt_bias dt_bias;
+    enum mil_gate gate;
+    enum mil_skip skip;
     bool keep_biases;             /* attention biases become biases of in_proj and out_proj */
     int d_state, dt_rank, d_conv; /* 0: the default of config_mamba_for */
     uint64_t seed;
 };
 
 /* The options as the command line spells them; NULL takes the default. STATUS_USAGE names a wrong
- * word. `init` published|improved sets the three choices, which the others override. */
+ * word. `init` published|improved sets all choices but the last, which the others override. */
 struct mil_words {
     const char *init;      /* published|improved; improved */
     const char *align;     /* paper|gqa */
     const char *conv_init; /* random|identity */
     const char *dt_bias;   /* twice|once */
+    const char *gate;      /* random|open */
+    const char *skip;      /* one|zero */
     const char *qkv_bias;  /* keep|drop; keep */
 };
 enum status mil_options_parse(struct mil_options *out,

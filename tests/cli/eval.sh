@@ -46,13 +46,13 @@ equals all all "$demo"
 # As a table; --rows; the size of the groups does not matter.
 "$program" eval h1 --teacher "$demo" --data four.h5 --device cpu --quiet >found
 cat >expected <<'X'
-ce               3.167323 +- 0.34       nats per token
-perplexity        23.7438 +- 8.1        
+ce               2.904673 +- 0.23       nats per token
+perplexity        18.2593 +- 4.3        
 against DEMO
 teacher ce       2.365099 +- 0.28       nats per token
-kl               0.911137 +- 0.16       nats, D_KL(teacher || model)
-rkl              1.031606 +- 0.12       nats, D_KL(model || teacher)
-top1             0.558594 +- 0.032      share of equal first choices
+kl               0.657382 +- 0.099      nats, D_KL(teacher || model)
+rkl              0.808719 +- 0.11       nats, D_KL(model || teacher)
+top1             0.621094 +- 0.051      share of equal first choices
 X
 sed 1d found | sed "s|$demo|DEMO|" | diff -u expected - >&2 || complain "another table"
 "$program" eval "$demo" --data four.h5 --device cpu --rows 1 --json | grep -q '"tokens": 128' || complain "--rows"

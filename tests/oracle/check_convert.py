@@ -6,7 +6,8 @@ initialisation takes from attention must lie where DESIGN.md section 3 puts it; 
 have the right bounds and moments and differ between layers. Reads apriel-h1 and apriel2.
 
 usage: check_convert.py SOURCE HYBRID [--align paper|gqa] [--conv-init random|identity]
-                        [--dt-bias twice|once] [--qkv-bias keep|drop]
+                        [--dt-bias twice|once] [--gate random|open]
+                        [--skip one|zero] [--qkv-bias keep|drop]
 """
 import argparse
 import json
@@ -69,13 +70,16 @@ def check_mixer(config, source, hybrid, old, new, ssm, options):
         "conv1d.bias", "A_log", "D", "out_proj.weight")}
     same(take["in_proj.weight"][inner:], torch.cat([v, k, q[order]]), f"{new}.in_proj [x, B, C]")
     same(take["out_proj.weight"], o[:, order], f"{new}.out_proj")
-    uniform(take["in_proj.weight"][:inner], hidden ** -0.5, f"{new}.in_proj z")
+    if options.gate == "open":
+        assert not take["in_proj.weight"][:inner].any(), f"{new}.in_proj z"
+    else:
+        uniform(take["in_proj.weight"][:inner], hidden ** -0.5, f"{new}.in_proj z")
     uniform(take["dt_in_proj.weight"], hidden ** -0.5, f"{new}.dt_in_proj")
     uniform(take["dt_proj.weight"], rank ** -0.5, f"{new}.dt_proj.weight")
     a_log = torch.log(torch.arange(1, state + 1).double()).expand(inner, state)
     assert take["A_log"].dtype == take["D"].dtype == torch.float32, f"{new}: A_log and D must be F32"
     assert (take["A_log"].double() - a_log).abs().max() < 1e-6, f"{new}.A_log"
-    same(take["D"], torch.ones(inner), f"{new}.D")
+    same(take["D"], torch.full((inner,), float(options.skip == "one")), f"{new}.D")
     conv = take["conv1d.weight"]
     assert conv.shape == (inner, 1, 4) and conv.dtype == q.dtype, f"{new}.conv1d"
     if options.conv_init == "identity":
@@ -90,12 +94,18 @@ def check_mixer(config, source, hybrid, old, new, ssm, options):
     assert 0.95e-3 < step.min() and step.max() < 1.05e-1, f"{new}.dt_proj.bias: {step.min()} .. {step.max()}"
     uniform((step.log() - math.log(1e-2)) / 1.03, math.log(10), f"log of {new}'s steps")
     names = ["in_proj.bias", "dt_in_proj.bias", "out_proj.bias"]
-    if f"{old}.q_proj.bias" in source and options.qkv_bias == "keep":
+    keep = f"{old}.q_proj.bias" in source and options.qkv_bias == "keep"
+    if keep or options.gate == "open":
         bias = {name: hybrid.pop(f"{new}.{name}") for name in names}
-        bq, bk, bv = (source[f"{old}.{name}_proj.bias"] for name in "qkv")
-        same(bias[names[0]], torch.cat([bq.new_zeros(inner), bv, bk, bq[order]]), f"{new}.in_proj.bias")
-        same(bias[names[1]], bq.new_zeros(rank), f"{new}.dt_in_proj.bias")
-        same(bias[names[2]], source.get(f"{old}.o_proj.bias", bq.new_zeros(hidden)), f"{new}.out_proj.bias")
+        zero = {name: torch.zeros(rows, dtype=q.dtype) for name, rows in
+                (("q", inner), ("k", xb), ("v", xb), ("o", hidden))}
+        bq, bk, bv, bo = (source.get(f"{old}.{name}_proj.bias", zero[name]) if keep else zero[name]
+                          for name in "qkvo")
+        gate = torch.full((inner,), 1.2784645 if options.gate == "open" else 0.0).to(q.dtype)
+        assert abs(torch.nn.functional.silu(gate.float()).max() - 1) < 4e-3 or not gate.any()
+        same(bias[names[0]], torch.cat([gate, bv, bk, bq[order]]), f"{new}.in_proj.bias")
+        same(bias[names[1]], q.new_zeros(rank), f"{new}.dt_in_proj.bias")
+        same(bias[names[2]], bo, f"{new}.out_proj.bias")
     else:
         assert not any(f"{new}.{name}" in hybrid for name in names), f"{new}: unexpected bias"
     return take
@@ -108,6 +118,8 @@ def main():
     parser.add_argument("--align", choices=("paper", "gqa"), default="gqa")
     parser.add_argument("--conv-init", choices=("random", "identity"), default="identity")
     parser.add_argument("--dt-bias", choices=("twice", "once"), default="once")
+    parser.add_argument("--gate", choices=("random", "open"), default="open")
+    parser.add_argument("--skip", choices=("one", "zero"), default="zero")
     parser.add_argument("--qkv-bias", choices=("keep", "drop"), default="keep")
     options = parser.parse_args()
     config, source = read(options.source)
@@ -143,7 +155,8 @@ def main():
         if name in source or name in hybrid:
             same(hybrid.pop(name), source[name], name)
     assert not hybrid, f"left over: {sorted(hybrid)}"
-    for name in ("in_proj.weight", "dt_in_proj.weight", "dt_proj.weight", "dt_proj.bias"):
+    random = ["dt_in_proj.weight", "dt_proj.weight", "dt_proj.bias"]
+    for name in random + (["in_proj.weight"] if options.gate == "random" else []):
         rows = slice(0, drawn[0]["out_proj.weight"].shape[1]) if drawn else slice(0)
         for i in range(len(drawn)):
             for j in range(i):
