@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
@@ -194,5 +195,59 @@ START_TEST(streamed_layers_are_the_loaded_ones) {
 }
 END_TEST
 
+/* A model whose layer 1 has NaN as the first value of its up projection, in `directory`. */
+static void write_damaged(const char *directory, const char *model) {
+    static const unsigned char nan_bytes[] = {0, 0, 0xc0, 0x7f};
+    struct checkpoint *checkpoint;
+    char path[256], config[256];
+    ck_assert_int_eq(checkpoint_open(&checkpoint, model, NULL), STATUS_OK);
+    const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, 1, TENSOR_UP);
+    ck_assert_int_eq(tensor->dtype, DTYPE_F32);
+    snprintf(path, sizeof path, "%s/config.json", model);
+    snprintf(config, sizeof config, "%s/config.json", directory);
+    ck_assert_int_eq(file_copy(config, path), STATUS_OK);
+    snprintf(path, sizeof path, "%s/model.safetensors", directory);
+    ck_assert_int_eq(file_copy(path, tensor->file), STATUS_OK);
+    FILE *file = fopen(path, "r+b");
+    ck_assert_ptr_nonnull(file);
+    static unsigned char bytes[1 << 20];
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    const unsigned char *place = memmem(bytes, size, tensor->data, 64);
+    ck_assert_ptr_nonnull(place);
+    ck_assert_int_eq(fseek(file, place - bytes, SEEK_SET), 0);
+    ck_assert_uint_eq(fwrite(nan_bytes, 1, sizeof nan_bytes, file), sizeof nan_bytes);
+    ck_assert_int_eq(fclose(file), 0);
+    checkpoint_close(checkpoint);
+}
+
+/* The thread's failure comes out of model_layer, with its message, each time; others still load. */
+START_TEST(a_streamed_layer_that_is_not_finite_is_named) {
+    char directory[] = "/tmp/test-model-XXXXXX";
+    struct backend *backend;
+    struct model *model;
+    const struct layer *layer;
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    write_damaged(directory, TEST_DATA "/models/llama-f32-bare");
+    for (int kept = 0; kept < 2; kept++) {
+        ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
+        enum status status = model_open(&model, backend, directory, NULL);
+        if (!status) status = model_stream_layers(model);
+        if (!status && kept) status = model_keep_layers(model);
+        ck_assert_msg(!status, "%s", status_message());
+        for (int i = 0; i < 2; i++) {
+            ck_assert_int_eq(model_layer(&layer, model, 0), STATUS_OK);
+            ck_assert_int_eq(model_layer(&layer, model, 1), STATUS_FAILED);
+            ck_assert_ptr_nonnull(strstr(status_message(),
+                                         "tensor \"model.layers.1.mlp.up_proj.weight\" is not "
+                                         "finite (NaN or infinity) at element 0"));
+        }
+        model_close(model);
+        backend->close(backend);
+    }
+    ck_assert_int_eq(file_remove_directory(directory), STATUS_OK);
+}
+END_TEST
+
 CHECK_MAIN("model", every_architecture_gives_the_reference_logits,
-           demo_model_gives_the_golden_logits, streamed_layers_are_the_loaded_ones)
+           demo_model_gives_the_golden_logits, streamed_layers_are_the_loaded_ones,
+           a_streamed_layer_that_is_not_finite_is_named)
