@@ -71,6 +71,13 @@ void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool ad
 void cuda_convert(struct cuda_backend *cuda, cudaStream_t stream, void *to, enum dtype to_type,
                   const void *from, enum dtype from_type, int64_t count);
 
+/* A product of at most CUDA_FEW_ROWS rows, bound by reading w (matmul_few.cu), as backend->matmul has
+ * it. False, and nothing done, for other shapes and for rows that are not aligned to 16 bytes. */
+enum { CUDA_FEW_ROWS = 4 };
+bool cuda_matmul_few(struct cuda_backend *cuda, void *out, enum dtype out_type, const void *a,
+                     int64_t a_stride, const void *w, const void *bias, bool accumulate, int64_t m,
+                     int64_t n, int64_t k);
+
 /* The ends of what the tables began; accept a half-opened backend. */
 void cuda_memory_close(struct cuda_backend *cuda);
 void cuda_matmul_close(struct cuda_backend *cuda);

@@ -229,6 +229,7 @@ static void cuda_matmul(struct backend *backend, void *out, enum dtype out_type,
                         int64_t m, int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
     bool once = out_type == DTYPE_BF16 && (bias || accumulate);
+    if (cuda_matmul_few(cuda, out, out_type, a, a_stride, w, bias, accumulate, m, n, k)) return;
     /* out^T [n, m] = w [n, k] . a^T [k, m] in column-major terms. */
     struct matmul_shape shape = {};
     shape.rows = n;

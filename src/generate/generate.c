@@ -88,7 +88,9 @@ static enum status check(const struct run *run) {
     for (size_t i = 0; i < run->count; i++)
         if (run->prompts[i].count == 0 ||
             run->prompts[i].count > (size_t)(INT32_MAX - settings->max_tokens))
-            return status_fail("prompt %zu has %zu tokens", i, run->prompts[i].count);
+            return status_fail(
+                "prompt %zu has %zu tokens, which with %lld new ones is out of range", i + 1,
+                run->prompts[i].count, (long long)settings->max_tokens);
     return sampling_check(&settings->sampling);
 }
 
@@ -114,6 +116,10 @@ static enum status open_decoder(struct run *run) {
                                       .ablated = settings->ablated};
     options.slots =
         (size_t)settings->batch < run->count ? settings->batch : (int)(run->count ? run->count : 1);
+    int limit = run->model->config->max_position_embeddings;
+    if (limit && options.tokens > limit)
+        log_note("sequences of up to %lld tokens; the model was made for %d",
+                 (long long)options.tokens, limit);
     uint64_t taken = weights_to_come(run->model);
     uint64_t left = backend->memory_free(backend);
     left = left > taken ? (left - taken) / 10 * 9 : 0;

@@ -58,11 +58,23 @@ struct product {
 
 /* Beyond one tile of the CPU (256 x 1024) and of CUDA in every direction, and aligned shapes. */
 static const struct product products[] = {
-    {1, 1, 1, 0, false, false, false},     {5, 7, 3, 2, true, false, true},
-    {37, 19, 65, 0, true, true, false},    {130, 70, 33, 7, false, true, true},
-    {259, 1031, 40, 0, true, false, true}, {64, 96, 128, 128, false, false, false},
-    {1, 300, 72, 0, false, true, true},    {100, 1, 17, 1, true, false, false},
-    {192, 256, 512, 0, true, true, false}, {192, 256, 512, 8, true, false, false},
+    {1, 1, 1, 0, false, false, false},
+    {5, 7, 3, 2, true, false, true},
+    {37, 19, 65, 0, true, true, false},
+    {130, 70, 33, 7, false, true, true},
+    {259, 1031, 40, 0, true, false, true},
+    {64, 96, 128, 128, false, false, false},
+    {1, 300, 72, 0, false, true, true},
+    {100, 1, 17, 1, true, false, false},
+    {192, 256, 512, 0, true, true, false},
+    {192, 256, 512, 8, true, false, false},
+    /* Few rows, which both devices treat apart. */
+    {1, 513, 1032, 0, true, true, true},
+    {2, 301, 264, 8, false, false, false},
+    {3, 77, 2056, 16, true, true, false},
+    {4, 130, 1024, 0, true, false, true},
+    {32, 67, 80, 0, false, true, true},
+    {31, 3, 33, 5, true, false, false},
 };
 enum { PRODUCTS = sizeof products / sizeof *products };
 
