@@ -51,7 +51,7 @@ static void open_student(struct student *out, struct backend *backend, const cha
     succeeds(mil_mixer_create(&out->mixer, out->model, layer, &mil));
     options.mixer = &out->mixer.mamba;
     succeeds(tape_open(&out->tape, out->model, &options));
-    succeeds(distiller_open(&out->distiller, out->model, NULL, LOSS_CROSS_ENTROPY, 1));
+    succeeds(distiller_open(&out->distiller, out->model, NULL, LOSS_CROSS_ENTROPY, 1, TOKENS));
     succeeds(trainable_create(&out->trainable, out->model, layer, &out->mixer, TRAIN_ALL));
     succeeds(positions_create(&out->positions, &out->set, 0, ROWS));
     succeeds(token_batch_create(&out->batch, backend, ids, row_offsets, ROWS));

@@ -32,12 +32,18 @@ struct distiller {
     bool *filled;      /* [slots] */
 };
 
-uint64_t distiller_bytes(const struct model *student) {
+/* As the scorer's, but no more than there are tokens. */
+static int chunk_of(const struct model *student, int64_t tokens) {
+    int chunk = scorer_chunk(student);
+    return tokens < chunk ? (int)tokens : chunk;
+}
+
+uint64_t distiller_bytes(const struct model *student, int64_t tokens) {
     const struct backend *backend = student->backend;
     uint64_t vocabulary = (uint64_t)student->config->vocab_size;
     uint64_t width = (uint64_t)student->config->hidden_size;
     uint64_t acc = dtype_size(backend->acc), act = dtype_size(backend->act);
-    return (uint64_t)scorer_chunk(student) * (vocabulary * (2 * acc + act) + 2 * width * act);
+    return (uint64_t)chunk_of(student, tokens) * (vocabulary * (2 * acc + act) + 2 * width * act);
 }
 
 uint64_t distiller_kept_bytes(const struct model *teacher, int64_t slots, int64_t tokens) {
@@ -104,14 +110,15 @@ static enum status allocate(struct distiller *distiller) {
 }
 
 enum status distiller_open(struct distiller **out, const struct model *student,
-                           const struct model *teacher, enum loss_kind loss, double temperature) {
+                           const struct model *teacher, enum loss_kind loss, double temperature,
+                           int64_t tokens) {
     struct distiller *distiller = memory_calloc(1, sizeof *distiller);
     if (!distiller) return STATUS_FAILED;
     distiller->student = student;
     distiller->teacher = teacher;
     distiller->kind = loss;
     distiller->temperature = temperature;
-    distiller->chunk = scorer_chunk(student);
+    distiller->chunk = chunk_of(student, tokens);
     enum status status = allocate(distiller);
     if (status)
         distiller_close(distiller);

@@ -9,12 +9,12 @@
 
 struct distiller;
 
-/* `teacher` may be NULL for LOSS_CROSS_ENTROPY. */
+/* For batches of up to `tokens` tokens. `teacher` may be NULL for LOSS_CROSS_ENTROPY. */
 enum status distiller_open(struct distiller **out, const struct model *student,
-                           const struct model *teacher, enum loss_kind loss,
-                           double temperature) STATUS_CHECKED;
+                           const struct model *teacher, enum loss_kind loss, double temperature,
+                           int64_t tokens) STATUS_CHECKED;
 void distiller_close(struct distiller *distiller); /* accepts NULL */
-uint64_t distiller_bytes(const struct model *student);
+uint64_t distiller_bytes(const struct model *student, int64_t tokens);
 
 /* From now on the target of each counted position is drawn from the student's own prediction
  * (LOSS_CROSS_ENTROPY only): the token at position t of a batch takes element first + t of

@@ -88,7 +88,7 @@ uint64_t estimator_bytes(const struct model *model, const struct estimator_optio
     uint64_t width = (uint64_t)model->config->hidden_size;
     if (differentiates(options)) {
         struct tape_options tape = tape_options_of(options, rows, tokens, longest);
-        return tape_bytes(model, &tape) + distiller_bytes(model);
+        return tape_bytes(model, &tape) + distiller_bytes(model, tokens);
     }
     struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
     return trace_bytes(model, &needs) +
@@ -110,7 +110,8 @@ static enum status allocate(struct estimator *estimator, int rows, int64_t token
         if (!estimator->host_gradient) return STATUS_FAILED;
         enum status status = tape_open(&estimator->tape, model, &tape);
         return status ? status
-                      : distiller_open(&estimator->distiller, model, NULL, LOSS_CROSS_ENTROPY, 1);
+                      : distiller_open(&estimator->distiller, model, NULL, LOSS_CROSS_ENTROPY, 1,
+                                       tokens);
     }
     struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
     size_t bytes = elements * dtype_size(backend->acc);

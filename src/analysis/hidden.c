@@ -187,10 +187,18 @@ static void close_pass(struct pass *pass) {
     backend->free(backend, pass->device);
 }
 
+enum { EMBED_TOKENS = 1 << 14 };
+
+uint64_t hidden_embed_bytes(const struct model *model, int64_t tokens) {
+    if (tokens > EMBED_TOKENS) tokens = EMBED_TOKENS;
+    return (uint64_t)tokens * (uint64_t)model->config->hidden_size *
+           dtype_size(model->backend->acc);
+}
+
 enum status hidden_embed(struct hidden *hidden, struct model *model) {
     struct pass pass;
     struct backend *backend = hidden->backend;
-    enum status status = open_pass(&pass, hidden, model, 1 << 14, false);
+    enum status status = open_pass(&pass, hidden, model, EMBED_TOKENS, false);
     for (int64_t from = 0; !status && from < hidden->count;) {
         struct token_batch batch;
         int count = hidden_group(hidden, from, hidden->count, pass.tokens);

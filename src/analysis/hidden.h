@@ -26,8 +26,10 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
                           const char *directory) STATUS_CHECKED;
 void hidden_free(struct hidden *hidden);
 
-/* Set every row to its embedding: the input of layer 0. */
+/* Set every row to its embedding: the input of layer 0. While that goes on it takes
+ * hidden_embed_bytes on the backend for rows of `tokens` tokens in all. */
 enum status hidden_embed(struct hidden *hidden, struct model *model) STATUS_CHECKED;
+uint64_t hidden_embed_bytes(const struct model *model, int64_t tokens);
 
 /* Take every row from hidden->layer through the model's own layers to the input of `layer`
  * (n_layers: the output of the last). `tokens` go through a block at a time. STATUS_INTERRUPTED

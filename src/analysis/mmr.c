@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "analysis/layers.h"
 #include "analysis/mmr_work.h"
@@ -138,6 +139,29 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
+/* What libraries take beside this program's own arrays on the host: OpenBLAS packs panels and
+ * threads have stacks, about 2 MB each; SQLite and HDF5 have caches. */
+static uint64_t library_bytes(void) {
+    long threads = sysconf(_SC_NPROCESSORS_ONLN);
+    return ((uint64_t)8 << 20) + ((uint64_t)(threads > 0 ? threads : 1) << 21);
+}
+
+/* The most memory that the run has at one time, on the host when the backend computes there: while
+ * the shared inputs begin, while a probe trains, or while they move on between two probes. */
+static uint64_t predict(const struct mmr_work *work) {
+    const struct probe_memory *memory = &work->memory;
+    bool on_cpu = !work->backend->discrete;
+    uint64_t always = memory->weights + work->kept_logits;
+    if (!work->settings->cache_directory) always += memory->cache;
+    if (on_cpu) always += work->base_bytes + library_bytes();
+    uint64_t probe = memory->optimizer + (on_cpu ? memory->saving : 0);
+    if (work->layers.count > 1 && probe < memory->advancing) probe = memory->advancing;
+    uint64_t training = memory->activations + memory->logits + probe;
+    uint64_t beginning =
+        memory->embedding > memory->advancing ? memory->embedding : memory->advancing;
+    return always + (training > beginning ? training : beginning);
+}
+
 /* What a run with these settings takes. */
 static void plan_memory(struct mmr_work *work, const struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
@@ -160,7 +184,12 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
     memory_plan_add(plan, "weights", memory->weights, chunks);
     memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
     memory_plan_add(plan, "activations", memory->activations, 0);
+    memory_plan_add(plan, "shared inputs in passing",
+                    memory->embedding > memory->advancing ? memory->embedding : memory->advancing,
+                    0);
     memory_plan_add(plan, "optimizer", memory->optimizer, 0);
+    memory_plan_add(plan, "saved training state", on_cpu ? memory->saving : 0,
+                    on_cpu ? 0 : memory->saving);
     memory_plan_add(plan, "logits", memory->logits, 0);
     memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
     memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
@@ -172,7 +201,9 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
     const struct mmr_settings *settings = work->settings;
     struct probe_memory *memory = &work->memory;
     struct memory_plan *plan = &work->outcome->memory;
-    bool on_cpu = !work->backend->discrete, in_file = settings->cache_directory != NULL;
+    bool in_file = settings->cache_directory != NULL;
+    probe->first_layer = work->layers.values[0];
+    probe->recompute = settings->recompute;
     plan_memory(work, probe);
     if (plan->device > plan->room) {
         probe->recompute = true;
@@ -187,9 +218,8 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
                          worth_keeping(memory->kept_logits, plan->device, plan->room);
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
     memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
-    work->outcome->predicted_bytes =
-        memory->weights + memory->activations + memory->optimizer + memory->logits +
-        work->kept_logits + (in_file ? 0 : memory->cache) + (on_cpu ? work->base_bytes : 0);
+    work->outcome->recomputed = probe->recompute;
+    work->outcome->predicted_bytes = predict(work);
     return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,
                              in_file ? "use a smaller --batch"
                                      : "use a smaller --batch or --cache-dir");
@@ -205,6 +235,9 @@ static void tell(const struct mmr_work *work) {
              memory_format(text[4], work->kept_logits), memory_format(text[5], memory->cache),
              work->settings->cache_directory ? " (in the cache directory)" : "",
              memory_format(total, work->outcome->predicted_bytes));
+    if (work->outcome->recomputed)
+        log_note("blocks are computed again in the backward pass%s",
+                 work->settings->recompute ? "" : ": keeping their activations does not fit");
 }
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {

@@ -19,6 +19,7 @@ struct mmr_settings {
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
     bool dry_run;                /* plan the memory and stop; no database is needed */
+    bool recompute;              /* blocks, in the backward pass; else only when memory is short */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
 };
@@ -31,6 +32,7 @@ struct mmr_outcome {
     int64_t steps_saved;       /* that --stop-when-stable made unnecessary */
     double seconds;            /* of training steps only */
     uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
+    bool recomputed;           /* whether blocks were */
     struct memory_plan memory;
     uint64_t device_peak; /* used on the device, 0 where it is not counted */
 };

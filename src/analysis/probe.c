@@ -99,7 +99,8 @@ static struct sequences largest_of(const struct probe_engine *engine) {
 }
 
 static struct tape_options tape_options_of(const struct probe_engine *engine) {
-    return (struct tape_options){.sequences = largest_of(engine),
+    return (struct tape_options){.first = engine->settings.first_layer,
+                                 .sequences = largest_of(engine),
                                  .mixer = &engine->mamba,
                                  .recompute = engine->settings.recompute};
 }
@@ -120,6 +121,11 @@ static size_t stream_bytes(const struct probe_engine *engine) {
            dtype_size(engine->backend->acc);
 }
 
+static int scorer_chunk_of(const struct probe_engine *engine) {
+    int chunk = scorer_chunk(engine->student);
+    return engine->max_tokens < chunk ? (int)engine->max_tokens : chunk;
+}
+
 static enum status allocate(struct probe_engine *engine) {
     struct backend *backend = engine->backend;
     struct tape_options options = tape_options_of(engine);
@@ -130,9 +136,12 @@ static enum status allocate(struct probe_engine *engine) {
     engine->target_hidden = backend->alloc(backend, stream_bytes(engine), "teacher's states");
     if (!engine->target_hidden) status = STATUS_FAILED;
     if (!status)
-        status = distiller_open(&engine->distiller, engine->student, engine->teacher,
-                                engine->settings.loss, engine->settings.temperature);
-    if (!status) status = scorer_open(&engine->scorer, engine->teacher, engine->student, 0);
+        status =
+            distiller_open(&engine->distiller, engine->student, engine->teacher,
+                           engine->settings.loss, engine->settings.temperature, engine->max_tokens);
+    if (!status)
+        status =
+            scorer_open(&engine->scorer, engine->teacher, engine->student, scorer_chunk_of(engine));
     if (!status) scorer_keep_nonfinite(engine->scorer);
     return status;
 }
@@ -194,14 +203,21 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->activations =
         tape_bytes(student, &tape) + trace_bytes(student, &eval) + stream_bytes(&engine);
     out->optimizer = mixer_bytes(&mixer, student->backend, config) +
-                     trainable_bytes(student, 0, &mixer, settings->scope);
-    out->logits = distiller_bytes(student) + scorer_bytes(student);
+                     trainable_bytes(student, settings->first_layer, &mixer, settings->scope);
+    out->logits = distiller_bytes(student, engine.max_tokens) +
+                  scorer_bytes(student) / (uint64_t)scorer_chunk(student) *
+                      (uint64_t)scorer_chunk_of(&engine);
     out->kept_logits = distiller_kept_bytes(teacher, batches_for_steps(&engine, settings->steps),
                                             engine.max_tokens);
     int64_t tokens = 0, rows = rows_for_steps(&engine, settings->steps);
     for (int64_t row = 0; row < (int64_t)set->rows; row++)
         if (row < rows || row >= engine.training) tokens += row_tokens(set, row);
     out->cache = 2 * (uint64_t)(tokens * config->hidden_size) * acc;
+    out->embedding = hidden_embed_bytes(student, tokens);
+    out->advancing = trace_bytes(student, &eval) + stream_bytes(&engine);
+    /* Parameter and two moments; the database holds a copy. */
+    uint64_t state = trainable_bytes(student, settings->first_layer, &mixer, settings->scope);
+    out->saving = 2 * (student->backend->discrete ? state / 4 * 3 : state);
 }
 
 enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_t count) {

@@ -25,6 +25,7 @@ struct probe_settings {
     bool stream_layers;     /* the student's layers are not kept but loaded for each pass; needs
                                `recompute`, and TRAIN_MIXER, since changes would be lost */
     bool keep_logits;       /* of the teacher, for every loaded step, on the backend */
+    int first_layer;        /* no probe is of an earlier one */
     bool recompute;         /* keep only inputs of blocks and run them forward again: see tape.h */
     struct mil_options mil; /* its seed is set for each probe */
 };
@@ -45,7 +46,10 @@ void probe_engine_close(struct probe_engine *engine); /* accepts NULL */
 struct probe_memory {
     uint64_t weights, activations, optimizer, logits; /* backend */
     uint64_t kept_logits;                             /* backend, with keep_logits */
-    uint64_t cache;                                   /* host */
+    uint64_t embedding; /* backend, while the shared inputs begin, before any probe */
+    uint64_t advancing; /* backend, while they move on to a later layer */
+    uint64_t saving;    /* host, while a training state goes to the database */
+    uint64_t cache;     /* host */
 };
 void probe_engine_memory(struct probe_memory *out, const struct model *student,
                          const struct model *teacher, const struct tokenset *set,

@@ -19,7 +19,7 @@ struct mmr_options {
     int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, limit, random_seed;
     int64_t d_state, dt_rank, d_conv;
     uint64_t device_memory;
-    bool dry_run;
+    bool dry_run, recompute;
     double lr, beta1, beta2, epsilon, decay, clip, temperature;
 };
 
@@ -91,6 +91,7 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
                                       .stable_steps = options->stable,
                                       .group = (int)options->group,
                                       .limit_steps = options->limit,
+                                      .recompute = options->recompute,
                                       .device_memory = options->device_memory,
                                       .dry_run = options->dry_run,
                                       .cache_directory = options->cache};
@@ -139,6 +140,7 @@ static enum status print_json(const struct mmr_outcome *outcome,
     js_set_integer(document, "steps_saved", outcome->steps_saved);
     js_set_number(document, "seconds", outcome->seconds);
     js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
+    js_set_bool(document, "recomputed", outcome->recomputed);
     js_set_integer(document, "peak_bytes", (int64_t)memory_peak());
     if (outcome->device_peak)
         js_set_integer(document, "device_peak_bytes", (int64_t)outcome->device_peak);
@@ -262,6 +264,11 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
         {"limit-steps", OPTION_INTEGER, &v.limit, "N",
          "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)", 1,
          INT64_MAX},
+        {"recompute", OPTION_FLAG, &v.recompute, NULL,
+         "run each block again in the backward pass instead of keeping its activations (chosen "
+         "when "
+         "these do not fit)",
+         0, 0},
         {"cache-dir", OPTION_STRING, &v.cache, "DIR",
          "keep the shared inputs in a file there, not in memory", 0, 0},
         {"device", OPTION_STRING, &v.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0},

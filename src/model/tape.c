@@ -67,14 +67,14 @@ static bool any_attention(const struct model_config *config) {
 uint64_t tape_bytes(const struct model *model, const struct tape_options *options) {
     struct tape tape = {.model = (struct model *)(uintptr_t)model, .options = *options};
     const struct model_config *config = model->config;
-    uint64_t layers = (uint64_t)config->n_layers, stream, bytes;
+    uint64_t layers = (uint64_t)(config->n_layers - options->first), stream, bytes;
     cover(&tape);
     stream = stream_bytes(&tape);
     struct trace_needs all = needs_of(&tape, any_attention(config), true);
     struct trace_needs placed = needs_of(&tape, false, true);
     bytes = backward_bytes(model, &all) + stream; /* dh */
     if (options->recompute) return bytes + trace_bytes(model, &all) + (layers + 3) * stream;
-    for (int l = 0; l < config->n_layers; l++) {
+    for (int l = options->first; l < config->n_layers; l++) {
         struct trace_needs needs = needs_of_layer(&tape, l);
         bytes += trace_bytes(model, &needs);
     }
@@ -94,7 +94,7 @@ static enum status allocate_traces(struct tape *tape) {
     struct trace_needs placed = needs_of(tape, false, true);
     if (tape->options.recompute) return trace_alloc(&tape->traces[0], model, &all);
     enum status status = STATUS_OK;
-    for (int l = 0; !status && l < model->config->n_layers; l++) {
+    for (int l = tape->options.first; !status && l < model->config->n_layers; l++) {
         struct trace_needs needs = needs_of_layer(tape, l);
         status = trace_alloc(&tape->traces[l], model, &needs);
     }
@@ -111,7 +111,8 @@ static enum status allocate(struct tape *tape) {
     tape->states = memory_calloc(layers, sizeof *tape->states);
     tape->traces = memory_calloc(recompute ? 1 : layers, sizeof *tape->traces);
     enum status status = tape->streams && tape->states && tape->traces ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 0; !status && i <= 2 * layers; i += recompute ? 2 : 1)
+    for (size_t i = 2 * (size_t)tape->options.first; !status && i <= 2 * layers;
+         i += recompute ? 2 : 1)
         status = allocate_stream(&tape->streams[i], tape, "residual stream");
     if (!status && recompute) status = allocate_stream(&tape->middle, tape, "residual stream");
     if (!status && recompute) status = allocate_stream(&tape->output, tape, "residual stream");

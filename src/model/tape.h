@@ -12,6 +12,7 @@
 struct tape;
 
 struct tape_options {
+    int first;                        /* passes start at this layer or a later one */
     struct sequences sequences;       /* the largest batch: count, tokens and longest are read */
     const struct mamba_config *mixer; /* of mixers put in a layer's place; NULL: there are none */
     const bool *without_mixer;        /* [L] or NULL: layers that go without their mixer … */

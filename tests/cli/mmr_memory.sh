@@ -1,0 +1,58 @@
+#!/bin/sh
+# mmr's memory is as it was foreseen, within 20 %; blocks are recomputed when their activations do
+# not fit, with the same scores. $1 is the program, $2 the source tree.
+set -eu
+program=$1
+demo=$2/recipes/demo-model
+export OMP_WAIT_POLICY=passive
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+bad=0
+complain() {
+    echo "mmr_memory: $*" >&2
+    bad=1
+}
+cd "$temporary"
+"$program" data --tokenizer "$demo" -o rows.h5 --seq-len 256 --quiet "$2/recipes/gsm8k-excerpt.jsonl" >/dev/null
+
+field() { sed -n "s/^ *\"$1\": \([a-z0-9]*\).*/\1/p" out.json; }
+# foreseen DATABASE OPTIONS...: a run of its own, its peak against the prediction
+foreseen() {
+    db=$1
+    shift
+    "$program" mmr "$demo" --data rows.h5 --db "$db" --device cpu --json "$@" >out.json || complain "mmr $*: exit code $?"
+    predicted=$(field predicted_bytes) peak=$(field peak_bytes)
+    awk -v a="$predicted" -v b="$peak" 'BEGIN { exit !(a > 0 && b > 0 && a > 0.8 * b && a < 1.2 * b) }' ||
+        complain "mmr $*: $predicted bytes foreseen, $peak at the peak"
+    echo "mmr $*: $predicted foreseen, $peak at the peak"
+}
+
+foreseen one.db --steps 3 --batch 1 --heldout 4 --layers 6
+foreseen two.db --steps 4 --batch 4 --heldout 16 --layers 6,8
+foreseen many.db --steps 2 --batch 16 --heldout 16 --layers 6
+foreseen file.db --steps 2 --batch 16 --heldout 16 --layers 6 --cache-dir .
+foreseen layer.db --steps 2 --batch 16 --heldout 16 --layers 4 --d-state 32 --train layer
+foreseen all.db --steps 2 --batch 8 --heldout 16 --layers 9 --train all
+[ "$(field recomputed)" = false ] || complain "blocks are recomputed without need"
+
+"$program" convert "$demo" --layers 7,8 -o hybrid --quiet >/dev/null
+foreseen hybrid.db --steps 2 --batch 8 --heldout 16 --layers 4 --base hybrid
+
+# Asked for, and chosen: the same scores as with all activations kept.
+foreseen plain.db --steps 2 --batch 8 --heldout 16 --layers 2
+kept=$(field peak_bytes)
+limit=$(($(field predicted_bytes) - 60000000))
+foreseen asked.db --steps 2 --batch 8 --heldout 16 --layers 2 --recompute
+[ "$(field recomputed)" = true ] || complain "--recompute does nothing"
+[ "$(field peak_bytes)" -lt $((kept - 60000000)) ] || complain "--recompute: $(field peak_bytes) bytes instead of $kept"
+foreseen chosen.db --steps 2 --batch 8 --heldout 16 --layers 2 --device-memory $limit
+[ "$(field recomputed)" = true ] || complain "blocks are not recomputed where $limit bytes are allowed"
+for db in plain asked chosen; do
+    "$program" scores --db $db.db --run 1 --export sequences >$db.csv
+    cmp plain.csv $db.csv || complain "$db: other scores"
+done
+code=0
+"$program" mmr "$demo" --data rows.h5 --db no.db --device cpu --quiet --batch 16 --device-memory 20M >out 2>errors || code=$?
+[ $code -eq 1 ] && grep -q '^apriel-tool: the probe needs .* and --device-memory allows 20.0 MB: use a smaller --batch or --cache-dir$' errors ||
+    complain "what does not fit even so: exit code $code, $(cat errors)"
+exit $bad
