@@ -67,6 +67,9 @@ static void append_init(struct text *label, const struct json *init) {
         text_append(label, ", %s + %s + %s", js_string_or(js_member(init, "align"), "?"),
                     js_string_or(js_member(init, "conv_init"), "?"),
                     js_string_or(js_member(init, "dt_bias"), "?"));
+    if (is(init, "a_init", "one")) text_append(label, ", A -1");
+    double low = js_number_or(js_member(init, "dt_min"), 0);
+    if (low > 0) text_append(label, ", dt %g-%g", low, js_number_or(js_member(init, "dt_max"), 0));
     text_append(label, ", d_state %lld", (long long)js_integer_or(js_member(init, "d_state"), 0));
 }
 

@@ -185,6 +185,39 @@ START_TEST(random_parts_have_mambas_distributions) {
 }
 END_TEST
 
+START_TEST(single_choices_change_their_tensor_only) {
+    struct checkpoint *checkpoint = open_model(DEMO);
+    struct mil_options usual = options_of(NULL), other = {.seed = 5};
+    const struct mil_words words = {.a_init = "one", .dt_range = "0.01,0.3"};
+    ck_assert_int_eq(mil_options_parse(&other, &words), STATUS_OK);
+    int64_t count;
+    float *a = make(checkpoint, 2, &usual, TENSOR_A_LOG, &count);
+    for (int64_t i = 0; i < count; i++)
+        ck_assert_double_lt(fabs(exp((double)a[i]) - (double)(i % 16 + 1)), 1e-5);
+    float *one = make(checkpoint, 2, &other, TENSOR_A_LOG, &count);
+    for (int64_t i = 0; i < count; i++) ck_assert(one[i] == 0);
+    float *b = make(checkpoint, 2, &other, TENSOR_DT_PROJ_BIAS, &count);
+    struct random_stream stream = random_stream_for(5, 2, "mixer.dt_proj.bias");
+    for (int64_t i = 0; i < count; i++) {
+        double dt = exp(log(0.01) + random_uniform(&stream, (uint64_t)i) * log(30));
+        ck_assert_double_lt(fabs(log(softplus(b[i]) / dt)), 0.02);
+    }
+    const enum tensor_role rest[] = {TENSOR_IN_PROJ, TENSOR_DT_IN_PROJ, TENSOR_DT_PROJ, TENSOR_D,
+                                     TENSOR_CONV,    TENSOR_CONV_BIAS,  TENSOR_OUT_PROJ};
+    for (int i = 0; i < 7; i++) {
+        float *same = make(checkpoint, 2, &usual, rest[i], &count);
+        float *again = make(checkpoint, 2, &other, rest[i], &count);
+        ck_assert_mem_eq(same, again, (size_t)count * sizeof *same);
+        free(same);
+        free(again);
+    }
+    free(a);
+    free(one);
+    free(b);
+    checkpoint_close(checkpoint);
+}
+END_TEST
+
 START_TEST(biases_go_to_in_proj_or_are_dropped) {
     struct checkpoint *checkpoint = open_model(TEST_DATA "/models/qwen2-tied");
     const struct model_config *config = checkpoint_config(checkpoint);
@@ -258,6 +291,13 @@ START_TEST(wrong_choices_are_named) {
     ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.align = "x"}), STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--align must be paper or gqa, not \"x\"");
     struct checkpoint *checkpoint = open_model(DEMO);
+    const char *ranges[] = {"",      "0.1",     "0.1,", ",1",   "0.3,0.1",
+                            "nan,1", "0.1,nan", "0,1",  "1,11", "1,2x"};
+    for (int i = 0; i < 10; i++)
+        ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.dt_range = ranges[i]}),
+                         STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--dt-range must be two numbers from 0.0001 to 10 like "
+                                       "0.001,0.1, not \"1,2x\"");
     struct mamba_config mamba;
     options.d_state = 24;
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &options), STATUS_USAGE);
@@ -268,5 +308,5 @@ END_TEST
 
 CHECK_MAIN("mil", weights_equal_the_golden_file, gqa_order_pairs_each_subhead_with_its_key_block,
            gqa_moves_queries_and_output_columns_alike, random_parts_have_mambas_distributions,
-           biases_go_to_in_proj_or_are_dropped, an_open_gate_lets_everything_through,
-           wrong_choices_are_named)
+           single_choices_change_their_tensor_only, biases_go_to_in_proj_or_are_dropped,
+           an_open_gate_lets_everything_through, wrong_choices_are_named)

@@ -216,6 +216,12 @@ static enum status print_text(const struct convert_job *job, const struct inputs
                js_string_or(js_member(choices, "dt_bias"), ""),
                js_string_or(js_member(choices, "gate"), ""),
                js_string_or(js_member(choices, "skip"), ""), (long long)settings->seed);
+        if (job->options.mil.a_init != MIL_A_S4D || job->options.mil.dt_min > 0) {
+            double low, high;
+            mil_dt_range(&low, &high, &job->options.mil);
+            printf("new mixers: A %s, dt from %g to %g\n",
+                   job->options.mil.a_init == MIL_A_ONE ? "-1" : "-1 to -N", low, high);
+        }
         js_free(choices);
     }
     for (size_t i = 0; convert_remark(job, i); i++) printf("note: %s\n", convert_remark(job, i));
@@ -303,6 +309,10 @@ enum status cmd_convert(int argc, char **argv) {
         {"gate", OPTION_STRING, &s.words.gate, "NAME",
          "random, or open: silu(z) starts as 1, which takes biases", 0, 0},
         {"skip", OPTION_STRING, &s.words.skip, "NAME", "D starts as one or zero", 0, 0},
+        {"a-init", OPTION_STRING, &s.words.a_init, "s4d|one",
+         "A of the new mixers: -1 to -N over the states, or -1 in all (s4d)", 0, 0},
+        {"dt-range", OPTION_STRING, &s.words.dt_range, "LOW,HIGH",
+         "range of the step sizes that they start with (0.001,0.1)", 0, 0},
         {"qkv-bias", OPTION_STRING, &s.words.qkv_bias, "NAME",
          "keep or drop attention biases in new mixers (keep)", 0, 0},
         {"d-state", OPTION_INTEGER, &s.d_state, "N",

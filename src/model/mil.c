@@ -9,7 +9,7 @@
 #include "base/text.h"
 
 /* Mamba's range of step sizes at the start, and the least one. */
-static const double dt_min = 1e-3, dt_max = 1e-1, dt_floor = 1e-4;
+static const double default_dt_min = 1e-3, default_dt_max = 1e-1, dt_floor = 1e-4;
 
 /* silu^-1(1). */
 static const float open_gate = 1.2784645f;
@@ -23,8 +23,29 @@ static enum status choose(int *out, const char *word, const char *option, const 
     return STATUS_OK;
 }
 
+void mil_dt_range(double *low, double *high, const struct mil_options *options) {
+    *low = options->dt_min > 0 ? options->dt_min : default_dt_min;
+    *high = options->dt_max > 0 ? options->dt_max : default_dt_max;
+}
+
+/* "0.01,0.3" */
+static enum status parse_range(struct mil_options *out, const char *text) {
+    if (!text) return STATUS_OK;
+    char *comma, *end = NULL;
+    double low = strtod(text, &comma), high = 0;
+    bool good = comma != text && *comma == ',';
+    if (good) high = strtod(comma + 1, &end);
+    if (!good || end == comma + 1 || *end || !(low >= dt_floor) || !(high >= low) || !(high <= 10))
+        return status_set(STATUS_USAGE,
+                          "--dt-range must be two numbers from %g to 10 like 0.001,0.1, not \"%s\"",
+                          dt_floor, text);
+    out->dt_min = low;
+    out->dt_max = high;
+    return STATUS_OK;
+}
+
 enum status mil_options_parse(struct mil_options *out, const struct mil_words *words) {
-    int improved = 1, keep = 1;
+    int improved = 1, keep = 1, one = 0;
     enum status status = choose(&improved, words->init, "--init", "published", "improved");
     if (status) return status;
     int align = improved, conv = improved, dt = improved, gate = improved, skip = improved;
@@ -34,6 +55,8 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
     if (!status) status = choose(&gate, words->gate, "--gate", "random", "open");
     if (!status) status = choose(&skip, words->skip, "--skip", "one", "zero");
     if (!status) status = choose(&keep, words->qkv_bias, "--qkv-bias", "drop", "keep");
+    if (!status) status = choose(&one, words->a_init, "--a-init", "s4d", "one");
+    if (!status) status = parse_range(out, words->dt_range);
     if (status) return status;
     out->align = align ? MIL_ALIGN_GQA : MIL_ALIGN_PAPER;
     out->conv_init = conv ? MIL_CONV_IDENTITY : MIL_CONV_RANDOM;
@@ -41,6 +64,7 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
     out->gate = gate ? MIL_GATE_OPEN : MIL_GATE_RANDOM;
     out->skip = skip ? MIL_SKIP_ZERO : MIL_SKIP_ONE;
     out->keep_biases = keep;
+    out->a_init = one ? MIL_A_ONE : MIL_A_S4D;
     return STATUS_OK;
 }
 
@@ -54,6 +78,12 @@ struct json *mil_options_to_json(const struct mil_options *options,
     js_set_string(object, "gate", options->gate == MIL_GATE_OPEN ? "open" : "random");
     js_set_string(object, "skip", options->skip == MIL_SKIP_ZERO ? "zero" : "one");
     js_set_string(object, "qkv_bias", options->keep_biases ? "keep" : "drop");
+    /* Runs of before these choices have parameters without them. */
+    if (options->a_init != MIL_A_S4D) js_set_string(object, "a_init", "one");
+    if (options->dt_min > 0) {
+        js_set_number(object, "dt_min", options->dt_min);
+        js_set_number(object, "dt_max", options->dt_max);
+    }
     js_set_integer(object, "d_state", mamba->d_state);
     js_set_integer(object, "dt_rank", mamba->dt_rank);
     js_set_integer(object, "d_conv", mamba->d_conv);
@@ -193,10 +223,11 @@ static enum status fill_out_proj(float *out, const struct mil *mil) {
 /* softplus^-1 of a log-uniform draw, the inverse as Mamba computes it. */
 static void fill_dt_bias(float *out, const struct mil *mil) {
     struct random_stream stream = stream_of(mil, TENSOR_DT_PROJ_BIAS);
-    double factor = mil->options->dt_bias == MIL_DT_TWICE ? 2 : 1;
+    double factor = mil->options->dt_bias == MIL_DT_TWICE ? 2 : 1, low, high;
+    mil_dt_range(&low, &high, mil->options);
     for (int64_t i = 0; i < mil->mamba->d_inner; i++) {
         double u = random_uniform(&stream, (uint64_t)i);
-        double dt = fmax(exp(log(dt_min) + u * (log(dt_max) - log(dt_min))), dt_floor);
+        double dt = fmax(exp(log(low) + u * (log(high) - log(low))), dt_floor);
         double b = factor * (dt + log(-expm1(-dt)));
         out[i] = 2 * rounded((float)(b / 2), mil->dtype);
     }
@@ -257,7 +288,8 @@ enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int laye
         return STATUS_OK;
     case TENSOR_A_LOG:
         for (int64_t i = 0; i < inner * mamba->d_state; i++)
-            out[i] = (float)log((double)(i % mamba->d_state + 1));
+            out[i] =
+                options->a_init == MIL_A_ONE ? 0 : (float)log((double)(i % mamba->d_state + 1));
         return STATUS_OK;
     case TENSOR_D:
         for (int64_t i = 0; i < inner; i++) out[i] = options->skip == MIL_SKIP_ZERO ? 0 : 1;
@@ -282,7 +314,8 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
                         enum tensor_role role) {
     const char *order = options->align == MIL_ALIGN_GQA ? " (gqa order)" : "";
     bool random = options->conv_init == MIL_CONV_RANDOM;
-    double width = checkpoint_config(checkpoint)->hidden_size;
+    double width = checkpoint_config(checkpoint)->hidden_size, low, high;
+    mil_dt_range(&low, &high, options);
     switch (role) {
     case TENSOR_IN_PROJ:
     case TENSOR_IN_PROJ_BIAS: {
@@ -305,7 +338,7 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
         return text_format("uniform +-%.4g", 1 / sqrt((double)mamba->dt_rank));
     case TENSOR_DT_PROJ_BIAS:
         return text_format("half of %ssoftplus^-1(log-uniform %g..%g)",
-                           options->dt_bias == MIL_DT_TWICE ? "2 " : "", dt_min, dt_max);
+                           options->dt_bias == MIL_DT_TWICE ? "2 " : "", low, high);
     case TENSOR_CONV:
         return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
                       : text_format("last tap 1, others 0");
@@ -313,6 +346,7 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
         return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
                       : text_format("zeros");
     case TENSOR_A_LOG:
+        if (options->a_init == MIL_A_ONE) return text_format("zeros");
         return text_format("log(1..%d)", mamba->d_state);
     case TENSOR_D:
         return text_format(options->skip == MIL_SKIP_ZERO ? "zeros" : "ones");

@@ -34,19 +34,26 @@ enum mil_gate { MIL_GATE_RANDOM, MIL_GATE_OPEN };
 /* D adds x itself to the scan's output; attention has no such path. */
 enum mil_skip { MIL_SKIP_ONE, MIL_SKIP_ZERO };
 
+enum mil_a_init {
+    MIL_A_S4D, /* A = -1, -2, .. -N over the states, as Mamba has it */
+    MIL_A_ONE, /* A = -1 in all: every key channel of a head decays alike, as q . k needs it */
+};
+
 struct mil_options {
     enum mil_alignment align;
     enum mil_conv_init conv_init;
     enum mil_dt_bias dt_bias;
     enum mil_gate gate;
     enum mil_skip skip;
+    enum mil_a_init a_init;
+    double dt_min, dt_max;        /* range of the draw of dt; both 0: Mamba's, 0.001 to 0.1 */
     bool keep_biases;             /* attention biases become biases of in_proj and out_proj */
     int d_state, dt_rank, d_conv; /* 0: the default of config_mamba_for */
     uint64_t seed;
 };
 
 /* The options as the command line spells them; NULL takes the default. STATUS_USAGE names a wrong
- * word. `init` published|improved sets all choices but the last, which the others override. */
+ * word. `init` published|improved sets the choices up to `skip`, which the others override. */
 struct mil_words {
     const char *init;      /* published|improved; improved */
     const char *align;     /* paper|gqa */
@@ -55,9 +62,14 @@ struct mil_words {
     const char *gate;      /* random|open */
     const char *skip;      /* one|zero */
     const char *qkv_bias;  /* keep|drop; keep */
+    const char *a_init;    /* s4d|one; s4d */
+    const char *dt_range;  /* "LOW,HIGH"; 0.001,0.1 */
 };
 enum status mil_options_parse(struct mil_options *out,
                               const struct mil_words *words) STATUS_CHECKED;
+
+/* The range of the draw of dt. */
+void mil_dt_range(double *low, double *high, const struct mil_options *options);
 
 /* The choices as a JSON object, for run parameters and provenance; the caller frees. */
 struct json *mil_options_to_json(const struct mil_options *options,

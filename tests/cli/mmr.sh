@@ -85,6 +85,13 @@ found=0
 "$program" scores --db all.db --run 1 --export sequences >all.csv
 "$program" scores --db parts_all.db --run 1 --export sequences | cmp all.csv - || complain "--train all: another result after a stop"
 
+# Single choices of the initialisation make another run, and are said in it.
+"$program" mmr "$demo" --data rows.h5 --db choices.db --device cpu --layers 11 --steps 1 --batch 2 --heldout 2 --quiet >out
+"$program" mmr "$demo" --data rows.h5 --db choices.db --device cpu --layers 11 --steps 1 --batch 2 --heldout 2 --quiet \
+    --a-init one --dt-range 0.01,0.3 >out
+"$program" scores --db choices.db --run 2 | grep -q '"a_init":"one",.*"dt_max":0.[23][0-9]*,"dt_min":0.01' ||
+    complain "the choices are not in the run's parameters: $("$program" scores --db choices.db --run 2 | sed -n 2p)"
+
 # A probe that diverges ends; the others go on, and what there is of it is kept.
 "$program" mmr "$demo" --data rows.h5 --db diverged.db --device cpu --layers 10,11 --steps 4 --batch 2 \
     --heldout 2 --lr 1e30 --quiet >diverged 2>errors || complain "diverging probes: exit code $?"
@@ -120,6 +127,9 @@ fails 2 'mmr: --data and --db are needed' "$demo" --db a.db
 fails 2 'mmr: --steps is 0, outside 1 to 1000000' "$demo" --data rows.h5 --db a.db --steps 0
 fails 2 'mmr: --lr and --temperature must be positive, --beta1 and --beta2 at least 0 and below 1' \
     "$demo" --data rows.h5 --db a.db --lr 0
+fails 2 '--a-init must be s4d or one, not "two"' "$demo" --data rows.h5 --db a.db --a-init two
+fails 2 '--dt-range must be two numbers from 0.0001 to 10 like 0.001,0.1, not "0.1"' \
+    "$demo" --data rows.h5 --db a.db --dt-range 0.1
 fails 2 'mmr: --train cannot be "some"' "$demo" --data rows.h5 --db a.db --train some
 fails 2 'mmr: --loss cannot be "mse"' "$demo" --data rows.h5 --db a.db --loss mse
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --heldout 2 --layers 12
