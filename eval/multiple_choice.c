@@ -21,15 +21,8 @@ struct work {
 static enum status prepare(struct work *work) {
     const struct choice_set *set = work->set;
     struct backend *backend = work->model->backend;
-    int64_t max_tokens = 0, max_rows = 0;
-    for (size_t first = 0, end; first < set->items_count; first = end) {
-        end = choice_set_group(set, first, work->group_tokens);
-        int64_t tokens = choice_set_tokens(set, first, end);
-        const struct choice_item *last = &set->items[end - 1];
-        int64_t rows = last->first_row + last->rows - set->items[first].first_row;
-        if (tokens > max_tokens) max_tokens = tokens;
-        if (rows > max_rows) max_rows = rows;
-    }
+    int64_t max_tokens, max_rows;
+    choice_set_measure_groups(&max_rows, &max_tokens, set, work->group_tokens);
     if (max_tokens > INT32_MAX) return status_fail("an item of %ld tokens is too long", max_tokens);
     size_t bytes =
         (size_t)max_tokens * (size_t)work->model->config->hidden_size * dtype_size(backend->acc);

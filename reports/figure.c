@@ -14,6 +14,10 @@ static const struct {
 } titles[] = {
     {"kl", "KL to the %s (nats)"},
     {"rkl", "reverse KL to the %s (nats)"},
+    {"acc_drop", "accuracy that the task loses"},
+    {"acc_norm_drop", "accuracy (acc_norm) that the task loses"},
+    {"greedy_drop", "share of greedy answers that the task loses"},
+    {"margin_drop", "log-likelihood margin that the task loses (nats)"},
     {"ce", "cross-entropy (nats per token)"},
     {"top1", "same top token as the %s (share of positions)"},
     {"train_rkl_first", "training loss at the first step: reverse KL to the teacher (nats)"},

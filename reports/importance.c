@@ -100,7 +100,7 @@ static struct place *find_places(const struct figure *figure) {
 }
 
 static void append_layers(struct text *data, const struct figure_series *series,
-                          const struct place *places, int layers) {
+                          const struct place *places, int layers, bool log) {
     text_append(data,
                 "# run %lld, %s: layer, value, low, high (two standard errors), order, stage\n",
                 (long long)series->run.id, series->metric);
@@ -108,7 +108,7 @@ static void append_layers(struct text *data, const struct figure_series *series,
         const struct ranking_entry *entry = series->by_layer[layer];
         double value = entry ? entry->value : NAN, width = entry ? bar(entry) : NAN;
         /* A bar that reaches below zero still shows on a logarithmic axis: to its lower end. */
-        double low = value - width <= 0 && value > 0 ? value * 1e-3 : value - width;
+        double low = log && value - width <= 0 && value > 0 ? value * 1e-3 : value - width;
         text_append(data, "%d", layer);
         figure_append_value(data, value);
         figure_append_value(data, low);
@@ -204,7 +204,8 @@ enum status importance_fill(struct picture *picture, struct store *store,
     status = STATUS_FAILED;
     if (!(places = find_places(&figure))) goto done;
     for (int i = 0; i < figure.count; i++)
-        append_layers(&picture->data, &figure.series[i], places, figure.layers);
+        append_layers(&picture->data, &figure.series[i], places, figure.layers,
+                      wants_log(panel_range(&figure, figure.series[i].panel)));
     if (figure.plan) append_order(&picture->data, &figure);
     set_geometry(picture, &figure);
     status =

@@ -38,7 +38,7 @@ static enum status plan(struct loo_cut *cut, uint64_t bytes, uint64_t limit, int
     enum status status =
         model_describe(&model, &device, TEST_DATA "/../../recipes/apriel-15b", &random);
     ck_assert_msg(!status, "%s", status_message());
-    status = loo_plan(cut, model, &set, &options, NULL, 0, limit);
+    status = loo_plan(cut, model, &set, NULL, &options, NULL, 0, limit);
     model->backend = NULL; /* nothing was allocated */
     checkpoint_close(model->checkpoint);
     free(model);

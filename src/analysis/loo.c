@@ -5,6 +5,7 @@
 
 #include "analysis/layers.h"
 #include "analysis/loo_plan.h"
+#include "analysis/loo_task.h"
 #include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -12,8 +13,9 @@
 struct work {
     const struct loo_settings *settings;
     struct backend *backend;
-    struct model *model; /* the trunk: the hybrid when there is one */
-    struct tokenset *set;
+    struct model *model;        /* the trunk: the hybrid when there is one */
+    struct tokenset *own_set;   /* read from a file */
+    const struct tokenset *set; /* it, or the rows of the items */
     struct store *store;
     struct int_list layers;
     bool *removed; /* [L] */
@@ -57,7 +59,10 @@ static struct estimator_options estimate_of(const struct work *work) {
 }
 
 static enum status begin(struct work *work, int64_t *run, enum store_run_state *state) {
-    struct json *parameters = js_new_object();
+    const struct choice_set *items = work->settings->items;
+    struct json *parameters = items ? js_copy(work->settings->item_parameters) : js_new_object();
+    struct tokenset about = *work->set;
+    if (items) about.rows = items->items_count;
     char *layers = list_format(work->layers.values, work->layers.count);
     char *layout = record_layout(work->model->config, work->removed);
     enum status status = parameters && layers && layout ? STATUS_OK : STATUS_FAILED;
@@ -69,15 +74,16 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
         if (work->settings->estimate)
             js_set_string(parameters, "estimate", estimate_name(work->settings->estimate));
         if (draws) js_set_integer(parameters, "samples", work->settings->samples);
-        struct record_run record = {.kind = estimate_kind(work->settings->estimate),
+        struct record_run record = {.kind = items ? "loo-task"
+                                                  : estimate_kind(work->settings->estimate),
                                     .model = work->settings->model,
                                     .base = work->settings->hybrid ? work->model : NULL,
                                     .base_layout = layout,
                                     .parameters = parameters,
-                                    .seed = draws ? (int64_t)work->settings->seed : 0,
+                                    .seed = draws || items ? (int64_t)work->settings->seed : 0,
                                     .device = work->backend->name,
                                     .data = work->settings->data,
-                                    .set = work->set,
+                                    .set = &about,
                                     .trunk = work->model,
                                     .options = &work->settings->checkpoint};
         status = record_begin(run, state, work->store, &record);
@@ -182,7 +188,9 @@ static enum status run_groups(struct work *work, int64_t run, struct loo_outcome
 
 static enum status open_inputs(struct work *work) {
     const struct loo_settings *settings = work->settings;
-    enum status status = tokenset_read(&work->set, settings->data);
+    const struct choice_set *items = settings->items;
+    enum status status = items ? STATUS_OK : tokenset_read(&work->own_set, settings->data);
+    work->set = items ? &items->set : work->own_set;
     if (!status) status = backend_open(&work->backend, settings->device);
     if (!status)
         status = settings->hybrid
@@ -191,8 +199,10 @@ static enum status open_inputs(struct work *work) {
                                       &settings->checkpoint);
     if (!status && settings->hybrid)
         status = record_check_hybrid(work->model, settings->model, &settings->checkpoint);
-    if (!status) status = record_check_vocabulary(work->model, work->set, settings->data);
-    if (!status) status = record_check_mask(work->set, settings->data);
+    if (!status)
+        status = items ? record_check_items(work->model, items)
+                       : record_check_vocabulary(work->model, work->set, settings->data);
+    if (!status && !items) status = record_check_mask(work->set, settings->data);
     if (!status) status = mark_removed(work);
     if (!status)
         status = layers_choose(&work->layers, work->model->config, work->removed, settings->layers,
@@ -200,7 +210,7 @@ static enum status open_inputs(struct work *work) {
     if (status) return status;
     struct sweep_options options = options_of(work);
     struct estimator_options estimate = estimate_of(work);
-    return loo_plan(&work->cut, work->model, work->set, &options,
+    return loo_plan(&work->cut, work->model, work->set, items, &options,
                     settings->estimate ? &estimate : NULL, settings->group_tokens,
                     settings->device_memory);
 }
@@ -213,7 +223,7 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     outcome->memory = work.cut.plan;
     if (!status && !settings->dry_run) status = model_load(work.model);
     if (status || settings->dry_run) goto done;
-    outcome->rows = (int64_t)work.set->rows;
+    outcome->rows = (int64_t)(settings->items ? settings->items->items_count : work.set->rows);
     outcome->tokens = (int64_t)work.set->tokens;
     outcome->branches = (int)work.layers.count;
     status = store_open(&work.store, settings->database, STORE_WRITE);
@@ -224,7 +234,11 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
         goto done;
     }
     status = open_sweep(&work);
-    if (!status) status = run_groups(&work, outcome->run, outcome);
+    if (!status && settings->items)
+        status = loo_task_groups(outcome, work.sweep, settings, &work.layers, work.cut.group_tokens,
+                                 work.store);
+    else if (!status)
+        status = run_groups(&work, outcome->run, outcome);
     if (!status) status = store_summarise_run(work.store, outcome->run);
     status = record_finish(work.store, outcome->run, status);
     outcome->peak_bytes = work.backend->memory_peak(work.backend);
@@ -233,7 +247,7 @@ done:
     estimator_close(work.estimator);
     store_close(work.store);
     model_close(work.model);
-    tokenset_free(work.set);
+    tokenset_free(work.own_set);
     list_free(&work.layers);
     free(work.removed);
     if (work.backend) work.backend->close(work.backend);

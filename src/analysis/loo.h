@@ -1,16 +1,21 @@
-/* Leave-one-out scoring of a model's layers into a score database, exactly or by an estimate. */
+/* Leave-one-out scoring of a model's layers into a score database, exactly or by an estimate. The
+ * scores are divergences on a token set, or the drop of a task's scores. */
 #ifndef ANALYSIS_LOO_H
 #define ANALYSIS_LOO_H
 
 #include "analysis/estimator.h"
+#include "base/json.h"
 #include "base/list.h"
+#include "data/choices.h"
 
 struct loo_settings {
-    const char *model;    /* directory of the transformer */
-    const char *hybrid;   /* directory of the hybrid to start from, or NULL */
-    const char *data;     /* token set */
-    const char *database; /* created when absent */
-    const char *device;   /* as backend_open */
+    const char *model;                  /* directory of the transformer */
+    const char *hybrid;                 /* directory of the hybrid to start from, or NULL */
+    const char *data;                   /* token set; with items: what they came from */
+    const struct choice_set *items;     /* score by these in the place of the token set; borrowed */
+    const struct json *item_parameters; /* what they depend on; part of the run's key */
+    const char *database;               /* created when absent */
+    const char *device;                 /* as backend_open */
     enum ablation ablation;
     enum estimate estimate; /* in the place of the exact sweep; stored as a run of its own kind */
     int samples;            /* of fisher */
@@ -25,7 +30,7 @@ struct loo_settings {
 
 struct loo_outcome {
     int64_t run;               /* id in the database */
-    int64_t rows, rows_before; /* in all, and found in the database */
+    int64_t rows, rows_before; /* (items) in all, and found in the database */
     int64_t tokens;
     int branches;
     double seconds; /* of the sweep itself */
@@ -33,7 +38,7 @@ struct loo_outcome {
     uint64_t peak_bytes; /* used on the device, 0 where it is not counted */
 };
 
-/* Score, group of rows by group of rows: each group is one transaction, so that a kill loses at
+/* Score, group of rows (or items) by group: each group is one transaction, so that a kill loses at
  * most the group in progress and the same call continues. `outcome` is filled as far as the work
  * went, on failure too. */
 enum status loo_run(struct loo_outcome *outcome,

@@ -36,6 +36,7 @@ static double predict(const struct model *model, const struct sweep_options *opt
 struct search {
     const struct model *model;
     const struct tokenset *set;
+    const struct choice_set *items; /* or NULL */
     const struct sweep_options *options;
     const struct estimator_options *estimate;
     uint64_t room;
@@ -88,13 +89,27 @@ static void consider(struct search *search, struct loo_cut cut) {
         *search->smallest = cut;
 }
 
+/* The groups of rows, or of items, that `group_tokens` makes. */
+static void cut_groups(struct loo_cut *cut, const struct search *search) {
+    const struct choice_set *items = search->items;
+    int64_t rows = (int64_t)search->set->rows;
+    cut->groups = 0;
+    if (!items) {
+        tokenset_measure_groups(&cut->rows, &cut->tokens, search->set, rows, cut->group_tokens);
+        for (int64_t first = 0; first < rows; cut->groups++)
+            first = tokenset_group_end(search->set, first, rows, cut->group_tokens);
+        return;
+    }
+    choice_set_measure_groups(&rows, &cut->tokens, items, cut->group_tokens);
+    cut->rows = (int)rows;
+    for (size_t first = 0; first < items->items_count; cut->groups++)
+        first = choice_set_group(items, first, cut->group_tokens);
+}
+
 /* With these groups: all states on the device, or as many as fit. */
 static void consider_group(struct search *search, int64_t group_tokens) {
     struct loo_cut cut = {.group_tokens = group_tokens, .on_device = 1 + search->options->branches};
-    int64_t rows = (int64_t)search->set->rows;
-    tokenset_measure_groups(&cut.rows, &cut.tokens, search->set, rows, group_tokens);
-    for (int64_t first = 0; first < rows; cut.groups++)
-        first = tokenset_group_end(search->set, first, rows, group_tokens);
+    cut_groups(&cut, search);
     consider(search, cut);
     if (!search->model->backend->discrete) return;
     struct loo_cut kept = cut;
@@ -107,11 +122,13 @@ static void consider_group(struct search *search, int64_t group_tokens) {
 }
 
 enum status loo_plan(struct loo_cut *out, const struct model *model, const struct tokenset *set,
-                     const struct sweep_options *options, const struct estimator_options *estimate,
-                     int64_t group_tokens, uint64_t device_memory) {
+                     const struct choice_set *items, const struct sweep_options *options,
+                     const struct estimator_options *estimate, int64_t group_tokens,
+                     uint64_t device_memory) {
     struct loo_cut smallest = {0};
     struct search search = {.model = model,
                             .set = set,
+                            .items = items,
                             .options = options,
                             .estimate = estimate,
                             .room = memory_plan_room(model->backend, device_memory),
@@ -119,12 +136,14 @@ enum status loo_plan(struct loo_cut *out, const struct model *model, const struc
                             .best = out,
                             .smallest = &smallest};
     bool discrete = model->backend->discrete;
+    int64_t rows, least = search.longest; /* tokens of a group that cannot be made smaller */
+    if (items) choice_set_measure_groups(&rows, &least, items, 0);
     int64_t first = group_tokens > 0 ? group_tokens : discrete ? 1 << 14 : 1 << 12;
     for (int64_t tokens = first; tokens > 0; tokens /= 2) {
         consider_group(&search, tokens);
         /* On the CPU larger groups are never slower. */
         bool enough = search.found && !discrete;
-        if (enough || group_tokens > 0 || tokens <= search.longest) break;
+        if (enough || group_tokens > 0 || tokens <= least) break;
     }
     if (search.found) return STATUS_OK;
     *out = smallest;

@@ -3,6 +3,7 @@
 #define ANALYSIS_LOO_PLAN_H
 
 #include "analysis/estimator.h"
+#include "data/choices.h"
 
 struct loo_cut {
     int64_t group_tokens;   /* of tokenset_group_end */
@@ -14,12 +15,14 @@ struct loo_cut {
 };
 
 /* The fastest cut that fits: groups of rows as large as possible, halved until the states fit, or
- * larger ones whose branches wait in host memory. `group_tokens` 0 leaves the choice free;
+ * larger ones whose branches wait in host memory. With `items` (or
+ * NULL), whose rows are the set, groups are of items. `group_tokens` 0 leaves the choice free;
  * `device_memory` 0 takes what is free. With `estimate` (or NULL) the estimator takes the
  * sweep's place. The model need not be loaded. When nothing fits, the
  * smallest cut's plan stays in `out` and the failure says what it needs. */
 enum status loo_plan(struct loo_cut *out, const struct model *model, const struct tokenset *set,
-                     const struct sweep_options *options, const struct estimator_options *estimate,
-                     int64_t group_tokens, uint64_t device_memory) STATUS_CHECKED;
+                     const struct choice_set *items, const struct sweep_options *options,
+                     const struct estimator_options *estimate, int64_t group_tokens,
+                     uint64_t device_memory) STATUS_CHECKED;
 
 #endif

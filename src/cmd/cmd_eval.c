@@ -142,7 +142,7 @@ static enum status evaluate(const struct eval_options *options,
 
 enum status cmd_eval(int argc, char **argv) {
     struct eval_options values = {.device = "auto", .random_seed = -1, .task = TASK_DEFAULTS};
-    struct option table[10 + TASK_OPTIONS] = {
+    struct option table[11 + TASK_OPTIONS] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", 0, 0},
@@ -152,6 +152,8 @@ enum status cmd_eval(int argc, char **argv) {
          0},
         {"db", OPTION_STRING, &values.database, "FILE.db",
          "keep the tasks' items here, and continue from what is there", 0, 0},
+        {"seed", OPTION_INTEGER, &values.task.seed, "SEED", "recall: which words are drawn (0)", 0,
+         INT64_MAX},
         {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
          0},
         {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
@@ -179,7 +181,7 @@ enum status cmd_eval(int argc, char **argv) {
                     "--task recall --db scores.db",
     };
     struct command_arguments arguments;
-    task_option_table(table + 10, &values.task);
+    task_option_table(table + 11, &values.task);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (status || arguments.help) goto done;
     status = check(&values, &arguments);

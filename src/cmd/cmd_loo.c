@@ -12,12 +12,15 @@
 #include "cmd/memory_table.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
+#include "cmd/task_option.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
 
 struct loo_options {
     const char *data, *database, *device, *ablate, *layers, *base, *estimate;
-    int64_t group_tokens, samples, seed, random_seed;
+    const char *task;
+    int64_t group_tokens, samples, random_seed;
+    struct task_values task_values; /* its seed is --estimate fisher's too */
     uint64_t device_memory;
     bool dry_run;
 };
@@ -27,8 +30,11 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
     if (arguments->positional.count != 1)
         return status_set(STATUS_USAGE,
                           "loo: name one model directory (see apriel-tool loo --help)");
-    if (!options->data || (!options->database && !options->dry_run))
-        return status_set(STATUS_USAGE, "loo: --data and --db are needed");
+    if (options->task && (options->data || options->estimate))
+        return status_set(STATUS_USAGE, "loo: --task goes without %s",
+                          options->data ? "--data" : "--estimate");
+    if ((!options->data && !options->task) || (!options->database && !options->dry_run))
+        return status_set(STATUS_USAGE, "loo: --data (or --task) and --db are needed");
     *settings = (struct loo_settings){.model = arguments->positional.values[0],
                                       .data = options->data,
                                       .database = options->database,
@@ -36,8 +42,7 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
                                       .layers = options->layers,
                                       .group_tokens = options->group_tokens,
                                       .samples = (int)options->samples,
-                                      .seed = (uint64_t)options->seed,
-
+                                      .seed = (uint64_t)options->task_values.seed,
                                       .device_memory = options->device_memory,
                                       .dry_run = options->dry_run};
     settings->checkpoint.random_weights = options->random_seed >= 0;
@@ -51,8 +56,10 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
         enum status status = estimate_from_name(&settings->estimate, options->estimate);
         if (status) return status;
     }
-    if (settings->estimate != ESTIMATE_FISHER && (options->samples != 1 || options->seed != 0))
-        return status_set(STATUS_USAGE, "loo: --samples and --seed belong to --estimate fisher");
+    bool seed = options->task_values.seed != 0 && !options->task;
+    if (settings->estimate != ESTIMATE_FISHER && (options->samples != 1 || seed))
+        return status_set(STATUS_USAGE, "loo: --samples and --seed belong to --estimate fisher%s",
+                          seed ? " or --task recall" : "");
     if (!options->base) return STATUS_OK;
     return base_option_resolve(&settings->hybrid, &settings->removed, options->base,
                                settings->model, &settings->checkpoint);
@@ -76,6 +83,24 @@ static void print_table(const struct store_score_list *list, const char *base) {
             snprintf(error_text, sizeof error_text, "%.2g", kl->stderr_value);
         printf("%5d  %8s  %10.6f %8s  %10.6f  %5.1f%%\n", kl->layer, ce_text, kl->value, error_text,
                rkl->value, 100 * top1->value);
+    }
+}
+
+/* What each layer's absence costs, by item. */
+static void print_task(const struct store_score_list *list, const char *base) {
+    const struct store_score *acc = score_list_find(list, STORE_TRUNK, "acc");
+    const struct store_score *margin = score_list_find(list, STORE_TRUNK, "margin");
+    if (!acc || !margin) return;
+    printf("%s: acc %.4f +- %.4f, margin %.4f\n", base ? base : "unmodified model", acc->value,
+           acc->stderr_value, margin->value);
+    printf("%5s  %8s  %9s %8s  %11s %8s\n", "layer", "acc", "acc drop", "+-", "margin drop", "+-");
+    for (size_t i = 0; i < list->count; i++) {
+        const struct store_score *drop = &list->scores[i];
+        if (drop->layer == STORE_TRUNK || strcmp(drop->metric, "margin_drop") != 0) continue;
+        const struct store_score *acc_drop = score_list_find(list, drop->layer, "acc_drop");
+        if (!acc_drop) continue;
+        printf("%5d  %8.4f  %9.4f %8.2g  %11.4f %8.2g\n", drop->layer, acc->value - acc_drop->value,
+               acc_drop->value, acc_drop->stderr_value, drop->value, drop->stderr_value);
     }
 }
 
@@ -110,6 +135,7 @@ static enum status print_json(const struct loo_outcome *outcome, const struct lo
     js_set_integer(document, "run", outcome->run);
     js_set_string(document, "ablate", options->ablate);
     if (options->estimate) js_set_string(document, "estimate", options->estimate);
+    if (options->task) js_set_string(document, "task", options->task);
     js_set_string(document, "base", options->base);
     js_set_integer(document, "rows", outcome->rows);
     js_set_integer(document, "rows_found", outcome->rows_before);
@@ -138,11 +164,14 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
         if (outcome->rows_before == outcome->rows)
             printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);
         else
-            printf("run %" PRId64 ": %d layers %s (%s) on %" PRId64 " rows, %" PRId64
+            printf("run %" PRId64 ": %d layers %s (%s) on %" PRId64 " %s, %" PRId64
                    " tokens, in %.1f s\n",
                    outcome->run, outcome->branches, options->estimate ? "estimated" : "ablated",
-                   options->ablate, outcome->rows, outcome->tokens, outcome->seconds);
-        if (estimate)
+                   options->ablate, outcome->rows, options->task ? "items" : "rows",
+                   outcome->tokens, outcome->seconds);
+        if (options->task)
+            print_task(&list, options->base);
+        else if (estimate)
             print_estimates(&list, estimate);
         else
             print_table(&list, options->base);
@@ -155,10 +184,15 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
 }
 
 enum status loo_command(int64_t *run, int argc, char **argv) {
-    struct loo_options values = {
-        .device = "auto", .ablate = "mixer", .samples = 1, .random_seed = -1};
-    struct option table[] = {
+    struct loo_options values = {.device = "auto",
+                                 .ablate = "mixer",
+                                 .samples = 1,
+                                 .random_seed = -1,
+                                 .task_values = TASK_DEFAULTS};
+    struct option table[14 + TASK_OPTIONS] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"task", OPTION_STRING, &values.task, "NAME=FILE|recall",
+         "instead of --data: how much of a task's score each layer carries (see eval)", 0, 0},
         {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent", 0,
          0},
         {"ablate", OPTION_STRING, &values.ablate, "mixer|block",
@@ -167,8 +201,8 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
          "estimate all layers from one pass instead of ablating each (see below)", 0, 0},
         {"samples", OPTION_INTEGER, &values.samples, "N",
          "of --estimate fisher: backward passes, whose mean is taken (1)", 1, 10000},
-        {"seed", OPTION_INTEGER, &values.seed, "SEED", "of --estimate fisher's draws (0)", 0,
-         INT64_MAX},
+        {"seed", OPTION_INTEGER, &values.task_values.seed, "SEED",
+         "of --estimate fisher's draws, or of --task recall's words (0)", 0, INT64_MAX},
         {"layers", OPTION_STRING, &values.layers, "LIST",
          "layers to score, like 0-11,13 (all with attention)", 0, 0},
         {"base", OPTION_STRING, &values.base, "PLAN[:STAGE]|HYBRID",
@@ -188,7 +222,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
     };
     struct command_line line = {
         .command = "loo",
-        .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
+        .usage = "MODEL --data FILE.h5 | --task NAME=FILE --db FILE.db [options]",
         .about = "Score layers by leave-one-out ablation: how far the model's predictions move "
                  "when a\nlayer's attention (or the whole layer) is taken away. Scores and "
                  "per-sequence values go\nto the database group by group; the same command "
@@ -205,14 +239,24 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
             "  cosine       est_cosine, 1 - cos(stream before, stream after): block influence\n\n"
             "examples:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db\n"
             "  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db "
-            "--estimate fisher --samples 4",
+            "--estimate fisher --samples 4\n"
+            "  apriel-tool loo recipes/demo-model --task recall --lengths 32 --db scores.db",
     };
     struct command_arguments arguments;
     struct loo_settings settings = {0};
     struct loo_outcome outcome = {0};
+    struct task_items items = {0};
+    task_option_table(table + 14, &values.task_values);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (status || arguments.help) goto done;
     status = to_settings(&settings, &values, &arguments);
+    if (!status && values.task) {
+        status = task_option_build_for(&items, values.task, &values.task_values, settings.model);
+        settings.items = items.set;
+        settings.item_parameters = items.parameters;
+        settings.data = items.path;
+        settings.seed = (uint64_t)items.seed;
+    }
     if (!status) status = loo_run(&outcome, &settings);
     if (status == STATUS_INTERRUPTED)
         status = status_set(status,
@@ -225,6 +269,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
                                 : report(&outcome, &values, settings.estimate, arguments.json);
 done:
     list_free(&settings.removed);
+    task_items_free(&items);
     options_free(&arguments, &line);
     return status;
 }

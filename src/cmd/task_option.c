@@ -3,8 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "checkpoint/config.h"
 #include "data/recall.h"
 #include "data/task.h"
 
@@ -25,8 +27,6 @@ void task_option_table(struct option table[TASK_OPTIONS], struct task_values *va
          "recall: where the answer stands, 0 first, 1 last (0,0.5,1)", 0, 0},
         {"items", OPTION_INTEGER, &values->items, "N",
          "recall: items of each kind, length and depth (8)", 1, 100000},
-        {"seed", OPTION_INTEGER, &values->seed, "SEED", "recall: which words are drawn (0)", 0,
-         INT64_MAX},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -127,6 +127,19 @@ enum status task_option_build(struct task_items *out, const char *text,
     }
     tokenizer_free(tokenizer);
     if (status) task_items_free(out);
+    return status;
+}
+
+enum status task_option_build_for(struct task_items *out, const char *text,
+                                  const struct task_values *values, const char *model) {
+    struct model_config *config = NULL;
+    char *path = file_join(model, "config.json");
+    enum status status = path ? config_read(&config, path) : STATUS_FAILED;
+    *out = (struct task_items){0};
+    if (!status)
+        status = task_option_build(out, text, values, model, config->max_position_embeddings);
+    if (config) config_free(config);
+    free(path);
     return status;
 }
 

@@ -12,8 +12,8 @@ struct task_values {
     bool special;
 };
 
-/* The rows of an option table for everything but --task itself; `values` holds the defaults. */
-enum { TASK_OPTIONS = 8 };
+/* The rows of an option table for everything but --task and --seed; `values` holds the defaults. */
+enum { TASK_OPTIONS = 7 };
 #define TASK_DEFAULTS                                                                              \
     { .lengths = "128,256,512", .depths = "0,0.5,1", .items = 8 }
 void task_option_table(struct option table[TASK_OPTIONS], struct task_values *values);
@@ -36,6 +36,11 @@ enum status task_option_split(char **name, const char **path, const char *text) 
 enum status task_option_build(struct task_items *out, const char *text,
                               const struct task_values *values, const char *model,
                               int64_t max_tokens) STATUS_CHECKED;
+
+/* The same where the model is not open: `max_tokens` from its config.json. */
+enum status task_option_build_for(struct task_items *out, const char *text,
+                                  const struct task_values *values,
+                                  const char *model) STATUS_CHECKED;
 void task_items_free(struct task_items *items); /* accepts a zeroed struct */
 
 #endif

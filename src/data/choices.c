@@ -261,3 +261,16 @@ size_t choice_set_group(const struct choice_set *set, size_t first, int64_t grou
     while (end < set->items_count && choice_set_tokens(set, first, end + 1) <= group_tokens) end++;
     return end;
 }
+
+void choice_set_measure_groups(int64_t *rows, int64_t *tokens, const struct choice_set *set,
+                               int64_t group_tokens) {
+    *rows = *tokens = 0;
+    for (size_t first = 0, end; first < set->items_count; first = end) {
+        end = choice_set_group(set, first, group_tokens);
+        const struct choice_item *last = &set->items[end - 1];
+        int64_t group_rows = last->first_row + last->rows - set->items[first].first_row;
+        int64_t size = choice_set_tokens(set, first, end);
+        if (group_rows > *rows) *rows = group_rows;
+        if (size > *tokens) *tokens = size;
+    }
+}

@@ -75,4 +75,8 @@ int64_t choice_set_tokens(const struct choice_set *set, size_t first, size_t end
  * least one. */
 size_t choice_set_group(const struct choice_set *set, size_t first, int64_t group_tokens);
 
+/* The most rows and the most tokens that any such group has. */
+void choice_set_measure_groups(int64_t *rows, int64_t *tokens, const struct choice_set *set,
+                               int64_t group_tokens);
+
 #endif

@@ -17,6 +17,7 @@ bool ranking_ascending(const char *metric) {
 
 const char *ranking_default_metric(const char *kind) {
     if (strcmp(kind, "loo") == 0) return "kl";
+    if (strcmp(kind, "loo-task") == 0) return "margin_drop";
     if (strcmp(kind, "mmr") == 0) return "heldout_rkl_after";
     if (strcmp(kind, "estimate-first-order") == 0) return "est_ce_abs";
     if (strcmp(kind, "estimate-fisher") == 0) return "est_kl";

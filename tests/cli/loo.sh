@@ -133,7 +133,7 @@ fails 2 '--estimate is first-order, fisher or cosine, not "taylor"' \
     "$demo" --data rows.h5 --db a.db --estimate taylor
 fails 2 'loo: --samples and --seed belong to --estimate fisher' \
     "$demo" --data rows.h5 --db a.db --estimate cosine --samples 2
-fails 2 'loo: --samples and --seed belong to --estimate fisher' "$demo" --data rows.h5 --db a.db --seed 1
+fails 2 'loo: --samples and --seed belong to --estimate fisher or --task recall' "$demo" --data rows.h5 --db a.db --seed 1
 
 # A hybrid is scored where it still has attention.
 "$program" loo "$models/apriel-h1" --data tiny.h5 --db hybrid.db --device cpu --json |
@@ -141,8 +141,8 @@ fails 2 'loo: --samples and --seed belong to --estimate fisher' "$demo" --data r
 
 fails 2 'loo: name one model directory (see apriel-tool loo --help)' --data rows.h5 --db a.db
 fails 2 'loo: name one model directory (see apriel-tool loo --help)' "$demo" "$demo" --data rows.h5 --db a.db
-fails 2 'loo: --data and --db are needed' "$demo" --data rows.h5
-fails 2 'loo: --data and --db are needed' "$demo" --db a.db
+fails 2 'loo: --data (or --task) and --db are needed' "$demo" --data rows.h5
+fails 2 'loo: --data (or --task) and --db are needed' "$demo" --db a.db
 fails 2 'loo: --ablate is mixer or block, not "mlp"' "$demo" --data rows.h5 --db a.db --ablate mlp
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --layers 12
 fails 2 '--layers: "3," is not a list like 0-11,13' "$demo" --data rows.h5 --db a.db --layers 3,

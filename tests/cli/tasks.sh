@@ -79,6 +79,39 @@ grep -q '^run 1 continues: [0-9]* of 960 items are there$' errors || complain "c
 "$program" eval "$demo" --device cpu --quiet --task recall --lengths 32,64 --items 40 >whole
 [ "$(sed -n '3,$p' rest)" = "$(sed -n '3,$p' whole)" ] || complain "an interrupted run has other numbers"
 
+# loo by task score: the trunk is what eval measures, and a layer's branch is the trunk of a base
+# that lacks it.
+"$program" loo "$demo" --device cpu --quiet --task recall --lengths 32 --items 6 --db scores.db >loo
+grep -q '^run 4: 12 layers ablated (mixer) on 72 items, 2304 tokens, in ' loo || complain "$(head -n 1 loo)"
+[ "$(wc -l <loo)" -eq 16 ] || complain "a table of $(wc -l <loo) lines"
+"$program" eval "$demo" --device cpu --quiet --task recall --lengths 32 --items 6 --db scores.db >out
+# value RUN LAYER METRIC: with all its digits
+value() {
+    "$program" scores --db scores.db --export csv --run "$1" |
+        awk -F, -v layer="$2" -v metric="$3" '$2 == layer && $3 == metric { print $4 }'
+}
+for metric in acc acc_norm margin greedy; do
+    [ -n "$(value 4 -1 $metric)" ] && [ "$(value 4 -1 $metric)" = "$(value 5 -1 $metric)" ] ||
+        complain "$metric of the trunk: $(value 4 -1 $metric), eval has $(value 5 -1 $metric)"
+done
+"$program" plan --db scores.db --signal loo-task --stages 1 -o plan.json --quiet >out
+first=$("$program" scores --db scores.db --run 4 | awk '$1 == 1 && NF >= 5 { print $2; exit }')
+"$program" loo "$demo" --device cpu --quiet --task recall --lengths 32 --items 6 --db scores.db \
+    --base plan.json --layers "$((first == 3 ? 4 : 3))" >out
+for metric in acc margin; do
+    awk -v trunk="$(value 4 -1 $metric)" -v drop="$(value 4 "$first" ${metric}_drop)" \
+        -v base="$(value 6 -1 $metric)" \
+        'BEGIN { exit !(base != "" && (trunk - drop - base) ^ 2 < 1e-10) }' ||
+        complain "layer $first removed: $metric $(value 6 -1 $metric)"
+done
+"$program" loo "$demo" --device cpu --quiet --task recall --lengths 32 --items 6 --db scores.db |
+    head -n 1 | grep -q '^run 4 was complete: nothing computed$' || complain "loo --task a second time"
+"$program" scores --db scores.db --compare 4,4 >out
+grep -q 'loo-task margin_drop' out || complain "--compare: $(cat out)"
+code=0
+"$program" loo "$demo" --task recall --data a.h5 --db a.db 2>errors || code=$?
+[ "$code $(cat errors)" = "2 apriel-tool: loo: --task goes without --data" ] || complain "$(cat errors)"
+
 fails 2 'eval: --data or --task is needed' "$demo"
 fails 2 'eval: give --data or --task, not both' "$demo" --data a.h5 --task recall
 fails 2 'eval: --teacher goes with --data, not with --task' "$demo" --teacher "$demo" --task recall
