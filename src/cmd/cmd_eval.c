@@ -17,6 +17,7 @@ struct eval_options {
     int64_t rows, group_tokens, random_seed;
     struct string_list tasks;
     struct task_values task;
+    struct eval_sampling sampling; /* its seed is that of `task` */
 };
 
 static void print_metric(const char *name, const struct statistics *metric, int digits,
@@ -109,6 +110,7 @@ static enum status evaluate_tasks(const struct eval_options *options,
                                          .database = options->database,
                                          .tasks = &options->tasks,
                                          .values = &options->task,
+                                         .sampling = &options->sampling,
                                          .group_tokens = options->group_tokens,
                                          .checkpoint = {.random_weights = options->random_seed >= 0,
                                                         .seed = (uint64_t)options->random_seed},
@@ -140,9 +142,14 @@ static enum status evaluate(const struct eval_options *options,
     return status;
 }
 
+enum { OWN_OPTIONS = 11 }; /* of the table below, before those of tasks */
+
 enum status cmd_eval(int argc, char **argv) {
-    struct eval_options values = {.device = "auto", .random_seed = -1, .task = TASK_DEFAULTS};
-    struct option table[11 + TASK_OPTIONS] = {
+    struct eval_options values = {.device = "auto",
+                                  .random_seed = -1,
+                                  .task = TASK_DEFAULTS,
+                                  .sampling = EVAL_SAMPLING_DEFAULTS};
+    struct option table[OWN_OPTIONS + TASK_OPTIONS + EVAL_SAMPLING_OPTIONS] = {
         {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", 0, 0},
@@ -152,8 +159,8 @@ enum status cmd_eval(int argc, char **argv) {
          0},
         {"db", OPTION_STRING, &values.database, "FILE.db",
          "keep the tasks' items here, and continue from what is there", 0, 0},
-        {"seed", OPTION_INTEGER, &values.task.seed, "SEED", "recall: which words are drawn (0)", 0,
-         INT64_MAX},
+        {"seed", OPTION_INTEGER, &values.task.seed, "SEED",
+         "recall: which words are drawn; generated answers: which samples (0)", 0, INT64_MAX},
         {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
          0},
         {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
@@ -172,8 +179,9 @@ enum status cmd_eval(int argc, char **argv) {
             "Evaluate a transformer or a hybrid: cross-entropy and perplexity of the token set's "
             "rows,\nand, against a teacher, both KL divergences and the share of equal first "
             "choices; or the\nchoices of benchmarks and of a probe of recall, with the prompts "
-            "and metrics of\nlm-evaluation-harness. Tasks: recall, arc_easy, arc_challenge, "
-            "piqa, hellaswag, winogrande,\nmmlu, choice. Standard errors are over rows or items.",
+            "and metrics of\nlm-evaluation-harness; or answers that it generates. Tasks: recall; "
+            "arc_easy, arc_challenge,\npiqa, hellaswag, winogrande, mmlu, choice; gsm8k, math500, "
+            "aime, amc. Standard errors are over\nrows, items or problems.",
         .options = table,
         .count = sizeof table / sizeof *table,
         .epilogue = "examples:\n  apriel-tool eval hybrid --teacher recipes/demo-model --data "
@@ -181,10 +189,12 @@ enum status cmd_eval(int argc, char **argv) {
                     "--task recall --db scores.db",
     };
     struct command_arguments arguments;
-    task_option_table(table + 11, &values.task);
+    task_option_table(table + OWN_OPTIONS, &values.task);
+    eval_sampling_table(table + OWN_OPTIONS + TASK_OPTIONS, &values.sampling);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (status || arguments.help) goto done;
     status = check(&values, &arguments);
+    values.sampling.seed = values.task.seed;
     if (!status)
         status = values.data ? evaluate(&values, &arguments) : evaluate_tasks(&values, &arguments);
 done:

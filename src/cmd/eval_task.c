@@ -9,6 +9,8 @@
 #include "base/memory.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
+#include "data/task.h"
+#include "eval/problems.h"
 #include "eval/task_run.h"
 
 /* ---- text */
@@ -99,8 +101,8 @@ static struct json *result_to_json(const struct task_run_result *result,
 
 /* ---- */
 
-static enum status run_task(struct json *array, const struct eval_task_options *options,
-                            struct model *model, const char *text) {
+static enum status run_choices(struct json *array, const struct eval_task_options *options,
+                               struct model *model, const char *text) {
     struct task_items items;
     struct task_run_result result = {0};
     enum status status = task_option_build(&items, text, options->values, options->model,
@@ -126,6 +128,21 @@ static enum status run_task(struct json *array, const struct eval_task_options *
         status = print_text(&result, options, &items);
     task_run_free(&result);
     task_items_free(&items);
+    return status;
+}
+
+static enum status run_task(struct json *array, const struct eval_task_options *options,
+                            struct model *model, const char *text) {
+    char *name = NULL;
+    const char *path;
+    enum status status = task_option_split(&name, &path, text);
+    if (!status && strcmp(name, "recall") != 0 && !task_is_choice(name) && !problems_is_task(name))
+        status = status_set(STATUS_USAGE, "no task \"%s\": there are recall, %s, %s", name,
+                            task_choice_names, problems_names);
+    if (!status)
+        status = problems_is_task(name) ? eval_exact(array, options, model, name, path)
+                                        : run_choices(array, options, model, text);
+    free(name);
     return status;
 }
 

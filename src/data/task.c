@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "data/task_record.h"
+#include "data/task_select.h"
 
 struct records {
     struct task_record *records; /* [count] */
@@ -70,33 +71,29 @@ struct job {
     size_t items_count;
 };
 
-/* Records of the example splits are examples and never items. */
 static enum status choose(struct job *job) {
     const struct task_options *options = job->options;
     const struct records *file = &job->file;
-    bool own = !options->shots_path;
-    const struct records *from = own ? file : &job->shots_file;
-    size_t tests = 0, first = 0;
-    for (size_t i = 0; i < file->count; i++) tests += !file->records[i].example;
-    bool split = tests > 0 && tests < file->count;
-    job->examples = memory_calloc(from->count, sizeof(void *));
-    job->items = memory_calloc(file->count, sizeof(void *));
-    if (!job->examples || !job->items) return STATUS_FAILED;
-    /* Without splits the first records serve. */
-    if (own && !split && options->shots > 0) first = (size_t)options->shots;
-    if (first >= file->count)
-        return status_fail("\"%s\" has %zu records: too few for %d examples and an item",
-                           options->path, file->count, options->shots);
-    for (size_t i = 0; i < from->count; i++)
-        if (!own || (split ? from->records[i].example : i < first))
-            job->examples[job->examples_count++] = &from->records[i];
-    for (size_t i = first; i < file->count; i++)
-        if (!split || !file->records[i].example) job->items[job->items_count++] = &file->records[i];
-    size_t limit = (size_t)options->limit;
-    if (limit == 0 || limit >= job->items_count) return STATUS_OK;
-    for (size_t i = 0; i < limit; i++) job->items[i] = job->items[i * job->items_count / limit];
-    job->items_count = limit;
-    return STATUS_OK;
+    bool elsewhere = options->shots_path != NULL;
+    struct task_selection chosen = {0};
+    bool *example = memory_calloc(file->count, sizeof *example);
+    if (!example) return STATUS_FAILED;
+    for (size_t i = 0; i < file->count; i++) example[i] = file->records[i].example;
+    enum status status = task_select(&chosen, example, file->count, options->shots, elsewhere,
+                                     options->limit, options->path);
+    job->items_count = chosen.items_count;
+    job->examples_count = elsewhere ? job->shots_file.count : chosen.examples_count;
+    job->items = memory_calloc(job->items_count, sizeof(void *));
+    job->examples = memory_calloc(job->examples_count, sizeof(void *));
+    if (!job->items || !job->examples) status = STATUS_FAILED;
+    for (size_t i = 0; !status && i < job->items_count; i++)
+        job->items[i] = &file->records[chosen.items[i]];
+    for (size_t i = 0; !status && i < job->examples_count; i++)
+        job->examples[i] =
+            elsewhere ? &job->shots_file.records[i] : &file->records[chosen.examples[i]];
+    task_selection_free(&chosen);
+    free(example);
+    return status;
 }
 
 static bool same_category(const struct task_record *a, const struct task_record *b) {

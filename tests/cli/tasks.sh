@@ -106,11 +106,29 @@ for metric in acc margin; do
 done
 "$program" loo "$demo" --device cpu --quiet --task recall --lengths 32 --items 6 --db scores.db |
     head -n 1 | grep -q '^run 4 was complete: nothing computed$' || complain "loo --task a second time"
-"$program" scores --db scores.db --compare 4,4 >out
-grep -q 'loo-task margin_drop' out || complain "--compare: $(cat out)"
+"$program" scores --db scores.db --compare 4:acc_drop,4:margin_drop >out
+grep -q "^4 (loo-task acc_drop), 4' (loo-task margin_drop)  *12 " out || complain "--compare: $(cat out)"
 code=0
 "$program" loo "$demo" --task recall --data a.h5 --db a.db 2>errors || code=$?
 [ "$code $(cat errors)" = "2 apriel-tool: loo: --task goes without --data" ] || complain "$(cat errors)"
+
+# Generated answers: a table, what was written, and the same again from the database.
+"$program" eval "$demo" --device cpu --quiet --task "gsm8k=$samples/gsm8k.jsonl" --limit 4 --shots 1 \
+    --samples 2 --temperature 0.8 --max-tokens 24 --db exact.db >out
+grep -q 'gsm8k, 4 problems, 2 samples each, [0-9]* new tokens in ' out || complain "gsm8k: $(cat out)"
+grep -q '^task  *problems  pass@1  *+-  answered  finished  *tokens$' out || complain "gsm8k: $(cat out)"
+"$program" eval "$demo" --device cpu --quiet --task "gsm8k=$samples/gsm8k.jsonl" --limit 4 --shots 1 \
+    --samples 2 --temperature 0.8 --max-tokens 24 --db exact.db >again
+[ "$(head -n 1 again)" = "run 1 was complete: nothing computed" ] || complain "gsm8k again: $(cat again)"
+[ "$(tail -n 1 again)" = "$(tail -n 1 out)" ] || complain "gsm8k again: $(cat again)"
+"$program" scores --db exact.db --run 1 | grep -q '^all  *4 ' || complain "scores of gsm8k"
+"$program" scores --db exact.db --export answers >answers
+[ "$(head -n 1 answers)" = "run,row,sample,correct,tokens,answer,text" ] || complain "$(head -n 1 answers)"
+[ "$(grep -c '^1,[0-3],[01],[01],' answers)" -eq 8 ] || complain "answers: $(cat answers)"
+fails 2 '--shots goes without a chat format' "$demo" --task "gsm8k=$samples/gsm8k.jsonl" --shots 1 --template chatml
+code=0
+"$program" loo "$demo" --task "gsm8k=$samples/gsm8k.jsonl" --db a.db 2>errors || code=$?
+grep -q '^apriel-tool: no task "gsm8k": there are recall, arc, ' errors || complain "loo --task gsm8k: $(cat errors)"
 
 fails 2 'eval: --data or --task is needed' "$demo"
 fails 2 'eval: give --data or --task, not both' "$demo" --data a.h5 --task recall
@@ -120,7 +138,7 @@ fails 2 'eval: --db goes with --task, not with --data' "$demo" --db a.db --data 
 fails 2 '--task is NAME=FILE or recall, not "piqa"' "$demo" --task piqa
 fails 2 '--task is NAME=FILE or recall, not "=a"' "$demo" --task =a
 fails 2 '--task recall makes its own items: it takes no file' "$demo" --task recall=a
-fails 2 'no task "lambada": there are recall, arc, arc_easy, arc_challenge, piqa, hellaswag, winogrande, mmlu, choice' \
+fails 2 'no task "lambada": there are recall, arc, arc_easy, arc_challenge, piqa, hellaswag, winogrande, mmlu, choice, gsm8k, math500, aime, amc' \
     "$demo" --task lambada=a
 fails 1 'cannot open "absent.jsonl": No such file or directory' "$demo" --task piqa=absent.jsonl
 fails 1 'cannot open "absent.jsonl": No such file or directory' \

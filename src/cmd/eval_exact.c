@@ -1,0 +1,187 @@
+/* Tasks of `eval --task` whose answers are generated. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/eval_task.h"
+#include "cmd/table.h"
+#include "eval/exact_run.h"
+
+void eval_sampling_table(struct option table[EVAL_SAMPLING_OPTIONS],
+                         struct eval_sampling *sampling) {
+    const struct option rows[EVAL_SAMPLING_OPTIONS] = {
+        {"samples", OPTION_INTEGER, &sampling->samples, "N",
+         "generated answers: samples of each problem (1)", 1, 10000},
+        {"max-tokens", OPTION_INTEGER, &sampling->max_tokens, "N",
+         "generated answers: tokens of a sample (512)", 1, INT32_MAX},
+        {"temperature", OPTION_NUMBER, &sampling->temperature, "T",
+         "generated answers: sample at this temperature; 0: the most likely token (0)", 0, 0},
+        {"top-p", OPTION_NUMBER, &sampling->top_p, "P",
+         "generated answers: from the fewest tokens with this probability (1)", 0, 0},
+        {"top-k", OPTION_INTEGER, &sampling->top_k, "K",
+         "generated answers: from the K most likely tokens; 0: all (0)", 0, INT32_MAX},
+        {"batch", OPTION_INTEGER, &sampling->batch, "N",
+         "generated answers: sequences at a time (8)", 1, 4096},
+        {"chat", OPTION_FLAG, &sampling->chat, NULL,
+         "generated answers: ask as a user, in the model's own chat format", 0, 0},
+        {"template", OPTION_STRING, &sampling->template, "NAME",
+         "generated answers: the same in this format: chatml, llama3, mistral, apriel", 0, 0},
+    };
+    memcpy(table, rows, sizeof rows);
+}
+
+/* What a task's run holds. */
+struct job {
+    const struct eval_task_options *options;
+    const char *name, *path;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct chat_style style;
+    bool chats;
+    uint32_t chat_end;
+    struct problem_set set;
+    struct json *parameters;
+    struct exact_result result;
+};
+
+static enum status read_problems(struct job *job) {
+    const struct eval_sampling *sampling = job->options->sampling;
+    const struct task_values *values = job->options->values;
+    enum status status = tokenizer_read(&job->tokenizer, job->options->model);
+    job->chats = sampling->chat || sampling->template;
+    if (!status && sampling->template)
+        status = chat_style_named(&job->style, sampling->template);
+    else if (!status && sampling->chat)
+        status = chat_style_read(&job->style, job->options->model);
+    struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL};
+    struct problem_options options = {.name = job->name,
+                                      .path = job->path,
+                                      .shots_path = values->shots_from,
+                                      .shots = (int)values->shots,
+                                      .limit = values->limit};
+    if (!status) status = problems_read(&job->set, &rules, &options);
+    return status;
+}
+
+static enum status set_parameters(struct job *job) {
+    const struct eval_sampling *sampling = job->options->sampling;
+    job->parameters = js_new_object();
+    if (!job->parameters) return STATUS_FAILED;
+    js_set_string(job->parameters, "task", job->name);
+    js_set_integer(job->parameters, "shots", job->options->values->shots);
+    if (job->options->values->limit)
+        js_set_integer(job->parameters, "limit", job->options->values->limit);
+    js_set_integer(job->parameters, "samples", sampling->samples);
+    js_set_integer(job->parameters, "max_tokens", sampling->max_tokens);
+    js_set_number(job->parameters, "temperature", sampling->temperature);
+    if (sampling->temperature > 0) {
+        js_set_number(job->parameters, "top_p", sampling->top_p);
+        js_set_integer(job->parameters, "top_k", sampling->top_k);
+    }
+    if (job->chats) js_set_string(job->parameters, "template", chat_kind_name(job->style.kind));
+    return STATUS_OK;
+}
+
+static enum status run(struct job *job) {
+    const struct eval_sampling *sampling = job->options->sampling;
+    struct generate_settings generate = generate_defaults();
+    generate.max_tokens = sampling->max_tokens;
+    generate.batch = (int)sampling->batch;
+    generate.tokenizer = job->tokenizer;
+    generate.sampling = (struct sampling){.temperature = sampling->temperature,
+                                          .top_p = sampling->top_p,
+                                          .top_k = (int)sampling->top_k,
+                                          .seed = (uint64_t)sampling->seed};
+    if (job->chats &&
+        tokenizer_token_id(job->tokenizer, chat_end_token(&job->style), &job->chat_end)) {
+        generate.stop_ids = &job->chat_end;
+        generate.stop_id_count = 1;
+    }
+    struct exact_settings settings = {.model = job->model,
+                                      .set = &job->set,
+                                      .name = job->name,
+                                      .path = job->path,
+                                      .parameters = job->parameters,
+                                      .database = job->options->database,
+                                      .generate = &generate,
+                                      .samples = (int)sampling->samples};
+    enum status status = sampling_check(&generate.sampling);
+    if (!status) status = exact_run(&job->result, &settings);
+    if (status == STATUS_INTERRUPTED && job->result.run)
+        status = status_set(status,
+                            "interrupted; finished problems are saved in \"%s\": run the same "
+                            "command to continue",
+                            job->options->database);
+    return status;
+}
+
+static enum status print_text(const struct job *job) {
+    const struct exact_result *result = &job->result;
+    if (result->problems_found == result->problems)
+        printf("run %" PRId64 " was complete: nothing computed\n", result->run);
+    else
+        printf("%s: %s, %" PRId64 " problems, %" PRId64 " sample%s each, %" PRId64
+               " new tokens in %.1f s\n",
+               job->options->model, job->name, result->problems, job->options->sampling->samples,
+               job->options->sampling->samples == 1 ? "" : "s", result->new_tokens,
+               result->seconds);
+    struct table table;
+    table_begin(&table, "lrrrrrr");
+    static const char *const headings[] = {"task", "problems"};
+    for (int i = 0; i < 2; i++) table_cell(&table, "%s", headings[i]);
+    for (int m = 0; m < EXACT_METRICS; m++) {
+        table_cell(&table, "%s", exact_metric_name((enum exact_metric)m));
+        if (m == EXACT_PASS) table_cell(&table, "+-");
+    }
+    table_cell(&table, "%s", job->name);
+    table_cell(&table, "%" PRId64, result->problems);
+    for (int m = 0; m < EXACT_METRICS; m++) {
+        const struct statistics *metric = &result->metrics[m];
+        table_cell(&table, m == EXACT_TOKENS ? "%.1f" : "%.4f", metric->mean);
+        if (m == EXACT_PASS && isfinite(metric->stderr_mean))
+            table_cell(&table, "%.4f", metric->stderr_mean);
+        else if (m == EXACT_PASS)
+            table_cell(&table, "-");
+    }
+    return table_print(&table, stdout);
+}
+
+static struct json *to_json(const struct job *job) {
+    const struct exact_result *result = &job->result;
+    struct json *object = js_new_object();
+    js_set_string(object, "task", job->name);
+    js_set_string(object, "file", job->path);
+    js_set(object, "parameters", js_copy(job->parameters));
+    if (result->run) js_set_integer(object, "run", result->run);
+    js_set_integer(object, "problems", result->problems);
+    js_set_integer(object, "problems_found", result->problems_found);
+    js_set_integer(object, "new_tokens", result->new_tokens);
+    js_set_number(object, "seconds", result->seconds);
+    for (int m = 0; m < EXACT_METRICS; m++) {
+        struct json *item = js_new_object();
+        js_set_number(item, "value", result->metrics[m].mean);
+        js_set_number(item, "stderr", result->metrics[m].stderr_mean);
+        js_set_integer(item, "n", result->metrics[m].n);
+        js_set(object, exact_metric_name((enum exact_metric)m), item);
+    }
+    return object;
+}
+
+enum status eval_exact(struct json *array, const struct eval_task_options *options,
+                       struct model *model, const char *name, const char *path) {
+    struct job job = {.options = options, .name = name, .path = path, .model = model};
+    enum status status = read_problems(&job);
+    if (!status) status = set_parameters(&job);
+    if (!status) status = run(&job);
+    if (!status && options->json)
+        js_append(array, to_json(&job));
+    else if (!status)
+        status = print_text(&job);
+    js_free(job.parameters);
+    problems_free(&job.set);
+    chat_style_free(&job.style);
+    tokenizer_free(job.tokenizer);
+    return status;
+}
