@@ -54,6 +54,10 @@ step "What the hybrid loses before any training" \
     eval "$out/hybrid" --teacher $model --data "$out/tokens.h5"
 step "What the plan's stages gain in speed (on this CPU; the plan's table is for a GPU)" \
     bench $model --plan "$out/plan.json" --output 512 --memory 100M --db "$out/scores.db"
+step "What the model can still look up in its context, over short distances" \
+    eval $model --task recall --lengths 32 --depths 0.5,1 --items 50 --db "$out/scores.db"
+step "And the hybrid" \
+    eval "$out/hybrid" --task recall --lengths 32 --depths 0.5,1 --items 50 --db "$out/scores.db"
 step "A picture of it all" \
     chart --db "$out/scores.db" --run 1-3 --plan "$out/plan.json" -o "$out/importance.svg"
 step "And where the signals disagree" \

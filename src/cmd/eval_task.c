@@ -38,17 +38,64 @@ static void put_means(struct table *table, const struct task_run_result *result,
         if (shown(result, items, (enum item_metric)m)) put_statistics(table, &means->metrics[m]);
 }
 
+/* The beginning of a cell's name, "kv/256/0.50", up to its depth. */
+static size_t row_length(const char *category) {
+    const char *depth = strrchr(category, '/');
+    return depth ? (size_t)(depth - category) : 0;
+}
+
+/* Cells of the recall probe that follow the first and differ in depth only. */
+static size_t count_depths(const struct task_run_result *result) {
+    size_t count = 1;
+    const char *first = result->categories[0].category;
+    while (count < result->categories_count &&
+           row_length(result->categories[count].category) == row_length(first) &&
+           strncmp(result->categories[count].category, first, row_length(first)) == 0)
+        count++;
+    return count;
+}
+
+/* A line a kind and length, the accuracy at each depth. */
+static enum status print_cells(const struct task_run_result *result) {
+    size_t depths = count_depths(result);
+    char *alignment = memory_calloc(2 * depths + 2, 1);
+    struct table table;
+    if (!alignment) return STATUS_FAILED;
+    memset(alignment, 'r', 2 * depths + 1);
+    alignment[0] = 'l';
+    table_begin(&table, alignment);
+    table_cell(&table, "acc at depth");
+    for (size_t d = 0; d < depths; d++) {
+        const char *category = result->categories[d].category;
+        table_cell(&table, "%s", category + row_length(category) + 1);
+        table_cell(&table, "+-");
+    }
+    for (size_t i = 0; i < result->categories_count; i++) {
+        const struct task_means *means = &result->categories[i];
+        if (i % depths == 0)
+            table_cell(&table, "%.*s", (int)row_length(means->category), means->category);
+        put_statistics(&table, &means->metrics[ITEM_ACC]);
+    }
+    enum status status = table_print(&table, stdout);
+    free(alignment);
+    return status;
+}
+
 static enum status print_text(const struct task_run_result *result,
                               const struct eval_task_options *options,
                               const struct task_items *items) {
     char alignment[2 + 2 * ITEM_METRICS + 1] = "lr";
+    bool recall = strcmp(items->name, "recall") == 0;
     struct table table;
+    enum status status = STATUS_OK;
     if (result->items_found == result->items)
         printf("run %" PRId64 " was complete: nothing computed\n", result->run);
     else
         printf("%s: %s, %" PRId64 " items, %" PRId64 " rows of %" PRId64 " tokens, in %.1f s\n",
                options->model, items->name, result->items, result->rows, result->tokens,
                result->seconds);
+    if (recall) status = print_cells(result);
+    if (status) return status;
     for (int m = 0; m < ITEM_METRICS; m++)
         if (shown(result, items, (enum item_metric)m)) strcat(alignment, "rr");
     table_begin(&table, alignment);
@@ -59,7 +106,7 @@ static enum status print_text(const struct task_run_result *result,
             table_cell(&table, "%s", item_metric_name((enum item_metric)m));
             table_cell(&table, "+-");
         }
-    for (size_t i = 0; i < result->categories_count; i++)
+    for (size_t i = 0; !recall && i < result->categories_count; i++)
         put_means(&table, result, items, &result->categories[i]);
     put_means(&table, result, items, &result->all);
     return table_print(&table, stdout);
