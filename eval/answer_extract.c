@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "eval/answers.h"
 
+enum { MOST_BRACES = 256 };
+
 struct span {
     const char *start;
     size_t length;
@@ -23,44 +25,58 @@ static struct span trim(struct span span) {
     return span;
 }
 
-/* The inside of the braces that open at `open`; false when they do not close. */
-static bool braces(struct span *out, const char *open) {
-    int depth = 0;
-    for (const char *at = open; *at; at++) {
-        if (*at == '\\' && at[1]) {
-            at++; /* \{ and \} are no braces */
-            continue;
-        }
-        if (*at == '{') depth++;
-        if (*at == '}' && --depth == 0) {
-            *out = (struct span){open + 1, (size_t)(at - open - 1)};
-            return true;
-        }
-    }
-    return false;
+/* Braces that are open at a place of the text. */
+struct braces {
+    const char *box[MOST_BRACES]; /* where a box's inside begins; NULL: other braces */
+    size_t depth;                 /* may be larger: deeper ones are no boxes */
+};
+
+static void open_brace(struct braces *braces, const char *box) {
+    if (braces->depth < MOST_BRACES) braces->box[braces->depth] = box;
+    braces->depth++;
 }
 
-/* The box that begins at `at`, which is after its command: {…}, or a word as in "\boxed 5". */
-static bool box_at(struct span *out, const char *at) {
-    while (*at == ' ') at++;
-    if (*at == '{') return braces(out, at);
-    *out = trim((struct span){at, strcspn(at, " $\n")});
-    return out->length > 0;
+/* Where the inside of a box that closes here begins; NULL: none does. */
+static const char *close_brace(struct braces *braces) {
+    if (braces->depth == 0) return NULL;
+    braces->depth--;
+    return braces->depth < MOST_BRACES ? braces->box[braces->depth] : NULL;
 }
 
-/* The last box of all that closes. */
+/* Length of a box's command and the blanks after it; 0: another command. */
+static size_t box_command(const char *at) {
+    size_t length = strncmp(at, "\\boxed", 6) == 0 ? 6 : strncmp(at, "\\fbox", 5) == 0 ? 5 : 0;
+    while (length && at[length] == ' ') length++;
+    return length;
+}
+
+/* The last box of all that closes, in one pass. One inside another begins later. */
 static bool find_box(struct span *out, const char *text) {
-    static const char *const commands[] = {"\\boxed", "\\fbox"};
+    struct braces braces = {.depth = 0};
     const char *found = NULL;
-    for (int i = 0; i < 2; i++)
-        for (const char *at = text; (at = strstr(at, commands[i]));) {
-            struct span box;
-            at += strlen(commands[i]);
-            /* One inside another comes later in the text. */
-            if (!box_at(&box, at) || trim(box).length == 0 || (found && at < found)) continue;
-            found = at;
-            *out = trim(box);
+    for (const char *at = text; *at; at++) {
+        const char *inside = NULL, *end = at;
+        size_t command = *at == '\\' ? box_command(at) : 0;
+        if (command && at[command] == '{') {
+            at += command;
+            open_brace(&braces, at + 1);
+        } else if (command) { /* a word, as in "\boxed 5" */
+            inside = at + command;
+            end = inside + strcspn(inside, " $\n\\");
+            at += command - 1;
+        } else if (*at == '\\' && at[1]) {
+            at++; /* \{ and \} are no braces */
+        } else if (*at == '{') {
+            open_brace(&braces, NULL);
+        } else if (*at == '}') {
+            inside = close_brace(&braces);
         }
+        if (!inside || (found && inside < found)) continue;
+        struct span box = trim((struct span){inside, (size_t)(end - inside)});
+        if (box.length == 0) continue;
+        found = inside;
+        *out = box;
+    }
     return found != NULL;
 }
 

@@ -167,14 +167,25 @@ static double factor(struct parser *parser) {
     return pow(value, sign * exponent);
 }
 
-/* "1\frac{1}{2}" is one and a half. */
+/* Digits in braces, or one without. */
+static bool plain_argument(struct parser *parser, double *value) {
+    bool braces = take(parser, '{');
+    if (!is_digit(peek(parser))) return false;
+    *value = *parser->at++ - '0';
+    while (braces && is_digit(peek(parser))) *value = 10 * *value + (*parser->at++ - '0');
+    return !braces || take(parser, '}');
+}
+
+/* "1\frac{1}{2}" is one and a half. Looks at plain numbers only: reading expressions twice would
+ * take time that doubles with each nesting. */
 static bool mixed_number(struct parser *parser, const char *start, double *value) {
     struct parser ahead = *parser;
+    double top, bottom;
     for (const char *c = start; c < parser->at; c++)
         if (!is_digit(*c)) return false;
     if (start == parser->at || !take_command(&ahead, "frac")) return false;
-    double top = argument(&ahead), bottom = argument(&ahead);
-    if (ahead.failed || top != floor(top) || bottom != floor(bottom) || top >= bottom) return false;
+    if (!plain_argument(&ahead, &top) || !plain_argument(&ahead, &bottom) || top >= bottom)
+        return false;
     parser->at = ahead.at;
     *value += top / bottom;
     return true;
