@@ -31,6 +31,10 @@ mkdir -p "$work"
 "$tool" plan --db "$work/scores.db" --run 1 --stages 25,27,30,34,37,40 -o "$work/plan.json"
 "$tool" chart --db "$work/scores.db" --plan "$work/plan.json" -o "$work/importance.svg"
 
+# What the stages gain in speed on this device, with as many sequences as it holds and with 1 and 8.
+"$tool" bench "$teacher" --plan "$work/plan.json" --batch auto,1,8 --db "$work/scores.db"
+"$tool" chart --kind throughput --db "$work/scores.db" -o "$work/throughput.svg"
+
 # Stage 1. As published: --init published --d-state 16 --dt-rank 320.
 [ -d "$work/h25" ] ||
     "$tool" convert "$teacher" --plan "$work/plan.json" --stage 1 -o "$work/h25"
