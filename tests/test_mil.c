@@ -259,7 +259,7 @@ START_TEST(biases_go_to_in_proj_or_are_dropped) {
 END_TEST
 
 /* silu(z) = 1 for every input, and nothing passes beside the scan. */
-START_TEST(an_open_gate_lets_everything_through) {
+START_TEST(improved_starts_close_to_attention) {
     struct checkpoint *checkpoint = open_model(DEMO);
     struct mil_options open = options_of("improved"), random = options_of("published");
     struct mamba_config mamba;
@@ -276,6 +276,17 @@ START_TEST(an_open_gate_lets_everything_through) {
         ck_assert_double_lt(fabs(z / (1 + exp(-z)) - 1), 4e-3); /* z is rounded to BF16 */
         ck_assert(skip[i] == 0 && one[i] == 1);
     }
+    /* C is the query weight divided by sqrt(head_dim), rounded to its type. */
+    struct mil_options whole = open;
+    whole.c_scale = MIL_C_ONE;
+    float *unscaled = make(checkpoint, 4, &whole, TENSOR_IN_PROJ, &count);
+    for (int64_t i = 0; i < count; i++) {
+        bool c = i >= 256 * 128;
+        double expected = (double)unscaled[i] / (c ? sqrt(32) : 1);
+        ck_assert_double_le(fabs((double)weight[i] - expected),
+                            (c ? 1.0 / 256 : 0) * fabs(expected));
+    }
+    free(unscaled);
     free(weight);
     free(bias);
     free(skip);
@@ -309,4 +320,4 @@ END_TEST
 CHECK_MAIN("mil", weights_equal_the_golden_file, gqa_order_pairs_each_subhead_with_its_key_block,
            gqa_moves_queries_and_output_columns_alike, random_parts_have_mambas_distributions,
            single_choices_change_their_tensor_only, biases_go_to_in_proj_or_are_dropped,
-           an_open_gate_lets_everything_through, wrong_choices_are_named)
+           improved_starts_close_to_attention, wrong_choices_are_named)

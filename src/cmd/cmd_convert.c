@@ -209,13 +209,14 @@ static enum status print_text(const struct convert_job *job, const struct inputs
         const struct mamba_config *mamba = &job->mamba;
         struct json *choices = mil_options_to_json(&job->options.mil, mamba);
         printf("new mixers: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; align %s, "
-               "conv-init %s, dt-bias %s, gate %s, skip %s; seed %lld\n",
+               "conv-init %s, dt-bias %s, gate %s, skip %s, c-scale %s; seed %lld\n",
                mamba->d_inner, mamba->d_xb, mamba->d_state, mamba->dt_rank, mamba->d_conv,
                js_string_or(js_member(choices, "align"), ""),
                js_string_or(js_member(choices, "conv_init"), ""),
                js_string_or(js_member(choices, "dt_bias"), ""),
                js_string_or(js_member(choices, "gate"), ""),
-               js_string_or(js_member(choices, "skip"), ""), (long long)settings->seed);
+               js_string_or(js_member(choices, "skip"), ""),
+               js_string_or(js_member(choices, "c_scale"), ""), (long long)settings->seed);
         if (job->options.mil.a_init != MIL_A_S4D || job->options.mil.dt_min > 0) {
             double low, high;
             mil_dt_range(&low, &high, &job->options.mil);
@@ -301,7 +302,7 @@ enum status cmd_convert(int argc, char **argv) {
         {"format", OPTION_STRING, &s.format, "NAME",
          "apriel-h1 or apriel2 (that of HYBRID, else apriel-h1)", 0, 0},
         {"init", OPTION_STRING, &s.words.init, "NAME",
-         "published or improved (improved): sets the next five", 0, 0},
+         "published or improved (improved): sets the next six", 0, 0},
         {"align", OPTION_STRING, &s.words.align, "NAME", "paper or gqa: order of query sub-heads",
          0, 0},
         {"conv-init", OPTION_STRING, &s.words.conv_init, "NAME", "random or identity", 0, 0},
@@ -309,6 +310,8 @@ enum status cmd_convert(int argc, char **argv) {
         {"gate", OPTION_STRING, &s.words.gate, "NAME",
          "random, or open: silu(z) starts as 1, which takes biases", 0, 0},
         {"skip", OPTION_STRING, &s.words.skip, "NAME", "D starts as one or zero", 0, 0},
+        {"c-scale", OPTION_STRING, &s.words.c_scale, "NAME",
+         "one, or head: C divided by sqrt(head_dim)", 0, 0},
         {"a-init", OPTION_STRING, &s.words.a_init, "s4d|one",
          "A of the new mixers: -1 to -N over the states, or -1 in all (s4d)", 0, 0},
         {"dt-range", OPTION_STRING, &s.words.dt_range, "LOW,HIGH",

@@ -244,6 +244,7 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
         {"dt-bias", OPTION_STRING, &v.init.dt_bias, "twice|once", "one of its choices", 0, 0},
         {"gate", OPTION_STRING, &v.init.gate, "random|open", "one of its choices", 0, 0},
         {"skip", OPTION_STRING, &v.init.skip, "one|zero", "one of its choices", 0, 0},
+        {"c-scale", OPTION_STRING, &v.init.c_scale, "one|head", "one of its choices", 0, 0},
         {"a-init", OPTION_STRING, &v.init.a_init, "s4d|one",
          "A of the new mixers: -1 to -N over the states, or -1 in all (s4d)", 0, 0},
         {"dt-range", OPTION_STRING, &v.init.dt_range, "LOW,HIGH",

@@ -49,11 +49,13 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
     enum status status = choose(&improved, words->init, "--init", "published", "improved");
     if (status) return status;
     int align = improved, conv = improved, dt = improved, gate = improved, skip = improved;
+    int c_scale = improved;
     status = choose(&align, words->align, "--align", "paper", "gqa");
     if (!status) status = choose(&conv, words->conv_init, "--conv-init", "random", "identity");
     if (!status) status = choose(&dt, words->dt_bias, "--dt-bias", "twice", "once");
     if (!status) status = choose(&gate, words->gate, "--gate", "random", "open");
     if (!status) status = choose(&skip, words->skip, "--skip", "one", "zero");
+    if (!status) status = choose(&c_scale, words->c_scale, "--c-scale", "one", "head");
     if (!status) status = choose(&keep, words->qkv_bias, "--qkv-bias", "drop", "keep");
     if (!status) status = choose(&one, words->a_init, "--a-init", "s4d", "one");
     if (!status) status = parse_range(out, words->dt_range);
@@ -63,6 +65,7 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
     out->dt_bias = dt ? MIL_DT_ONCE : MIL_DT_TWICE;
     out->gate = gate ? MIL_GATE_OPEN : MIL_GATE_RANDOM;
     out->skip = skip ? MIL_SKIP_ZERO : MIL_SKIP_ONE;
+    out->c_scale = c_scale ? MIL_C_HEAD : MIL_C_ONE;
     out->keep_biases = keep;
     out->a_init = one ? MIL_A_ONE : MIL_A_S4D;
     return STATUS_OK;
@@ -77,6 +80,7 @@ struct json *mil_options_to_json(const struct mil_options *options,
     js_set_string(object, "dt_bias", options->dt_bias == MIL_DT_ONCE ? "once" : "twice");
     js_set_string(object, "gate", options->gate == MIL_GATE_OPEN ? "open" : "random");
     js_set_string(object, "skip", options->skip == MIL_SKIP_ZERO ? "zero" : "one");
+    js_set_string(object, "c_scale", options->c_scale == MIL_C_HEAD ? "head" : "one");
     js_set_string(object, "qkv_bias", options->keep_biases ? "keep" : "drop");
     /* Runs of before these choices have parameters without them. */
     if (options->a_init != MIL_A_S4D) js_set_string(object, "a_init", "one");
@@ -140,7 +144,16 @@ static enum status read_rows(float *out, const struct mil *mil, enum tensor_role
     return checkpoint_read_f32(mil->checkpoint, tensor, first, count, out);
 }
 
-/* The C rows: query rows (or biases, `width` 1), sub-head by sub-head in the chosen order. */
+static float rounded(float value, enum dtype dtype) {
+    uint16_t bits;
+    if (dtype != DTYPE_BF16 && dtype != DTYPE_F16) return value;
+    dtype_from_f32(&bits, dtype, &value, 1);
+    dtype_to_f32(&value, &bits, dtype, 1);
+    return value;
+}
+
+/* The C rows: query rows (or biases, `width` 1), sub-head by sub-head in the chosen order, scaled.
+ */
 static enum status read_queries(float *out, const struct mil *mil, enum tensor_role role,
                                 int64_t width) {
     int states = mil->mamba->d_state, heads = mil->mamba->d_inner / states;
@@ -150,15 +163,10 @@ static enum status read_queries(float *out, const struct mil *mil, enum tensor_r
         int old = mil_subhead(mil->config, states, mil->options->align, j);
         status = read_rows(out + j * block, mil, role, old * block, block);
     }
+    if (mil->options->c_scale == MIL_C_ONE) return status;
+    float scale = 1 / sqrtf((float)mil->config->head_dim);
+    for (int64_t i = 0; i < heads * block; i++) out[i] = rounded(out[i] * scale, mil->dtype);
     return status;
-}
-
-static float rounded(float value, enum dtype dtype) {
-    uint16_t bits;
-    if (dtype != DTYPE_BF16 && dtype != DTYPE_F16) return value;
-    dtype_from_f32(&bits, dtype, &value, 1);
-    dtype_to_f32(&value, &bits, dtype, 1);
-    return value;
 }
 
 static struct random_stream stream_of(const struct mil *mil, enum tensor_role role) {
@@ -312,6 +320,7 @@ static const char *name_of(const struct checkpoint *checkpoint, int layer,
 char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
                         const struct mamba_config *mamba, const struct mil_options *options,
                         enum tensor_role role) {
+    const char *scale = options->c_scale == MIL_C_HEAD ? " / sqrt(head_dim)" : "";
     const char *order = options->align == MIL_ALIGN_GQA ? " (gqa order)" : "";
     bool random = options->conv_init == MIL_CONV_RANDOM;
     double width = checkpoint_config(checkpoint)->hidden_size, low, high;
@@ -325,10 +334,10 @@ char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
                   : open || bias ? text_format("zeros")
                                  : text_format("uniform +-%.4g", 1 / sqrt(width));
         char *text = text_format(
-            "z: %s; x: %s; B: %s; C: %s%s", z ? z : "",
+            "z: %s; x: %s; B: %s; C: %s%s%s", z ? z : "",
             name_of(checkpoint, layer, options, bias ? TENSOR_V_BIAS : TENSOR_V),
             name_of(checkpoint, layer, options, bias ? TENSOR_K_BIAS : TENSOR_K),
-            name_of(checkpoint, layer, options, bias ? TENSOR_Q_BIAS : TENSOR_Q), order);
+            name_of(checkpoint, layer, options, bias ? TENSOR_Q_BIAS : TENSOR_Q), scale, order);
         free(z);
         return text;
     }

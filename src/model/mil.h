@@ -34,6 +34,9 @@ enum mil_gate { MIL_GATE_RANDOM, MIL_GATE_OPEN };
 /* D adds x itself to the scan's output; attention has no such path. */
 enum mil_skip { MIL_SKIP_ONE, MIL_SKIP_ZERO };
 
+/* Attention divides its scores by sqrt(head_dim); the scan's products of C and B stay as large as
+ * the queries and keys make them, unless C is divided so here. */
+enum mil_c_scale { MIL_C_ONE, MIL_C_HEAD };
 enum mil_a_init {
     MIL_A_S4D, /* A = -1, -2, .. -N over the states, as Mamba has it */
     MIL_A_ONE, /* A = -1 in all: every key channel of a head decays alike, as q . k needs it */
@@ -45,6 +48,7 @@ struct mil_options {
     enum mil_dt_bias dt_bias;
     enum mil_gate gate;
     enum mil_skip skip;
+    enum mil_c_scale c_scale;
     enum mil_a_init a_init;
     double dt_min, dt_max;        /* range of the draw of dt; both 0: Mamba's, 0.001 to 0.1 */
     bool keep_biases;             /* attention biases become biases of in_proj and out_proj */
@@ -61,6 +65,7 @@ struct mil_words {
     const char *dt_bias;   /* twice|once */
     const char *gate;      /* random|open */
     const char *skip;      /* one|zero */
+    const char *c_scale;   /* one|head */
     const char *qkv_bias;  /* keep|drop; keep */
     const char *a_init;    /* s4d|one; s4d */
     const char *dt_range;  /* "LOW,HIGH"; 0.001,0.1 */

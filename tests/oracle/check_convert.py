@@ -7,7 +7,7 @@ have the right bounds and moments and differ between layers. Reads apriel-h1 and
 
 usage: check_convert.py SOURCE HYBRID [--align paper|gqa] [--conv-init random|identity]
                         [--dt-bias twice|once] [--gate random|open]
-                        [--skip one|zero] [--qkv-bias keep|drop]
+                        [--skip one|zero] [--c-scale one|head] [--qkv-bias keep|drop]
 """
 import argparse
 import json
@@ -68,7 +68,9 @@ def check_mixer(config, source, hybrid, old, new, ssm, options):
     take = {name: hybrid.pop(f"{new}.{name}") for name in (
         "in_proj.weight", "dt_in_proj.weight", "dt_proj.weight", "dt_proj.bias", "conv1d.weight",
         "conv1d.bias", "A_log", "D", "out_proj.weight")}
-    same(take["in_proj.weight"][inner:], torch.cat([v, k, q[order]]), f"{new}.in_proj [x, B, C]")
+    scale = head_dim ** -0.5 if options.c_scale == "head" else 1
+    c = (q[order].float() * torch.tensor(scale)).to(q.dtype)
+    same(take["in_proj.weight"][inner:], torch.cat([v, k, c]), f"{new}.in_proj [x, B, C]")
     same(take["out_proj.weight"], o[:, order], f"{new}.out_proj")
     if options.gate == "open":
         assert not take["in_proj.weight"][:inner].any(), f"{new}.in_proj z"
@@ -103,7 +105,7 @@ def check_mixer(config, source, hybrid, old, new, ssm, options):
                           for name in "qkvo")
         gate = torch.full((inner,), 1.2784645 if options.gate == "open" else 0.0).to(q.dtype)
         assert abs(torch.nn.functional.silu(gate.float()).max() - 1) < 4e-3 or not gate.any()
-        same(bias[names[0]], torch.cat([gate, bv, bk, bq[order]]), f"{new}.in_proj.bias")
+        same(bias[names[0]], torch.cat([gate, bv, bk, (bq[order].float() * torch.tensor(scale)).to(q.dtype)]), f"{new}.in_proj.bias")
         same(bias[names[1]], q.new_zeros(rank), f"{new}.dt_in_proj.bias")
         same(bias[names[2]], bo, f"{new}.out_proj.bias")
     else:
@@ -120,6 +122,7 @@ def main():
     parser.add_argument("--dt-bias", choices=("twice", "once"), default="once")
     parser.add_argument("--gate", choices=("random", "open"), default="open")
     parser.add_argument("--skip", choices=("one", "zero"), default="zero")
+    parser.add_argument("--c-scale", choices=("one", "head"), default="head")
     parser.add_argument("--qkv-bias", choices=("keep", "drop"), default="keep")
     options = parser.parse_args()
     config, source = read(options.source)
