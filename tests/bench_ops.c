@@ -1,8 +1,9 @@
 /* Speed of every op at a model's shapes, against ceilings measured in the same run:
  * `bench_ops [auto|cpu|cuda|cuda:N] [smollm2|apriel] [OP]` (apriel: default of a GPU). Arithmetic
  * counts products and sums of the formula, an exponential as one; bytes count every operand once.
- * The last column is the time that the nearer ceiling allows over the time taken. `meson test
- * --benchmark` runs it. */
+ * The floor is the time that the nearer ceiling allows, the share is the floor over the time taken.
+ * Attention and the scan depend on how the tokens are cut into sequences: they are repeated at
+ * other lengths. `meson test --benchmark` runs it. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -25,6 +26,16 @@ static const struct shape shapes[] = {
     {"apriel", 5120, 32, 8, 128, 14336, 131072, 1024, 16, 4, 4096, 2048, 8192},
 };
 
+/* Other cuts of a shape's operands for attention and the scan; the head's width: 0 for its own. */
+static const struct cut {
+    const char *shape;
+    int64_t sequences, length, head_dim;
+} cuts[] = {
+    {"smollm2", 1, 2048, 0}, {"smollm2", 8, 128, 0}, {"apriel", 1, 32768, 0},
+    {"apriel", 16, 1024, 0}, {"apriel", 1, 4096, 0}, {"apriel", 4, 4096, 64},
+};
+enum { LONGEST = 2 }; /* tokens of a cut over those of its shape, at most */
+
 /* All operands: token rows, vocabulary rows, parameters. */
 struct bench {
     struct backend *b;
@@ -33,10 +44,11 @@ struct bench {
     struct sequences sequences;
     struct attention_shape attention;
     struct mamba_shape mamba;
-    void *residual, *dresidual;                /* acc [tokens, d] */
-    void *wide[6];                             /* act [tokens, 2 f or 2 i + 2 x] */
-    void *weight, *dweight;                    /* act, acc [2 f, d] or more */
-    void *vector[4], *rstd, *lse, *states;     /* acc */
+    void *residual, *dresidual;            /* acc [tokens, d] */
+    void *wide[6];                         /* act [tokens, 2 f or 2 i + 2 x] */
+    void *weight, *dweight;                /* act, acc [2 f, d] or more */
+    void *vector[4], *rstd, *lse, *states; /* acc */
+    size_t states_bytes;
     void *logits[2], *dlogits, *row_values[5]; /* acc [rows, v], act, acc [rows] */
     int32_t *ids;                              /* [tokens] below v */
     void *parameter[4];                        /* acc [parameters] */
@@ -50,17 +62,20 @@ static void *make(struct bench *t, enum dtype type, int64_t count, double scale)
     struct backend *b = t->b;
     struct random_stream random = random_stream_for(1, 0, "bench");
     enum { PERIOD = 10007 };
-    void *memory = b->alloc(b, (size_t)count * dtype_size(type), "a benchmark's operand");
-    float *values = malloc((size_t)count * sizeof *values);
-    if (!memory || !values) {
-        fprintf(stderr, "bench_ops: out of memory\n");
+    size_t size = dtype_size(type);
+    char *memory = b->alloc(b, (size_t)count * size, "a benchmark's operand");
+    if (!memory) {
+        fprintf(stderr, "bench_ops: %s\n", status_message());
         exit(EXIT_FAILURE);
     }
-    for (int64_t i = 0; i < count && i < PERIOD; i++)
+    float values[PERIOD];
+    for (int64_t i = 0; i < PERIOD; i++)
         values[i] = (float)(scale * random_normal(&random, (uint64_t)i));
-    for (int64_t i = PERIOD; i < count; i++) values[i] = values[i - PERIOD];
-    b->upload(b, memory, type, values, DTYPE_F32, (size_t)count);
-    free(values);
+    b->upload(b, memory, type, values, DTYPE_F32, (size_t)(count < PERIOD ? count : PERIOD));
+    for (int64_t done = PERIOD; done < count; done *= 2) { /* the period repeats */
+        int64_t more = count - done < done ? count - done : done;
+        b->copy(b, memory + (size_t)done * size, memory, (size_t)more * size);
+    }
     return memory;
 }
 
@@ -111,9 +126,10 @@ static void prepare(struct bench *t) {
     t->dweight = make(t, acc, s->v * s->d, 0.05);
     for (int i = 0; i < 4; i++) t->vector[i] = make(t, acc, t->inner * 64 + widest, 0.5);
     t->rstd = make(t, acc, t->tokens * s->h, 1);
-    t->lse = make(t, acc, t->tokens * s->h, 1);
-    t->states = t->b->alloc(t->b, t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba),
-                            "checkpoints");
+    t->lse = make(t, acc, LONGEST * t->tokens * s->h, 1);
+    t->states_bytes = (LONGEST + 1) * t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba);
+    t->states = t->b->alloc(t->b, t->states_bytes, "checkpoints");
+    if (!t->states) exit(EXIT_FAILURE);
     for (int i = 0; i < 2; i++) t->logits[i] = make(t, acc, s->head_rows * s->v, 2);
     t->dlogits = make(t, act, s->head_rows * s->v, 1);
     for (int i = 0; i < 5; i++) t->row_values[i] = make(t, acc, s->head_rows, 1);
@@ -329,24 +345,82 @@ static void run_peak(struct bench *t) {
 }
 static void report_line(struct bench *t, const struct line *line) {
     double seconds = measure(t, line->run);
-    printf("%-36s %10.4f %10.1f %8.1f", line->name, seconds * 1e3, line->flops / seconds / 1e9,
-           line->bytes / seconds / 1e9);
+    double floor = fmax(line->flops / t->peak, line->bytes / t->copy);
+    printf("%-36s %10.4f", line->name, seconds * 1e3);
     if (line->run != run_upload && line->run != run_download) /* the bus has no ceiling here */
-        printf(" %8.0f%%", 100 * fmax(line->flops / t->peak, line->bytes / t->copy) / seconds);
-    printf("\n");
+        printf(" %10.4f %6.0f%%", floor * 1e3, 100 * floor / seconds);
+    else
+        printf(" %10s %7s", "", "");
+    printf(" %10.1f %8.1f\n", line->flops / seconds / 1e9, line->bytes / seconds / 1e9);
     fflush(stdout);
+}
+
+static void report_lines(struct bench *t, const struct line *lines, size_t count,
+                         const char *only) {
+    const struct shape *s = &t->s;
+    printf("%s, %s, %d x %d tokens, heads of %d, %d host threads: GEMM %.0f GFLOP/s, copy %.1f "
+           "GB/s\n",
+           t->b->name, s->name, (int)t->sequences.count, (int)t->sequences.longest,
+           t->attention.head_dim, omp_get_max_threads(), t->peak / 1e9, t->copy / 1e9);
+    printf("%-36s %10s %10s %7s %10s %8s\n", "op", "ms", "floor ms", "share", "GFLOP/s", "GB/s");
+    for (size_t k = 0; k < count; k++)
+        if (!only || strncmp(lines[k].name, only, strlen(only)) == 0) report_line(t, &lines[k]);
+}
+
+/* The ops whose speed depends on the sequences. */
+enum { SEQUENCE_LINES = 4 };
+
+static void describe_sequence_lines(struct bench *t, struct line lines[SEQUENCE_LINES]) {
+    double act = (double)dtype_size(t->b->act), acc = (double)dtype_size(t->b->acc);
+    double tokens = (double)t->tokens, i = (double)t->inner, x = (double)t->s.x;
+    double n = (double)t->s.n, kv = (double)(t->attention.kv_heads * t->attention.head_dim);
+    double pairs = tokens * ((double)t->sequences.longest + 1) / 2 * i; /* of one causal product */
+    double states = tokens / 64 * i * n * acc;                          /* checkpoints */
+    lines[0] =
+        (struct line){"attention", run_attention, 4 * pairs, tokens * (2 * i + 2 * kv) * act};
+    lines[1] = (struct line){"attention_backward", run_attention_backward, 10 * pairs,
+                             tokens * (4 * i + 4 * kv) * act};
+    lines[2] =
+        (struct line){"scan", run_scan, 7 * tokens * i * n, tokens * (5 * i + x) * act + states};
+    lines[3] = (struct line){"scan_backward", run_scan_backward, 23 * tokens * i * n,
+                             tokens * (9 * i + 2 * x) * act + states};
+}
+
+static void report_cut(struct bench *t, const struct cut *cut, const char *only) {
+    t->s.sequences = cut->sequences;
+    t->s.length = cut->length;
+    if (cut->head_dim) {
+        t->s.h = t->inner / cut->head_dim;
+        t->s.g = t->s.x / cut->head_dim;
+        t->s.e = cut->head_dim;
+    }
+    t->tokens = cut->sequences * cut->length;
+    make_sequences(t);
+    t->attention = (struct attention_shape){(int)t->s.h, (int)t->s.g, (int)t->s.e, 0,
+                                            pow((double)t->s.e, -0.5)};
+    struct line lines[SEQUENCE_LINES];
+    describe_sequence_lines(t, lines);
+    if (t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba) <= t->states_bytes)
+        report_lines(t, lines, cut->head_dim ? 2 : SEQUENCE_LINES, only);
+}
+
+static void measure_ceilings(struct bench *t) {
+    double act = (double)dtype_size(t->b->act), acc = (double)dtype_size(t->b->acc);
+    double side = (double)t->s.peak, cells = (double)t->s.head_rows * (double)t->s.v;
+    t->peak = 2 * side * side * side / measure(t, run_peak);
+    t->copy =
+        fmax(cells * (act + acc) / measure(t, run_cast), 2 * cells * acc / measure(t, run_copy));
 }
 
 static void report(struct bench *t, const char *only) {
     const struct shape *s = &t->s;
     double act = (double)dtype_size(t->b->act), acc = (double)dtype_size(t->b->acc);
     double tokens = (double)t->tokens, d = (double)s->d, f = (double)s->f, v = (double)s->v;
-    double i = (double)t->inner, x = (double)s->x, n = (double)s->n, rows = (double)s->head_rows;
-    double kv = (double)(s->g * s->e), parameters = (double)t->parameters, cells = rows * v;
-    double pairs = tokens * ((double)s->length + 1) / 2 * i; /* of one causal product */
-    double states = tokens / 64 * i * n * acc;               /* checkpoints */
+    double i = (double)t->inner, x = (double)s->x, rows = (double)s->head_rows;
+    double parameters = (double)t->parameters, cells = rows * v, host = (double)t->host_count;
     double mlp = 2 * tokens * 2 * f * d, mlp_bytes = (tokens * (d + 2 * f) + 2 * f * d) * act;
-    double host = (double)t->host_count;
+    struct line some[SEQUENCE_LINES];
+    describe_sequence_lines(t, some);
     const struct line lines[] = {
         {"copy", run_copy, 0, 2 * cells * acc},
         {"cast", run_cast, 0, cells * (act + acc)},
@@ -371,16 +445,15 @@ static void report(struct bench *t, const char *only) {
         {"head_norm", run_head_norm, 4 * tokens * i, 2 * tokens * i * act},
         {"head_norm_backward, dw", run_head_norm_backward, 11 * tokens * i, 3 * tokens * i * act},
         {"rope", run_rope, 3 * tokens * i, 2 * tokens * i * act},
-        {"attention", run_attention, 4 * pairs, tokens * (2 * i + 2 * kv) * act},
-        {"attention_backward", run_attention_backward, 10 * pairs, tokens * (4 * i + 4 * kv) * act},
+        some[0],
+        some[1],
         {"swiglu", run_swiglu, 4 * tokens * f, 3 * tokens * f * act},
         {"swiglu_backward", run_swiglu_backward, 10 * tokens * f, 5 * tokens * f * act},
         {"conv_silu", run_conv_silu, 11 * tokens * i, tokens * (i + x) * act},
         {"conv_silu_backward, dw", run_conv_silu_backward, 30 * tokens * i,
          tokens * (i + 2 * x) * act},
-        {"scan", run_scan, 7 * tokens * i * n, tokens * (5 * i + x) * act + states},
-        {"scan_backward", run_scan_backward, 23 * tokens * i * n,
-         tokens * (9 * i + 2 * x) * act + states},
+        some[2],
+        some[3],
         {"logit_summary", run_logit_summary, 3 * cells, cells * acc},
         {"compare_logits", run_compare_logits, 9 * cells, 2 * cells * acc},
         {"distill_loss, reverse kl", run_distill_reverse, 10 * cells, cells * (2 * acc + act)},
@@ -389,15 +462,15 @@ static void report(struct bench *t, const char *only) {
         {"adamw, copy", run_adamw, 14 * parameters, parameters * (7 * acc + act)},
         {"sum_squares", run_sum_squares, 2 * parameters, parameters * acc},
     };
-    double side = (double)s->peak;
-    t->peak = 2 * side * side * side / measure(t, run_peak);
-    t->copy = cells * (act + acc) / measure(t, run_cast);
-    printf("%s, %s, %d x %d tokens, %d host threads: GEMM %.0f GFLOP/s, cast %.1f GB/s\n",
-           t->b->name, s->name, (int)s->sequences, (int)s->length, omp_get_max_threads(),
-           t->peak / 1e9, t->copy / 1e9);
-    printf("%-36s %10s %10s %8s %9s\n", "op", "ms", "GFLOP/s", "GB/s", "ceiling");
-    for (size_t k = 0; k < sizeof lines / sizeof *lines; k++)
-        if (!only || strncmp(lines[k].name, only, strlen(only)) == 0) report_line(t, &lines[k]);
+    measure_ceilings(t);
+    report_lines(t, lines, sizeof lines / sizeof *lines, only);
+    const char *name = s->name;
+    for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++)
+        if (strcmp(cuts[k].shape, name) == 0 &&
+            (!only || strncmp(only, "attention", 9) == 0 || strncmp(only, "scan", 4) == 0)) {
+            printf("\n");
+            report_cut(t, &cuts[k], only);
+        }
 }
 
 int main(int count, char **arguments) {
