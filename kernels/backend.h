@@ -228,7 +228,8 @@ struct backend {
      * state <- exp(dt' A) state + dt' x B, A = -exp(a_log), y = <state, C> + D x,
      * out act [tokens, I] = y * silu(z). State in acc, zero at the start of each sequence.
      * checkpoints (scan_checkpoint_bytes of them, or NULL when no backward follows) receive the
-     * states that the backward pass restarts from: about tokens * I * N / 64 elements.
+     * states that the backward pass restarts from: about tokens * I * N / 64 elements, or
+     * / 16 on CUDA where N is 16.
      * states acc [slots, I, N] (or NULL) receive the state after the last token of each sequence s
      * at slots[s], for scan_step. */
     size_t (*scan_checkpoint_bytes)(struct backend *, const struct sequences *,

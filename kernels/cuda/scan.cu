@@ -173,7 +173,10 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
                                  : t % SCAN_CHUNK == 0;
         if (!LOCAL && boundary && call.checkpoints)
             move_states<TS, SG, true>(
-                h, call.checkpoints + (scan_first_chunk(token, sequence) + t / SCAN_CHUNK) * size,
+                h,
+                call.checkpoints + (BACKWARD ? scan_first_chunk(token, sequence) + t / SCAN_CHUNK
+                                             : scan_checkpoint(token, sequence, t, call.states)) *
+                                       size,
                 call, place, lane);
 
 #pragma unroll 1
@@ -253,21 +256,32 @@ __global__ void __launch_bounds__(SCAN_THREADS)
     }
 }
 
-template <int TS, int SG>
-static void launch_pass(struct cuda_backend *cuda, const struct scan_call *call, bool backward) {
+template <int TS, int SG> static dim3 pass_grid(const struct scan_call *call) {
     typedef pass_layout<TS, SG> L;
     int64_t groups = call->inner / call->states * ceil_div(call->states, L::WIDTH);
-    dim3 grid((unsigned)(ceil_div(groups, L::GROUPS) * call->segments * call->count));
-    if (call->segments > 1) {
-        if (backward)
-            CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, true, true>), grid, SCAN_THREADS, 0, *call);
-        else
-            CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, false, true>), grid, SCAN_THREADS, 0,
-                        *call);
-        int64_t states = (int64_t)call->inner * call->states * call->count;
-        CUDA_LAUNCH(cuda, scan_join_kernel, dim3((unsigned)ceil_div(states, SCAN_THREADS)),
-                    SCAN_THREADS, 0, *call, backward);
-    }
+    return dim3((unsigned)(ceil_div(groups, L::GROUPS) * call->segments * call->count));
+}
+
+template <int TS, int SG>
+static void launch_enter(struct cuda_backend *cuda, const struct scan_call *call, bool backward) {
+    dim3 grid = pass_grid<TS, SG>(call);
+    if (backward)
+        CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, true, true>), grid, SCAN_THREADS, 0, *call);
+    else
+        CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, false, true>), grid, SCAN_THREADS, 0, *call);
+    int64_t states = (int64_t)call->inner * call->states * call->count;
+    CUDA_LAUNCH(cuda, scan_join_kernel, dim3((unsigned)ceil_div(states, SCAN_THREADS)),
+                SCAN_THREADS, 0, *call, backward);
+}
+
+void cuda_scan_enter(struct cuda_backend *cuda, const struct scan_call *call, bool backward) {
+    launch_enter<4, 4>(cuda, call, backward);
+}
+
+template <int TS, int SG>
+static void launch_pass(struct cuda_backend *cuda, const struct scan_call *call, bool backward) {
+    dim3 grid = pass_grid<TS, SG>(call);
+    if (call->segments > 1) launch_enter<TS, SG>(cuda, call, backward);
     if (backward)
         CUDA_LAUNCH(cuda, (scan_pass_kernel<TS, SG, true, false>), grid, SCAN_THREADS, 0, *call);
     else
@@ -356,8 +370,8 @@ int64_t cuda_scan_chunks(const struct sequences *sequences) {
 static size_t cuda_scan_checkpoint_bytes(struct backend *backend, const struct sequences *sequences,
                                          const struct mamba_shape *shape) {
     (void)backend;
-    return (size_t)cuda_scan_chunks(sequences) * (size_t)shape->d_inner * (size_t)shape->d_state *
-           sizeof(float);
+    size_t rows = (size_t)scan_checkpoint(sequences->tokens, sequences->count, 0, shape->d_state);
+    return rows * (size_t)shape->d_inner * (size_t)shape->d_state * sizeof(float);
 }
 
 static void cuda_scan(struct backend *backend, void *out, void *checkpoints, void *states,
@@ -367,10 +381,11 @@ static void cuda_scan(struct backend *backend, void *out, void *checkpoints, voi
     struct scan_call call;
     if (!cuda_scan_call(cuda, &call, in, sequences, shape)) return;
     call.out = (bf16 *)out;
-    call.aligned = call.aligned && (uintptr_t)out % 16 == 0;
     call.checkpoints = (float *)checkpoints;
     call.final = (float *)states;
     call.slots = slots;
+    if (cuda_scan16(cuda, &call)) return;
+    call.aligned = call.aligned && aligned_to(out, 16);
     size_t bytes = cuda_scan_scratch_bytes(cuda, &call);
     char *scratch = bytes ? (char *)cuda_scratch(cuda, bytes) : NULL;
     if (!cuda->failed) cuda_scan_pass(cuda, &call, scratch, false);

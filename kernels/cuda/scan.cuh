@@ -13,6 +13,7 @@ enum {
     SCAN_BLOCK = 16,    /* tokens staged in shared memory at a time */
     SCAN_THREADS = 128, /* of every block */
     SCAN_MAX_STATES = 256,
+    SCAN16_STATES = 16, /* the d_state that scan16*.cu are for */
 };
 
 #define SCAN_LOG2_E 1.4426950408889634f
@@ -32,8 +33,8 @@ struct scan_call {
     /* Sequences may be cut into segments that run side by side: what enters each is found first. */
     int segments, segment_tokens;         /* of the longest; a multiple of SCAN_CHUNK */
     float *segment_states, *segment_sums; /* [count, segments, I, N]; [count, segments, I] */
-    float *checkpoints; /* [chunks, I, N]: forward, the state before a chunk; backward, what its
-                           last state receives from later tokens. May be NULL forward. */
+    float *checkpoints;   /* forward: see scan_checkpoint(), may be NULL; backward [chunks, I, N]:
+                             what the last state of a chunk receives from later tokens */
     float *final;         /* [slots, I, N]: forward, the state after the last token, or NULL */
     const int32_t *slots; /* [count] */
 };
@@ -43,21 +44,55 @@ __host__ __device__ inline int64_t scan_first_chunk(int64_t first_token, int seq
     return first_token / SCAN_CHUNK + sequence;
 }
 
+/* Where the state before a sequence's token t lies among the forward pass's checkpoints [.., I, N];
+ * t is a multiple of SCAN_CHUNK, or of SCAN_BLOCK where the kernels of scan16.cu keep more. */
+__host__ __device__ inline int64_t scan_checkpoint(int64_t first_token, int sequence, int t,
+                                                   int states) {
+    int interval = states == SCAN16_STATES ? (int)SCAN_BLOCK : (int)SCAN_CHUNK;
+    return first_token / interval + sequence + t / interval;
+}
+
+/* One instruction each: denormals count as zero. */
 __device__ inline float scan_exp2(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
 
+__device__ inline float scan_log2(float x) {
+    float y;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+__device__ inline float scan_reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ inline float scan_sigmoid(float x) {
-    return __fdividef(1.0f, 1.0f + scan_exp2(-SCAN_LOG2_E * x));
+    return scan_reciprocal(1.0f + scan_exp2(-SCAN_LOG2_E * x));
+}
+
+/* value < limit ? less : other, without the branch that the compiler would make of it. */
+__device__ inline float scan_select(float value, float limit, float less, float other) {
+    float y;
+    asm("{ .reg .pred p; setp.lt.f32 p, %1, %2; selp.f32 %0, %3, %4, p; }"
+        : "=f"(y)
+        : "f"(value), "f"(limit), "f"(less), "f"(other));
+    return y;
+}
+
+/* Of x, given exp(x). */
+__device__ inline float scan_softplus(float x, float e) {
+    float small = e * (1.0f - e * (0.5f - e * (1.0f / 3))); /* 1 + e would lose what e holds */
+    float log = scan_select(x, 20, SCAN_LN_2 * scan_log2(1.0f + e), x);
+    return scan_select(e, 0.01f, small, log);
 }
 
 __device__ inline float scan_softplus(float x) {
-    float e = scan_exp2(SCAN_LOG2_E * x);
-    float small = e * (1.0f - e * (0.5f - e * (1.0f / 3))); /* 1 + e would lose what e holds */
-    float log = SCAN_LN_2 * __log2f(1.0f + e);
-    return x > 20 ? x : e < 0.01f ? small : log;
+    return scan_softplus(x, scan_exp2(SCAN_LOG2_E * x));
 }
 
 /* The index of a lane's i-th state: lanes interleave by 4, so that their reads touch all banks. */
@@ -146,6 +181,22 @@ template <int COUNT, int SG> __device__ inline void scatter_sums(float (&value)[
 size_t cuda_scan_scratch_bytes(const struct cuda_backend *cuda, const struct scan_call *call);
 void cuda_scan_pass(struct cuda_backend *cuda, struct scan_call *call, char *scratch,
                     bool backward);
+
+/* scan16.cu. The forward pass for d_state 16 where sequences and channels fill the chip; false,
+ * with nothing done, for other calls. scan16_fits() tells which, from the inputs alone. */
+bool cuda_scan16_fits(const struct cuda_backend *cuda, const struct scan_call *call);
+bool cuda_scan16(struct cuda_backend *cuda, const struct scan_call *call);
+
+/* scan16_backward.cu, for Hopper: whether it can, given that scan16_fits() the inputs, and the pass
+ * itself. It decides the segments. */
+bool cuda_scan16_backward_fits(const struct cuda_backend *cuda, const struct scan_call *call,
+                               const struct scan_gradients *to, const void *dout);
+void cuda_scan16_backward(struct cuda_backend *cuda, struct scan_call *call,
+                          const struct scan_gradients *to, const float *checkpoints);
+
+/* scan.cu. What enters each of the call's segments from the others, to its segment_states, for
+ * d_state 16. */
+void cuda_scan_enter(struct cuda_backend *cuda, const struct scan_call *call, bool backward);
 
 /* False, with a fault of the backend, for shapes out of range. */
 bool cuda_scan_call(struct cuda_backend *cuda, struct scan_call *call, const struct scan_inputs *in,

@@ -15,7 +15,7 @@ enum { BLOCKS = SCAN_CHUNK / SCAN_BLOCK };
 struct scan_backward_call {
     struct scan_call scan; /* its checkpoints: E at the end of each chunk [chunks, I, N], replaced
                               by the chunk's sums for da_log */
-    const float *states;   /* [chunks, I, N] before each chunk, from the forward pass */
+    const float *states;   /* the forward pass's checkpoints */
     bf16 *dx, *ddt, *dz, *db, *dc;
     int64_t x_stride, dt_stride, z_stride, b_stride, c_stride;
     bool aligned;
@@ -179,7 +179,9 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
         for (int j = 0; j < TC; j++)
 #pragma unroll
             for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
-        move_states<TS, SG, TC, false>(h, (float *)call.states + slot * size, channel, valid,
+        int64_t kept =
+            scan_checkpoint(scan.offsets[sequence], sequence, chunk * SCAN_CHUNK, states);
+        move_states<TS, SG, TC, false>(h, (float *)call.states + kept * size, channel, valid,
                                        states, lane);
         move_states<TS, SG, TC, false>(e, scan.checkpoints + slot * size, channel, valid, states,
                                        lane);
@@ -522,6 +524,8 @@ static void cuda_scan_backward(struct backend *backend, const struct scan_gradie
     struct scan_backward_call call = {};
     if (!cuda_scan_call(cuda, &call.scan, in, sequences, shape)) return;
     call.scan.dout = (const bf16 *)dout;
+    if (cuda_scan16_backward_fits(cuda, &call.scan, gradients, dout))
+        return cuda_scan16_backward(cuda, &call.scan, gradients, (const float *)checkpoints);
     call.scan.aligned = call.scan.aligned && (uintptr_t)dout % 16 == 0;
     call.states = (const float *)checkpoints;
     call.dx = (bf16 *)gradients->dx;
