@@ -93,12 +93,12 @@ for name in /proc/a.db small; do
     [ "$(wc -l <errors)" -eq 1 ] || complain "$name: $(cat errors)"
 done
 
-# Ctrl-C: what is finished is kept, and the message says how to go on.
+# SIGTERM (as SIGINT, which a script in the background may have to ignore): what is finished is kept, and the message says how to go on.
 for copy in 1 2 3 4 5 6 7 8 9 10; do cat "$2/tests/data/golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
 code=0
-timeout --preserve-status -s INT 1 "$program" loo "$demo" --data many.h5 --device cpu --db stopped.db \
+timeout --preserve-status -s TERM 1 "$program" loo "$demo" --data many.h5 --device cpu --db stopped.db \
     --group-tokens 128 --quiet >out 2>errors || code=$?
-[ $code -eq 130 ] || complain "SIGINT: exit code $code"
+[ $code -eq 130 ] || complain "SIGTERM: exit code $code"
 [ "$(cat errors)" = 'apriel-tool: interrupted; finished rows are saved in "stopped.db": run the same command to continue' ] ||
-    complain "SIGINT: $(cat errors)"
+    complain "SIGTERM: $(cat errors)"
 exit $bad
