@@ -54,7 +54,10 @@ kl               0.812450 +- 0.15       nats, D_KL(teacher || model)
 rkl              0.936301 +- 0.13       nats, D_KL(model || teacher)
 top1             0.595703 +- 0.04       share of equal first choices
 X
-sed 1d found | sed "s|$demo|DEMO|" | diff -u expected - >&2 || complain "another table"
+# The sixth decimal is another compiler's.
+shorter='s/\([0-9]\.[0-9]\{4\}\)[0-9]*/\1/'
+sed "$shorter" expected >expected.short
+sed 1d found | sed "s|$demo|DEMO|; $shorter" | diff -u expected.short - >&2 || complain "another table"
 "$program" eval "$demo" --data four.h5 --device cpu --rows 1 --json | grep -q '"tokens": 128' || complain "--rows"
 "$program" eval h1 --teacher "$demo" --data four.h5 --device cpu --group-tokens 1 --quiet | sed 1d >small
 sed 1d found | diff -u - small >&2 || complain "--group-tokens changes the values"
