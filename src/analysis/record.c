@@ -137,23 +137,12 @@ enum status record_check_mask(const struct tokenset *set, const char *path) {
     return status_fail("\"%s\": the loss mask leaves no token to predict", path);
 }
 
-static bool same_shape(const struct model_config *a, const struct model_config *b) {
-    bool same = a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
-                a->intermediate_size == b->intermediate_size && a->vocab_size == b->vocab_size;
-    /* A hybrid without attention need not say what heads it had. */
-    return same && (!config_attention_layers(b) ||
-                    (a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
-                     a->head_dim == b->head_dim));
-}
-
 enum status record_check_hybrid(const struct model *hybrid, const char *transformer,
                                 const struct checkpoint_options *options) {
     struct checkpoint *checkpoint;
     enum status status = checkpoint_open(&checkpoint, transformer, options);
     if (status) return status;
-    if (!same_shape(checkpoint_config(checkpoint), hybrid->config))
-        status = status_fail("\"%s\" is not a hybrid of \"%s\": their shapes differ",
-                             checkpoint_directory(hybrid->checkpoint), transformer);
+    status = checkpoint_check_hybrid(hybrid->checkpoint, checkpoint);
     checkpoint_close(checkpoint);
     return status;
 }

@@ -290,3 +290,19 @@ size_t checkpoint_warning_count(const struct checkpoint *checkpoint) {
 const char *checkpoint_warning(const struct checkpoint *checkpoint, size_t index) {
     return checkpoint->warnings[index];
 }
+
+static bool same_shape(const struct model_config *a, const struct model_config *b) {
+    bool same = a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
+                a->intermediate_size == b->intermediate_size && a->vocab_size == b->vocab_size;
+    /* A hybrid without attention need not say what heads it had. */
+    return same && (!config_attention_layers(b) ||
+                    (a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
+                     a->head_dim == b->head_dim));
+}
+
+enum status checkpoint_check_hybrid(const struct checkpoint *hybrid,
+                                    const struct checkpoint *transformer) {
+    if (same_shape(checkpoint_config(transformer), checkpoint_config(hybrid))) return STATUS_OK;
+    return status_fail("\"%s\" is not a hybrid of \"%s\": their shapes differ",
+                       checkpoint_directory(hybrid), checkpoint_directory(transformer));
+}

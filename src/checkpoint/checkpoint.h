@@ -94,6 +94,10 @@ void checkpoint_drop_elements(const struct checkpoint *checkpoint,
 enum status checkpoint_fingerprint(struct checkpoint *checkpoint,
                                    char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;
 
+/* A hybrid must have the shape of the transformer that it is said to come from. */
+enum status checkpoint_check_hybrid(const struct checkpoint *hybrid,
+                                    const struct checkpoint *transformer) STATUS_CHECKED;
+
 /* What checkpoint_open warned about (tensors that are not used, …). */
 size_t checkpoint_warning_count(const struct checkpoint *checkpoint);
 const char *checkpoint_warning(const struct checkpoint *checkpoint, size_t index);

@@ -38,20 +38,6 @@ static void close_inputs(struct inputs *inputs) {
     list_free(&inputs->layers);
 }
 
-/* An earlier hybrid must be of the model's shape, or its weights mean nothing here. */
-static enum status check_from(const struct inputs *inputs) {
-    const struct model_config *a = checkpoint_config(inputs->model);
-    const struct model_config *b = checkpoint_config(inputs->from);
-    bool same = a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
-                a->intermediate_size == b->intermediate_size && a->vocab_size == b->vocab_size;
-    if (same && config_attention_layers(b))
-        same = a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
-               a->head_dim == b->head_dim;
-    if (same) return STATUS_OK;
-    return status_fail("\"%s\" is not a hybrid of \"%s\": their shapes differ",
-                       checkpoint_directory(inputs->from), checkpoint_directory(inputs->model));
-}
-
 /* The layers of the chosen stage of a plan that was made for this model. */
 static enum status layers_of_plan(struct inputs *inputs, const struct settings *settings) {
     const struct plan_stage *stage;
@@ -81,7 +67,7 @@ static enum status open_inputs(struct inputs *inputs, const struct settings *set
     if (!status) status = checkpoint_fingerprint(inputs->model, inputs->model_fingerprint);
     if (!status && settings->from) {
         status = checkpoint_open(&inputs->from, settings->from, NULL);
-        if (!status) status = check_from(inputs);
+        if (!status) status = checkpoint_check_hybrid(inputs->from, inputs->model);
         if (!status) status = checkpoint_fingerprint(inputs->from, inputs->from_fingerprint);
     }
     if (status) return status;
