@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/record.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "eval/answers.h"
+#include "eval/task_record.h"
 #include "scores/store.h"
 
 /* Batches that are generated between two transactions: the slots of one batch stay filled while
@@ -36,43 +36,21 @@ static enum status begin(struct work *work, enum store_run_state *state) {
     struct tokenset about = {.rows = prompts->count};
     memcpy(about.fingerprint, settings->set->fingerprint, SHA256_HEX_SIZE);
     for (size_t i = 0; i < prompts->count; i++) about.tokens += prompts->prompts[i].count;
-    char *layout = record_layout(settings->model->config, NULL);
-    struct json *parameters = js_copy(settings->parameters);
-    enum status status = layout && parameters ? STATUS_OK : STATUS_FAILED;
-    if (!status) {
-        struct record_run record = {.kind = "eval",
-                                    .model = checkpoint_directory(settings->model->checkpoint),
-                                    .base_layout = layout,
-                                    .parameters = parameters,
-                                    .seed = (int64_t)settings->generate->sampling.seed,
-                                    .device = settings->model->backend->name,
-                                    .data = settings->path,
-                                    .set = &about,
-                                    .trunk = settings->model};
-        status = record_begin(&work->run, state, work->store, &record);
-    }
-    js_free(parameters);
-    free(layout);
-    return status;
+    struct task_record record = {.model = settings->model,
+                                 .parameters = settings->parameters,
+                                 .seed = (int64_t)settings->generate->sampling.seed,
+                                 .path = settings->path,
+                                 .about = &about};
+    return task_record_begin(&work->run, state, work->store, &record);
 }
 
 static enum status load(struct work *work, int64_t *found) {
     size_t problems = work->settings->set->prompts.count;
-    for (int m = 0; m < EXACT_METRICS; m++) {
-        struct store_sequence_list list;
-        enum status status = store_get_sequence_scores(&list, work->store, work->run, STORE_TRUNK,
-                                                       exact_metric_name((enum exact_metric)m));
-        if (status) return status;
-        *found = (int64_t)list.count;
-        for (size_t i = 0; i < list.count; i++) {
-            int64_t row = list.values[i].row;
-            if (row < 0 || (size_t)row >= problems) continue;
-            work->done[row] = true;
-            work->values[(size_t)row * EXACT_METRICS + (size_t)m] = list.values[i].value;
-        }
-        store_sequence_list_free(&list);
-    }
-    return STATUS_OK;
+    enum status status = STATUS_OK;
+    for (int m = 0; !status && m < EXACT_METRICS; m++)
+        status = task_record_load(found, work->done, work->values + m, EXACT_METRICS, problems,
+                                  work->store, work->run, exact_metric_name((enum exact_metric)m));
+    return status;
 }
 
 /* ---- samples */

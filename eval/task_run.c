@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "eval/task_record.h"
 #include "scores/store.h"
 
 struct work {
@@ -23,44 +23,22 @@ static enum status begin(struct work *work, enum store_run_state *state) {
     const struct task_run_settings *settings = work->settings;
     struct tokenset about = settings->set->set;
     about.rows = settings->set->items_count;
-    char *layout = record_layout(settings->model->config, NULL);
-    struct json *parameters = js_copy(settings->parameters);
-    enum status status = layout && parameters ? STATUS_OK : STATUS_FAILED;
-    if (!status) {
-        struct record_run record = {.kind = "eval",
-                                    .model = checkpoint_directory(settings->model->checkpoint),
-                                    .base_layout = layout,
-                                    .parameters = parameters,
-                                    .seed = settings->seed,
-                                    .device = settings->model->backend->name,
-                                    .data = settings->path,
-                                    .set = &about,
-                                    .trunk = settings->model};
-        status = record_begin(&work->run, state, work->store, &record);
-    }
-    js_free(parameters);
-    free(layout);
-    return status;
+    struct task_record record = {.model = settings->model,
+                                 .parameters = settings->parameters,
+                                 .seed = settings->seed,
+                                 .path = settings->path,
+                                 .about = &about};
+    return task_record_begin(&work->run, state, work->store, &record);
 }
 
 /* Values of items that an earlier call has computed. */
 static enum status load(struct work *work, int64_t *found) {
     size_t items = work->settings->set->items_count;
-    for (int m = 0; m < ITEM_METRICS; m++) {
-        struct store_sequence_list list;
-        enum status status = store_get_sequence_scores(&list, work->store, work->run, STORE_TRUNK,
-                                                       item_metric_name((enum item_metric)m));
-        if (status) return status;
-        *found = (int64_t)list.count;
-        for (size_t i = 0; i < list.count; i++) {
-            int64_t row = list.values[i].row;
-            if (row < 0 || (size_t)row >= items) continue;
-            work->done[row] = true;
-            work->values[(size_t)m * items + (size_t)row] = list.values[i].value;
-        }
-        store_sequence_list_free(&list);
-    }
-    return STATUS_OK;
+    enum status status = STATUS_OK;
+    for (int m = 0; !status && m < ITEM_METRICS; m++)
+        status = task_record_load(found, work->done, work->values + (size_t)m * items, 1, items,
+                                  work->store, work->run, item_metric_name((enum item_metric)m));
+    return status;
 }
 
 static enum status save_item(struct work *work, const struct multiple_choice_item *result) {
