@@ -37,6 +37,7 @@ for d_state in 16 ${head_dim:-}; do
     study "improved-$d_state" --d-state "$d_state" "$@"
     study "gate-random-$d_state" --d-state "$d_state" --gate random "$@"
     study "skip-one-$d_state" --d-state "$d_state" --skip one "$@"
+    study "c-scale-one-$d_state" --d-state "$d_state" --c-scale one "$@"
     study "a-one-$d_state" --d-state "$d_state" --a-init one "$@"
     study "dt-$d_state" --d-state "$d_state" --dt-range 0.01,0.3 "$@"
     study "a-one-dt-$d_state" --d-state "$d_state" --a-init one --dt-range 0.01,0.3 "$@"
