@@ -58,6 +58,15 @@ static void align_rows(float *values, const struct model_config *config,
     free(old);
 }
 
+/* The CPU, or with TEST_DEVICE=cuda a GPU. */
+static struct backend *open_backend(void) {
+    struct backend *backend;
+    const char *device = getenv("TEST_DEVICE");
+    enum status status = backend_open(&backend, device ? device : "cpu");
+    ck_assert_msg(!status, "%s", status_message());
+    return backend;
+}
+
 /* Put the golden initial parameters of a layer into a probe's mixer. */
 static void set_initial(struct probe *probe, const struct model *model,
                         const struct safetensors *initial, int layer, bool gqa) {
@@ -77,6 +86,8 @@ static void set_initial(struct probe *probe, const struct model *model,
         mixer_set(mixer, model->backend, model->config, weight, values);
         free(values);
     }
+    enum status status = probe_mixer_was_set(probe);
+    ck_assert_msg(!status, "%s", status_message());
 }
 
 static double heldout_rkl(struct probe *probe) {
@@ -105,6 +116,9 @@ static const struct json *find_probe(const struct json *golden, int layer, const
 static void compare_probe(struct probe_engine *engine, struct model *model,
                           const struct json *golden, const struct safetensors *initial, int layer,
                           bool gqa) {
+    /* The goldens are float32's; BF16 weights and activations may move a loss by 3 %. */
+    bool narrow = model->backend->act == DTYPE_BF16;
+    double first = narrow ? 0.03 : 1e-5, later = narrow ? 0.03 : 0.01;
     struct probe *probe;
     const struct json *expected = find_probe(golden, layer, gqa ? "gqa" : "paper");
     ck_assert_ptr_nonnull(expected);
@@ -112,30 +126,29 @@ static void compare_probe(struct probe_engine *engine, struct model *model,
     ck_assert_msg(!status, "%s", status_message());
     set_initial(probe, model, initial, layer, gqa);
     double before = js_number_or(js_member(js_member(expected, "heldout_before"), "rkl"), NAN);
-    ck_assert_double_le(fabs(heldout_rkl(probe) / before - 1), 1e-5);
+    ck_assert_double_le(fabs(heldout_rkl(probe) / before - 1), first);
     for (int step = 0; step < 100; step++) {
         double loss,
             reference = js_number_or(js_element(js_member(expected, "losses"), (size_t)step), NAN);
         status = probe_step(probe, step, &loss);
         ck_assert_msg(!status, "%s", status_message());
-        ck_assert_msg(fabs(loss / reference - 1) <= (step == 0 ? 1e-5 : 0.01),
+        ck_assert_msg(fabs(loss / reference - 1) <= (step == 0 ? first : later),
                       "layer %d, step %d: loss %.9f, expected %.9f", layer, step, loss, reference);
     }
     double after = js_number_or(js_member(js_member(expected, "heldout_after"), "rkl"), NAN);
-    ck_assert_double_le(fabs(heldout_rkl(probe) / after - 1), 0.01);
+    ck_assert_double_le(fabs(heldout_rkl(probe) / after - 1), later);
     probe_end(probe);
 }
 
 START_TEST(training_gives_the_golden_losses) {
     struct json *golden;
     struct safetensors *initial;
-    struct backend *backend;
+    struct backend *backend = open_backend();
     struct model *model;
     struct probe_engine *engine;
     ck_assert_int_eq(js_read(&golden, GOLDEN "demo-llama-2.6m.json"), STATUS_OK);
     ck_assert_int_eq(safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors"),
                      STATUS_OK);
-    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
     ck_assert_int_eq(model_open(&model, backend, DEMO_MODEL, NULL), STATUS_OK);
     struct tokenset *set = golden_rows(golden, initial);
     struct probe_settings settings = {.steps = 100,
@@ -195,11 +208,10 @@ static void *run_steps(double losses[3], size_t *bytes, struct model *model, str
 START_TEST(memory_for_time_gives_the_same_bits) {
     struct safetensors *initial;
     struct json *golden;
-    struct backend *backend;
+    struct backend *backend = open_backend();
     struct model *model;
     enum status status = safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
     if (!status) status = js_read(&golden, GOLDEN "demo-llama-2.6m.json");
-    if (!status) status = backend_open_cpu(&backend);
     if (!status) status = model_open(&model, backend, DEMO_MODEL, NULL);
     ck_assert_msg(!status, "%s", status_message());
     struct tokenset *set = golden_rows(golden, initial);
@@ -232,7 +244,8 @@ START_TEST(memory_for_time_gives_the_same_bits) {
     }
     settings.recompute = true;
     probe_engine_memory(&less, model, model, set, &settings);
-    ck_assert_uint_lt(3 * less.activations, memory.activations);
+    /* Inputs of blocks are float32, what else is kept is BF16 on a GPU: there it saves less. */
+    ck_assert_uint_lt((backend->discrete ? 2 : 3) * less.activations, memory.activations);
     ck_assert_uint_eq(memory.kept_logits, 3 * 2 * 128 * (2048 + 1) * sizeof(float));
     free(state);
     /* Layers that are loaded for each pass, in place or by the thread that streams them. */

@@ -296,6 +296,10 @@ struct mixer *probe_mixer(struct probe *probe) {
     return &probe->mixer;
 }
 
+enum status probe_mixer_was_set(struct probe *probe) {
+    return trainable_read_live(probe->trainable);
+}
+
 static double learning_rate(const struct probe_settings *settings, int64_t step) {
     if (step < settings->warmup)
         return settings->lr * (double)(step + 1) / (double)settings->warmup;

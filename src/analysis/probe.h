@@ -67,8 +67,9 @@ enum status probe_begin(struct probe **out, struct probe_engine *engine, int lay
                         uint64_t seed) STATUS_CHECKED;
 void probe_end(struct probe *probe); /* accepts NULL */
 
-/* The mixer under training, for tests that set its values. Borrowed. */
+/* The mixer under training, for tests that set its values and then say so. Borrowed. */
 struct mixer *probe_mixer(struct probe *probe);
+enum status probe_mixer_was_set(struct probe *probe) STATUS_CHECKED;
 
 /* Step `step` (from 0, within what was loaded): `*loss` is the mean over counted positions before
  * the update. A loss or gradient norm that is not finite is reported in *loss as NAN and nothing is

@@ -44,6 +44,18 @@ static void *zeroed(struct backend *backend, size_t bytes) {
     return memory;
 }
 
+/* The live weight's values become the master's. */
+static enum status read_live(const struct parameter *parameter, struct backend *backend) {
+    if (parameter->master == parameter->live) return STATUS_OK;
+    size_t count = (size_t)parameter->count;
+    float *host = memory_calloc(count, sizeof *host);
+    if (!host) return STATUS_FAILED;
+    backend->download(backend, host, DTYPE_F32, parameter->live, backend->act, count);
+    backend->upload(backend, parameter->master, backend->acc, host, DTYPE_F32, count);
+    free(host);
+    return STATUS_OK;
+}
+
 /* A parameter of this shape; its gradient's address goes to `*gradient`. */
 static enum status add(struct trainable *trainable, void **gradient, void *live,
                        const struct weight_shape *shape) {
@@ -68,16 +80,7 @@ static enum status add(struct trainable *trainable, void **gradient, void *live,
         return STATUS_OK;
     }
     parameter->master = backend->alloc(backend, bytes, "master weights");
-    float *host = memory_calloc((size_t)shape->count, sizeof *host);
-    if (!parameter->master || !host) {
-        free(host);
-        return STATUS_FAILED;
-    }
-    backend->download(backend, host, DTYPE_F32, live, backend->act, (size_t)shape->count);
-    backend->upload(backend, parameter->master, backend->acc, host, DTYPE_F32,
-                    (size_t)shape->count);
-    free(host);
-    return STATUS_OK;
+    return parameter->master ? read_live(parameter, backend) : STATUS_FAILED;
 }
 
 /* A block's mixer and, when `whole`, its MLP and norms. */
@@ -161,6 +164,13 @@ int64_t trainable_count(const struct trainable *trainable) {
     int64_t count = 0;
     for (size_t i = 0; i < trainable->count; i++) count += trainable->parameters[i].count;
     return count;
+}
+
+enum status trainable_read_live(struct trainable *trainable) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < trainable->count; i++)
+        status = read_live(&trainable->parameters[i], trainable->model->backend);
+    return status;
 }
 
 void trainable_zero_gradients(struct trainable *trainable) {

@@ -31,6 +31,9 @@ enum status trainable_create(struct trainable **out, struct model *model, int la
                              struct mixer *mixer, enum train_scope scope) STATUS_CHECKED;
 void trainable_free(struct trainable *trainable); /* accepts NULL */
 
+/* Somebody has set the weights that the passes read: training goes on from their values. */
+enum status trainable_read_live(struct trainable *trainable) STATUS_CHECKED;
+
 /* Gradient arrays [L][WEIGHT_COUNT] as tape_backward takes them, and those of head and final norm
  * (NULL: frozen). Borrowed. */
 void *const *const *trainable_gradients(const struct trainable *trainable);
