@@ -95,6 +95,24 @@ START_TEST(json_errors_name_the_source) {
 }
 END_TEST
 
+/* What transformers writes as the length of a tokenizer without a limit. */
+START_TEST(integers_beyond_64_bits_become_numbers) {
+    static const char text[] = "{\"long\": 1000000000000000019884624838656, \"short\": [3, 0.5, "
+                               "{\"negative\": -7}]}";
+    struct json *value;
+    ck_assert_int_eq(js_parse(&value, text, sizeof text - 1, "x.json"), STATUS_OK);
+    const struct json *list = js_member(value, "short");
+    ck_assert(!js_is_integer(js_member(value, "long")));
+    ck_assert_double_eq(js_number_or(js_member(value, "long"), 0), 1e30);
+    ck_assert_int_eq(js_integer_or(js_element(list, 0), 0), 3);
+    ck_assert(!js_is_integer(js_element(list, 1)));
+    ck_assert_double_eq(js_number_or(js_element(list, 1), 0), 0.5);
+    ck_assert_int_eq(js_integer_or(js_member(js_element(list, 2), "negative"), 0), -7);
+    js_free(value);
+    ck_assert_int_eq(js_parse(&value, "[1e999]", 7, "x.json"), STATUS_FAILED);
+}
+END_TEST
+
 START_TEST(sizes_read_well) {
     char out[32];
     ck_assert_str_eq(memory_format(out, 640), "640 B");
@@ -109,4 +127,5 @@ START_TEST(sizes_read_well) {
 END_TEST
 
 CHECK_MAIN("base", philox_matches_the_published_vector, random_moments, half_types_round_trip,
-           sha256_of_abc, lists, json_errors_name_the_source, sizes_read_well)
+           sha256_of_abc, lists, json_errors_name_the_source,
+           integers_beyond_64_bits_become_numbers, sizes_read_well)

@@ -15,9 +15,36 @@ static struct json *wrap(json_t *value) {
     return (struct json *)value;
 }
 
+/* Whole numbers that were read as reals become integers again, as far as a double is exact. */
+static json_t *with_integers(json_t *value) {
+    double number = json_is_real(value) ? json_real_value(value) : NAN;
+    if (fabs(number) <= 9007199254740992.0 && number == floor(number)) {
+        json_decref(value);
+        return json_integer((json_int_t)number);
+    }
+    const char *key;
+    void *next;
+    json_t *member;
+    json_object_foreach_safe(value, next, key, member)
+        json_object_set_new(value, key, with_integers(json_incref(member)));
+    for (size_t i = 0; i < json_array_size(value); i++)
+        json_array_set_new(value, i, with_integers(json_incref(json_array_get(value, i))));
+    return value;
+}
+
+/* Integers beyond 64 bits become reals: transformers writes 10^30 for a tokenizer without a limit
+ * of its length. */
+static json_t *load(const char *text, size_t length, json_error_t *error) {
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    json_t *value = json_loadb(text, length, flags, error);
+    if (value || json_error_code(error) != json_error_numeric_overflow) return value;
+    value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, error);
+    return value ? with_integers(value) : NULL;
+}
+
 enum status js_parse(struct json **out, const char *text, size_t length, const char *source) {
     json_error_t error;
-    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *value = load(text, length, &error);
     if (!value)
         return status_fail("\"%s\": invalid JSON at line %d, column %d: %s", source, error.line,
                            error.column, error.text);
@@ -28,7 +55,7 @@ enum status js_parse(struct json **out, const char *text, size_t length, const c
 enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
                           uint64_t line) {
     json_error_t error;
-    json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *value = load(text, length, &error);
     if (!value)
         return status_fail("\"%s\": line %" PRIu64 ": invalid JSON at column %d: %s", source, line,
                            error.column, error.text);

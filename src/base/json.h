@@ -12,7 +12,8 @@
 
 struct json;
 
-/* Parse text or a file; `source` names it in messages ("file: invalid JSON at line 3: …"). */
+/* Parse text or a file; `source` names it in messages ("file: invalid JSON at line 3: …"). Integers
+ * beyond 64 bits become numbers that are no integers. */
 enum status js_parse(struct json **out, const char *text, size_t length,
                        const char *source) STATUS_CHECKED;
 /* One line of a file of JSON lines; messages begin with "file": line N. */
