@@ -198,7 +198,7 @@ static void *run_steps(double losses[3], size_t *bytes, struct model *model, str
     ck_assert_msg(!status, "%s", status_message());
     *bytes = probe_state_bytes(probe);
     void *state = memory_aligned(*bytes);
-    probe_save(probe, state);
+    probe_save(probe, state, 0, *bytes);
     probe_end(probe);
     probe_engine_close(engine);
     return state;

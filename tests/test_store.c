@@ -196,22 +196,66 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
         store_close(store);
     }
     store = open_store(path);
-    void *bytes;
-    size_t size;
-    int64_t step;
-    ok(store_put_probe_state(store, run, 0, 5, 40, "abc", 3));
-    ok(store_put_probe_state(store, run, 0, 5, 50, "\0xyz", 4));
-    ok(store_get_probe_state(&bytes, &size, &step, store, run, 0, 5));
-    ck_assert_int_eq(step, 50);
-    ck_assert_uint_eq(size, 4);
-    ck_assert_mem_eq(bytes, "\0xyz", 4);
-    free(bytes);
-    ok(store_drop_probe_state(store, run, 0, 5));
-    ok(store_get_probe_state(&bytes, &size, &step, store, run, 0, 5));
-    ck_assert_ptr_null(bytes);
     struct store_run about;
     ok(store_get_run(&about, store, run));
     store_run_free(&about);
+    store_close(store);
+    remove_all();
+}
+END_TEST
+
+/* Schemas 2 to 4 keep a probe's state in one piece. */
+#define WHOLE_STATES                                                                               \
+    "DROP TABLE probe_state;"                                                                      \
+    "CREATE TABLE probe_state ("                                                                   \
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"                                 \
+    "  layer INTEGER NOT NULL,"                                                                    \
+    "  seed INTEGER NOT NULL,"                                                                     \
+    "  step INTEGER NOT NULL,"                                                                     \
+    "  state BLOB NOT NULL,"                                                                       \
+    "  PRIMARY KEY (run, layer, seed));"
+
+/* The part of a probe's state, which must be `expected` (a string literal). */
+static void check_part(struct store *store, int64_t run, int64_t part, const char *expected,
+                       size_t length) {
+    void *bytes;
+    size_t size;
+    ok(store_get_probe_part(&bytes, &size, store, run, 0, 5, part));
+    ck_assert_uint_eq(size, length);
+    ck_assert_mem_eq(bytes, expected, length);
+    free(bytes);
+}
+
+START_TEST(a_training_state_in_parts_and_one_of_schema_4) {
+    const char *path = path_of("parts.db");
+    struct store *store = open_store(path);
+    struct store_run_key key = add_key(store);
+    int64_t run, step;
+    enum store_run_state state;
+    size_t bytes;
+    ok(store_begin_run(&run, &state, store, &key));
+    store_close(store);
+    execute(path, WHOLE_STATES " INSERT INTO probe_state VALUES (1, 0, 5, 40, x'6100ff');"
+                               " PRAGMA user_version = 4");
+    store = open_store(path);
+    ok(store_find_probe_state(&bytes, &step, store, run, 0, 5));
+    ck_assert_uint_eq(bytes, 3);
+    ck_assert_int_eq(step, 40);
+    check_part(store, run, 0, "a\0\xff", 3);
+    ok(store_drop_probe_state(store, run, 0, 5));
+    ok(store_find_probe_state(&bytes, &step, store, run, 0, 5));
+    ck_assert_uint_eq(bytes, 0);
+    ok(store_put_probe_part(store, run, 0, 5, 0, 50, "\0xyz", 4));
+    ok(store_put_probe_part(store, run, 0, 5, 1, 50, "end", 3));
+    ok(store_put_probe_part(store, run, 0, 6, 0, 70, "other", 5));
+    ok(store_find_probe_state(&bytes, &step, store, run, 0, 5));
+    ck_assert_uint_eq(bytes, 7);
+    ck_assert_int_eq(step, 50);
+    check_part(store, run, 0, "\0xyz", 4);
+    check_part(store, run, 1, "end", 3);
+    void *absent;
+    ck_assert_int_eq(store_get_probe_part(&absent, &bytes, store, run, 0, 5, 2), STATUS_FAILED);
+    check_message(path, "\"%s\": part 2 of the training state of layer 0 is missing");
     store_close(store);
     remove_all();
 }
@@ -227,8 +271,9 @@ START_TEST(items_come_back_from_a_database_of_schema_2) {
     key.seed = 1;
     ok(store_begin_run(&other, &state, store, &key));
     store_close(store);
-    execute(path, "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; DROP TABLE bench;"
-                  " PRAGMA user_version = 2");
+    execute(path,
+            "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; DROP TABLE bench;" WHOLE_STATES
+            " PRAGMA user_version = 2");
     store = open_store(path);
     ok(store_put_item(store, run, &(struct store_item){7, NULL, "2"}));
     ok(store_put_item(store, run, &(struct store_item){3, "algebra", "1/2"}));
@@ -333,7 +378,7 @@ START_TEST(files_that_are_no_score_database) {
     execute(path, "PRAGMA user_version = 9");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 4; use a newer "
+        check_message(path, "\"%s\" has schema version 9, this program knows 5; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");
@@ -524,6 +569,7 @@ END_TEST
 
 CHECK_MAIN("store", values_come_back, a_run_is_found_by_its_key,
            values_that_are_not_finite_are_refused, throughput_rows_come_back_by_series,
-           an_older_schema_is_brought_up_to_date, items_come_back_from_a_database_of_schema_2,
-           files_that_are_no_score_database, a_truncated_database_is_reported,
-           several_processes_write_one_database, a_kill_leaves_whole_transactions, read_only_places)
+           an_older_schema_is_brought_up_to_date, a_training_state_in_parts_and_one_of_schema_4,
+           items_come_back_from_a_database_of_schema_2, files_that_are_no_score_database,
+           a_truncated_database_is_reported, several_processes_write_one_database,
+           a_kill_leaves_whole_transactions, read_only_places)

@@ -146,6 +146,12 @@ static uint64_t library_bytes(void) {
     return ((uint64_t)8 << 20) + ((uint64_t)(threads > 0 ? threads : 1) << 21);
 }
 
+/* A part of a training state on its way to the database, which holds a copy. */
+static uint64_t saving_bytes(const struct mmr_work *work) {
+    uint64_t part = mmr_state_part(work->settings);
+    return 2 * (work->memory.state < part ? work->memory.state : part);
+}
+
 /* The most memory that the run has at one time, on the host when the backend computes there: while
  * the shared inputs begin, while a probe trains, or while they move on between two probes. */
 static uint64_t predict(const struct mmr_work *work) {
@@ -154,7 +160,7 @@ static uint64_t predict(const struct mmr_work *work) {
     uint64_t always = memory->weights + work->kept_logits;
     if (!work->settings->cache_directory) always += memory->cache;
     if (on_cpu) always += work->base_bytes + library_bytes();
-    uint64_t probe = memory->optimizer + (on_cpu ? memory->saving : 0);
+    uint64_t probe = memory->optimizer + (on_cpu ? saving_bytes(work) : 0);
     if (work->layers.count > 1 && probe < memory->advancing) probe = memory->advancing;
     uint64_t training = memory->activations + memory->logits + probe;
     uint64_t beginning =
@@ -188,8 +194,8 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
                     memory->embedding > memory->advancing ? memory->embedding : memory->advancing,
                     0);
     memory_plan_add(plan, "optimizer", memory->optimizer, 0);
-    memory_plan_add(plan, "saved training state", on_cpu ? memory->saving : 0,
-                    on_cpu ? 0 : memory->saving);
+    memory_plan_add(plan, "saved training state", on_cpu ? saving_bytes(work) : 0,
+                    on_cpu ? 0 : saving_bytes(work));
     memory_plan_add(plan, "logits", memory->logits, 0);
     memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
     memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);

@@ -18,6 +18,7 @@ struct mmr_settings {
     int group;
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
+    size_t state_part;           /* bytes of a training state saved at a time, 0: MMR_STATE_PART */
     bool dry_run;                /* plan the memory and stop; no database is needed */
     bool recompute;              /* blocks, in the backward pass; else only when memory is short */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
@@ -40,7 +41,7 @@ struct mmr_outcome {
 /* Score layer by layer. A finished layer is one transaction; inside a probe the training state is
  * saved every MMR_SAVE_STEPS steps (less often where saving takes long), so the same call continues
  * from there, bit for bit. `outcome` is filled as far as the work went. */
-enum { MMR_SAVE_STEPS = 25, MMR_ROUND_STEPS = 10 };
+enum { MMR_SAVE_STEPS = 25, MMR_ROUND_STEPS = 10, MMR_STATE_PART = 64 << 20 };
 enum status mmr_run(struct mmr_outcome *outcome,
                     const struct mmr_settings *settings) STATUS_CHECKED;
 

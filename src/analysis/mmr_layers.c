@@ -19,34 +19,23 @@ struct pending {
     double losses[MMR_SAVE_STEPS];
 };
 
-/* SQLite takes values of up to 1 GB. A probe with a larger state (--train all of a large model)
- * begins again when it was interrupted. */
-static bool can_save(const struct probe *probe) {
-    return probe_state_bytes(probe) <= 900000000;
-}
-
 /* Losses and, with `with_state`, the training state of so many steps in one transaction. */
 static enum status save(struct mmr_work *work, const struct probe *probe, int layer, int64_t seed,
                         struct pending *pending, bool with_state) {
     double start = log_seconds();
-    with_state = with_state && can_save(probe);
-    size_t bytes = with_state ? probe_state_bytes(probe) : 0;
-    void *state = memory_aligned(bytes);
-    if (!state) return STATUS_FAILED;
-    if (with_state) probe_save(probe, state);
+    with_state = with_state && mmr_state_fits(work, probe);
     enum status status = store_begin(work->store);
     for (int64_t i = 0; !status && i < pending->count; i++)
         status = store_put_probe_step(work->store, work->run, layer, seed, pending->first + i,
                                       pending->losses[i]);
     if (!status && with_state)
-        status = store_put_probe_state(work->store, work->run, layer, seed,
-                                       pending->first + pending->count, state, bytes);
+        status = mmr_state_put(work, probe, layer, seed, pending->first + pending->count);
     if (!status) status = store_commit(work->store);
     if (status) store_rollback(work->store);
-    free(state);
     pending->first += pending->count;
     pending->count = 0;
     if (with_state) {
+        work->state_saved = true;
         work->saved_at = log_seconds();
         work->save_seconds = work->saved_at - start;
     }
@@ -56,20 +45,6 @@ static enum status save(struct mmr_work *work, const struct probe *probe, int la
 /* A large mixer's state takes seconds to write: never more than about 5 % of the time. */
 static bool is_due(const struct mmr_work *work) {
     return log_seconds() - work->saved_at >= 20 * work->save_seconds;
-}
-
-/* The probe's saved state, if there is one: `*step` is where to go on. */
-static enum status restore(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
-                           int64_t *step) {
-    void *state = NULL;
-    size_t bytes = 0;
-    *step = 0;
-    enum status status =
-        store_get_probe_state(&state, &bytes, step, work->store, work->run, layer, seed);
-    if (!status && state) status = probe_restore(probe, state, bytes);
-    if (!state) *step = 0;
-    free(state);
-    return status;
 }
 
 static void warn_diverged(int layer, int64_t seed, int64_t step) {
@@ -283,7 +258,7 @@ static enum status run_seed(struct mmr_work *work, int layer, int64_t seed, int6
     enum status status = probe_begin(&probe, work->engine, layer, (uint64_t)seed);
     if (status) return status;
     status = measure_before(heldout, probe, layer);
-    if (!status) status = restore(work, probe, layer, seed, &step);
+    if (!status) status = mmr_state_restore(work, probe, layer, seed, &step);
     if (!status) {
         work->done += (double)step;
         /* After rounds only a diverged probe stands before the end. */
@@ -401,12 +376,7 @@ static enum status run_round(struct mmr_work *work, int64_t from, int64_t to) {
             struct probe *probe;
             status = probe_begin(&probe, work->engine, layer, (uint64_t)seed);
             if (status) break;
-            if (!can_save(probe))
-                status = status_set(STATUS_USAGE,
-                                    "--stop-when-stable keeps the training state of every probe, "
-                                    "and %zu bytes are too many: use --train mixer or layer",
-                                    probe_state_bytes(probe));
-            if (!status) status = restore(work, probe, layer, seed, &step);
+            status = mmr_state_restore(work, probe, layer, seed, &step);
             if (!status && step >= from && step < to)
                 status = train(work, probe, layer, seed, step, to, &diverged);
             probe_end(probe);

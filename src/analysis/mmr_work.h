@@ -20,12 +20,29 @@ struct mmr_work {
     struct progress progress;
     double done;                   /* steps, for progress */
     double saved_at, save_seconds; /* the last training state that was saved, and what it took */
+    bool state_there;              /* in the database, from an earlier call */
+    bool state_saved;              /* at least one, in this call */
+    bool state_warned;             /* that there is no room for one */
     struct probe_memory memory;
     uint64_t kept_logits; /* bytes of them, 0: not kept */
     uint64_t base_bytes;  /* resident before anything was opened */
 };
 
 const char *mmr_loss_name(enum loss_kind loss); /* "rkl", … */
+
+/* Bytes of a training state that are on the host at a time. */
+size_t mmr_state_part(const struct mmr_settings *settings);
+
+/* Whether a state of the probe is to be saved; a warning, once, when its disk has no room. */
+bool mmr_state_fits(struct mmr_work *work, const struct probe *probe);
+
+/* Replace the probe's saved state, in the transaction that is open. */
+enum status mmr_state_put(struct mmr_work *work, const struct probe *probe, int layer, int64_t seed,
+                          int64_t step) STATUS_CHECKED;
+
+/* The probe's saved state, if there is one: `*step` is where to go on. */
+enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
+                              int64_t *step) STATUS_CHECKED;
 
 /* Every layer to its end, one after another. */
 enum status mmr_run_layers(struct mmr_work *work) STATUS_CHECKED;

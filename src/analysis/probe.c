@@ -215,9 +215,9 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->cache = 2 * (uint64_t)(tokens * config->hidden_size) * acc;
     out->embedding = hidden_embed_bytes(student, tokens);
     out->advancing = trace_bytes(student, &eval) + stream_bytes(&engine);
-    /* Parameter and two moments; the database holds a copy. */
+    /* Parameter and two moments, without a separate master weight. */
     uint64_t state = trainable_bytes(student, settings->first_layer, &mixer, settings->scope);
-    out->saving = 2 * (student->backend->discrete ? state / 4 * 3 : state);
+    out->state = student->backend->discrete ? state / 4 * 3 : state;
 }
 
 enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_t count) {
@@ -407,10 +407,10 @@ size_t probe_state_bytes(const struct probe *probe) {
     return trainable_state_bytes(probe->trainable);
 }
 
-void probe_save(const struct probe *probe, void *host) {
-    trainable_save(probe->trainable, host);
+void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes) {
+    trainable_save(probe->trainable, host, from, bytes);
 }
 
-enum status probe_restore(struct probe *probe, const void *host, size_t bytes) {
-    return trainable_restore(probe->trainable, host, bytes);
+void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes) {
+    trainable_restore(probe->trainable, host, from, bytes);
 }

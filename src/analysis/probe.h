@@ -48,7 +48,7 @@ struct probe_memory {
     uint64_t kept_logits;                             /* backend, with keep_logits */
     uint64_t embedding; /* backend, while the shared inputs begin, before any probe */
     uint64_t advancing; /* backend, while they move on to a later layer */
-    uint64_t saving;    /* host, while a training state goes to the database */
+    uint64_t state;     /* of a training state, which is saved piece by piece */
     uint64_t cache;     /* host */
 };
 void probe_engine_memory(struct probe_memory *out, const struct model *student,
@@ -80,9 +80,9 @@ enum status probe_step(struct probe *probe, int64_t step, double *loss) STATUS_C
  * parameters have diverged gives NAN. */
 enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) STATUS_CHECKED;
 
-/* The training state as bytes, as in trainable.h. */
+/* The training state as bytes, in pieces as in trainable.h. */
 size_t probe_state_bytes(const struct probe *probe);
-void probe_save(const struct probe *probe, void *host);
-enum status probe_restore(struct probe *probe, const void *host, size_t bytes) STATUS_CHECKED;
+void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes);
+void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -106,6 +107,15 @@ enum status file_copy(const char *to, const char *from) {
 bool file_exists(const char *path) {
     struct stat about;
     return stat(path, &about) == 0;
+}
+
+bool file_free_bytes(uint64_t *out, const char *path) {
+    struct statvfs about;
+    char *parent = file_parent(path);
+    bool known = statvfs(path, &about) == 0 || (parent && statvfs(parent, &about) == 0);
+    if (known) *out = (uint64_t)about.f_bavail * about.f_frsize;
+    free(parent);
+    return known;
 }
 
 bool file_is_directory(const char *path) {

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -17,6 +18,9 @@ enum status file_write_atomic(const char *path, const void *bytes, size_t size) 
 enum status file_copy(const char *to, const char *from) STATUS_CHECKED;
 
 bool file_exists(const char *path);
+
+/* Bytes that may still be written where `path` lies (it need not exist yet); false: unknown. */
+bool file_free_bytes(uint64_t *out, const char *path);
 bool file_is_directory(const char *path);
 
 /* "directory/name"; the caller frees. NULL with a message when out of memory. */

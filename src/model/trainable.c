@@ -222,33 +222,38 @@ size_t trainable_state_bytes(const struct trainable *trainable) {
     return elements * STATE_ARRAYS * dtype_size(trainable->model->backend->acc);
 }
 
-void trainable_save(const struct trainable *trainable, void *host) {
+/* Bytes [from, from + bytes) of the state go to the host, or come from it. */
+static void transfer(const struct trainable *trainable, char *host, size_t from, size_t bytes,
+                     bool up) {
     struct backend *backend = trainable->model->backend;
-    char *to = host;
+    size_t start = 0, end = from + bytes;
     for (size_t i = 0; i < trainable->count; i++)
         for (int array = 0; array < STATE_ARRAYS; array++) {
             const struct parameter *parameter = &trainable->parameters[i];
-            size_t bytes = (size_t)parameter->count * dtype_size(backend->acc);
-            backend->download_bytes(backend, to, state_array(parameter, array), bytes);
-            to += bytes;
+            size_t stop = start + (size_t)parameter->count * dtype_size(backend->acc);
+            size_t low = from > start ? from : start, high = end < stop ? end : stop;
+            char *device = (char *)state_array(parameter, array) + (low - start);
+            if (low < high && up)
+                backend->upload_bytes(backend, device, host + (low - from), high - low);
+            else if (low < high)
+                backend->download_bytes(backend, host + (low - from), device, high - low);
+            start = stop;
         }
 }
 
-enum status trainable_restore(struct trainable *trainable, const void *host, size_t bytes) {
+void trainable_save(const struct trainable *trainable, void *host, size_t from, size_t bytes) {
+    transfer(trainable, host, from, bytes, false);
+}
+
+void trainable_restore(struct trainable *trainable, const void *host, size_t from, size_t bytes) {
     struct backend *backend = trainable->model->backend;
-    if (bytes != trainable_state_bytes(trainable))
-        return status_fail("a saved training state has %zu bytes, expected %zu", bytes,
-                           trainable_state_bytes(trainable));
-    const char *from = host;
+    transfer(trainable, (char *)(uintptr_t)host, from, bytes, true);
+    if (from + bytes < trainable_state_bytes(trainable)) return;
     for (size_t i = 0; i < trainable->count; i++) {
         const struct parameter *parameter = &trainable->parameters[i];
-        size_t size = (size_t)parameter->count * dtype_size(backend->acc);
-        for (int array = 0; array < STATE_ARRAYS; array++, from += size)
-            backend->upload_bytes(backend, state_array(parameter, array), from, size);
         if (parameter->master != parameter->live)
             backend->cast(backend, parameter->live, parameter->master, (size_t)parameter->count);
     }
-    return STATUS_OK;
 }
 
 static uint64_t bytes_of(const struct backend *backend, const struct weight_shape *shape) {

@@ -49,11 +49,12 @@ int64_t trainable_count(const struct trainable *trainable);
 void trainable_step(struct trainable *trainable, struct adamw_settings *settings, double clip,
                     double *norm);
 
-/* Parameters and moments as bytes on the host, to continue later bit for bit. */
+/* Parameters and moments as bytes on the host, to continue later bit for bit. They go to the host
+ * and come back in pieces of any size: bytes [from, from + bytes) of the state. The piece that ends
+ * with the last byte makes the weights that the passes read follow what was restored. */
 size_t trainable_state_bytes(const struct trainable *trainable);
-void trainable_save(const struct trainable *trainable, void *host);
-enum status trainable_restore(struct trainable *trainable, const void *host,
-                              size_t bytes) STATUS_CHECKED;
+void trainable_save(const struct trainable *trainable, void *host, size_t from, size_t bytes);
+void trainable_restore(struct trainable *trainable, const void *host, size_t from, size_t bytes);
 
 /* Device bytes that the gradients, moments and master weights take for a mixer of these sizes in
  * layer `layer`. */

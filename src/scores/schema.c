@@ -113,6 +113,18 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  first_token_seconds REAL NOT NULL,"
     "  bytes_per_token REAL NOT NULL,"
     "  roofline REAL NOT NULL);", /* tokens a second */
+    /* 5: a probe's state in parts; a state in one piece becomes part 0 */
+    "ALTER TABLE probe_state RENAME TO whole_state;"
+    "CREATE TABLE probe_state ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  layer INTEGER NOT NULL,"
+    "  seed INTEGER NOT NULL,"
+    "  part INTEGER NOT NULL," /* from 0 */
+    "  step INTEGER NOT NULL," /* the same in every part */
+    "  bytes BLOB NOT NULL,"
+    "  PRIMARY KEY (run, layer, seed, part));"
+    "INSERT INTO probe_state SELECT run, layer, seed, 0, step, state FROM whole_state;"
+    "DROP TABLE whole_state;",
 };
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,

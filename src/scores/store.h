@@ -195,13 +195,19 @@ void store_sequence_list_free(struct store_sequence_list *list);
 void store_step_list_free(struct store_step_list *list);
 
 /* ---- state of an unfinished probe: bytes that only the writer understands, replaced at each step
- * window and dropped when the layer is done. */
+ * window and dropped when the layer is done. A state of any size consists of parts, counted from 0,
+ * because SQLite's values end at 1 GB. To replace one, drop it and put all parts of the new one in
+ * one transaction. */
 
-/* Found: `*bytes` (the caller frees), `*size` and the `*step` it stands at. None: `*bytes` NULL. */
-enum status store_get_probe_state(void **bytes, size_t *size, int64_t *step, struct store *store,
-                                  int64_t run, int layer, int64_t seed) STATUS_CHECKED;
-enum status store_put_probe_state(struct store *store, int64_t run, int layer, int64_t seed,
-                                  int64_t step, const void *bytes, size_t size) STATUS_CHECKED;
+/* The `*step` that a state stands at and the bytes of all its parts; none: 0 bytes. */
+enum status store_find_probe_state(size_t *bytes, int64_t *step, struct store *store, int64_t run,
+                                   int layer, int64_t seed) STATUS_CHECKED;
+/* One part; the caller frees `*bytes`. An absent one is a failure. */
+enum status store_get_probe_part(void **bytes, size_t *size, struct store *store, int64_t run,
+                                 int layer, int64_t seed, int64_t part) STATUS_CHECKED;
+enum status store_put_probe_part(struct store *store, int64_t run, int layer, int64_t seed,
+                                 int64_t part, int64_t step, const void *bytes,
+                                 size_t size) STATUS_CHECKED;
 enum status store_drop_probe_state(struct store *store, int64_t run, int layer,
                                    int64_t seed) STATUS_CHECKED;
 
@@ -273,8 +279,8 @@ struct store_bench_list {
     size_t count;
 };
 
-/* Append a row; its `series` 0 begins one. `created`, `version` and `model_name` are not read. `*id`
- * is the new row's. */
+/* Append a row; its `series` 0 begins one. `created`, `version` and `model_name` are not read.
+ * `*id` is the new row's. */
 enum status store_add_bench(int64_t *id, struct store *store,
                             const struct store_bench *row) STATUS_CHECKED;
 /* The rows of a series; 0: of the last one. None is a failure. */

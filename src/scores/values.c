@@ -217,39 +217,54 @@ enum status store_summarise_run(struct store *store, int64_t run) {
 
 /* ---- state of a probe */
 
-enum status store_get_probe_state(void **bytes, size_t *size, int64_t *step, struct store *store,
-                                  int64_t run, int layer, int64_t seed) {
-    *bytes = NULL;
-    *size = 0;
-    *step = 0;
+enum status store_find_probe_state(size_t *bytes, int64_t *step, struct store *store, int64_t run,
+                                   int layer, int64_t seed) {
     sqlite3_stmt *statement = NULL;
     bool row = false;
-    enum status status = connection_prepare(
-        &statement, store,
-        "SELECT step, state FROM probe_state WHERE run = ? AND layer = ? AND seed = ?", "iii", run,
-        (int64_t)layer, seed);
+    *bytes = 0;
+    *step = 0;
+    enum status status =
+        connection_prepare(&statement, store,
+                           "SELECT coalesce(sum(length(bytes)), 0), coalesce(max(step), 0)"
+                           " FROM probe_state WHERE run = ? AND layer = ? AND seed = ?",
+                           "iii", run, (int64_t)layer, seed);
     if (!status) status = connection_step(&row, store, statement);
     if (!status && row) {
-        const char *state = sqlite3_column_blob(statement, 1);
-        size_t length = (size_t)sqlite3_column_bytes(statement, 1);
-        *bytes = memory_copy_bytes(state ? state : "", length);
-        if (*bytes) {
-            *size = length;
-            *step = sqlite3_column_int64(statement, 0);
-        } else {
-            status = STATUS_FAILED;
-        }
+        *bytes = (size_t)sqlite3_column_int64(statement, 0);
+        *step = sqlite3_column_int64(statement, 1);
     }
     connection_reset(statement);
     return status;
 }
 
-enum status store_put_probe_state(struct store *store, int64_t run, int layer, int64_t seed,
-                                  int64_t step, const void *bytes, size_t size) {
+enum status store_get_probe_part(void **bytes, size_t *size, struct store *store, int64_t run,
+                                 int layer, int64_t seed, int64_t part) {
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT bytes FROM probe_state WHERE run = ? AND layer = ? AND seed = ? AND part = ?",
+        "iiii", run, (int64_t)layer, seed, part);
+    if (!status) status = connection_step(&row, store, statement);
+    if (!status && !row)
+        status = status_fail("\"%s\": part %lld of the training state of layer %d is missing",
+                             store->path, (long long)part, layer);
+    if (!status) {
+        const char *blob = sqlite3_column_blob(statement, 0);
+        *size = (size_t)sqlite3_column_bytes(statement, 0);
+        *bytes = memory_copy_bytes(blob ? blob : "", *size);
+        if (!*bytes) status = STATUS_FAILED;
+    }
+    connection_reset(statement);
+    return status;
+}
+
+enum status store_put_probe_part(struct store *store, int64_t run, int layer, int64_t seed,
+                                 int64_t part, int64_t step, const void *bytes, size_t size) {
     return connection_run(store,
-                          "INSERT OR REPLACE INTO probe_state (run, layer, seed, step, state)"
-                          " VALUES (?, ?, ?, ?, ?)",
-                          "iiiib", run, (int64_t)layer, seed, step, bytes, size);
+                          "INSERT INTO probe_state (run, layer, seed, part, step, bytes)"
+                          " VALUES (?, ?, ?, ?, ?, ?)",
+                          "iiiiib", run, (int64_t)layer, seed, part, step, bytes, size);
 }
 
 enum status store_drop_probe_state(struct store *store, int64_t run, int layer, int64_t seed) {
