@@ -90,10 +90,12 @@ static void set_initial(struct probe *probe, const struct model *model,
     ck_assert_msg(!status, "%s", status_message());
 }
 
-static double heldout_rkl(struct probe *probe) {
+static const bool alone[] = {true};
+
+static double heldout_rkl(struct probe_group *group) {
     double sums[16 * METRIC_COUNT], sum = 0;
     int64_t counts[16 * METRIC_COUNT], count = 0;
-    enum status status = probe_evaluate(probe, sums, counts);
+    enum status status = probe_group_evaluate(group, alone, sums, counts);
     ck_assert_msg(!status, "%s", status_message());
     for (int row = 0; row < 16; row++) {
         sum += sums[row * METRIC_COUNT + METRIC_RKL];
@@ -119,25 +121,26 @@ static void compare_probe(struct probe_engine *engine, struct model *model,
     /* The goldens are float32's; BF16 weights and activations may move a loss by 3 %. */
     bool narrow = model->backend->act == DTYPE_BF16;
     double first = narrow ? 0.03 : 1e-5, later = narrow ? 0.03 : 0.01;
-    struct probe *probe;
+    struct probe_group *group;
     const struct json *expected = find_probe(golden, layer, gqa ? "gqa" : "paper");
     ck_assert_ptr_nonnull(expected);
-    enum status status = probe_begin(&probe, engine, layer, 0);
+    const struct probe_choice choice = {.layer = layer};
+    enum status status = probe_group_begin(&group, engine, &choice, 1);
     ck_assert_msg(!status, "%s", status_message());
-    set_initial(probe, model, initial, layer, gqa);
+    set_initial(probe_group_member(group, 0), model, initial, layer, gqa);
     double before = js_number_or(js_member(js_member(expected, "heldout_before"), "rkl"), NAN);
-    ck_assert_double_le(fabs(heldout_rkl(probe) / before - 1), first);
+    ck_assert_double_le(fabs(heldout_rkl(group) / before - 1), first);
     for (int step = 0; step < 100; step++) {
         double loss,
             reference = js_number_or(js_element(js_member(expected, "losses"), (size_t)step), NAN);
-        status = probe_step(probe, step, &loss);
+        status = probe_group_step(group, alone, step, &loss);
         ck_assert_msg(!status, "%s", status_message());
         ck_assert_msg(fabs(loss / reference - 1) <= (step == 0 ? first : later),
                       "layer %d, step %d: loss %.9f, expected %.9f", layer, step, loss, reference);
     }
     double after = js_number_or(js_member(js_member(expected, "heldout_after"), "rkl"), NAN);
-    ck_assert_double_le(fabs(heldout_rkl(probe) / after - 1), later);
-    probe_end(probe);
+    ck_assert_double_le(fabs(heldout_rkl(group) / after - 1), later);
+    probe_group_end(group);
 }
 
 START_TEST(training_gives_the_golden_losses) {
@@ -154,6 +157,7 @@ START_TEST(training_gives_the_golden_losses) {
     struct probe_settings settings = {.steps = 100,
                                       .batch = 8,
                                       .heldout = 16,
+                                      .together = 1,
                                       .lr = 1e-3,
                                       .beta1 = 0.9,
                                       .beta2 = 0.95,
@@ -184,22 +188,25 @@ END_TEST
 static void *run_steps(double losses[3], size_t *bytes, struct model *model, struct tokenset *set,
                        struct probe_settings settings) {
     struct probe_engine *engine;
-    struct probe *probe;
+    struct probe_group *group;
+    const struct probe_choice choice = {.layer = 9, .seed = 3};
     enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
     if (!status) status = probe_engine_load(engine, 0, settings.steps);
-    if (!status) status = probe_begin(&probe, engine, 9, 3);
+    if (!status) status = probe_group_begin(&group, engine, &choice, 1);
     if (settings.keep_logits) { /* they come from another probe's steps */
         for (int step = 0; !status && step < 3; step++)
-            status = probe_step(probe, step, &losses[step]);
-        probe_end(probe);
-        if (!status) status = probe_begin(&probe, engine, 9, 3);
+            status = probe_group_step(group, alone, step, &losses[step]);
+        probe_group_end(group);
+        if (!status) status = probe_group_begin(&group, engine, &choice, 1);
     }
-    for (int step = 0; !status && step < 3; step++) status = probe_step(probe, step, &losses[step]);
+    for (int step = 0; !status && step < 3; step++)
+        status = probe_group_step(group, alone, step, &losses[step]);
     ck_assert_msg(!status, "%s", status_message());
+    struct probe *probe = probe_group_member(group, 0);
     *bytes = probe_state_bytes(probe);
     void *state = memory_aligned(*bytes);
     probe_save(probe, state, 0, *bytes);
-    probe_end(probe);
+    probe_group_end(group);
     probe_engine_close(engine);
     return state;
 }
@@ -221,6 +228,7 @@ START_TEST(memory_for_time_gives_the_same_bits) {
     struct probe_settings settings = {.steps = 3,
                                       .batch = 2,
                                       .heldout = 2,
+                                      .together = 1,
                                       .lr = 1e-3,
                                       .beta1 = 0.9,
                                       .beta2 = 0.95,
@@ -275,4 +283,193 @@ START_TEST(memory_for_time_gives_the_same_bits) {
 }
 END_TEST
 
-CHECK_MAIN("probe", training_gives_the_golden_losses, memory_for_time_gives_the_same_bits)
+/* A probe whose losses and metrics before and after training are known, and its last state. */
+struct course {
+    struct probe_choice choice;
+    double losses[4], before[2 * METRIC_COUNT], after[2 * METRIC_COUNT];
+    void *state;
+    size_t bytes;
+};
+
+enum { POISONED = 2, LATE = 3, COURSES = 4 };
+
+/* From its third step on this mixer's output is not finite. */
+static void poison(struct probe *probe, const struct model *model) {
+    struct mixer *mixer = probe_mixer(probe);
+    struct weight_shape shape = weight_shape(model->config, mixer, WEIGHT_D);
+    float *values = memory_calloc((size_t)shape.count, sizeof *values);
+    for (int64_t i = 0; i < shape.count; i++) values[i] = INFINITY;
+    mixer_set(mixer, model->backend, model->config, WEIGHT_D, values);
+    free(values);
+    enum status status = probe_mixer_was_set(probe);
+    ck_assert_msg(!status, "%s", status_message());
+}
+
+static void keep_state(struct course *course, const struct probe *probe) {
+    free(course->state);
+    course->bytes = probe_state_bytes(probe);
+    course->state = memory_aligned(course->bytes);
+    probe_save(probe, course->state, 0, course->bytes);
+}
+
+/* Steps [from, to) of the probes that take part. The one at layer 9 is poisoned before step 2. */
+static void take_steps(struct course *courses, struct probe_group *group, const struct model *model,
+                       const bool *takes_part, int from, int to, int count) {
+    bool active[COURSES];
+    double losses[COURSES];
+    memcpy(active, takes_part, (size_t)count * sizeof *active);
+    for (int step = from; step < to; step++) {
+        bool any = false;
+        for (int i = 0; i < count; i++) any |= active[i];
+        if (!any) break;
+        for (int i = 0; i < count; i++)
+            if (active[i] && step == 2 && courses[i].choice.layer == 9)
+                poison(probe_group_member(group, i), model);
+        enum status status = probe_group_step(group, active, step, losses);
+        ck_assert_msg(!status, "%s", status_message());
+        for (int i = 0; i < count; i++) {
+            if (active[i]) courses[i].losses[step] = losses[i];
+            active[i] = active[i] && isfinite(losses[i]);
+        }
+    }
+}
+
+static void evaluate(struct probe_group *group, const bool *takes_part, double *sums) {
+    int64_t counts[2 * METRIC_COUNT];
+    enum status status = probe_group_evaluate(group, takes_part, sums, counts);
+    ck_assert_msg(!status, "%s", status_message());
+    ck_assert_int_eq(counts[METRIC_RKL], 100);
+}
+
+static struct probe_engine *open_engine(struct model *model, struct tokenset *set,
+                                        const struct probe_settings *settings) {
+    struct probe_engine *engine;
+    enum status status = probe_engine_open(&engine, model, model, set, settings, NULL);
+    if (!status) status = probe_engine_load(engine, 0, settings->steps);
+    ck_assert_msg(!status, "%s", status_message());
+    return engine;
+}
+
+/* Each probe by itself. */
+static void run_alone(struct course *courses, struct model *model, struct tokenset *set,
+                      struct probe_settings settings) {
+    struct probe_engine *engine = open_engine(model, set, &settings);
+    for (int i = 0; i < COURSES; i++) {
+        struct course *course = &courses[i];
+        struct probe_group *group;
+        enum status status = probe_group_begin(&group, engine, &course->choice, 1);
+        ck_assert_msg(!status, "%s", status_message());
+        evaluate(group, alone, course->before);
+        take_steps(course, group, model, alone, 0, 4, 1);
+        if (i != POISONED) evaluate(group, alone, course->after);
+        keep_state(course, probe_group_member(group, 0));
+        probe_group_end(group);
+    }
+    probe_engine_close(engine);
+}
+
+/* All in one group, which is given up after two steps and begun again. The last probe has taken
+ * none of them by then. */
+static void run_together(struct course *courses, struct model *model, struct tokenset *set,
+                         struct probe_settings settings) {
+    const bool all[COURSES] = {true, true, true, true}, early[COURSES] = {true, true, true};
+    const bool late[COURSES] = {[LATE] = true}, whole[COURSES] = {true, true, [LATE] = true};
+    static const int first_layers[COURSES] = {7, 7, 8, 11};
+    double sums[COURSES * 2 * METRIC_COUNT];
+    struct probe_choice choices[COURSES];
+    struct probe_group *group;
+    settings.together = COURSES;
+    settings.first_layers = first_layers;
+    for (int i = 0; i < COURSES; i++) choices[i] = courses[i].choice;
+    struct probe_engine *engine = open_engine(model, set, &settings);
+    enum status status = probe_group_begin(&group, engine, choices, COURSES);
+    ck_assert_msg(!status, "%s", status_message());
+    evaluate(group, all, sums);
+    for (int i = 0; i < COURSES; i++)
+        memcpy(courses[i].before, sums + (size_t)i * 2 * METRIC_COUNT, sizeof courses[i].before);
+    take_steps(courses, group, model, early, 0, 2, COURSES);
+    for (int i = 0; i < LATE; i++) keep_state(&courses[i], probe_group_member(group, i));
+    probe_group_end(group);
+
+    status = probe_group_begin(&group, engine, choices, COURSES);
+    ck_assert_msg(!status, "%s", status_message());
+    for (int i = 0; i < LATE; i++)
+        probe_restore(probe_group_member(group, i), courses[i].state, 0, courses[i].bytes);
+    take_steps(courses, group, model, late, 0, 2, COURSES);
+    take_steps(courses, group, model, all, 2, 4, COURSES);
+    evaluate(group, whole, sums);
+    for (int i = 0; i < COURSES; i++) {
+        if (i != POISONED)
+            memcpy(courses[i].after, sums + (size_t)i * 2 * METRIC_COUNT, sizeof courses[i].after);
+        keep_state(&courses[i], probe_group_member(group, i));
+    }
+    probe_group_end(group);
+    probe_engine_close(engine);
+}
+
+START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
+    struct course apart[COURSES] = {
+        {.choice = {7, 1}}, {.choice = {7, 2}}, {.choice = {9, 1}}, {.choice = {11, 1}}};
+    struct course together[COURSES];
+    struct safetensors *initial;
+    struct json *golden;
+    struct backend *backend = open_backend();
+    struct model *model;
+    enum status status = safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
+    if (!status) status = js_read(&golden, GOLDEN "demo-llama-2.6m.json");
+    if (!status) status = model_open(&model, backend, DEMO_MODEL, NULL);
+    ck_assert_msg(!status, "%s", status_message());
+    struct tokenset *set = golden_rows(golden, initial);
+    /* Three rows to train on in batches of two, so that the batches wrap, and of lengths that leave
+     * each matrix product another remainder. */
+    static const uint64_t offsets[] = {0, 37, 107, 168, 268, 301};
+    set->rows = 5;
+    set->tokens = offsets[5];
+    memcpy(set->row_offsets, offsets, sizeof offsets);
+    struct probe_settings settings = {.steps = 4,
+                                      .batch = 2,
+                                      .heldout = 2,
+                                      .together = 1,
+                                      .lr = 1e-3,
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.95,
+                                      .epsilon = 1e-8,
+                                      .temperature = 1};
+    run_alone(apart, model, set, settings);
+    ck_assert(isnan(apart[POISONED].losses[2]));
+    ck_assert_mem_ne(apart[0].losses, apart[1].losses, sizeof apart[0].losses);
+    /* Kept activations and layers, then neither, with the thread that streams layers. */
+    for (int streamed = 0; streamed < 2; streamed++) {
+        struct model *other = model;
+        if (streamed) status = model_open(&other, backend, DEMO_MODEL, NULL);
+        if (!status && streamed) status = model_stream_layers(other);
+        ck_assert_msg(!status, "%s", status_message());
+        settings.recompute = settings.stream_layers = streamed;
+        settings.keep_logits = !streamed;
+        memset(together, 0, sizeof together);
+        for (int i = 0; i < COURSES; i++) together[i].choice = apart[i].choice;
+        run_together(together, other, set, settings);
+        for (int i = 0; i < COURSES; i++) {
+            const struct course *one = &apart[i], *same = &together[i];
+            size_t steps = i == POISONED ? 2 : 4;
+            ck_assert_mem_eq(one->losses, same->losses, steps * sizeof *one->losses);
+            ck_assert_mem_eq(one->before, same->before, sizeof one->before);
+            ck_assert_mem_eq(one->after, same->after, sizeof one->after);
+            ck_assert_uint_eq(one->bytes, same->bytes);
+            ck_assert_mem_eq(one->state, same->state, one->bytes);
+            free(same->state);
+        }
+        ck_assert(isnan(together[POISONED].losses[2]));
+        if (streamed) model_close(other);
+    }
+    for (int i = 0; i < COURSES; i++) free(apart[i].state);
+    model_close(model);
+    tokenset_free(set);
+    backend->close(backend);
+    safetensors_close(initial);
+    js_free(golden);
+}
+END_TEST
+
+CHECK_MAIN("probe", training_gives_the_golden_losses, memory_for_time_gives_the_same_bits,
+           probes_in_lock_step_give_the_bits_that_each_gives_alone)

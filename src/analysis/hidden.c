@@ -82,6 +82,7 @@ static size_t token_bytes(const struct hidden *hidden) {
 }
 
 int hidden_group(const struct hidden *hidden, int64_t from, int64_t end, int64_t tokens) {
+    if (from < hidden->in_units) return hidden->unit;
     int64_t to = from + 1;
     while (to < end && hidden->offsets[to + 1] - hidden->offsets[from] <= tokens) to++;
     return (int)(to - from);

@@ -14,7 +14,11 @@ struct hidden {
     int64_t count;
     int64_t width; /* D */
     int layer;     /* the values are the inputs of this layer */
-    char *values;  /* acc [tokens, D] */
+    /* Rows [0, in_units) go through blocks `unit` at a time, by which in_units is divisible: where
+     * else they pass in the same units, the same bits come out. */
+    int64_t in_units;
+    int unit;
+    char *values; /* acc [tokens, D] */
     size_t bytes;
     bool mapped; /* `values` is an unlinked file's mapping, not memory */
 };
@@ -44,7 +48,8 @@ enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, i
 void hidden_upload(const struct hidden *hidden, void *device, int64_t from, int count,
                    int64_t wrap);
 
-/* As many rows from place `from` on as fit into `tokens`, at least one, ending before `end`. */
+/* Rows from place `from` on that go through blocks at a time: a unit, or as many as fit into
+ * `tokens`, at least one, ending before `end`. */
 int hidden_group(const struct hidden *hidden, int64_t from, int64_t end, int64_t tokens);
 
 #endif

@@ -18,7 +18,7 @@ struct memory_plan {
     uint64_t device, host; /* the sums */
     uint64_t room;         /* what may be used on the device */
     char where[32];        /* its name */
-    char work[160];        /* how the work is cut, in a line */
+    char work[256];        /* how the work is cut, in a line */
 };
 
 /* Parts of no bytes are left out. */

@@ -161,7 +161,9 @@ static uint64_t predict(const struct mmr_work *work) {
     if (!work->settings->cache_directory) always += memory->cache;
     if (on_cpu) always += work->base_bytes + library_bytes();
     uint64_t probe = memory->optimizer + (on_cpu ? saving_bytes(work) : 0);
-    if (work->layers.count > 1 && probe < memory->advancing) probe = memory->advancing;
+    if (work->layers.count * (size_t)work->settings->seeds > (size_t)work->together &&
+        probe < memory->advancing)
+        probe = memory->advancing;
     uint64_t training = memory->activations + memory->logits + probe;
     uint64_t beginning =
         memory->embedding > memory->advancing ? memory->embedding : memory->advancing;
@@ -183,10 +185,13 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
     uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
     *plan = (struct memory_plan){.room = memory_plan_room(backend, settings->device_memory)};
     snprintf(plan->where, sizeof plan->where, "%s", backend->name);
-    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s",
+    char together[64] = "";
+    if (probe->together > 1)
+        snprintf(together, sizeof together, ", %d probes in lock step", probe->together);
+    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s%s",
              work->layers.count, (long long)probe->steps, probe->batch,
              probe->stream_layers ? "streamed" : "kept",
-             probe->recompute ? ", blocks computed again for their gradients" : "");
+             probe->recompute ? ", blocks computed again for their gradients" : "", together);
     memory_plan_add(plan, "weights", memory->weights, chunks);
     memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
     memory_plan_add(plan, "activations", memory->activations, 0);
@@ -201,16 +206,45 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
     memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
 }
 
+/* Groups of up to `together` probes: the first one's layers are the earliest in each place. */
+static void group_probes(struct mmr_work *work, struct probe_settings *probe, int together) {
+    work->together = probe->together = together;
+    for (int i = 0; i < together; i++)
+        work->first_layers[i] = work->layers.values[i / work->settings->seeds];
+    probe->first_layers = work->first_layers;
+    plan_memory(work, probe);
+}
+
+/* As many together as fit, and then no more than the same number of groups needs. */
+static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes) {
+    const struct memory_plan *plan = &work->outcome->memory;
+    int fits = 1, beyond = probes + 1;
+    while (beyond - fits > 1) {
+        int middle = fits + (beyond - fits) / 2;
+        group_probes(work, probe, middle);
+        if (plan->device <= plan->room)
+            fits = middle;
+        else
+            beyond = middle;
+    }
+    int groups = (probes + fits - 1) / fits;
+    group_probes(work, probe, (probes + groups - 1) / groups);
+}
+
 /* The fastest way that fits: with everything kept, with activations computed again, with layers
- * loaded for each pass as well. All give the same bits. A refusal when none fits. */
+ * loaded for each pass as well, and then for as many probes at once as fit. All give the same bits.
+ * A refusal when none fits. */
 static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
     struct probe_memory *memory = &work->memory;
     struct memory_plan *plan = &work->outcome->memory;
     bool in_file = settings->cache_directory != NULL;
-    probe->first_layer = work->layers.values[0];
+    int probes = (int)work->layers.count * settings->seeds;
+    work->first_layers = memory_calloc((size_t)probes, sizeof *work->first_layers);
+    if (!work->first_layers) return STATUS_FAILED;
     probe->recompute = settings->recompute;
-    plan_memory(work, probe);
+    int asked = settings->together < probes ? settings->together : probes;
+    group_probes(work, probe, asked ? asked : 1);
     if (plan->device > plan->room) {
         probe->recompute = true;
         plan_memory(work, probe);
@@ -218,9 +252,10 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
     if (plan->device > plan->room && probe->scope == TRAIN_MIXER) {
         probe->stream_layers = true;
         plan_memory(work, probe);
+        if (!asked && plan->device <= plan->room) grow_groups(work, probe, probes);
     }
-    probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY &&
-                         settings->seeds * work->layers.count > 1 &&
+    work->outcome->together = work->together;
+    probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY && probes > 1 &&
                          worth_keeping(memory->kept_logits, plan->device, plan->room);
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
     memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
@@ -244,6 +279,7 @@ static void tell(const struct mmr_work *work) {
     if (work->outcome->recomputed)
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
+    if (work->together > 1) log_note("%d probes advance in lock step", work->together);
 }
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
@@ -279,6 +315,7 @@ done:
     model_close(work.teacher);
     tokenset_free(work.set);
     list_free(&work.layers);
+    free(work.first_layers);
     if (work.backend) work.backend->close(work.backend);
     return status;
 }

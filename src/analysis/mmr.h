@@ -16,6 +16,8 @@ struct mmr_settings {
     uint64_t seed;
     int64_t stable_steps; /* stop when the `group` best layers stay the same so long; 0: never */
     int group;
+    int together; /* probes that advance in lock step; 0: as many as fit where layers are loaded for
+                     each pass, else one by one */
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
     size_t state_part;           /* bytes of a training state saved at a time, 0: MMR_STATE_PART */
@@ -34,13 +36,14 @@ struct mmr_outcome {
     double seconds;            /* of training steps only */
     uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
     bool recomputed;           /* whether blocks were */
+    int together;              /* probes that advanced in lock step */
     struct memory_plan memory;
     uint64_t device_peak; /* used on the device, 0 where it is not counted */
 };
 
-/* Score layer by layer. A finished layer is one transaction; inside a probe the training state is
- * saved every MMR_SAVE_STEPS steps (less often where saving takes long), so the same call continues
- * from there, bit for bit. `outcome` is filled as far as the work went. */
+/* Score group by group of probes (see probe.h). A finished layer is one transaction; inside a probe
+ * the training state is saved every MMR_SAVE_STEPS steps (less often where saving takes long), so
+ * the same call continues from there, bit for bit. `outcome` is filled as far as the work went. */
 enum { MMR_SAVE_STEPS = 25, MMR_ROUND_STEPS = 10, MMR_STATE_PART = 64 << 20 };
 enum status mmr_run(struct mmr_outcome *outcome,
                     const struct mmr_settings *settings) STATUS_CHECKED;

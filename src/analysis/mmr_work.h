@@ -16,6 +16,8 @@ struct mmr_work {
     struct store *store;
     int64_t run;
     struct int_list layers;
+    int together;      /* probes that advance in lock step, at most */
+    int *first_layers; /* [together]: of the first group */
     struct probe_engine *engine;
     struct progress progress;
     double done;                   /* steps, for progress */
@@ -44,7 +46,16 @@ enum status mmr_state_put(struct mmr_work *work, const struct probe *probe, int 
 enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
                               int64_t *step) STATUS_CHECKED;
 
-/* Every layer to its end, one after another. */
+/* Steps [from, to) of every probe of the layers that are not `done` [L] (or NULL), group by group,
+ * as far as they are not in the database. A probe that stands before `from` has diverged and takes
+ * no more part. With `measured` the held-out rows are measured before the first step and after the
+ * last, and each layer's scores are written when the last of its seeds is. */
+enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from, int64_t to,
+                           bool measured) STATUS_CHECKED;
+
+void mmr_begin_progress(struct mmr_work *work);
+
+/* Every layer to its end, one group after another. */
 enum status mmr_run_layers(struct mmr_work *work) STATUS_CHECKED;
 
 /* All layers a few steps at a time, until the best ones stay the same; then all are measured. */

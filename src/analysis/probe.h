@@ -1,6 +1,11 @@
 /* Distillation probes: how well a Mamba mixer in the place of layer i learns to give the teacher's
  * predictions. A probe runs layers i.. only, forward and backward, from inputs that all probes
- * share; frozen weights get no gradient. */
+ * share; frozen weights get no gradient.
+ *
+ * Probes advance in groups, in lock step: a step of all of them is one pass over the layers forward
+ * and one backward, in which each layer serves every probe at or before it. So a layer that must be
+ * loaded is loaded once for the group. The trunk runs on from the group's first layer to its last,
+ * and each probe leaves it at its own. */
 #ifndef ANALYSIS_PROBE_H
 #define ANALYSIS_PROBE_H
 
@@ -22,12 +27,14 @@ struct probe_settings {
     enum loss_kind loss;
     double temperature;
     enum train_scope scope;
-    bool stream_layers;     /* the student's layers are not kept but loaded for each pass; needs
-                               `recompute`, and TRAIN_MIXER, since changes would be lost */
-    bool keep_logits;       /* of the teacher, for every loaded step, on the backend */
-    int first_layer;        /* no probe is of an earlier one */
-    bool recompute;         /* keep only inputs of blocks and run them forward again: see tape.h */
-    struct mil_options mil; /* its seed is set for each probe */
+    bool stream_layers;      /* the student's layers are not kept but loaded for each pass; needs
+                                `recompute`, and TRAIN_MIXER, since changes would be lost */
+    bool keep_logits;        /* of the teacher, for every loaded step, on the backend */
+    int together;            /* probes of a group, at most; more than one needs TRAIN_MIXER */
+    const int *first_layers; /* [together], ascending: a group's probe in that place is of no
+                                earlier layer; NULL: 0 */
+    bool recompute;          /* keep only inputs of blocks and run them forward again: see tape.h */
+    struct mil_options mil;  /* its seed is set for each probe */
 };
 
 struct probe_engine;
@@ -59,26 +66,41 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
 enum status probe_engine_load(struct probe_engine *engine, int64_t first,
                               int64_t count) STATUS_CHECKED;
 
-struct probe;
+/* One probe: attention layer `layer`, MIL options with `seed`. */
+struct probe_choice {
+    int layer;
+    uint64_t seed;
+};
 
-/* A probe of attention layer `layer` with MIL options of `seed`; the shared inputs are advanced to
- * the layer (so layers must come in ascending order between two loads). One probe at a time. */
-enum status probe_begin(struct probe **out, struct probe_engine *engine, int layer,
-                        uint64_t seed) STATUS_CHECKED;
-void probe_end(struct probe *probe); /* accepts NULL */
+struct probe;
+struct probe_group;
+
+/* `count` probes in the order of their layers; the shared inputs are advanced to the first one's
+ * (so groups must come in ascending order between two loads). One group at a time. */
+enum status probe_group_begin(struct probe_group **out, struct probe_engine *engine,
+                              const struct probe_choice *choices, int count) STATUS_CHECKED;
+void probe_group_end(struct probe_group *group); /* accepts NULL */
+
+/* The probe in a place of the group. Borrowed. */
+struct probe *probe_group_member(struct probe_group *group, int place);
+
+/* Step `step` (from 0, within what was loaded) of the probes that `takes_part` [count] says, at
+ * least one. Each
+ * one's `losses` [count] is the mean over counted positions before the update; a loss that is not
+ * finite is NAN there, and that probe is not updated. The same bits come out whoever else takes
+ * part. */
+enum status probe_group_step(struct probe_group *group, const bool *takes_part, int64_t step,
+                             double *losses) STATUS_CHECKED;
+
+/* Metrics over the held-out rows of those probes: sums host [count][rows][METRIC_COUNT], and counts
+ * [rows][METRIC_COUNT], which are the same for all. A mixer whose parameters have diverged gives
+ * NAN. */
+enum status probe_group_evaluate(struct probe_group *group, const bool *takes_part, double *sums,
+                                 int64_t *counts) STATUS_CHECKED;
 
 /* The mixer under training, for tests that set its values and then say so. Borrowed. */
 struct mixer *probe_mixer(struct probe *probe);
 enum status probe_mixer_was_set(struct probe *probe) STATUS_CHECKED;
-
-/* Step `step` (from 0, within what was loaded): `*loss` is the mean over counted positions before
- * the update. A loss or gradient norm that is not finite is reported in *loss as NAN and nothing is
- * updated. */
-enum status probe_step(struct probe *probe, int64_t step, double *loss) STATUS_CHECKED;
-
-/* Metrics over the held-out rows: sums host [rows][METRIC_COUNT] and counts likewise. A mixer whose
- * parameters have diverged gives NAN. */
-enum status probe_evaluate(struct probe *probe, double *sums, int64_t *counts) STATUS_CHECKED;
 
 /* The training state as bytes, in pieces as in trainable.h. */
 size_t probe_state_bytes(const struct probe *probe);

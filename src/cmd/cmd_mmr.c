@@ -16,7 +16,7 @@
 struct mmr_options {
     const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache;
     struct mil_words init;
-    int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, limit, random_seed;
+    int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, together, limit, random_seed;
     int64_t d_state, dt_rank, d_conv;
     uint64_t device_memory;
     bool dry_run, recompute;
@@ -90,6 +90,7 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
                                       .seed = (uint64_t)options->seed,
                                       .stable_steps = options->stable,
                                       .group = (int)options->group,
+                                      .together = (int)options->together,
                                       .limit_steps = options->limit,
                                       .recompute = options->recompute,
                                       .device_memory = options->device_memory,
@@ -97,7 +98,13 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
                                       .cache_directory = options->cache};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
-    return to_probe(&settings->probe, options);
+    enum status status = to_probe(&settings->probe, options);
+    if (!status && options->together > 1 && settings->probe.scope != TRAIN_MIXER)
+        status = status_set(STATUS_USAGE,
+                            "mmr: --together %lld needs --train mixer: what else "
+                            "trains is every probe's own",
+                            (long long)options->together);
+    return status;
 }
 
 static double value_of(const struct store_score_list *list, int layer, const char *metric) {
@@ -141,6 +148,7 @@ static enum status print_json(const struct mmr_outcome *outcome,
     js_set_number(document, "seconds", outcome->seconds);
     js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
     js_set_bool(document, "recomputed", outcome->recomputed);
+    js_set_integer(document, "together", outcome->together);
     js_set_integer(document, "peak_bytes", (int64_t)memory_peak());
     if (outcome->device_peak)
         js_set_integer(document, "device_peak_bytes", (int64_t)outcome->device_peak);
@@ -269,6 +277,11 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
         {"limit-steps", OPTION_INTEGER, &v.limit, "N",
          "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)", 1,
          INT64_MAX},
+        {"together", OPTION_INTEGER, &v.together, "K",
+         "train K probes in lock step, in each round too: a layer that must be loaded is loaded "
+         "once "
+         "for all of them (as many as fit when layers are not kept, else 1)",
+         1, 100000},
         {"recompute", OPTION_FLAG, &v.recompute, NULL,
          "run each block again in the backward pass instead of keeping its activations (chosen "
          "when "

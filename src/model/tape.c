@@ -7,6 +7,7 @@
 struct tape {
     struct model *model;
     struct tape_options options;
+    const struct tape *lender; /* of everything that only the present block needs, or NULL */
     struct mamba_config covering; /* of every Mamba mixer there can be */
     bool has_mamba;
     struct trace *traces; /* [L] of the own mixers, or [1] when recomputing */
@@ -64,7 +65,8 @@ static bool any_attention(const struct model_config *config) {
     return config_attention_layers(config) > 0;
 }
 
-uint64_t tape_bytes(const struct model *model, const struct tape_options *options) {
+static uint64_t bytes_of(const struct model *model, const struct tape_options *options,
+                         bool beside) {
     struct tape tape = {.model = (struct model *)(uintptr_t)model, .options = *options};
     const struct model_config *config = model->config;
     uint64_t layers = (uint64_t)(config->n_layers - options->first), stream, bytes;
@@ -72,14 +74,24 @@ uint64_t tape_bytes(const struct model *model, const struct tape_options *option
     stream = stream_bytes(&tape);
     struct trace_needs all = needs_of(&tape, any_attention(config), true);
     struct trace_needs placed = needs_of(&tape, false, true);
-    bytes = backward_bytes(model, &all) + stream; /* dh */
-    if (options->recompute) return bytes + trace_bytes(model, &all) + (layers + 3) * stream;
+    bytes = stream; /* dh */
+    if (!beside) bytes += backward_bytes(model, &all);
+    if (options->recompute && !beside) bytes += trace_bytes(model, &all) + 2 * stream;
+    if (options->recompute) return bytes + (layers + 1) * stream;
     for (int l = options->first; l < config->n_layers; l++) {
         struct trace_needs needs = needs_of_layer(&tape, l);
         bytes += trace_bytes(model, &needs);
     }
     if (options->mixer) bytes += trace_bytes(model, &placed);
     return bytes + (2 * layers + 1) * stream;
+}
+
+uint64_t tape_bytes(const struct model *model, const struct tape_options *options) {
+    return bytes_of(model, options, false);
+}
+
+uint64_t tape_beside_bytes(const struct model *model, const struct tape_options *options) {
+    return bytes_of(model, options, true);
 }
 
 static enum status allocate_stream(void **out, const struct tape *tape, const char *what) {
@@ -92,6 +104,10 @@ static enum status allocate_traces(struct tape *tape) {
     const struct model *model = tape->model;
     struct trace_needs all = needs_of(tape, any_attention(model->config), true);
     struct trace_needs placed = needs_of(tape, false, true);
+    if (tape->options.recompute && tape->lender) {
+        tape->traces[0] = tape->lender->traces[0];
+        return STATUS_OK;
+    }
     if (tape->options.recompute) return trace_alloc(&tape->traces[0], model, &all);
     enum status status = STATUS_OK;
     for (int l = tape->options.first; !status && l < model->config->n_layers; l++) {
@@ -102,11 +118,28 @@ static enum status allocate_traces(struct tape *tape) {
     return status;
 }
 
+/* What one block needs while it is gone through, a lender's or its own. */
+static enum status allocate_scratch(struct tape *tape) {
+    const struct model *model = tape->model;
+    const struct tape *lender = tape->lender;
+    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
+    if (lender) {
+        tape->backward = lender->backward;
+        tape->middle = lender->middle;
+        tape->output = lender->output;
+        return STATUS_OK;
+    }
+    enum status status = STATUS_OK;
+    if (tape->options.recompute) status = allocate_stream(&tape->middle, tape, "residual stream");
+    if (!status && tape->options.recompute)
+        status = allocate_stream(&tape->output, tape, "residual stream");
+    return status ? status : backward_alloc(&tape->backward, model, &all);
+}
+
 static enum status allocate(struct tape *tape) {
     const struct model *model = tape->model;
     size_t layers = (size_t)model->config->n_layers;
     bool recompute = tape->options.recompute;
-    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
     tape->streams = memory_calloc(2 * layers + 1, sizeof *tape->streams);
     tape->states = memory_calloc(layers, sizeof *tape->states);
     tape->traces = memory_calloc(recompute ? 1 : layers, sizeof *tape->traces);
@@ -114,19 +147,18 @@ static enum status allocate(struct tape *tape) {
     for (size_t i = 2 * (size_t)tape->options.first; !status && i <= 2 * layers;
          i += recompute ? 2 : 1)
         status = allocate_stream(&tape->streams[i], tape, "residual stream");
-    if (!status && recompute) status = allocate_stream(&tape->middle, tape, "residual stream");
-    if (!status && recompute) status = allocate_stream(&tape->output, tape, "residual stream");
     if (!status) status = allocate_stream(&tape->dh, tape, "gradient of the residual stream");
     if (!status) status = allocate_traces(tape);
-    if (!status) status = backward_alloc(&tape->backward, model, &all);
-    return status;
+    return status ? status : allocate_scratch(tape);
 }
 
-enum status tape_open(struct tape **out, struct model *model, const struct tape_options *options) {
+static enum status open(struct tape **out, struct model *model, const struct tape_options *options,
+                        const struct tape *lender) {
     struct tape *tape = memory_calloc(1, sizeof *tape);
     if (!tape) return STATUS_FAILED;
     tape->model = model;
     tape->options = *options;
+    tape->lender = lender;
     cover(tape);
     enum status status = model_prepare(model, options->sequences.longest);
     if (!status) status = allocate(tape);
@@ -137,10 +169,28 @@ enum status tape_open(struct tape **out, struct model *model, const struct tape_
     return status;
 }
 
+enum status tape_open(struct tape **out, struct model *model, const struct tape_options *options) {
+    return open(out, model, options, NULL);
+}
+
+enum status tape_open_beside(struct tape **out, const struct tape *lender, int first) {
+    struct tape_options options = lender->options;
+    options.first = first;
+    return open(out, lender->model, &options, lender);
+}
+
+/* What the lender frees is no longer in this tape. */
+static void give_back(struct tape *tape) {
+    tape->backward = (struct backward){0};
+    tape->middle = tape->output = NULL;
+    if (tape->options.recompute && tape->traces) tape->traces[0] = (struct trace){0};
+}
+
 void tape_close(struct tape *tape) {
     if (!tape) return;
     struct backend *backend = tape->model->backend;
     int layers = tape->model->config->n_layers;
+    if (tape->lender) give_back(tape);
     for (int l = 0; tape->traces && l < (tape->options.recompute ? 1 : layers); l++)
         trace_free(&tape->traces[l], backend);
     for (int i = 0; tape->streams && i <= 2 * layers; i++) backend->free(backend, tape->streams[i]);
@@ -192,30 +242,33 @@ static enum status run_block(struct tape *tape, int index, const struct mixer *m
     return STATUS_OK;
 }
 
-enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer,
-                         const struct sequences *sequences) {
+enum status tape_forward_layer(struct tape *tape, int index, const struct mixer *mixer,
+                               const struct sequences *sequences) {
     struct model *model = tape->model;
     struct backend *backend = model->backend;
-    size_t bytes =
-        (size_t)(sequences->tokens * model->config->hidden_size) * dtype_size(backend->acc);
+    void *output = tape->streams[2 * index + 2];
+    if (!left_out(tape, index)) return run_block(tape, index, mixer, output, sequences);
+    backend->copy(backend, output, tape->streams[2 * index],
+                  (size_t)(sequences->tokens * model->config->hidden_size) *
+                      dtype_size(backend->acc));
+    return STATUS_OK;
+}
+
+enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer,
+                         const struct sequences *sequences) {
     enum status status = STATUS_OK;
-    for (int l = first; !status && l < model->config->n_layers; l++) {
-        void *output = tape->streams[2 * l + 2];
-        if (left_out(tape, l))
-            backend->copy(backend, output, tape->streams[2 * l], bytes);
-        else
-            status = run_block(tape, l, l == first ? mixer : NULL, output, sequences);
-    }
+    for (int l = first; !status && l < tape->model->config->n_layers; l++)
+        status = tape_forward_layer(tape, l, l == first ? mixer : NULL, sequences);
     return status;
 }
 
-/* One layer back, with its visits. */
-static enum status step_back(struct tape *tape, int index, void *const *gradients, bool stop,
-                             const struct tape_visitor *visitor,
-                             const struct sequences *sequences) {
+enum status tape_backward_layer(struct tape *tape, int index, void *const *gradients, bool stop,
+                                const struct tape_visitor *visitor,
+                                const struct sequences *sequences) {
     struct block_state *state = &tape->states[index];
     const struct model *model = tape->model;
     enum status status = STATUS_OK;
+    if (left_out(tape, index)) return STATUS_OK;
     if (tape->options.recompute) {
         const struct mixer *own = &state->layer->mixer;
         status = run_block(tape, index, state->mixer == own ? NULL : state->mixer, tape->output,
@@ -237,8 +290,7 @@ enum status tape_backward(struct tape *tape, int first, void *const *const *grad
                           const struct tape_visitor *visitor, const struct sequences *sequences) {
     enum status status = STATUS_OK;
     for (int l = tape->model->config->n_layers - 1; !status && l >= first; l--)
-        if (!left_out(tape, l))
-            status = step_back(tape, l, gradients ? gradients[l] : NULL, l == first && !input,
-                               visitor, sequences);
+        status = tape_backward_layer(tape, l, gradients ? gradients[l] : NULL, l == first && !input,
+                                     visitor, sequences);
     return status;
 }

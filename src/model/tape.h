@@ -25,8 +25,14 @@ enum status tape_open(struct tape **out, struct model *model,
                       const struct tape_options *options) STATUS_CHECKED;
 void tape_close(struct tape *tape); /* accepts NULL */
 
-/* Device bytes that tape_open takes. */
+/* Another tape like `lender`, which must outlive it, for passes that start at `first`. What only the
+ * present block needs is the lender's: one of the two goes through a block at a time. */
+enum status tape_open_beside(struct tape **out, const struct tape *lender,
+                             int first) STATUS_CHECKED;
+
+/* Device bytes that tape_open and tape_open_beside take. */
 uint64_t tape_bytes(const struct model *model, const struct tape_options *options);
+uint64_t tape_beside_bytes(const struct model *model, const struct tape_options *options);
 
 /* Sizes that serve both: what a buffer for either mixer needs. */
 void tape_cover_mamba(struct mamba_config *into, const struct mamba_config *other);
@@ -37,6 +43,11 @@ void *tape_stream(struct tape *tape, int layer);
 
 /* acc [tokens, D]: the gradient of the last layer's output, to be set before tape_backward. */
 void *tape_gradient(struct tape *tape);
+
+/* One layer of tape_forward; several tapes go through the model together in this way. `mixer` (or
+ * NULL) stands in the place of the layer's own. */
+enum status tape_forward_layer(struct tape *tape, int index, const struct mixer *mixer,
+                               const struct sequences *sequences) STATUS_CHECKED;
 
 /* Layers [first, L). `mixer` stands in the place of layer `first`'s own (NULL: its own). */
 enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer,
@@ -51,6 +62,12 @@ struct tape_visitor {
                          const void *before, const void *here);
     void *context;
 };
+
+/* One layer of tape_backward, with its own `gradients` [WEIGHT_COUNT] or NULL. With `stop` the
+ * gradient of the layer's input is not needed. */
+enum status tape_backward_layer(struct tape *tape, int index, void *const *gradients, bool stop,
+                                const struct tape_visitor *visitor,
+                                const struct sequences *sequences) STATUS_CHECKED;
 
 /* Back through the layers that tape_forward went through, down to `first`. `gradients` [L] (or
  * NULL) are arrays as block_backward takes them, NULL for a layer whose weights are frozen. The

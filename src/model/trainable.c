@@ -117,8 +117,8 @@ enum status trainable_create(struct trainable **out, struct model *model, int la
     enum status status = trainable->gradients && trainable->of_layer ? STATUS_OK : STATUS_FAILED;
     int end = scope == TRAIN_ALL ? model->config->n_layers : layer + 1;
     for (int l = layer; !status && l < end; l++) {
-        const struct layer *kept;
-        status = model_layer(&kept, model, l);
+        const struct layer *kept = NULL;
+        if (scope != TRAIN_MIXER) status = model_layer(&kept, model, l);
         if (status) break;
         struct layer *own = (struct layer *)(uintptr_t)kept;
         status =

@@ -130,6 +130,8 @@ fails 2 'mmr: --lr and --temperature must be positive, --beta1 and --beta2 at le
 fails 2 '--a-init must be s4d or one, not "two"' "$demo" --data rows.h5 --db a.db --a-init two
 fails 2 '--dt-range must be two numbers from 0.0001 to 10 like 0.001,0.1, not "0.1"' \
     "$demo" --data rows.h5 --db a.db --dt-range 0.1
+fails 2 'mmr: --together 2 needs --train mixer: what else trains is every probe'"'"'s own' \
+    "$demo" --data rows.h5 --db a.db --together 2 --train layer
 fails 2 'mmr: --train cannot be "some"' "$demo" --data rows.h5 --db a.db --train some
 fails 2 'mmr: --loss cannot be "mse"' "$demo" --data rows.h5 --db a.db --loss mse
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --heldout 2 --layers 12

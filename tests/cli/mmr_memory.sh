@@ -52,6 +52,15 @@ for db in plain asked chosen; do
     "$program" scores --db $db.db --run 1 --export sequences >$db.csv
     cmp plain.csv $db.csv || complain "$db: other scores"
 done
+# Where the layers do not fit either, they are streamed for as many probes in lock step as fit.
+limit=$("$program" mmr "$demo" --data rows.h5 --device cpu --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --recompute \
+    --dry-run | awk '/^kept teacher logits/ { kept = $4 } /^in all/ { print $3 - kept - 1 }')
+foreseen apart.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9
+[ "$(field together)" = 1 ] || complain "probes in lock step although layers are kept"
+foreseen together.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --device-memory $limit
+[ "$(field together)" -gt 1 ] || complain "where $limit bytes are allowed: $(field together) probe in lock step"
+for db in apart together; do "$program" scores --db $db.db --run 1 --export sequences >$db.csv; done
+cmp apart.csv together.csv || complain "streamed in lock step: other scores"
 code=0
 "$program" mmr "$demo" --data rows.h5 --db no.db --device cpu --quiet --batch 16 --device-memory 20M >out 2>errors || code=$?
 [ $code -eq 1 ] && grep -q '^apriel-tool: the probe needs .* and --device-memory allows 20.0 MB: use a smaller --batch or --cache-dir$' errors ||

@@ -1,0 +1,318 @@
+/* Probes that advance together through the layers. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analysis/probe_engine.h"
+#include "base/memory.h"
+
+struct probe {
+    struct tape *tape; /* of its place in the group; borrowed */
+    int layer;
+    struct mixer mixer;
+    struct trainable *trainable;
+};
+
+struct probe_group {
+    struct probe_engine *engine;
+    struct probe *probes; /* [count], in the order of their layers */
+    int count;
+};
+
+static enum status begin(struct probe *probe, struct probe_engine *engine,
+                         const struct probe_choice *choice) {
+    struct mil_options mil = engine->settings.mil;
+    mil.seed = choice->seed;
+    probe->layer = choice->layer;
+    enum status status = mil_mixer_create(&probe->mixer, engine->student, choice->layer, &mil);
+    if (status) return status;
+    return trainable_create(&probe->trainable, engine->student, choice->layer, &probe->mixer,
+                            engine->settings.scope);
+}
+
+enum status probe_group_begin(struct probe_group **out, struct probe_engine *engine,
+                              const struct probe_choice *choices, int count) {
+    struct model *student = engine->student;
+    struct probe_group *group = memory_calloc(1, sizeof *group);
+    if (!group) return STATUS_FAILED;
+    group->engine = engine;
+    group->probes = memory_calloc((size_t)count, sizeof *group->probes);
+    enum status status = group->probes ? STATUS_OK : STATUS_FAILED;
+    if (!status)
+        status = hidden_advance(&engine->inputs, student, choices[0].layer, engine->max_tokens);
+    if (!status && engine->stale) status = model_reload_outside(student);
+    if (!status) engine->stale = false;
+    for (int i = 0; !status && i < count; i++) {
+        group->count = i + 1;
+        group->probes[i].tape = engine->tapes[i];
+        status = begin(&group->probes[i], engine, &choices[i]);
+    }
+    /* Head and final norm train with TRAIN_ALL only, and then in a group of one. */
+    if (!status)
+        distiller_train(engine->distiller, trainable_head_gradient(group->probes[0].trainable),
+                        trainable_norm_gradient(group->probes[0].trainable));
+    if (status)
+        probe_group_end(group);
+    else
+        *out = group;
+    return status;
+}
+
+static void end(struct probe *probe, struct probe_engine *engine) {
+    struct model *student = engine->student;
+    enum train_scope scope = engine->settings.scope;
+    trainable_free(probe->trainable);
+    mixer_free(&probe->mixer, student->backend);
+    /* What the probe did to the model's own weights is undone by loading them again. */
+    int end = scope == TRAIN_ALL     ? student->config->n_layers
+              : scope == TRAIN_LAYER ? probe->layer + 1
+                                     : probe->layer;
+    for (int l = probe->layer; l < end; l++) model_forget_layer(student, l);
+    if (scope == TRAIN_ALL) engine->stale = true;
+}
+
+void probe_group_end(struct probe_group *group) {
+    if (!group) return;
+    distiller_train(group->engine->distiller, NULL, NULL);
+    for (int i = 0; i < group->count; i++) end(&group->probes[i], group->engine);
+    free(group->probes);
+    free(group);
+}
+
+struct probe *probe_group_member(struct probe_group *group, int place) {
+    return &group->probes[place];
+}
+
+struct mixer *probe_mixer(struct probe *probe) {
+    return &probe->mixer;
+}
+
+enum status probe_mixer_was_set(struct probe *probe) {
+    return trainable_read_live(probe->trainable);
+}
+
+/* Some rows on their way through the layers. */
+struct passage {
+    struct probe_group *group;
+    const bool *takes_part; /* [count] */
+    int first, last;        /* the layers between which probes leave the trunk */
+    void *trunk;            /* acc [tokens, D] */
+    struct token_batch batch;
+    struct token_batch *units; /* [unit_count]: the same rows in the units of hidden.h; none when
+                                  the trunk does not go on */
+    int unit_count;
+    struct positions positions;
+};
+
+static void leave(struct passage *passage) {
+    for (int i = 0; i < passage->unit_count; i++) token_batch_free(&passage->units[i]);
+    free(passage->units);
+    positions_free(&passage->positions);
+    token_batch_free(&passage->batch);
+}
+
+/* The trunk must give the bits that hidden_advance gives: it goes in the same units. */
+static enum status cut_into_units(struct passage *passage, int64_t from, int count, int64_t wrap) {
+    struct probe_engine *engine = passage->group->engine;
+    const struct hidden *inputs = &engine->inputs;
+    passage->units = memory_calloc((size_t)count, sizeof *passage->units);
+    enum status status = passage->units ? STATUS_OK : STATUS_FAILED;
+    for (int row = 0; !status && row < count;) {
+        int64_t place = (from + row) % wrap;
+        int rows = hidden_group(inputs, place, wrap, engine->max_tokens);
+        status = hidden_batch(&passage->units[passage->unit_count], inputs, place, rows, wrap);
+        if (!status) passage->unit_count++;
+        row += rows;
+    }
+    return status;
+}
+
+/* Rows as hidden_batch takes them: the trunk at the first probe's layer and the teacher's last
+ * states are put on the device. `leave` frees, also after a failure. */
+static enum status enter(struct passage *passage, struct probe_group *group, const bool *takes_part,
+                         int64_t from, int count, int64_t wrap) {
+    struct probe_engine *engine = group->engine;
+    *passage = (struct passage){.group = group, .takes_part = takes_part, .last = -1};
+    struct tape *tape = NULL; /* of the first probe that takes part */
+    for (int i = 0; i < group->count; i++) {
+        if (!takes_part[i]) continue;
+        if (!tape) tape = group->probes[i].tape;
+        passage->last = group->probes[i].layer;
+    }
+    passage->first = engine->inputs.layer;
+    bool goes_on = passage->last > passage->first;
+    passage->trunk = goes_on ? engine->trunk : tape_stream(tape, passage->first);
+    enum status status = hidden_batch(&passage->batch, &engine->inputs, from, count, wrap);
+    if (!status && goes_on) status = cut_into_units(passage, from, count, wrap);
+    if (!status)
+        status = distiller_positions(&passage->positions, &engine->inputs, from, count, wrap);
+    if (status) return status;
+    hidden_upload(&engine->inputs, passage->trunk, from, count, wrap);
+    hidden_upload(&engine->targets, engine->target_hidden, from, count, wrap);
+    return STATUS_OK;
+}
+
+static size_t token_bytes(const struct probe_engine *engine) {
+    return (size_t)engine->student->config->hidden_size * dtype_size(engine->backend->acc);
+}
+
+static void advance_trunk(struct passage *passage, const struct layer *layer) {
+    struct probe_engine *engine = passage->group->engine;
+    char *h = passage->trunk;
+    for (int i = 0; i < passage->unit_count; i++) {
+        const struct sequences *rows = &passage->units[i].sequences;
+        block_mix(engine->student, layer, &layer->mixer, &engine->eval_trace, h, h, rows);
+        block_mlp(engine->student, layer, &engine->eval_trace, h, h, rows->tokens);
+        h += (size_t)rows->tokens * token_bytes(engine);
+    }
+}
+
+/* A probe through one layer: with everything that the way back needs, or in place. */
+static enum status through_layer(struct passage *passage, struct probe *probe,
+                                 const struct layer *layer, bool trains) {
+    struct probe_engine *engine = passage->group->engine;
+    const struct sequences *rows = &passage->batch.sequences;
+    struct mixer *placed = layer->index == probe->layer ? &probe->mixer : NULL;
+    if (trains) return tape_forward_layer(probe->tape, layer->index, placed, rows);
+    const struct mixer *mixer = placed ? placed : &layer->mixer;
+    void *h = tape_stream(probe->tape, probe->layer);
+    block_mix(engine->student, layer, mixer, &engine->eval_trace, h, h, rows);
+    block_mlp(engine->student, layer, &engine->eval_trace, h, h, rows->tokens);
+    return STATUS_OK;
+}
+
+/* All probes that take part to the output of the last layer. */
+static enum status go_forward(struct passage *passage, bool trains) {
+    struct probe_group *group = passage->group;
+    struct probe_engine *engine = group->engine;
+    struct backend *backend = engine->backend;
+    size_t bytes = (size_t)passage->batch.sequences.tokens * token_bytes(engine);
+    for (int l = passage->first; l < engine->student->config->n_layers; l++) {
+        const struct layer *layer;
+        enum status status = model_layer(&layer, engine->student, l);
+        for (int i = 0; !status && i < group->count; i++) {
+            void *input = tape_stream(group->probes[i].tape, l);
+            if (passage->takes_part[i] && group->probes[i].layer == l && input != passage->trunk)
+                backend->copy(backend, input, passage->trunk, bytes);
+        }
+        for (int i = 0; !status && i < group->count; i++)
+            if (passage->takes_part[i] && group->probes[i].layer <= l)
+                status = through_layer(passage, &group->probes[i], layer, trains);
+        if (status) return status;
+        if (l < passage->last) advance_trunk(passage, layer);
+    }
+    return STATUS_OK;
+}
+
+/* Back to each one's own layer. A probe with a loss that is not finite stays where it is. */
+static enum status go_backward(struct passage *passage, const double *losses) {
+    struct probe_group *group = passage->group;
+    enum status status = STATUS_OK;
+    for (int l = group->engine->student->config->n_layers - 1; !status && l >= passage->first; l--)
+        for (int i = 0; !status && i < group->count; i++) {
+            struct probe *probe = &group->probes[i];
+            if (!passage->takes_part[i] || probe->layer > l || !isfinite(losses[i])) continue;
+            status = tape_backward_layer(probe->tape, l, trainable_gradients(probe->trainable)[l],
+                                         l == probe->layer, NULL, &passage->batch.sequences);
+        }
+    return status;
+}
+
+static double learning_rate(const struct probe_settings *settings, int64_t step) {
+    if (step < settings->warmup)
+        return settings->lr * (double)(step + 1) / (double)settings->warmup;
+    if (settings->schedule == SCHEDULE_CONSTANT) return settings->lr;
+    double span = (double)(settings->steps - settings->warmup);
+    double progress = span > 0 ? (double)(step - settings->warmup) / span : 1;
+    return settings->lr * 0.5 * (1 + cos(3.14159265358979323846 * progress));
+}
+
+static void update(struct probe *probe, const struct probe_settings *settings, int64_t step) {
+    struct adamw_settings adamw = {.lr = learning_rate(settings, step),
+                                   .beta1 = settings->beta1,
+                                   .beta2 = settings->beta2,
+                                   .epsilon = settings->epsilon,
+                                   .weight_decay = settings->weight_decay,
+                                   .step = step + 1};
+    trainable_step(probe->trainable, &adamw, settings->clip, NULL);
+}
+
+enum status probe_group_step(struct probe_group *group, const bool *takes_part, int64_t step,
+                             double *losses) {
+    struct probe_engine *engine = group->engine;
+    struct backend *backend = engine->backend;
+    const struct probe_settings *settings = &engine->settings;
+    int layers = engine->student->config->n_layers;
+    int64_t from = (step - engine->first) * settings->batch;
+    int64_t slot = settings->keep_logits ? (step - engine->first) % engine->batches : -1;
+    struct passage passage;
+    enum status status =
+        enter(&passage, group, takes_part, from, settings->batch, engine->in_memory);
+    for (int i = 0; !status && i < group->count; i++)
+        if (takes_part[i]) trainable_zero_gradients(group->probes[i].trainable);
+    if (!status) status = go_forward(&passage, true);
+    for (int i = 0; !status && i < group->count; i++) {
+        struct tape *tape = group->probes[i].tape;
+        if (takes_part[i])
+            status = distiller_run(engine->distiller, &passage.positions, slot,
+                                   tape_stream(tape, layers), engine->target_hidden,
+                                   tape_gradient(tape), &losses[i]);
+    }
+    if (!status) status = go_backward(&passage, losses);
+    for (int i = 0; !status && i < group->count; i++)
+        if (takes_part[i] && isfinite(losses[i])) update(&group->probes[i], settings, step);
+    if (!status) status = backend->sync(backend);
+    leave(&passage);
+    return status;
+}
+
+/* Held-out rows [row, row + passage rows): each probe's metrics, both models' sums side by side. */
+static enum status score(struct passage *passage, int64_t row, double *sums, int64_t *counts) {
+    struct probe_group *group = passage->group;
+    struct probe_engine *engine = group->engine;
+    size_t values = (size_t)passage->batch.sequences.count * METRIC_COUNT;
+    double *both = memory_calloc(2 * values, sizeof *both);
+    enum status status = both ? STATUS_OK : STATUS_FAILED;
+    for (int i = 0; !status && i < group->count; i++) {
+        if (!passage->takes_part[i]) continue;
+        struct probe *probe = &group->probes[i];
+        memset(both, 0, 2 * values * sizeof *both);
+        status = scorer_score_positions(engine->scorer, &passage->positions, engine->target_hidden,
+                                        tape_stream(probe->tape, probe->layer), 0, 1, both);
+        int64_t place = i * engine->settings.heldout + row;
+        if (!status) memcpy(sums + place * METRIC_COUNT, both + values, values * sizeof *sums);
+    }
+    if (!status)
+        memcpy(counts + row * METRIC_COUNT, passage->positions.counts, values * sizeof *counts);
+    free(both);
+    return status;
+}
+
+enum status probe_group_evaluate(struct probe_group *group, const bool *takes_part, double *sums,
+                                 int64_t *counts) {
+    struct probe_engine *engine = group->engine;
+    const struct hidden *inputs = &engine->inputs;
+    enum status status = STATUS_OK;
+    for (int64_t from = engine->in_memory; !status && from < inputs->count;) {
+        int count = hidden_group(inputs, from, inputs->count, engine->max_tokens);
+        struct passage passage;
+        status = enter(&passage, group, takes_part, from, count, inputs->count);
+        if (!status) status = go_forward(&passage, false);
+        if (!status) status = score(&passage, from - engine->in_memory, sums, counts);
+        leave(&passage);
+        from += count;
+    }
+    return status;
+}
+
+size_t probe_state_bytes(const struct probe *probe) {
+    return trainable_state_bytes(probe->trainable);
+}
+
+void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes) {
+    trainable_save(probe->trainable, host, from, bytes);
+}
+
+void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes) {
+    trainable_restore(probe->trainable, host, from, bytes);
+}
