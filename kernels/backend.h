@@ -114,6 +114,7 @@ struct event; /* a point in a queue; before its first record it lies behind noth
 
 struct backend {
     const char *name; /* "cpu", "cuda:0" */
+    const char *kind; /* hardware and libraries, as far as bits depend on them: "NVIDIA H100 …" */
     enum dtype act, acc;
     bool discrete; /* its memory is not the host's: transfers can go beside the arithmetic */
 
@@ -234,9 +235,8 @@ struct backend {
      * at slots[s], for scan_step. */
     size_t (*scan_checkpoint_bytes)(struct backend *, const struct sequences *,
                                     const struct mamba_shape *);
-    void (*scan)(struct backend *, void *out, void *checkpoints, void *states,
-                 const int32_t *slots, const struct scan_inputs *, const struct sequences *,
-                 const struct mamba_shape *);
+    void (*scan)(struct backend *, void *out, void *checkpoints, void *states, const int32_t *slots,
+                 const struct scan_inputs *, const struct sequences *, const struct mamba_shape *);
     void (*scan_backward)(struct backend *, const struct scan_gradients *, const void *dout,
                           const void *checkpoints, const struct scan_inputs *,
                           const struct sequences *, const struct mamba_shape *);

@@ -7,13 +7,16 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
-/* OpenBLAS's own switch, absent from the CBLAS standard. */
+/* OpenBLAS's own, absent from the CBLAS standard. */
 void openblas_set_num_threads(int threads);
+char *openblas_get_config(void);
+char *openblas_get_corename(void);
 
 struct cpu_backend {
     struct backend base;
     bool failed; /* an op had no working memory */
     char fault[128];
+    char kind[256];
 };
 
 static void *cpu_alloc(struct backend *backend, size_t bytes, const char *what) {
@@ -177,6 +180,9 @@ enum status backend_open_cpu(struct backend **out) {
     };
     /* Our loops are parallel and call BLAS on slices: one BLAS thread each, no oversubscription. */
     openblas_set_num_threads(1);
+    snprintf(cpu->kind, sizeof cpu->kind, "cpu, %s, kernels for %s", openblas_get_config(),
+             openblas_get_corename());
+    backend->kind = cpu->kind;
     cpu_table_matmul(backend);
     cpu_table_norm(backend);
     cpu_table_attention(backend);

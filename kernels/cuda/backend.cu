@@ -101,6 +101,11 @@ static void read_properties(struct cuda_backend *cuda) {
     for (const auto &fact : facts)
         (void)cuda_check(cuda, cudaDeviceGetAttribute(fact.to, fact.which, cuda->device),
                          "reading the device's properties");
+    struct cudaDeviceProp properties = {};
+    (void)cuda_check(cuda, cudaGetDeviceProperties(&properties, cuda->device),
+                     "reading the device's name");
+    snprintf(cuda->kind, sizeof cuda->kind, "%s, %d multiprocessors, cuBLASLt %zu", properties.name,
+             cuda->multiprocessors, cublasLtGetVersion());
     if (!cuda->failed && cuda->major < 8)
         cuda_fail(cuda, "compute capability is %d.%d, 8.0 or later is needed", cuda->major,
                   cuda->minor);
@@ -126,6 +131,7 @@ enum status backend_open_cuda(struct backend **out, int device) {
     snprintf(cuda->name, sizeof cuda->name, "cuda:%d", device);
     cuda->device = device;
     cuda->base.name = cuda->name;
+    cuda->base.kind = cuda->kind;
     cuda->base.discrete = true;
     cuda->base.act = DTYPE_BF16;
     cuda->base.acc = DTYPE_F32;

@@ -24,6 +24,7 @@ struct cuda_staging;      /* pinned buffers of the transfers, memory.cu */
 struct cuda_backend {
     struct backend base; /* first: cuda_of() casts */
     char name[16];       /* "cuda:0" */
+    char kind[320];
     int device;
     int multiprocessors;
     int shared_limit;    /* bytes of shared memory that a block may ask for */

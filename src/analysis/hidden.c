@@ -1,49 +1,16 @@
-#define _GNU_SOURCE
 #include "analysis/hidden.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/interrupt.h"
 #include "base/memory.h"
-#include "base/text.h"
-
-static enum status map_file(struct hidden *hidden, const char *directory) {
-    char *path = text_format("%s/apriel-tool-XXXXXX", directory);
-    if (!path) return STATUS_FAILED;
-    enum status status = STATUS_OK;
-    int file = mkstemp(path);
-    if (file < 0) {
-        status =
-            status_fail("cannot create a cache file in \"%s\": %s", directory, strerror(errno));
-        free(path);
-        return status;
-    }
-    unlink(path);
-    free(path);
-    int reason = posix_fallocate(file, 0, (off_t)hidden->bytes); /* a full disk shows now */
-    void *memory = MAP_FAILED;
-    if (reason == 0) {
-        memory = mmap(NULL, hidden->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-        reason = errno;
-    }
-    close(file);
-    if (memory == MAP_FAILED)
-        return status_fail("cannot keep %zu bytes in \"%s\": %s", hidden->bytes, directory,
-                           strerror(reason));
-    hidden->values = memory;
-    hidden->mapped = true;
-    return STATUS_OK;
-}
 
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
-                          const char *directory) {
-    *out = (struct hidden){.set = set, .backend = backend, .count = count, .width = width};
+                          const struct states_key *key) {
+    *out = (struct hidden){
+        .set = set, .backend = backend, .count = count, .width = width, .layer = STATES_NOTHING};
     enum status status = STATUS_OK;
     out->rows = memory_calloc((size_t)count, sizeof *out->rows);
     out->offsets = memory_calloc((size_t)count + 1, sizeof *out->offsets);
@@ -57,9 +24,14 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
             out->offsets[i] + (int64_t)(set->row_offsets[rows[i] + 1] - set->row_offsets[rows[i]]);
     }
     out->bytes = (size_t)(out->offsets[count] * width) * dtype_size(backend->acc);
-    if (directory)
-        status = map_file(out, directory);
-    else {
+    if (key) {
+        struct states_key whole = *key;
+        whole.shape =
+            (struct states_shape){(uint64_t)out->offsets[count], (uint64_t)width, backend->acc};
+        status = states_cache_open(&out->cache, &whole);
+        if (!status) out->values = states_cache_values(out->cache);
+        if (!status) out->layer = states_cache_layer(out->cache);
+    } else {
         out->values = backend->host_alloc(backend, out->bytes, "shared inputs");
         status = out->values ? STATUS_OK : STATUS_FAILED;
     }
@@ -68,10 +40,9 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
 }
 
 void hidden_free(struct hidden *hidden) {
-    if (hidden->mapped)
-        munmap(hidden->values, hidden->bytes);
-    else if (hidden->values)
+    if (hidden->values && !hidden->cache)
         hidden->backend->host_free(hidden->backend, hidden->values);
+    states_cache_close(hidden->cache);
     free(hidden->rows);
     free(hidden->offsets);
     *hidden = (struct hidden){0};
@@ -121,9 +92,9 @@ static void transfer(const struct hidden *hidden, char *device, int64_t from, in
         int64_t place = (from + i) % wrap;
         char *host = hidden->values + (size_t)hidden->offsets[place] * size;
         size_t bytes = (size_t)(hidden->offsets[place + 1] - hidden->offsets[place]) * size;
-        if (hidden->mapped && up)
+        if (hidden->cache && up)
             backend->upload_bytes(backend, device, host, bytes);
-        else if (hidden->mapped)
+        else if (hidden->cache)
             backend->download_bytes(backend, host, device, bytes);
         else if (up) /* in the order of the ops, and nobody waits */
             backend->queue_upload(backend, QUEUE_COMPUTE, device, DTYPE_U8, host, DTYPE_U8, bytes);
@@ -196,7 +167,8 @@ uint64_t hidden_embed_bytes(const struct model *model, int64_t tokens) {
            dtype_size(model->backend->acc);
 }
 
-enum status hidden_embed(struct hidden *hidden, struct model *model) {
+/* Every row becomes its embedding: the input of layer 0. */
+static enum status embed(struct hidden *hidden, struct model *model) {
     struct pass pass;
     struct backend *backend = hidden->backend;
     enum status status = open_pass(&pass, hidden, model, EMBED_TOKENS, false);
@@ -212,9 +184,7 @@ enum status hidden_embed(struct hidden *hidden, struct model *model) {
         from += count;
     }
     close_pass(&pass);
-    hidden->layer = 0;
-    if (!status) status = backend->sync(backend);
-    return status;
+    return status ? status : backend->sync(backend);
 }
 
 /* One group through layer `index`. */
@@ -235,12 +205,12 @@ static enum status advance_group(struct pass *pass, int64_t from, int count, int
     return STATUS_OK;
 }
 
-enum status hidden_advance(struct hidden *hidden, struct model *model, int layer, int64_t tokens) {
-    if (hidden->layer >= layer) return STATUS_OK;
+/* Layer by layer, so that a layer that is not kept is loaded once. */
+static enum status run_layers(struct hidden *hidden, struct model *model, int first, int end,
+                              int64_t tokens) {
     struct pass pass;
     enum status status = open_pass(&pass, hidden, model, tokens, true);
-    /* Layer by layer, so that a layer that is not kept is loaded once. */
-    for (int l = hidden->layer; !status && l < layer; l++)
+    for (int l = first; !status && l < end; l++)
         for (int64_t from = 0; !status && from < hidden->count;) {
             int count = hidden_group(hidden, from, hidden->count, tokens);
             status = advance_group(&pass, from, count, l);
@@ -250,6 +220,22 @@ enum status hidden_advance(struct hidden *hidden, struct model *model, int layer
         }
     close_pass(&pass);
     if (!status) status = hidden->backend->sync(hidden->backend);
-    if (!status) hidden->layer = layer;
     return status;
+}
+
+enum status hidden_advance(struct hidden *hidden, struct model *model, int layer, int64_t tokens) {
+    enum status status = STATUS_OK;
+    int from = hidden->layer;
+    if (from == layer) return STATUS_OK;
+    if (hidden->cache) states_cache_change(hidden->cache);
+    hidden->layer = STATES_NOTHING;
+    if (from < 0 || from > layer) {
+        status = embed(hidden, model);
+        from = 0;
+    }
+    if (!status && from < layer) status = run_layers(hidden, model, from, layer, tokens);
+    if (status) return status;
+    hidden->layer = layer;
+    if (hidden->cache) states_cache_settle(hidden->cache, layer);
+    return STATUS_OK;
 }

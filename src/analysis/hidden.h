@@ -3,6 +3,7 @@
 #ifndef ANALYSIS_HIDDEN_H
 #define ANALYSIS_HIDDEN_H
 
+#include "data/states_cache.h"
 #include "data/tokenset.h"
 #include "model/forward.h"
 
@@ -13,31 +14,30 @@ struct hidden {
     int64_t *offsets; /* [count + 1]: tokens before each */
     int64_t count;
     int64_t width; /* D */
-    int layer;     /* the values are the inputs of this layer */
+    int layer;     /* the values are the inputs of this layer; STATES_NOTHING: of none yet */
     /* Rows [0, in_units) go through blocks `unit` at a time, by which in_units is divisible: where
      * else they pass in the same units, the same bits come out. */
     int64_t in_units;
     int unit;
     char *values; /* acc [tokens, D] */
     size_t bytes;
-    bool mapped; /* `values` is an unlinked file's mapping, not memory */
+    struct states_cache *cache; /* where the values lie, or NULL: in memory */
 };
 
-/* Room for these rows (taken over as a copy). With `directory` the values live in an unlinked file
- * there, else in memory that the device reads itself. hidden_free accepts a zeroed struct. */
+/* Room for these rows (taken over as a copy). With `key`, whose shape is filled in here, the values
+ * live in its file, which may have them already; else in memory that the device reads itself.
+ * hidden_free accepts a zeroed struct. */
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
-                          const char *directory) STATUS_CHECKED;
+                          const struct states_key *key) STATUS_CHECKED;
 void hidden_free(struct hidden *hidden);
 
-/* Set every row to its embedding: the input of layer 0. While that goes on it takes
- * hidden_embed_bytes on the backend for rows of `tokens` tokens in all. */
-enum status hidden_embed(struct hidden *hidden, struct model *model) STATUS_CHECKED;
+/* Bytes on the backend while rows of `tokens` tokens in all are embedded. */
 uint64_t hidden_embed_bytes(const struct model *model, int64_t tokens);
 
-/* Take every row from hidden->layer through the model's own layers to the input of `layer`
- * (n_layers: the output of the last). `tokens` go through a block at a time. STATUS_INTERRUPTED
- * between groups leaves the values unusable. */
+/* Take every row from hidden->layer, or from its embedding when that lies behind, through the
+ * model's own layers to the input of `layer` (n_layers: the output of the last). `tokens` go
+ * through a block at a time. STATUS_INTERRUPTED between groups leaves no values. */
 enum status hidden_advance(struct hidden *hidden, struct model *model, int layer,
                            int64_t tokens) STATUS_CHECKED;
 

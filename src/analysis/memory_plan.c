@@ -34,5 +34,11 @@ enum status memory_plan_check(const struct memory_plan *plan, const struct backe
     if (plan->host > host)
         return status_fail("%s needs %s of host memory and %s are free: %s", what,
                            memory_format(needed, plan->host), memory_format(there, host), hint);
+    if (plan->cache - plan->cache_there > plan->cache_free)
+        return status_fail(
+            "%s needs %s more in \"%s\", which has %s free: name another --cache-dir "
+            "or use fewer --steps",
+            what, memory_format(needed, plan->cache - plan->cache_there), plan->cache_directory,
+            memory_format(there, plan->cache_free));
     return STATUS_OK;
 }

@@ -15,10 +15,12 @@ enum { MEMORY_PARTS = 16 };
 struct memory_plan {
     struct memory_part parts[MEMORY_PARTS];
     int count;
-    uint64_t device, host; /* the sums */
-    uint64_t room;         /* what may be used on the device */
-    char where[32];        /* its name */
-    char work[256];        /* how the work is cut, in a line */
+    uint64_t device, host;                   /* the sums */
+    uint64_t room;                           /* what may be used on the device */
+    const char *cache_directory;             /* or NULL; borrowed */
+    uint64_t cache, cache_there, cache_free; /* bytes of its files, those that exist, free */
+    char where[32];                          /* its name */
+    char work[256];                          /* how the work is cut, in a line */
 };
 
 /* Parts of no bytes are left out. */
@@ -30,8 +32,8 @@ uint64_t memory_plan_own(const struct backend *backend);
 /* Bytes that a plan may use: `limit` (0: none), or what is free less a reserve. */
 uint64_t memory_plan_room(struct backend *backend, uint64_t limit);
 
-/* Fails, saying what `what` ("the sweep") needs, when the plan exceeds its room or the host's
- * memory; `hint` says what helps. */
+/* Fails, saying what `what` ("the sweep") needs, when the plan exceeds its room, the host's memory
+ * or what is free in its cache directory; `hint` says what helps against the first two. */
 enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,
                               const char *what, uint64_t limit, const char *hint) STATUS_CHECKED;
 

@@ -8,6 +8,7 @@
 
 #include "analysis/layers.h"
 #include "analysis/mmr_work.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/stream.h"
@@ -231,6 +232,26 @@ static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int
     group_probes(work, probe, (probes + groups - 1) / groups);
 }
 
+/* The states of one round are of use to nobody after it. */
+static struct probe_cache cache_of(const struct mmr_settings *settings) {
+    return (struct probe_cache){.directory = settings->cache_directory,
+                                .kept = settings->stable_steps == 0};
+}
+
+/* What the cache takes on its disk. */
+static enum status plan_cache(struct mmr_work *work, const struct probe_settings *probe) {
+    const struct mmr_settings *settings = work->settings;
+    struct memory_plan *plan = &work->outcome->memory;
+    struct probe_cache cache = cache_of(settings);
+    int64_t steps = probe->steps;
+    if (!cache.directory) return STATUS_OK;
+    if (!cache.kept && steps > MMR_ROUND_STEPS) steps = MMR_ROUND_STEPS;
+    plan->cache_directory = cache.directory;
+    if (!file_free_bytes(&plan->cache_free, cache.directory)) plan->cache_free = UINT64_MAX;
+    return probe_cache_size(&plan->cache, &plan->cache_there, work->student, work->teacher,
+                            work->set, probe, &cache, steps);
+}
+
 /* The fastest way that fits: with everything kept, with activations computed again, with layers
  * loaded for each pass as well, and then for as many probes at once as fit. All give the same bits.
  * A refusal when none fits. */
@@ -261,6 +282,8 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
     memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
     work->outcome->recomputed = probe->recompute;
     work->outcome->predicted_bytes = predict(work);
+    enum status status = plan_cache(work, probe);
+    if (status) return status;
     return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,
                              in_file ? "use a smaller --batch"
                                      : "use a smaller --batch or --cache-dir");
@@ -268,6 +291,7 @@ static enum status foresee(struct mmr_work *work, struct probe_settings *probe) 
 
 static void tell(const struct mmr_work *work) {
     const struct probe_memory *memory = &work->memory;
+    const struct memory_plan *plan = &work->outcome->memory;
     char text[6][32], total[32];
     log_note("memory: weights %s, activations %s, optimizer %s, logits %s, kept teacher logits "
              "%s, shared inputs %s%s; in all %s",
@@ -276,6 +300,11 @@ static void tell(const struct mmr_work *work) {
              memory_format(text[4], work->kept_logits), memory_format(text[5], memory->cache),
              work->settings->cache_directory ? " (in the cache directory)" : "",
              memory_format(total, work->outcome->predicted_bytes));
+    if (plan->cache_directory)
+        log_note("cache: %s in \"%s\", of which %s are there; %s free",
+                 memory_format(text[0], plan->cache), plan->cache_directory,
+                 memory_format(text[1], plan->cache_there),
+                 memory_format(text[2], plan->cache_free));
     if (work->outcome->recomputed)
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
@@ -303,9 +332,10 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         goto done;
     }
     tell(&work);
-    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
-                               settings->cache_directory);
+    struct probe_cache cache = cache_of(settings);
+    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe, &cache);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
+    if (!status) probe_engine_finish(work.engine);
     status = record_finish(work.store, work.run, status);
     outcome->device_peak = work.backend->memory_peak(work.backend);
 done:

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "analysis/probe_engine.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 /* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
@@ -136,7 +137,8 @@ static enum status allocate(struct probe_engine *engine) {
 
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
-                              const struct probe_settings *settings, const char *cache_directory) {
+                              const struct probe_settings *settings,
+                              const struct probe_cache *cache) {
     struct probe_engine *engine = memory_calloc(1, sizeof *engine);
     if (!engine) return STATUS_FAILED;
     *engine = (struct probe_engine){.student = student,
@@ -144,7 +146,7 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
                                     .backend = student->backend,
                                     .set = set,
                                     .settings = *settings,
-                                    .cache_directory = cache_directory};
+                                    .cache = cache ? *cache : (struct probe_cache){0}};
     enum status status = measure(engine);
     if (!status && settings->scope == TRAIN_ALL && student == teacher)
         status = status_fail("a student that trains everything cannot be its own teacher");
@@ -218,35 +220,111 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->state = student->backend->discrete ? state / 4 * 3 : state;
 }
 
-enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_t count) {
-    struct model *student = engine->student, *teacher = engine->teacher;
-    int64_t training = rows_for_steps(engine, count), heldout = engine->settings.heldout;
-    hidden_free(&engine->inputs);
-    hidden_free(&engine->targets);
-    int64_t *rows = memory_calloc((size_t)(training + heldout), sizeof *rows);
-    if (!rows) return STATUS_FAILED;
+/* The rows of steps [first, first + count), then the held-out ones. The caller frees `rows`. */
+static enum status choose_rows(struct probe_rows *out, const struct probe_engine *engine,
+                               int64_t first, int64_t count) {
+    int64_t heldout = engine->settings.heldout, training = rows_for_steps(engine, count);
+    *out = (struct probe_rows){.training = training,
+                               .count = training + heldout,
+                               .unit = (int)unit_for_steps(engine, count),
+                               .tokens = engine->max_tokens};
+    out->rows = memory_calloc((size_t)out->count, sizeof *out->rows);
+    if (!out->rows) return STATUS_FAILED;
     for (int64_t i = 0; i < training; i++)
-        rows[i] = (first * engine->settings.batch + i) % engine->training;
-    for (int64_t i = 0; i < heldout; i++) rows[training + i] = engine->training + i;
+        out->rows[i] = (first * engine->settings.batch + i) % engine->training;
+    for (int64_t i = 0; i < heldout; i++) out->rows[training + i] = engine->training + i;
+    return STATUS_OK;
+}
+
+/* The file of the teacher's `last` states, or of the inputs that move on through the student. The
+ * caller frees the identity. */
+static enum status name_states(struct states_key *key, char **identity,
+                               const struct probe_cache *cache, const struct model *model,
+                               bool last, const struct tokenset *set,
+                               const struct probe_rows *rows) {
+    enum status status = STATUS_OK;
+    *identity = NULL;
+    if (cache->kept) status = probe_cache_identity(identity, model, set, rows);
+    *key = (struct states_key){.directory = cache->directory,
+                               .kind = last ? "teacher" : "inputs",
+                               .identity = *identity,
+                               .complete = last ? model->config->n_layers : STATES_NOTHING};
+    return status;
+}
+
+enum status probe_cache_size(uint64_t *bytes, uint64_t *there, const struct model *student,
+                             const struct model *teacher, const struct tokenset *set,
+                             const struct probe_settings *settings, const struct probe_cache *cache,
+                             int64_t count) {
+    struct probe_engine engine = {
+        .student = (struct model *)(uintptr_t)student, .set = set, .settings = *settings};
+    struct probe_rows rows = {0};
+    uint64_t tokens = 0;
+    *bytes = *there = 0;
+    enum status status = measure(&engine);
+    if (!status) status = choose_rows(&rows, &engine, 0, count);
+    for (int64_t i = 0; !status && i < rows.count; i++)
+        tokens += (uint64_t)row_tokens(set, rows.rows[i]);
+    for (int last = 0; !status && last < 2; last++) {
+        const struct model *model = last ? teacher : student;
+        struct states_key key;
+        char *identity;
+        uint64_t size = 0, present = 0;
+        status = name_states(&key, &identity, cache, model, last, set, &rows);
+        key.shape = (struct states_shape){tokens, (uint64_t)model->config->hidden_size,
+                                          model->backend->acc};
+        if (!status) status = states_cache_size(&size, &present, &key);
+        *bytes += size;
+        *there += present;
+        free(identity);
+    }
+    free(rows.rows);
+    return status;
+}
+
+/* Room for the rows' states, with those that the cache has. */
+static enum status open_states(struct hidden *out, const struct probe_engine *engine,
+                               const struct model *model, bool last,
+                               const struct probe_rows *rows) {
+    bool in_file = engine->cache.directory != NULL;
+    struct states_key key;
+    char *identity = NULL;
+    enum status status = STATUS_OK;
+    if (in_file)
+        status = name_states(&key, &identity, &engine->cache, model, last, engine->set, rows);
+    if (!status)
+        status = hidden_create(out, engine->set, engine->backend, model->config->hidden_size,
+                               rows->rows, rows->count, in_file ? &key : NULL);
+    out->in_units = rows->training;
+    out->unit = rows->unit;
+    free(identity);
+    return status;
+}
+
+enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_t count) {
+    struct model *teacher = engine->teacher;
+    struct hidden *inputs = &engine->inputs, *targets = &engine->targets;
+    int layers = teacher->config->n_layers;
+    struct probe_rows rows;
+    hidden_free(inputs);
+    hidden_free(targets);
+    enum status status = choose_rows(&rows, engine, first, count);
+    if (status) return status;
     engine->first = first;
-    engine->in_memory = training;
-    int64_t all = training + heldout;
-    enum status status =
-        hidden_create(&engine->targets, engine->set, engine->backend, teacher->config->hidden_size,
-                      rows, all, engine->cache_directory);
-    if (!status)
-        status = hidden_create(&engine->inputs, engine->set, engine->backend,
-                               student->config->hidden_size, rows, all, engine->cache_directory);
-    engine->inputs.in_units = engine->targets.in_units = training;
-    engine->inputs.unit = engine->targets.unit = (int)unit_for_steps(engine, count);
-    if (!status) status = hidden_embed(&engine->targets, teacher);
-    if (!status)
-        status = hidden_advance(&engine->targets, teacher, teacher->config->n_layers,
-                                engine->max_tokens);
-    if (!status) status = hidden_embed(&engine->inputs, student);
+    engine->in_memory = rows.training;
     engine->batches = batches_for_steps(engine, count);
+    status = open_states(inputs, engine, engine->student, false, &rows);
+    if (!status) status = open_states(targets, engine, teacher, true, &rows);
+    if (!status && targets->layer == layers) log_note("the teacher's states are there already");
+    if (!status && inputs->layer > 0)
+        log_note("the shared inputs of layer %d are there already", inputs->layer);
+    if (!status) status = hidden_advance(targets, teacher, layers, engine->max_tokens);
     if (!status && engine->settings.keep_logits)
         status = distiller_keep(engine->distiller, engine->batches, engine->max_tokens);
-    free(rows);
+    free(rows.rows);
     return status;
+}
+
+void probe_engine_finish(struct probe_engine *engine) {
+    if (engine->inputs.cache) states_cache_remove(engine->inputs.cache);
 }

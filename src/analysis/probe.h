@@ -10,6 +10,7 @@
 #define ANALYSIS_PROBE_H
 
 #include "analysis/hidden.h"
+#include "analysis/probe_cache.h"
 #include "analysis/scorer.h"
 #include "model/mil_mixer.h"
 #include "model/trainable.h"
@@ -41,12 +42,11 @@ struct probe_engine;
 
 /* Room for the training rows of steps [0, steps) and the held-out rows of `set`. `student` is what
  * probes start from, `teacher` gives the targets; they may be the same model, unless everything
- * trains (TRAIN_ALL). Both models' layers are kept on the backend. `cache_directory` NULL keeps the
- * shared inputs in memory. */
+ * trains (TRAIN_ALL). Both models' layers are kept on the backend. */
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
                               const struct probe_settings *settings,
-                              const char *cache_directory) STATUS_CHECKED;
+                              const struct probe_cache *cache) STATUS_CHECKED;
 void probe_engine_close(struct probe_engine *engine); /* accepts NULL */
 
 /* What the engine takes, in bytes: on the backend, and on the host (or in the cache directory). */
@@ -62,9 +62,20 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
                          const struct model *teacher, const struct tokenset *set,
                          const struct probe_settings *settings);
 
-/* Compute the shared inputs for steps [first, first + count) and the held-out rows, at layer 0. */
+/* Bytes that the files of the cache take for `count` steps from the first on, and how many of them
+ * files of an earlier run have already. A directory that cannot be used is a failure. */
+enum status probe_cache_size(uint64_t *bytes, uint64_t *there, const struct model *student,
+                             const struct model *teacher, const struct tokenset *set,
+                             const struct probe_settings *settings, const struct probe_cache *cache,
+                             int64_t count) STATUS_CHECKED;
+
+/* Have the teacher's last states for steps [first, first + count) and the held-out rows: computed,
+ * or found in the cache. The shared inputs come with the first probe. */
 enum status probe_engine_load(struct probe_engine *engine, int64_t first,
                               int64_t count) STATUS_CHECKED;
+
+/* No further probe comes: the file of the shared inputs is removed, the teacher's states stay. */
+void probe_engine_finish(struct probe_engine *engine);
 
 /* One probe: attention layer `layer`, MIL options with `seed`. */
 struct probe_choice {

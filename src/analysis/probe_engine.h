@@ -11,7 +11,7 @@ struct probe_engine {
     struct backend *backend;
     const struct tokenset *set;
     struct probe_settings settings;
-    const char *cache_directory;
+    struct probe_cache cache;
     int64_t training;              /* rows of the set that are trained on: the first ones */
     int64_t first;                 /* the loaded steps are [first, first + loaded) */
     int64_t in_memory;             /* training rows that are loaded; held-out rows follow them */

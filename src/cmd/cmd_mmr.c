@@ -288,7 +288,9 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
          "these do not fit)",
          0, 0},
         {"cache-dir", OPTION_STRING, &v.cache, "DIR",
-         "keep the shared inputs in a file there, not in memory", 0, 0},
+         "keep the shared inputs and the teacher's states in HDF5 files there, not in memory; the "
+         "teacher's stay for other runs: delete apriel-tool-*.h5 when none needs them",
+         0, 0},
         {"device", OPTION_STRING, &v.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0, 0},
         {"device-memory", OPTION_SIZE, &v.device_memory, "SIZE",
          "most memory to use on the device, like 24G (what is free)", 0, 0},

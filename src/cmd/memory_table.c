@@ -23,6 +23,12 @@ static enum status print_json(const struct memory_plan *plan) {
         js_append(parts, part);
     }
     js_set(document, "parts", parts);
+    if (plan->cache_directory) {
+        js_set_string(document, "cache_directory", plan->cache_directory);
+        js_set_integer(document, "cache_bytes", (int64_t)plan->cache);
+        js_set_integer(document, "cache_bytes_there", (int64_t)plan->cache_there);
+        js_set_integer(document, "cache_bytes_free", (int64_t)plan->cache_free);
+    }
     char *text = js_print(document, 2);
     js_free(document);
     if (!text) return STATUS_FAILED;
@@ -45,7 +51,7 @@ static void cells(struct table *table, const char *name, uint64_t device, uint64
 static enum status print_text(const struct memory_plan *plan) {
     struct table table;
     bool pinned = plan->host > 0;
-    char room[32];
+    char room[32], text[3][32];
     table_begin(&table, pinned ? "lrrrr" : "lrr");
     table_cell(&table, "part");
     table_cell(&table, "bytes on %s", plan->where);
@@ -61,6 +67,10 @@ static enum status print_text(const struct memory_plan *plan) {
     if (!status)
         printf("%s; %s may be used on %s\n", plan->work, memory_format(room, plan->room),
                plan->where);
+    if (!status && plan->cache_directory)
+        printf("cache in \"%s\": %s, of which %s are there; %s free\n", plan->cache_directory,
+               memory_format(text[0], plan->cache), memory_format(text[1], plan->cache_there),
+               memory_format(text[2], plan->cache_free));
     return status;
 }
 

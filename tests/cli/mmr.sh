@@ -149,7 +149,7 @@ fails 2 '--layers: layer 1 has no attention left to replace' \
     "$models/apriel-h1" --data tiny.h5 --db a.db --heldout 1 --layers 1
 fails 1 'cannot open "absent.h5": No such file or directory' "$demo" --data absent.h5 --db a.db
 fails 1 'cannot create a cache file in "absent": No such file or directory' \
-    "$demo" --data rows.h5 --db cache.db --heldout 2 --batch 2 --steps 1 --cache-dir absent
+    "$demo" --data rows.h5 --db a.db --heldout 2 --batch 2 --steps 1 --cache-dir absent
 printf '{"ids": [5, 6, 4000]}\n{"ids": [5, 6, 7]}\n' | "$tests/make_tokens" large.h5 5000
 fails 1 "\"large.h5\" has token id 4000, but the model's vocabulary has 2048: was it made with another tokenizer?" \
     "$demo" --data large.h5 --db a.db --heldout 1

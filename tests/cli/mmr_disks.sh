@@ -55,4 +55,31 @@ mount -o remount,size=16m small
 mmr small/a.db --stop-when-stable 10
 [ $code -eq 0 ] || complain "rounds with room again: exit code $code, $(cat errors)"
 values small/a.db | cmp - expected || complain "rounds with room again: other values"
+rm small/*
+
+# The cache: what does not fit is refused before any work, then goes where there is room.
+mount -o remount,size=1m small
+mmr c.db --cache-dir small
+[ $code -eq 1 ] && grep -q '^apriel-tool: the probe needs 1\.[0-9]* MB more in "small", which has 1\.05 MB free: name another --cache-dir or use fewer --steps$' errors ||
+    complain "no room for the cache: exit code $code, $(cat errors)"
+[ ! -e c.db ] || complain "no room for the cache: the run has begun"
+[ -z "$(ls small)" ] || complain "no room for the cache: $(ls small) is left"
+mount -o remount,size=16m small
+mmr c.db --cache-dir small
+[ $code -eq 0 ] || complain "room for the cache: exit code $code, $(cat errors)"
+values c.db | cmp - expected || complain "room for the cache: other values"
+rm small/*
+# A limit that no estimate knows of: one line, and nothing stays.
+for limit in 10 600; do
+    code=0
+    (
+        trap '' XFSZ
+        ulimit -f $limit
+        exec "$program" mmr "$demo" --data rows.h5 --db limited.db --device cpu --layers 11 --batch 2 --heldout 2 \
+            --steps 4 --quiet --cache-dir small >out 2>errors
+    ) || code=$?
+    [ $code -eq 1 ] && [ "$(wc -l <errors)" -eq 1 ] || complain "files of $limit blocks: exit code $code, $(cat errors)"
+    [ -z "$(ls small)" ] || complain "files of $limit blocks: $(ls small) is left"
+done
+grep -q '^apriel-tool: cannot [a-z]* .*small' errors || complain "files of 600 blocks: $(cat errors)"
 exit $bad
