@@ -306,8 +306,8 @@ struct backend {
 /* The CPU backend always exists. close() frees it. */
 enum status backend_open_cpu(struct backend **out) STATUS_CHECKED;
 
-/* "auto", "cpu", "cuda" or "cuda:N". `auto` falls back to the CPU with a note; `cuda` fails with
- * the reason when the build or the machine has none. */
+/* "auto", "cpu", "cuda" or "cuda:N". `auto` falls back to the CPU with a note when work begins;
+ * `cuda` fails with the reason when the build or the machine has none. */
 enum status backend_open(struct backend **out, const char *device) STATUS_CHECKED;
 
 #endif

@@ -19,7 +19,7 @@ enum status backend_open(struct backend **out, const char *device) {
     if (strcmp(device, "cpu") == 0) return backend_open_cpu(out);
     if (strcmp(device, "auto") == 0) {
         if (backend_open_cuda(out, 0) == STATUS_OK) return STATUS_OK;
-        log_note("device: cpu (%s)", status_message());
+        log_note_at_work("device: cpu (%s)", status_message());
         return backend_open_cpu(out);
     }
     int number = parse_cuda(device);

@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 static bool quiet;
-static bool line_open; /* a progress line on the terminal awaits its newline */
+static bool line_open;    /* a progress line on the terminal awaits its newline */
+static char waiting[512]; /* the note of log_note_at_work */
 
 void log_set_quiet(bool value) {
     quiet = value;
@@ -28,6 +29,18 @@ void log_note(const char *format, ...) {
     fputc('\n', stderr);
 }
 
+void log_note_at_work(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(waiting, sizeof waiting, format, arguments);
+    va_end(arguments);
+}
+
+void log_begin_work(void) {
+    if (*waiting) log_note("%s", waiting);
+    *waiting = '\0';
+}
+
 void log_warn(const char *format, ...) {
     close_line();
     fputs("warning: ", stderr);
@@ -46,6 +59,7 @@ double log_seconds(void) {
 
 void progress_begin(struct progress *progress, const char *what, const char *unit, double total,
                     double already_done) {
+    log_begin_work();
     *progress = (struct progress){.what = what, .unit = unit, .total = total, .first = already_done};
     progress->start = progress->last_shown = log_seconds();
 }

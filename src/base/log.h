@@ -14,6 +14,11 @@ void log_set_quiet(bool quiet);
 void log_note(const char *format, ...) STATUS_PRINTF(1, 2);
 void log_warn(const char *format, ...) STATUS_PRINTF(1, 2); /* "warning: …" */
 
+/* A note that waits until work begins (log_begin_work, which progress_begin calls), so that wrong
+ * input is told in one line. One waits at a time. */
+void log_note_at_work(const char *format, ...) STATUS_PRINTF(1, 2);
+void log_begin_work(void);
+
 /* Progress of a long task in units of work: one rewritten line with rate and time left on a
  * terminal, a plain line about every ten seconds otherwise. */
 struct progress {

@@ -273,6 +273,7 @@ enum status generate_run(struct generate_output *outputs, struct model *model,
     if (!status) status = collect_stops(&run);
     if (!status) status = open_decoder(&run);
     if (!status) status = allocate(&run);
+    if (!status) log_begin_work();
     while (!status && run.finished < count) {
         status = run.begun < count && has_free_slot(&run) ? begin(&run, &own) : step(&run, &own);
         if (!status && interrupt_requested())
