@@ -123,13 +123,21 @@ START_TEST(a_run_is_found_by_its_key) {
     enum store_run_state state;
     ok(store_begin_run(&first, &state, store, &key));
     ok(store_finish_run(store, first, STORE_STATUS_INTERRUPTED));
-    key.device = "cuda";
+    ok(store_begin_run(&second, &state, store, &key));
+    ck_assert_int_eq(state, STORE_RUN_CONTINUED);
+    ck_assert_int_eq(first, second);
+    key.device = "cuda:0";
+    ok(store_begin_run(&other, &state, store, &key)); /* never a mixture */
+    ck_assert_int_eq(state, STORE_RUN_NEW);
+    ck_assert_int_ne(other, first);
+    first = other;
+    key.device = "cuda:1";
     ok(store_begin_run(&second, &state, store, &key));
     ck_assert_int_eq(state, STORE_RUN_CONTINUED);
     ck_assert_int_eq(first, second);
     struct store_run run;
     ok(store_get_run(&run, store, first));
-    ck_assert_str_eq(run.device, "cpu; cuda");
+    ck_assert_str_eq(run.device, "cuda:0; cuda:1");
     ck_assert_str_eq(run.status, "running");
     store_run_free(&run);
     ok(store_summarise_run(store, first));
@@ -149,7 +157,7 @@ START_TEST(a_run_is_found_by_its_key) {
     }
     struct store_run_list runs;
     ok(store_list_runs(&runs, store));
-    ck_assert_uint_eq(runs.count, 5);
+    ck_assert_uint_eq(runs.count, 6);
     store_run_list_free(&runs);
     store_close(store);
     remove_all();
@@ -199,6 +207,65 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
     struct store_run about;
     ok(store_get_run(&about, store, run));
     store_run_free(&about);
+    store_close(store);
+    remove_all();
+}
+END_TEST
+
+/* Up to schema 5 the device did not matter: a run of the CPU, one of a GPU, one of both. */
+START_TEST(runs_of_schema_5_are_continued_on_their_kind_of_device) {
+    static const char *const before[] = {"cpu", "cuda:0; cuda:1", "cuda:0; cpu"};
+    const char *path = path_of("devices.db");
+    struct store *store = open_store(path);
+    struct store_run_key key = add_key(store);
+    store_close(store);
+    execute(path,
+            "PRAGMA foreign_keys = OFF;"
+            "DROP TABLE run;"
+            "CREATE TABLE run (id INTEGER PRIMARY KEY, kind TEXT NOT NULL,"
+            "  model INTEGER NOT NULL REFERENCES model(id),"
+            "  dataset INTEGER NOT NULL REFERENCES dataset(id),"
+            "  base TEXT NOT NULL, parameters TEXT NOT NULL, seed INTEGER NOT NULL,"
+            "  device TEXT NOT NULL, version TEXT NOT NULL, status TEXT NOT NULL,"
+            "  started TEXT NOT NULL, finished TEXT,"
+            "  UNIQUE (kind, model, dataset, base, parameters, seed));"
+            "INSERT INTO run VALUES"
+            " (3, 'loo', 1, 1, 'tttt', '{}', 0, 'cpu', 'v', 'running', 's', NULL),"
+            " (5, 'loo', 1, 1, 'tttt', '{}', 1, 'cuda:0; cuda:1', 'v', 'done', 's', 'f'),"
+            " (6, 'loo', 1, 1, 'tttt', '{}', 2, 'cuda:0; cpu', 'v', 'running', 's', NULL);"
+            "INSERT INTO sequence_score VALUES (3, 2, 0, 'kl', 0.5, 7), (6, 2, 0, 'kl', 1, 7);"
+            "PRAGMA user_version = 5");
+    static const struct {
+        int64_t seed, id; /* id 0: a new run */
+        const char *device;
+        enum store_run_state state;
+    } expected[] = {
+        {0, 3, "cpu", STORE_RUN_CONTINUED},   {0, 0, "cuda:0", STORE_RUN_NEW},
+        {1, 5, "cuda:0", STORE_RUN_FINISHED}, {1, 0, "cpu", STORE_RUN_NEW},
+        {2, 0, "cpu", STORE_RUN_NEW},         {2, 0, "cuda:0", STORE_RUN_NEW},
+    };
+    store = open_store(path);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        int64_t run;
+        enum store_run_state state;
+        key.seed = expected[i].seed;
+        key.device = expected[i].device;
+        ok(store_begin_run(&run, &state, store, &key));
+        ck_assert_int_eq(state, expected[i].state);
+        if (expected[i].id)
+            ck_assert_int_eq(run, expected[i].id);
+        else
+            ck_assert_int_gt(run, 6);
+    }
+    /* What was there stays readable, and values still refer to runs. */
+    for (int i = 0; i < 3; i++) {
+        struct store_run run;
+        ok(store_get_run(&run, store, (const int64_t[]){3, 5, 6}[i]));
+        ck_assert_str_eq(run.device, before[i]);
+        ck_assert_int_eq(run.rows, i != 1);
+        store_run_free(&run);
+    }
+    ck_assert_int_eq(store_put_score(store, 4, 3, "rkl", 1, 1, 1), STATUS_FAILED); /* no run 4 */
     store_close(store);
     remove_all();
 }
@@ -378,7 +445,7 @@ START_TEST(files_that_are_no_score_database) {
     execute(path, "PRAGMA user_version = 9");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 5; use a newer "
+        check_message(path, "\"%s\" has schema version 9, this program knows 6; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");
@@ -569,6 +636,7 @@ END_TEST
 
 CHECK_MAIN("store", values_come_back, a_run_is_found_by_its_key,
            values_that_are_not_finite_are_refused, throughput_rows_come_back_by_series,
+           runs_of_schema_5_are_continued_on_their_kind_of_device,
            an_older_schema_is_brought_up_to_date, a_training_state_in_parts_and_one_of_schema_4,
            items_come_back_from_a_database_of_schema_2, files_that_are_no_score_database,
            a_truncated_database_is_reported, several_processes_write_one_database,

@@ -59,7 +59,7 @@ enum status connection_text(char **out, sqlite3_stmt *statement, int column) STA
 /* The first column of the first row of a statement without arguments; 0 when there is none. */
 enum status connection_integer(int64_t *out, struct store *store, const char *sql) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 5, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 6, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
 /* The schema version of the open database; 0: empty, to be created. A newer schema, another
  * program's database and a file that is no database are failures. */

@@ -105,17 +105,23 @@ void store_dataset_free(struct store_dataset *dataset) {
 
 /* ---- beginning and ending a run */
 
+/* "cuda" of "cuda:0"; the caller frees. */
+static char *device_kind(const char *device) {
+    return text_format("%.*s", (int)strcspn(device, ":"), device);
+}
+
 /* The run of the key, its status and device; `*id` 0 when there is none. */
 static enum status find_run(int64_t *id, bool *finished, char **device, struct store *store,
-                            const struct store_run_key *key) {
+                            const struct store_run_key *key, const char *kind_of_device) {
     sqlite3_stmt *statement = NULL;
     bool row = false;
     *id = 0;
     enum status status = connection_prepare(
         &statement, store,
         "SELECT id, status = '" STORE_STATUS_DONE "', device FROM run WHERE kind = ? AND model = ?"
-        " AND dataset = ? AND base = ? AND parameters = ? AND seed = ?",
-        "tiitti", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed);
+        " AND dataset = ? AND base = ? AND parameters = ? AND seed = ? AND device_kind = ?",
+        "tiittit", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
+        kind_of_device);
     if (!status) status = connection_step(&row, store, statement);
     if (!status && row) {
         *id = sqlite3_column_int64(statement, 0);
@@ -126,20 +132,21 @@ static enum status find_run(int64_t *id, bool *finished, char **device, struct s
     return status;
 }
 
-static enum status insert_run(int64_t *id, struct store *store, const struct store_run_key *key) {
+static enum status insert_run(int64_t *id, struct store *store, const struct store_run_key *key,
+                              const char *kind_of_device) {
     char now[TIME_SIZE];
     format_now(now);
     enum status status = connection_run(
         store,
-        "INSERT INTO run (kind, model, dataset, base, parameters, seed, device, version, status,"
-        " started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "tiittitttt", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
-        key->device, VERSION, STORE_STATUS_RUNNING, now);
+        "INSERT INTO run (kind, model, dataset, base, parameters, seed, device_kind, device,"
+        " version, status, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "tiittittttt", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
+        kind_of_device, key->device, VERSION, STORE_STATUS_RUNNING, now);
     if (!status) *id = sqlite3_last_insert_rowid(store->db);
     return status;
 }
 
-/* A run continued elsewhere says so: its values come from both devices. */
+/* A run continued on another device of its kind says so: its values come from both. */
 static enum status continue_run(struct store *store, int64_t id, const char *before,
                                 const char *device) {
     char *both =
@@ -155,13 +162,16 @@ static enum status continue_run(struct store *store, int64_t id, const char *bef
 enum status store_begin_run(int64_t *id, enum store_run_state *state, struct store *store,
                             const struct store_run_key *key) {
     bool finished = false;
-    char *device = NULL;
-    enum status status = store_begin(store);
-    if (status) return status;
-    status = find_run(id, &finished, &device, store, key);
+    char *device = NULL, *kind_of_device = device_kind(key->device);
+    enum status status = kind_of_device ? store_begin(store) : STATUS_FAILED;
+    if (status) {
+        free(kind_of_device);
+        return status;
+    }
+    status = find_run(id, &finished, &device, store, key, kind_of_device);
     if (!status && !*id) {
         *state = STORE_RUN_NEW;
-        status = insert_run(id, store, key);
+        status = insert_run(id, store, key, kind_of_device);
     } else if (!status && finished) {
         *state = STORE_RUN_FINISHED;
     } else if (!status) {
@@ -169,6 +179,7 @@ enum status store_begin_run(int64_t *id, enum store_run_state *state, struct sto
         status = continue_run(store, *id, device, key->device);
     }
     free(device);
+    free(kind_of_device);
     if (!status) return store_commit(store);
     store_rollback(store);
     return status;

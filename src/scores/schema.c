@@ -125,6 +125,29 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  PRIMARY KEY (run, layer, seed, part));"
     "INSERT INTO probe_state SELECT run, layer, seed, 0, step, state FROM whole_state;"
     "DROP TABLE whole_state;",
+    /* 6: the kind of device is part of a run's key; a run that both have computed is never
+     * continued */
+    "CREATE TABLE keyed_run ("
+    "  id INTEGER PRIMARY KEY,"
+    "  kind TEXT NOT NULL,"
+    "  model INTEGER NOT NULL REFERENCES model(id),"
+    "  dataset INTEGER NOT NULL REFERENCES dataset(id),"
+    "  base TEXT NOT NULL,"
+    "  parameters TEXT NOT NULL,"
+    "  seed INTEGER NOT NULL,"
+    "  device_kind TEXT NOT NULL," /* cpu, cuda */
+    "  device TEXT NOT NULL,"
+    "  version TEXT NOT NULL,"
+    "  status TEXT NOT NULL,"
+    "  started TEXT NOT NULL,"
+    "  finished TEXT,"
+    "  UNIQUE (kind, model, dataset, base, parameters, seed, device_kind));"
+    "INSERT INTO keyed_run SELECT id, kind, model, dataset, base, parameters, seed,"
+    "  CASE WHEN device LIKE '%cpu%' AND device LIKE '%cuda%' THEN 'both'"
+    "    WHEN device LIKE 'cuda%' THEN 'cuda' ELSE 'cpu' END,"
+    "  device, version, status, started, finished FROM run;"
+    "DROP TABLE run;"
+    "ALTER TABLE keyed_run RENAME TO run;",
 };
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,
@@ -158,11 +181,9 @@ enum status schema_version(int64_t *out, struct store *store) {
     return STATUS_OK;
 }
 
-enum status schema_migrate(struct store *store) {
+static enum status migrate(struct store *store) {
     int64_t version = 0;
-    enum status status = schema_version(&version, store);
-    if (status || version == SCHEMA_VERSION) return status;
-    status = store_begin(store);
+    enum status status = store_begin(store);
     if (status) return status;
     /* Another process may have done it while this one waited. */
     status = schema_version(&version, store);
@@ -175,5 +196,17 @@ enum status schema_migrate(struct store *store) {
     free(pragmas);
     if (!status) return store_commit(store);
     store_rollback(store);
+    return status;
+}
+
+enum status schema_migrate(struct store *store) {
+    int64_t version = 0;
+    enum status status = schema_version(&version, store);
+    if (status || version == SCHEMA_VERSION) return status;
+    /* With foreign keys on, dropping a table that gets a successor would drop what refers to it.
+     * SQLite heeds the switch only outside of transactions. */
+    status = connection_execute(store, "PRAGMA foreign_keys = OFF");
+    if (!status) status = migrate(store);
+    if (!status) status = connection_execute(store, "PRAGMA foreign_keys = ON");
     return status;
 }

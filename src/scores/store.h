@@ -2,10 +2,10 @@
  * any number of models, token sets and runs. The tables are those of DESIGN section 5 and stand in
  * schema.c, with the migrations.
  *
- * A run has a key (kind, model, dataset, base, parameters, seed). The same command run again finds
- * its run by the key and continues it; values are written in transactions, so that after a kill at
- * any moment each transaction is there whole or not at all. Two processes may write one database:
- * a writer waits up to STORE_BUSY_SECONDS for the other's transaction.
+ * A run has a key (kind, model, dataset, base, parameters, seed, kind of device). The same command
+ * run again finds its run by the key and continues it; values are written in transactions, so that
+ * after a kill at any moment each transaction is there whole or not at all. Two processes may write
+ * one database: a writer waits up to STORE_BUSY_SECONDS for the other's transaction.
  *
  * Every failure names the database file. A handle serves one thread at a time. */
 #ifndef SCORES_STORE_H
@@ -73,14 +73,15 @@ void store_dataset_free(struct store_dataset *dataset);
 
 /* ---- runs */
 
-/* What makes a run the same run, and the device it runs on (which does not). */
+/* What makes a run the same run. Of the device its kind does, the part before ":": values of the
+ * CPU and of a GPU differ by rounding and are not mixed. */
 struct store_run_key {
     const char *kind; /* "loo", "mmr" */
     int64_t model, dataset;
     const char *base;       /* layout the run starts from: one of t, m a layer; "" for none */
     const char *parameters; /* JSON object with sorted keys (js_print_sorted) */
     int64_t seed;
-    const char *device; /* "cpu", "cuda: NVIDIA H100 …" */
+    const char *device; /* "cpu", "cuda:0" */
 };
 
 enum store_run_state {
