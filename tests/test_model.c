@@ -195,6 +195,43 @@ START_TEST(streamed_layers_are_the_loaded_ones) {
 }
 END_TEST
 
+/* Up and back down, twice: the two layers at a turn are still there, and each other one is loaded
+ * once a pass. */
+START_TEST(passes_to_and_fro_load_what_is_not_there) {
+    enum { FIRST = 3, LAST = 11, COUNT = LAST - FIRST + 1, PASSES = 4 };
+    struct backend *backend;
+    struct model *kept, *streamed;
+    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
+    enum status status = model_open(&kept, backend, TEST_DATA "/../../recipes/demo-model", NULL);
+    if (!status) status = model_keep_layers(kept);
+    if (!status)
+        status = model_open(&streamed, backend, TEST_DATA "/../../recipes/demo-model", NULL);
+    if (!status) status = model_stream_layers(streamed);
+    ck_assert_msg(!status, "%s", status_message());
+    model_turn(streamed, FIRST, LAST);
+    for (int pass = 0; pass < PASSES; pass++)
+        for (int i = 0; i < COUNT; i++) {
+            int index = pass % 2 ? LAST - i : FIRST + i;
+            const struct layer *layer, *expected;
+            status = model_layer(&layer, streamed, index);
+            if (!status) status = model_layer(&expected, kept, index);
+            ck_assert_msg(!status, "%s", status_message());
+            ck_assert_int_eq(layer->index, index);
+            ck_assert_mem_eq(
+                layer->weights[WEIGHT_DOWN], expected->weights[WEIGHT_DOWN],
+                (size_t)weight_shape(kept->config, &kept->resident[index].mixer, WEIGHT_DOWN)
+                        .count *
+                    sizeof(float));
+        }
+    uint64_t one = model_layers_bytes(kept) / (uint64_t)kept->config->n_layers;
+    ck_assert_uint_eq(streamed->loaded_bytes, (COUNT + (PASSES - 1) * (COUNT - 2)) * one);
+    ck_assert_uint_eq(kept->loaded_bytes, COUNT * one);
+    model_close(streamed);
+    model_close(kept);
+    backend->close(backend);
+}
+END_TEST
+
 /* A model whose layer 1 has NaN as the first value of its up projection, in `directory`. */
 static void write_damaged(const char *directory, const char *model) {
     static const unsigned char nan_bytes[] = {0, 0, 0xc0, 0x7f};
@@ -250,4 +287,4 @@ END_TEST
 
 CHECK_MAIN("model", every_architecture_gives_the_reference_logits,
            demo_model_gives_the_golden_logits, streamed_layers_are_the_loaded_ones,
-           a_streamed_layer_that_is_not_finite_is_named)
+           passes_to_and_fro_load_what_is_not_there, a_streamed_layer_that_is_not_finite_is_named)

@@ -20,7 +20,7 @@ struct memory_plan {
     const char *cache_directory;             /* or NULL; borrowed */
     uint64_t cache, cache_there, cache_free; /* bytes of its files, those that exist, free */
     char where[32];                          /* its name */
-    char work[256];                          /* how the work is cut, in a line */
+    char work[320];                          /* how the work is cut, in a line */
 };
 
 /* Parts of no bytes are left out. */

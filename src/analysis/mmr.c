@@ -189,10 +189,12 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
     char together[64] = "";
     if (probe->together > 1)
         snprintf(together, sizeof together, ", %d probes in lock step", probe->together);
-    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s%s",
+    if (probe->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
+    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s%s%s%s",
              work->layers.count, (long long)probe->steps, probe->batch,
              probe->stream_layers ? "streamed" : "kept",
-             probe->recompute ? ", blocks computed again for their gradients" : "", together);
+             probe->recompute ? ", blocks computed again for their gradients" : "", together,
+             work->traffic[0] ? "; " : "", work->traffic);
     memory_plan_add(plan, "weights", memory->weights, chunks);
     memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
     memory_plan_add(plan, "activations", memory->activations, 0);
@@ -309,6 +311,7 @@ static void tell(const struct mmr_work *work) {
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
     if (work->together > 1) log_note("%d probes advance in lock step", work->together);
+    if (work->traffic[0]) log_note("layers are streamed: %s", work->traffic);
 }
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {

@@ -34,6 +34,7 @@ struct mmr_outcome {
     int64_t steps;             /* done in this call */
     int64_t steps_saved;       /* that --stop-when-stable made unnecessary */
     double seconds;            /* of training steps only */
+    uint64_t loaded_bytes;     /* of layers, in training steps */
     uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
     bool recomputed;           /* whether blocks were */
     int together;              /* probes that advanced in lock step */

@@ -111,9 +111,11 @@ static enum status train(struct mmr_work *work, struct group *group, int64_t fro
         choose_standing_at(group, step, &count);
         if (!count) continue;
         double start = log_seconds();
+        uint64_t loaded = work->student->loaded_bytes;
         status = probe_group_step(group->probes, group->takes_part, step, group->losses);
         if (status) break;
         work->outcome->seconds += log_seconds() - start;
+        work->outcome->loaded_bytes += work->student->loaded_bytes - loaded;
         work->outcome->steps += count;
         note_losses(work, group, step);
         int64_t limit = work->settings->limit_steps;

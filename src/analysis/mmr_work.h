@@ -18,6 +18,7 @@ struct mmr_work {
     struct int_list layers;
     int together;      /* probes that advance in lock step, at most */
     int *first_layers; /* [together]: of the first group */
+    char traffic[160]; /* see mmr_traffic; "": layers are kept */
     struct probe_engine *engine;
     struct progress progress;
     double done;                   /* steps, for progress */
@@ -52,6 +53,9 @@ enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int la
  * last, and each layer's scores are written when the last of its seeds is. */
 enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from, int64_t to,
                            bool measured) STATUS_CHECKED;
+
+/* Into `text`: what a probe's step loads on average, where layers are streamed, and computes. */
+void mmr_traffic(char *text, size_t size, const struct mmr_work *work);
 
 void mmr_begin_progress(struct mmr_work *work);
 

@@ -189,6 +189,7 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     size_t acc = dtype_size(student->backend->acc), act = dtype_size(student->backend->act);
     *out = (struct probe_memory){0};
     if (measure(&engine)) return;
+    out->tokens = engine.max_tokens;
     struct mixer mixer = {.kind = MIXER_MAMBA, .mamba = engine.mamba};
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
     out->weights = model_layers_present_bytes(student, !settings->stream_layers) +

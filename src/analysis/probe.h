@@ -57,6 +57,7 @@ struct probe_memory {
     uint64_t advancing; /* backend, while they move on to a later layer */
     uint64_t state;     /* of a training state, which is saved piece by piece */
     uint64_t cache;     /* host */
+    int64_t tokens;     /* of the largest batch */
 };
 void probe_engine_memory(struct probe_memory *out, const struct model *student,
                          const struct model *teacher, const struct tokenset *set,

@@ -187,7 +187,9 @@ static enum status go_forward(struct passage *passage, bool trains) {
     struct probe_engine *engine = group->engine;
     struct backend *backend = engine->backend;
     size_t bytes = (size_t)passage->batch.sequences.tokens * token_bytes(engine);
-    for (int l = passage->first; l < engine->student->config->n_layers; l++) {
+    int layers = engine->student->config->n_layers;
+    model_turn(engine->student, trains ? passage->first : -1, trains ? layers - 1 : -1);
+    for (int l = passage->first; l < layers; l++) {
         const struct layer *layer;
         enum status status = model_layer(&layer, engine->student, l);
         for (int i = 0; !status && i < group->count; i++) {

@@ -146,6 +146,7 @@ static enum status print_json(const struct mmr_outcome *outcome,
     js_set_integer(document, "steps", outcome->steps);
     js_set_integer(document, "steps_saved", outcome->steps_saved);
     js_set_number(document, "seconds", outcome->seconds);
+    js_set_integer(document, "loaded_bytes", (int64_t)outcome->loaded_bytes);
     js_set_integer(document, "predicted_bytes", (int64_t)outcome->predicted_bytes);
     js_set_bool(document, "recomputed", outcome->recomputed);
     js_set_integer(document, "together", outcome->together);

@@ -145,8 +145,15 @@ enum status model_layer(const struct layer **out, struct model *model, int index
         layer_free(layer, model->backend);
     if (layer->index < 0) status = layer_alloc(layer, model, index);
     if (!status) status = layer_load(layer, model, index);
-    if (status) layer_free(layer, model->backend);
+    if (status)
+        layer_free(layer, model->backend);
+    else
+        model->loaded_bytes += layer_bytes(model, index);
     return status;
+}
+
+void model_turn(struct model *model, int first, int last) {
+    if (model->stream) layer_stream_turn(model->stream, first, last);
 }
 
 enum status model_keep_layers(struct model *model) {

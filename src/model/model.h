@@ -75,6 +75,7 @@ struct model {
     struct layer *resident;      /* [L] layers kept loaded, or NULL; see model_keep_layers */
     struct layer slot;           /* the one layer loaded otherwise; index -1: none yet */
     struct layer_stream *stream; /* or they come in beside the arithmetic: stream.h */
+    uint64_t loaded_bytes;       /* of layers, each time one was loaded */
 };
 
 /* Open a model directory for forward passes: embedding, head and final norm are loaded, layers are
@@ -108,6 +109,10 @@ enum status model_prepare(struct model *model, int positions) STATUS_CHECKED;
 /* Weights of one layer, borrowed until the next call with another index (or until model_close when
  * layers are kept). A weight that is not finite is a failure that names its tensor. */
 enum status model_layer(const struct layer **out, struct model *model, int index) STATUS_CHECKED;
+
+/* Passes go to and fro between these layers from now on (-1 and -1: they do not), which tells what
+ * to load beside the arithmetic. Changes no value. */
+void model_turn(struct model *model, int first, int last);
 
 /* Keep every layer loaded from now on (bytes: model_layers_bytes). */
 enum status model_keep_layers(struct model *model) STATUS_CHECKED;

@@ -23,6 +23,7 @@ struct layer_stream {
     struct layer places[2];
     struct layer *current; /* what the last take gave; never written to */
     int previous;          /* the index asked for before */
+    int first, last;       /* where passes turn back; -1: nowhere */
     struct chunk chunks[CHUNKS];
     int next_chunk;
     struct event *room;   /* compute: the last use of the place that is filled now */
@@ -111,7 +112,7 @@ enum status layer_stream_open(struct layer_stream **out, struct model *model) {
     struct layer_stream *stream = memory_calloc(1, sizeof *stream);
     if (!stream) return STATUS_FAILED;
     stream->model = model;
-    stream->index = -1;
+    stream->index = stream->first = stream->last = -1;
     stream->places[0].index = stream->places[1].index = -1;
     (void)pthread_mutex_init(&stream->mutex, NULL);
     (void)pthread_cond_init(&stream->changed, NULL);
@@ -191,6 +192,11 @@ void layer_stream_forget(struct layer_stream *stream) {
     for (int i = 0; i < 2; i++) layer_free(&stream->places[i], stream->model->backend);
 }
 
+void layer_stream_turn(struct layer_stream *stream, int first, int last) {
+    stream->first = first;
+    stream->last = last;
+}
+
 static bool fits(const struct layer *layer, const struct layer_config *config) {
     return layer->weights[WEIGHT_INPUT_NORM] && layer->mixer.kind == config->mixer &&
            memcmp(&layer->mixer.mamba, &config->mamba, sizeof config->mamba) == 0;
@@ -229,41 +235,57 @@ static enum status finish(struct layer_stream *stream) {
         stream->status ? status_set(stream->status, "%s", stream->message) : STATUS_OK;
     (void)pthread_mutex_unlock(&stream->mutex);
     backend->event_wait(backend, stream->loaded, QUEUE_COMPUTE);
-    if (status)
+    if (status) {
         layer_free(stream->target, backend);
-    else
+    } else {
         stream->target->index = stream->index;
+        stream->model->loaded_bytes += layer_bytes(stream->model, stream->index);
+    }
     stream->index = -1;
     return status;
 }
 
-/* The layer that a pass over the model needs after `index`, in the direction that it goes in; -1
- * when all are kept and there. */
-static int layer_after(const struct layer_stream *stream, int index) {
+/* Where layer `index` is, all of it; or NULL. */
+static struct layer *find(struct layer_stream *stream, int index) {
+    struct layer *places = stream->places;
+    if (stream->model->resident) places = stream->model->resident + index;
+    for (int i = 0; i < (stream->model->resident ? 1 : 2); i++)
+        if (places[i].index == index) return &places[i];
+    return NULL;
+}
+
+/* The layer that a pass over the model needs after `index`, in the direction that it goes in, and
+ * that is not there; -1 when there is none. */
+static int layer_after(struct layer_stream *stream, int index) {
     const struct model *model = stream->model;
     int count = model->config->n_layers;
-    int step = stream->previous == index + 1 && index > 0 ? count - 1 : 1;
+    bool back = stream->previous == index + 1 && index > 0;
+    if (index == stream->first || index == stream->last) back = index == stream->last;
+    if (stream->first == stream->last && index == stream->last) return -1;
     for (int i = 1, next = index; i <= count; i++) {
-        next = (next + step) % count;
-        if (!model->resident || model->resident[next].index != next) return next;
+        next = (next + (back ? count - 1 : 1)) % count;
+        if (!find(stream, next)) return next;
+        if (!model->resident) return -1;
     }
     return -1;
 }
 
 enum status layer_stream_take(struct layer_stream *stream, const struct layer **out, int index) {
-    struct layer *resident = stream->model->resident;
-    struct layer *there = resident ? &resident[index] : stream->current;
-    if (there && there->index == index) {
+    struct layer *there = find(stream, index);
+    if (there && (stream->model->resident || there == stream->current)) {
         *out = there;
         return STATUS_OK;
     }
-    if (stream->index >= 0 && stream->index != index) layer_stream_settle(stream);
-    if (stream->index < 0) begin(stream, index);
-    enum status status = finish(stream);
-    if (status) return status;
-    *out = stream->current = stream->target;
+    if (!there) {
+        if (stream->index >= 0 && stream->index != index) layer_stream_settle(stream);
+        if (stream->index < 0) begin(stream, index);
+        enum status status = finish(stream);
+        if (status) return status;
+        there = stream->target;
+    }
+    *out = stream->current = there;
     int next = layer_after(stream, index);
     stream->previous = index;
-    if (next >= 0 && next != index) begin(stream, next);
+    if (next >= 0) begin(stream, next);
     return STATUS_OK;
 }

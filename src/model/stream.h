@@ -18,6 +18,10 @@ void layer_stream_close(struct layer_stream *stream);
 enum status layer_stream_take(struct layer_stream *stream, const struct layer **out,
                               int index) STATUS_CHECKED;
 
+/* Passes go to and fro between these layers from now on, so that behind either of them the one
+ * before it is next again; -1 and -1: every pass begins anew. */
+void layer_stream_turn(struct layer_stream *stream, int first, int last);
+
 /* Wait for what is on its way; after it nobody writes to any layer. */
 void layer_stream_settle(struct layer_stream *stream);
 

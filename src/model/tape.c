@@ -7,7 +7,7 @@
 struct tape {
     struct model *model;
     struct tape_options options;
-    const struct tape *lender; /* of everything that only the present block needs, or NULL */
+    const struct tape *lender;    /* of everything that only the present block needs, or NULL */
     struct mamba_config covering; /* of every Mamba mixer there can be */
     bool has_mamba;
     struct trace *traces; /* [L] of the own mixers, or [1] when recomputing */

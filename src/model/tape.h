@@ -25,8 +25,8 @@ enum status tape_open(struct tape **out, struct model *model,
                       const struct tape_options *options) STATUS_CHECKED;
 void tape_close(struct tape *tape); /* accepts NULL */
 
-/* Another tape like `lender`, which must outlive it, for passes that start at `first`. What only the
- * present block needs is the lender's: one of the two goes through a block at a time. */
+/* Another tape like `lender`, which must outlive it, for passes that start at `first`. What only
+ * the present block needs is the lender's: one of the two goes through a block at a time. */
 enum status tape_open_beside(struct tape **out, const struct tape *lender,
                              int first) STATUS_CHECKED;
 

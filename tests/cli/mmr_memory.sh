@@ -59,6 +59,12 @@ foreseen apart.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9
 [ "$(field together)" = 1 ] || complain "probes in lock step although layers are kept"
 foreseen together.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --device-memory $limit
 [ "$(field together)" -gt 1 ] || complain "where $limit bytes are allowed: $(field together) probe in lock step"
+loaded=$(field loaded_bytes)
+"$program" mmr "$demo" --data rows.h5 --device cpu --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --device-memory $limit \
+    --dry-run | grep -q ' probes in lock step; a step of a probe loads [0-9.]* MB of weights (alone [0-9.]* MB) for ' ||
+    complain "a dry run does not say what a step loads"
+foreseen single.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --device-memory $limit --together 1
+[ $((loaded * 5)) -lt $(($(field loaded_bytes) * 4)) ] || complain "$loaded bytes loaded in lock step, $(field loaded_bytes) one by one"
 for db in apart together; do "$program" scores --db $db.db --run 1 --export sequences >$db.csv; done
 cmp apart.csv together.csv || complain "streamed in lock step: other scores"
 code=0
