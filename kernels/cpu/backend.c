@@ -1,4 +1,3 @@
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +7,6 @@
 #include "kernels/cpu/real.h"
 
 /* OpenBLAS's own, absent from the CBLAS standard. */
-void openblas_set_num_threads(int threads);
 char *openblas_get_config(void);
 char *openblas_get_corename(void);
 
@@ -178,8 +176,7 @@ enum status backend_open_cpu(struct backend **out) {
         .event_sync = cpu_event_close,
         .close = cpu_close,
     };
-    /* Our loops are parallel and call BLAS on slices: one BLAS thread each, no oversubscription. */
-    openblas_set_num_threads(1);
+    cpu_begin_blas();
     snprintf(cpu->kind, sizeof cpu->kind, "cpu, %s, kernels for %s", openblas_get_config(),
              openblas_get_corename());
     backend->kind = cpu->kind;

@@ -15,6 +15,9 @@ void cpu_table_decode(struct backend *backend);    /* decode.c: caches and steps
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
 
+/* blas.c: before the first product. */
+void cpu_begin_blas(void);
+
 /* attention_backward.c; in attention's table. */
 void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
                             const void *dout, const void *out, const void *lse,
