@@ -1,9 +1,10 @@
-/* loo_plan for Apriel-15B's shape on devices of several sizes, which need not be there: planning
- * asks the backend for nothing but its types and its free memory. */
+/* loo_plan and mmr_plan for Apriel-15B's shape on devices of several sizes, which need not be
+ * there: planning asks the backend for nothing but sizes, its types and its free memory. */
 #include <stdio.h>
 #include <string.h>
 
 #include "analysis/loo_plan.h"
+#include "analysis/mmr_work.h"
 #include "base/memory.h"
 #include "check_main.h"
 
@@ -107,6 +108,104 @@ START_TEST(what_cannot_fit_is_refused) {
 }
 END_TEST
 
+struct mmr_cut {
+    struct mmr_outcome outcome;
+    struct probe_settings probe;
+};
+
+/* Probes of all layers, steps of one row of 256 tokens, where so many bytes may be used; `together`
+ * as --together. */
+static enum status plan_mmr(struct mmr_cut *cut, uint64_t bytes, int together) {
+    static uint64_t offsets[MOST_ROWS + 1];
+    const struct checkpoint_options random = {.random_weights = true};
+    const struct mmr_settings settings = {
+        .seeds = 1, .together = together, .probe = {.steps = 100, .batch = 1, .heldout = 4}};
+    struct mmr_work work = {.settings = &settings, .outcome = &cut->outcome};
+    for (int i = 0; i <= 16; i++) offsets[i] = (uint64_t)i * 256;
+    struct tokenset set = {.rows = 16, .tokens = offsets[16], .row_offsets = offsets};
+    *cut = (struct mmr_cut){.probe = settings.probe};
+    struct backend *cpu;
+    ck_assert_int_eq(backend_open_cpu(&cpu), STATUS_OK);
+    struct backend discrete = *cpu;
+    discrete.act = DTYPE_BF16;
+    discrete.discrete = true;
+    discrete.memory_free = memory_free;
+    free_bytes = bytes;
+    work.set = &set;
+    work.backend = &discrete;
+    ck_assert_int_eq(
+        model_describe(&work.teacher, &discrete, TEST_DATA "/../../recipes/apriel-15b", &random),
+        STATUS_OK);
+    work.student = work.teacher;
+    ck_assert_int_eq(list_parse(&work.layers, "0-49", 0, 49, "--layers"), STATUS_OK);
+    enum status status = mmr_plan(&work, &cut->probe);
+    free(work.first_layers);
+    list_free(&work.layers);
+    work.teacher->backend = cpu; /* nothing was allocated on the other */
+    model_close(work.teacher);
+    cpu->close(cpu);
+    const struct memory_plan *plan = &cut->outcome.memory;
+    uint64_t sum = 0, host = 0;
+    for (int i = 0; i < plan->count; i++) {
+        sum += plan->parts[i].device;
+        host += plan->parts[i].host;
+    }
+    ck_assert_uint_eq(sum, plan->device);
+    ck_assert_uint_eq(host, plan->host);
+    ck_assert_int_eq(cut->probe.together, cut->outcome.together);
+    if (!status) ck_assert_uint_le(plan->device, plan->room);
+    return status;
+}
+
+START_TEST(probes_go_one_by_one_where_layers_are_kept) {
+    struct mmr_cut cut;
+    ck_assert_int_eq(plan_mmr(&cut, 80 * GB, 0), STATUS_OK);
+    ck_assert(!cut.probe.recompute && !cut.probe.stream_layers && !cut.probe.park);
+    ck_assert_int_eq(cut.probe.together, 1);
+    ck_assert_ptr_null(strstr(cut.outcome.memory.work, "loads"));
+    ck_assert_int_eq(plan_mmr(&cut, 80 * GB, 3), STATUS_OK);
+    ck_assert(!cut.probe.stream_layers);
+    ck_assert_int_eq(cut.probe.together, 3);
+}
+END_TEST
+
+/* The more memory, the more probes share what is streamed; groups are of about one size. */
+START_TEST(probes_that_stream_layers_share_them) {
+    struct mmr_cut cut;
+    int before = 1;
+    for (uint64_t bytes = 10 * GB; bytes <= 26 * GB; bytes += 4 * GB) {
+        ck_assert_int_eq(plan_mmr(&cut, bytes, 0), STATUS_OK);
+        int together = cut.probe.together, groups = (LAYERS + together - 1) / together;
+        ck_assert(cut.probe.stream_layers && cut.probe.recompute);
+        ck_assert_int_gt(together, before);
+        ck_assert_int_eq(together, (LAYERS + groups - 1) / groups);
+        ck_assert_ptr_nonnull(
+            strstr(cut.outcome.memory.work, " probes in lock step; a step of a "));
+        before = together;
+    }
+    ck_assert_int_eq(plan_mmr(&cut, 26 * GB, 2), STATUS_OK);
+    ck_assert_int_eq(cut.probe.together, 2);
+    ck_assert(!cut.probe.park);
+}
+END_TEST
+
+/* Inputs of blocks wait in host memory where that makes room, and where nothing else helps. */
+START_TEST(inputs_of_blocks_are_parked_for_more_probes) {
+    struct mmr_cut cut, tight;
+    ck_assert_int_eq(plan_mmr(&cut, 26 * GB, 0), STATUS_OK);
+    ck_assert(cut.probe.park);
+    ck_assert_uint_gt(cut.outcome.memory.host, (uint64_t)cut.probe.together * 20 * 256 * 5120 * 4);
+    uint64_t smallest = 0;
+    for (uint64_t bytes = 5 * GB; !smallest; bytes += GB / 50)
+        if (plan_mmr(&tight, bytes, 1) == STATUS_OK) smallest = bytes;
+    ck_assert(tight.probe.park);
+    ck_assert_int_eq(plan_mmr(&cut, smallest + GB / 2, 1), STATUS_OK);
+    ck_assert(!cut.probe.park && cut.probe.stream_layers);
+    ck_assert_uint_lt(tight.outcome.memory.device, cut.outcome.memory.device);
+}
+END_TEST
+
 CHECK_MAIN("memory_plan", one_group_where_there_is_room, layers_are_kept_for_several_groups,
            smaller_groups_in_less_memory, branches_of_a_long_row_are_parked,
-           what_cannot_fit_is_refused)
+           what_cannot_fit_is_refused, probes_go_one_by_one_where_layers_are_kept,
+           probes_that_stream_layers_share_them, inputs_of_blocks_are_parked_for_more_probes)

@@ -438,14 +438,17 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
     run_alone(apart, model, set, settings);
     ck_assert(isnan(apart[POISONED].losses[2]));
     ck_assert_mem_ne(apart[0].losses, apart[1].losses, sizeof apart[0].losses);
-    /* Kept activations and layers, then neither, with the thread that streams layers. */
-    for (int streamed = 0; streamed < 2; streamed++) {
+    /* Kept activations and layers; then neither, with the thread that streams layers; then with the
+     * inputs of blocks in host memory as well. */
+    for (int way = 0; way < 3; way++) {
+        bool streamed = way > 0;
         struct model *other = model;
         if (streamed) status = model_open(&other, backend, DEMO_MODEL, NULL);
         if (!status && streamed) status = model_stream_layers(other);
         ck_assert_msg(!status, "%s", status_message());
         settings.recompute = settings.stream_layers = streamed;
         settings.keep_logits = !streamed;
+        settings.park = way == 2;
         memset(together, 0, sizeof together);
         for (int i = 0; i < COURSES; i++) together[i].choice = apart[i].choice;
         run_together(together, other, set, settings);

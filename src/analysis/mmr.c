@@ -1,17 +1,13 @@
 #include "analysis/mmr.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "analysis/layers.h"
 #include "analysis/mmr_work.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "model/stream.h"
 
 /* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
 static bool any_target(const struct tokenset *set, int64_t first, int64_t end, int64_t wrap) {
@@ -135,162 +131,6 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     return status;
 }
 
-/* The teacher's logits of all batches are worth keeping where they leave half of the room free. */
-static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
-    return needed <= room && kept <= (room - needed) / 2;
-}
-
-/* What libraries take beside this program's own arrays on the host: OpenBLAS packs panels and
- * threads have stacks, about 2 MB each; SQLite and HDF5 have caches. */
-static uint64_t library_bytes(void) {
-    long threads = sysconf(_SC_NPROCESSORS_ONLN);
-    return ((uint64_t)8 << 20) + ((uint64_t)(threads > 0 ? threads : 1) << 21);
-}
-
-/* A part of a training state on its way to the database, which holds a copy. */
-static uint64_t saving_bytes(const struct mmr_work *work) {
-    uint64_t part = mmr_state_part(work->settings);
-    return 2 * (work->memory.state < part ? work->memory.state : part);
-}
-
-/* The most memory that the run has at one time, on the host when the backend computes there: while
- * the shared inputs begin, while a probe trains, or while they move on between two probes. */
-static uint64_t predict(const struct mmr_work *work) {
-    const struct probe_memory *memory = &work->memory;
-    bool on_cpu = !work->backend->discrete;
-    uint64_t always = memory->weights + work->kept_logits;
-    if (!work->settings->cache_directory) always += memory->cache;
-    if (on_cpu) always += work->base_bytes + library_bytes();
-    uint64_t probe = memory->optimizer + (on_cpu ? saving_bytes(work) : 0);
-    if (work->layers.count * (size_t)work->settings->seeds > (size_t)work->together &&
-        probe < memory->advancing)
-        probe = memory->advancing;
-    uint64_t training = memory->activations + memory->logits + probe;
-    uint64_t beginning =
-        memory->embedding > memory->advancing ? memory->embedding : memory->advancing;
-    return always + (training > beginning ? training : beginning);
-}
-
-/* What a run with these settings takes. */
-static void plan_memory(struct mmr_work *work, const struct probe_settings *probe) {
-    const struct mmr_settings *settings = work->settings;
-    const struct model *student = work->student, *teacher = work->teacher;
-    struct backend *backend = work->backend;
-    struct probe_memory *memory = &work->memory;
-    struct memory_plan *plan = &work->outcome->memory;
-    bool on_cpu = !backend->discrete;
-    probe_engine_memory(memory, student, teacher, work->set, probe);
-    uint64_t host = settings->cache_directory ? 0 : memory->cache;
-    /* The teacher's own layers pass through once, before the first probe. */
-    uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
-    uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
-    *plan = (struct memory_plan){.room = memory_plan_room(backend, settings->device_memory)};
-    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
-    char together[64] = "";
-    if (probe->together > 1)
-        snprintf(together, sizeof together, ", %d probes in lock step", probe->together);
-    if (probe->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
-    snprintf(plan->work, sizeof plan->work, "%zu layers, %lld steps of %d rows, layers %s%s%s%s%s",
-             work->layers.count, (long long)probe->steps, probe->batch,
-             probe->stream_layers ? "streamed" : "kept",
-             probe->recompute ? ", blocks computed again for their gradients" : "", together,
-             work->traffic[0] ? "; " : "", work->traffic);
-    memory_plan_add(plan, "weights", memory->weights, chunks);
-    memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
-    memory_plan_add(plan, "activations", memory->activations, 0);
-    memory_plan_add(plan, "shared inputs in passing",
-                    memory->embedding > memory->advancing ? memory->embedding : memory->advancing,
-                    0);
-    memory_plan_add(plan, "optimizer", memory->optimizer, 0);
-    memory_plan_add(plan, "saved training state", on_cpu ? saving_bytes(work) : 0,
-                    on_cpu ? 0 : saving_bytes(work));
-    memory_plan_add(plan, "logits", memory->logits, 0);
-    memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
-    memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
-}
-
-/* Groups of up to `together` probes: the first one's layers are the earliest in each place. */
-static void group_probes(struct mmr_work *work, struct probe_settings *probe, int together) {
-    work->together = probe->together = together;
-    for (int i = 0; i < together; i++)
-        work->first_layers[i] = work->layers.values[i / work->settings->seeds];
-    probe->first_layers = work->first_layers;
-    plan_memory(work, probe);
-}
-
-/* As many together as fit, and then no more than the same number of groups needs. */
-static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes) {
-    const struct memory_plan *plan = &work->outcome->memory;
-    int fits = 1, beyond = probes + 1;
-    while (beyond - fits > 1) {
-        int middle = fits + (beyond - fits) / 2;
-        group_probes(work, probe, middle);
-        if (plan->device <= plan->room)
-            fits = middle;
-        else
-            beyond = middle;
-    }
-    int groups = (probes + fits - 1) / fits;
-    group_probes(work, probe, (probes + groups - 1) / groups);
-}
-
-/* The states of one round are of use to nobody after it. */
-static struct probe_cache cache_of(const struct mmr_settings *settings) {
-    return (struct probe_cache){.directory = settings->cache_directory,
-                                .kept = settings->stable_steps == 0};
-}
-
-/* What the cache takes on its disk. */
-static enum status plan_cache(struct mmr_work *work, const struct probe_settings *probe) {
-    const struct mmr_settings *settings = work->settings;
-    struct memory_plan *plan = &work->outcome->memory;
-    struct probe_cache cache = cache_of(settings);
-    int64_t steps = probe->steps;
-    if (!cache.directory) return STATUS_OK;
-    if (!cache.kept && steps > MMR_ROUND_STEPS) steps = MMR_ROUND_STEPS;
-    plan->cache_directory = cache.directory;
-    if (!file_free_bytes(&plan->cache_free, cache.directory)) plan->cache_free = UINT64_MAX;
-    return probe_cache_size(&plan->cache, &plan->cache_there, work->student, work->teacher,
-                            work->set, probe, &cache, steps);
-}
-
-/* The fastest way that fits: with everything kept, with activations computed again, with layers
- * loaded for each pass as well, and then for as many probes at once as fit. All give the same bits.
- * A refusal when none fits. */
-static enum status foresee(struct mmr_work *work, struct probe_settings *probe) {
-    const struct mmr_settings *settings = work->settings;
-    struct probe_memory *memory = &work->memory;
-    struct memory_plan *plan = &work->outcome->memory;
-    bool in_file = settings->cache_directory != NULL;
-    int probes = (int)work->layers.count * settings->seeds;
-    work->first_layers = memory_calloc((size_t)probes, sizeof *work->first_layers);
-    if (!work->first_layers) return STATUS_FAILED;
-    probe->recompute = settings->recompute;
-    int asked = settings->together < probes ? settings->together : probes;
-    group_probes(work, probe, asked ? asked : 1);
-    if (plan->device > plan->room) {
-        probe->recompute = true;
-        plan_memory(work, probe);
-    }
-    if (plan->device > plan->room && probe->scope == TRAIN_MIXER) {
-        probe->stream_layers = true;
-        plan_memory(work, probe);
-        if (!asked && plan->device <= plan->room) grow_groups(work, probe, probes);
-    }
-    work->outcome->together = work->together;
-    probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY && probes > 1 &&
-                         worth_keeping(memory->kept_logits, plan->device, plan->room);
-    work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
-    memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
-    work->outcome->recomputed = probe->recompute;
-    work->outcome->predicted_bytes = predict(work);
-    enum status status = plan_cache(work, probe);
-    if (status) return status;
-    return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,
-                             in_file ? "use a smaller --batch"
-                                     : "use a smaller --batch or --cache-dir");
-}
-
 static void tell(const struct mmr_work *work) {
     const struct probe_memory *memory = &work->memory;
     const struct memory_plan *plan = &work->outcome->memory;
@@ -311,6 +151,9 @@ static void tell(const struct mmr_work *work) {
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
     if (work->together > 1) log_note("%d probes advance in lock step", work->together);
+    if (memory->parked)
+        log_note("inputs of blocks wait in host memory: %s",
+                 memory_format(text[0], memory->parked));
     if (work->traffic[0]) log_note("layers are streamed: %s", work->traffic);
 }
 
@@ -320,7 +163,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
-    if (!status) status = foresee(&work, &probe);
+    if (!status) status = mmr_plan(&work, &probe);
     if (status || settings->dry_run) goto done;
     status = model_load(work.teacher);
     if (!status && work.student != work.teacher) status = model_load(work.student);
@@ -335,7 +178,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         goto done;
     }
     tell(&work);
-    struct probe_cache cache = cache_of(settings);
+    struct probe_cache cache = mmr_cache_of(settings);
     status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe, &cache);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
     if (!status) probe_engine_finish(work.engine);

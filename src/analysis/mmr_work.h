@@ -54,6 +54,13 @@ enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int la
 enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from, int64_t to,
                            bool measured) STATUS_CHECKED;
 
+/* Fill work->outcome->memory and what of `probe` depends on memory: what is kept, computed again,
+ * streamed or parked, and how many probes advance together. Nothing needs to be loaded. A refusal
+ * when no way fits. */
+enum status mmr_plan(struct mmr_work *work, struct probe_settings *probe) STATUS_CHECKED;
+
+struct probe_cache mmr_cache_of(const struct mmr_settings *settings);
+
 /* Into `text`: what a probe's step loads on average, where layers are streamed, and computes. */
 void mmr_traffic(char *text, size_t size, const struct mmr_work *work);
 

@@ -82,7 +82,8 @@ static struct tape_options tape_options_of(const struct probe_engine *engine, in
     return (struct tape_options){.first = first_layer_of(engine, place),
                                  .sequences = largest_of(engine),
                                  .mixer = &engine->mamba,
-                                 .recompute = engine->settings.recompute};
+                                 .recompute = engine->settings.recompute,
+                                 .park = engine->settings.park};
 }
 
 /* What a pass without gradients needs; sets any_mamba, which the needs point to. */
@@ -106,6 +107,25 @@ static int scorer_chunk_of(const struct probe_engine *engine) {
     return engine->max_tokens < chunk ? (int)engine->max_tokens : chunk;
 }
 
+/* States of all tapes that wait in host memory. */
+static int parked_count_of(const struct probe_engine *engine) {
+    int count = 0;
+    for (int i = 0; i < engine->settings.together; i++)
+        count += tape_parked_count(engine->student, first_layer_of(engine, i));
+    return count;
+}
+
+static enum status park(struct probe_engine *engine) {
+    enum status status = parked_open(&engine->parked, engine->backend, parked_count_of(engine),
+                                     stream_bytes(engine));
+    int state = 0;
+    for (int i = 0; !status && i < engine->settings.together; i++) {
+        tape_park(engine->tapes[i], engine->parked, state);
+        state += tape_parked_count(engine->student, first_layer_of(engine, i));
+    }
+    return status;
+}
+
 static enum status allocate(struct probe_engine *engine) {
     struct backend *backend = engine->backend;
     struct trace_needs eval = eval_needs_of(engine);
@@ -116,6 +136,7 @@ static enum status allocate(struct probe_engine *engine) {
     if (!status) status = tape_open(&engine->tapes[0], engine->student, &options);
     for (int i = 1; !status && i < together; i++)
         status = tape_open_beside(&engine->tapes[i], engine->tapes[0], first_layer_of(engine, i));
+    if (!status && engine->settings.park) status = park(engine);
     if (!status) status = trace_alloc(&engine->eval_trace, engine->student, &eval);
     if (status) return status;
     engine->target_hidden = backend->alloc(backend, stream_bytes(engine), "teacher's states");
@@ -168,6 +189,7 @@ void probe_engine_close(struct probe_engine *engine) {
     for (int i = engine->settings.together - 1; engine->tapes && i >= 0; i--)
         tape_close(engine->tapes[i]);
     free(engine->tapes);
+    parked_close(engine->parked);
     trace_free(&engine->eval_trace, backend);
     backend->free(backend, engine->trunk);
     backend->free(backend, engine->target_hidden);
@@ -198,6 +220,10 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     struct trace_needs eval = eval_needs_of(&engine);
     out->activations = trace_bytes(student, &eval) + stream_bytes(&engine);
     if (settings->together > 1) out->activations += stream_bytes(&engine);
+    if (settings->park) {
+        out->activations += PARKED_PLACES * stream_bytes(&engine);
+        out->parked = (uint64_t)parked_count_of(&engine) * stream_bytes(&engine);
+    }
     for (int i = 0; i < settings->together; i++) {
         struct tape_options tape = tape_options_of(&engine, i);
         out->activations += i == 0 ? tape_bytes(student, &tape) : tape_beside_bytes(student, &tape);

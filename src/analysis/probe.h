@@ -35,6 +35,7 @@ struct probe_settings {
     const int *first_layers; /* [together], ascending: a group's probe in that place is of no
                                 earlier layer; NULL: 0 */
     bool recompute;          /* keep only inputs of blocks and run them forward again: see tape.h */
+    bool park;               /* with it: they wait in host memory */
     struct mil_options mil;  /* its seed is set for each probe */
 };
 
@@ -57,6 +58,7 @@ struct probe_memory {
     uint64_t advancing; /* backend, while they move on to a later layer */
     uint64_t state;     /* of a training state, which is saved piece by piece */
     uint64_t cache;     /* host */
+    uint64_t parked;    /* host, with park */
     int64_t tokens;     /* of the largest batch */
 };
 void probe_engine_memory(struct probe_memory *out, const struct model *student,

@@ -21,6 +21,7 @@ struct probe_engine {
     int max_rows, longest;
     struct mamba_config mamba;     /* of the new mixer */
     struct tape **tapes;           /* [together]: of the probes of a group, by their place in it */
+    struct parked *parked;         /* inputs of their blocks; or NULL */
     struct mamba_config any_mamba; /* covers the new mixer and the student's own */
     struct trace eval_trace;       /* without gradients */
     void *trunk;         /* acc [tokens, D]: what runs on beside a group's first probes until the

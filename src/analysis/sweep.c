@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/parked.h"
+#include "model/parked.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"

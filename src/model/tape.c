@@ -12,7 +12,10 @@ struct tape {
     bool has_mamba;
     struct trace *traces; /* [L] of the own mixers, or [1] when recomputing */
     struct trace placed;  /* of a mixer in a layer's place; empty when recomputing */
-    void **streams; /* [2L + 1]: inputs, middles between them; middles NULL when recomputing */
+    void **streams; /* [2L + 1]: inputs, middles between them; middles NULL when recomputing. When
+                       parking, [2]: the input and the output of the present block */
+    struct parked *parked;      /* NULL: inputs are not parked */
+    int parked_first;           /* its state for the input of the first layer */
     void *middle, *output;      /* the one block that is recomputed */
     struct block_state *states; /* [L] */
     struct backward backward;
@@ -77,7 +80,7 @@ static uint64_t bytes_of(const struct model *model, const struct tape_options *o
     bytes = stream; /* dh */
     if (!beside) bytes += backward_bytes(model, &all);
     if (options->recompute && !beside) bytes += trace_bytes(model, &all) + 2 * stream;
-    if (options->recompute) return bytes + (layers + 1) * stream;
+    if (options->recompute) return bytes + (options->park ? 2 : layers + 1) * stream;
     for (int l = options->first; l < config->n_layers; l++) {
         struct trace_needs needs = needs_of_layer(&tape, l);
         bytes += trace_bytes(model, &needs);
@@ -144,8 +147,9 @@ static enum status allocate(struct tape *tape) {
     tape->states = memory_calloc(layers, sizeof *tape->states);
     tape->traces = memory_calloc(recompute ? 1 : layers, sizeof *tape->traces);
     enum status status = tape->streams && tape->states && tape->traces ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 2 * (size_t)tape->options.first; !status && i <= 2 * layers;
-         i += recompute ? 2 : 1)
+    bool park = tape->options.park;
+    for (size_t i = park ? 0 : 2 * (size_t)tape->options.first;
+         !status && i <= (park ? 1 : 2 * layers); i += recompute && !park ? 2 : 1)
         status = allocate_stream(&tape->streams[i], tape, "residual stream");
     if (!status) status = allocate_stream(&tape->dh, tape, "gradient of the residual stream");
     if (!status) status = allocate_traces(tape);
@@ -205,8 +209,31 @@ void tape_close(struct tape *tape) {
     free(tape);
 }
 
+void tape_park(struct tape *tape, struct parked *parked, int state) {
+    tape->parked = parked;
+    tape->parked_first = state;
+}
+
+/* The last block's input is still on the device when the way back begins. */
+int tape_parked_count(const struct model *model, int first) {
+    return model->config->n_layers - 1 - first;
+}
+
 void *tape_stream(struct tape *tape, int layer) {
-    return tape->streams[2 * layer];
+    return tape->streams[tape->options.park ? layer & 1 : 2 * layer];
+}
+
+static bool is_parked(const struct tape *tape, int layer) {
+    return tape->parked && layer < tape->model->config->n_layers - 1;
+}
+
+static int parked_state(const struct tape *tape, int layer) {
+    return tape->parked_first + layer - tape->options.first;
+}
+
+static size_t input_bytes(const struct tape *tape, const struct sequences *sequences) {
+    return (size_t)(sequences->tokens * tape->model->config->hidden_size) *
+           dtype_size(tape->model->backend->acc);
 }
 
 void *tape_gradient(struct tape *tape) {
@@ -218,9 +245,9 @@ static bool left_out(const struct tape *tape, int layer) {
            tape->options.without_mixer[layer];
 }
 
-/* Run layer `index` forward into `output`. */
-static enum status run_block(struct tape *tape, int index, const struct mixer *mixer, void *output,
-                             const struct sequences *sequences) {
+/* Run layer `index` forward from `input` into `output`. */
+static enum status run_block(struct tape *tape, int index, const struct mixer *mixer,
+                             const void *input, void *output, const struct sequences *sequences) {
     struct block_state *state = &tape->states[index];
     bool recompute = tape->options.recompute;
     bool without = tape->options.without_mixer && tape->options.without_mixer[index];
@@ -234,7 +261,7 @@ static enum status run_block(struct tape *tape, int index, const struct mixer *m
                  : without ? NULL
                            : &layer->mixer,
         .trace = mixer && !recompute ? &tape->placed : own,
-        .input = tape->streams[2 * index],
+        .input = input,
         .middle = recompute ? tape->middle : tape->streams[2 * index + 1],
         .output = output,
     };
@@ -244,13 +271,15 @@ static enum status run_block(struct tape *tape, int index, const struct mixer *m
 
 enum status tape_forward_layer(struct tape *tape, int index, const struct mixer *mixer,
                                const struct sequences *sequences) {
-    struct model *model = tape->model;
-    struct backend *backend = model->backend;
-    void *output = tape->streams[2 * index + 2];
-    if (!left_out(tape, index)) return run_block(tape, index, mixer, output, sequences);
-    backend->copy(backend, output, tape->streams[2 * index],
-                  (size_t)(sequences->tokens * model->config->hidden_size) *
-                      dtype_size(backend->acc));
+    struct backend *backend = tape->model->backend;
+    void *input = tape_stream(tape, index), *output = tape_stream(tape, index + 1);
+    size_t bytes = input_bytes(tape, sequences);
+    if (is_parked(tape, index)) parked_store(tape->parked, parked_state(tape, index), input, bytes);
+    /* The output takes the place of the input before. */
+    if (tape->parked && index > tape->options.first)
+        parked_wait(tape->parked, parked_state(tape, index - 1));
+    if (!left_out(tape, index)) return run_block(tape, index, mixer, input, output, sequences);
+    backend->copy(backend, output, input, bytes);
     return STATUS_OK;
 }
 
@@ -271,13 +300,17 @@ enum status tape_backward_layer(struct tape *tape, int index, void *const *gradi
     if (left_out(tape, index)) return STATUS_OK;
     if (tape->options.recompute) {
         const struct mixer *own = &state->layer->mixer;
-        status = run_block(tape, index, state->mixer == own ? NULL : state->mixer, tape->output,
-                           sequences);
+        const void *input = tape_stream(tape, index);
+        if (is_parked(tape, index))
+            input = parked_fetch(tape->parked, parked_state(tape, index), 0,
+                                 input_bytes(tape, sequences));
+        status = run_block(tape, index, state->mixer == own ? NULL : state->mixer, input,
+                           tape->output, sequences);
         if (status) return status;
     }
     if (visitor)
         status = visitor->visit(visitor->context, index, TAPE_OUTPUT, tape->dh, state->input,
-                                tape->streams[2 * index + 2]);
+                                tape_stream(tape, index + 1));
     block_backward_mlp(model, state, &tape->backward, tape->dh, gradients, sequences);
     if (visitor && !status)
         status = visitor->visit(visitor->context, index, TAPE_MIDDLE, tape->dh, state->input,

@@ -3,11 +3,13 @@
  * Between the forward and the backward pass each block's input, middle and trace are kept; or, with
  * `recompute`, only its input, and the backward pass runs the block forward again (Chen et al.
  * 2016, "Training deep nets with sublinear memory cost", with one block a segment): one more
- * forward pass for a memory of one block. Both give the same bits. */
+ * forward pass for a memory of one block. Both give the same bits, also when the inputs are parked
+ * in host memory until the backward pass comes by. */
 #ifndef MODEL_TAPE_H
 #define MODEL_TAPE_H
 
 #include "model/block.h"
+#include "model/parked.h"
 
 struct tape;
 
@@ -18,6 +20,8 @@ struct tape_options {
     const bool *without_mixer;        /* [L] or NULL: layers that go without their mixer … */
     bool without_block;               /* … or, when set, altogether */
     bool recompute;
+    bool park; /* with `recompute`: the inputs of blocks wait in host memory, see tape_park; then
+                  the backward pass takes no visitor */
 };
 
 /* Buffers for passes through the layers of `model`, which must outlive the tape. */
@@ -29,6 +33,11 @@ void tape_close(struct tape *tape); /* accepts NULL */
  * the present block needs is the lender's: one of the two goes through a block at a time. */
 enum status tape_open_beside(struct tape **out, const struct tape *lender,
                              int first) STATUS_CHECKED;
+
+/* Where a tape that parks keeps the inputs of its blocks, before its first pass: states [state,
+ * state + tape_parked_count). Borrowed; tapes that go through the model together share it. */
+void tape_park(struct tape *tape, struct parked *parked, int state);
+int tape_parked_count(const struct model *model, int first);
 
 /* Device bytes that tape_open and tape_open_beside take. */
 uint64_t tape_bytes(const struct model *model, const struct tape_options *options);

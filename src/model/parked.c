@@ -1,4 +1,4 @@
-#include "analysis/parked.h"
+#include "model/parked.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ enum status parked_open(struct parked **out, struct backend *backend, int count,
     }
     for (; good && parked->count < count; parked->count++) {
         struct state *state = &parked->states[parked->count];
-        state->host = backend->host_alloc(backend, bytes, "branches");
+        state->host = backend->host_alloc(backend, bytes, "parked states");
         state->stored = state->host ? backend->event_open(backend) : NULL;
         good = state->stored != NULL;
     }
@@ -122,4 +122,8 @@ void parked_store(struct parked *parked, int index, const void *from, size_t byt
         backend->event_record(backend, place->free, QUEUE_OUT);
         place->lent = place->held = false;
     }
+}
+
+void parked_wait(struct parked *parked, int index) {
+    parked->backend->event_wait(parked->backend, parked->states[index].stored, QUEUE_COMPUTE);
 }
