@@ -111,6 +111,7 @@ enum queue {
 };
 
 struct event; /* a point in a queue; before its first record it lies behind nothing */
+struct graph; /* ops noted down, to be queued as one */
 
 struct backend {
     const char *name; /* "cpu", "cuda:0" */
@@ -155,6 +156,19 @@ struct backend {
     void (*event_record)(struct backend *, struct event *, enum queue);
     void (*event_wait)(struct backend *, struct event *, enum queue);
     void (*event_sync)(struct backend *, struct event *);
+
+    /* Between record and record_end ops are noted down instead of carried out; replay queues them
+     * as one, for less than they cost one by one and with the same results: the pointers and numbers
+     * of the calls, whatever the memory holds by then. Only ops of the forward pass, copy and zero
+     * may be recorded, each after it was carried out once with the same sizes, so that nothing is
+     * allocated on the way; none may write what another takes as weights. record is false, and ops
+     * are carried out as ever, where nothing would be gained (the CPU). record_end gives NULL where
+     * the recording cannot be kept. replay is false, and nothing was queued, once memory that ops
+     * share has moved: free the graph and record again. */
+    bool (*record)(struct backend *);
+    struct graph *(*record_end)(struct backend *);
+    bool (*replay)(struct backend *, struct graph *);
+    void (*graph_free)(struct backend *, struct graph *); /* accepts NULL */
 
     /* out acc [tokens, D] = table act [V, D] at ids int32 [tokens].
      * Backward: dtable acc [V, D] += dout acc. */
@@ -296,8 +310,8 @@ struct backend {
                          int64_t rows, int64_t vocabulary);
 
     /* Optimizer (Loshchilov and Hutter 2019): all acc [count]; copy (act, may be NULL) receives the
-     * new parameters for the next forward pass. sum_squares: host *out = sum of x^2 (synchronises).
-     */
+     * new parameters for the next forward pass. sum_squares: *out = sum of x^2, a double on the
+     * device. */
     void (*adamw)(struct backend *, void *parameter, void *copy, void *moment1, void *moment2,
                   const void *gradient, const struct adamw_settings *, int64_t count);
     void (*sum_squares)(struct backend *, double *out, const void *x, int64_t count);

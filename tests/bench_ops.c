@@ -294,8 +294,7 @@ static void run_adamw(struct bench *t) {
                 &settings, t->parameters);
 }
 static void run_sum_squares(struct bench *t) {
-    double sum;
-    t->b->sum_squares(t->b, &sum, t->parameter[3], t->parameters);
+    t->b->sum_squares(t->b, (double *)t->row_values[1], t->parameter[3], t->parameters);
 }
 
 static void run_cast(struct bench *t) {

@@ -312,6 +312,52 @@ START_TEST(ablated_layers_are_left_out) {
 }
 END_TEST
 
+/* Steps of one kind are carried out op by op, recorded and replayed in turn: the same sequence in
+ * slots of its own gives the same bits each time, alone and beside others. */
+START_TEST(steps_repeat_to_the_last_bit) {
+    static const int sizes[] = {1, 3, 6};
+    enum { SLOTS = 6, PROMPT = 20, STEPS = 5 };
+    uint32_t ids[MAX_TOKENS];
+    struct mixer mixer;
+    const struct mixer *table[MAX_LAYERS] = {0};
+    struct mil_words words = {0};
+    struct mil_options mil = {0};
+    demo_ids(ids);
+    must(mil_options_parse(&mil, &words));
+    struct model *model = open_model(DEMO);
+    must(mil_mixer_create(&mixer, model, 5, &mil));
+    table[5] = &mixer;
+    struct decoder *decoder;
+    struct decoder_options options = {.slots = SLOTS, .tokens = MAX_TOKENS, .mixers = table};
+    size_t row = (size_t)model->config->vocab_size;
+    float *first = memory_calloc(STEPS * SLOTS * row, sizeof *first);
+    float *again = memory_calloc(SLOTS * row, sizeof *again);
+    must(decoder_open(&decoder, model, &options));
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+        for (int round = 0; round < 3; round++) {
+            int slots[SLOTS], count = sizes[k];
+            for (int i = 0; i < count; i++) {
+                slots[i] = (i + round) % SLOTS;
+                must(
+                    decoder_prefill(decoder, &slots[i], ids + i, (const uint64_t[]){0, PROMPT}, 1));
+            }
+            for (int step = 0; step < STEPS; step++) {
+                float *to = round ? again : first + (size_t)(step * SLOTS) * row;
+                must(decoder_step(decoder, slots, ids + PROMPT + step, count));
+                must(decoder_logits(decoder, to, 0, count));
+                if (round)
+                    ck_assert_mem_eq(again, first + (size_t)(step * SLOTS) * row,
+                                     (size_t)count * row * sizeof *again);
+            }
+        }
+    decoder_close(decoder);
+    mixer_free(&mixer, backend);
+    close_model(model);
+    free(first);
+    free(again);
+}
+END_TEST
+
 START_TEST(wrong_calls_are_refused) {
     struct model *model = open_model(TEST_DATA "/models/qwen3");
     struct decoder *decoder;
@@ -643,7 +689,8 @@ END_TEST
 
 CHECK_MAIN("generate", steps_equal_the_full_pass_for_every_architecture,
            steps_equal_the_full_pass_for_hybrids_of_any_share, ablated_layers_are_left_out,
-           wrong_calls_are_refused, greedy_ids_are_those_of_transformers,
+           steps_repeat_to_the_last_bit, wrong_calls_are_refused,
+           greedy_ids_are_those_of_transformers,
            samples_depend_on_seed_and_stream_but_not_on_the_batch,
            samples_follow_the_cut_distribution, cuts_equal_those_of_a_full_sort,
            streams_keep_characters_whole_and_end_at_stop_strings,

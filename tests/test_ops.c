@@ -27,6 +27,12 @@ struct entry {
             0, 0, 0                                                                                \
         }                                                                                          \
     }
+#define GRAPH(member)                                                                              \
+    {                                                                                              \
+#member, offsetof(struct backend, member), case_graph, {                                   \
+            0, 0, 0                                                                                \
+        }                                                                                          \
+    }
 
 /* In the order of struct backend. The largest error that each element type may show: float64 and
  * float32 from the length of the sums and the finite differences, BF16 from its own rounding
@@ -57,6 +63,10 @@ static const struct entry entries[] = {
     MEMORY(event_record),
     MEMORY(event_wait),
     MEMORY(event_sync),
+    GRAPH(record),
+    GRAPH(record_end),
+    GRAPH(replay),
+    GRAPH(graph_free),
     OP(embed, 0, 0, 0),
     OP(embed_backward, 1e-14, 1e-6, 0),
     OP(matmul, 1e-13, 1e-5, 4e-3),

@@ -141,6 +141,28 @@ static void cpu_queue_download(struct backend *backend, enum queue queue, void *
     cpu_copy(backend, host, from, bytes);
 }
 
+/* Queueing an op costs nothing here: there is nothing to record. */
+static bool cpu_record(struct backend *backend) {
+    (void)backend;
+    return false;
+}
+
+static struct graph *cpu_record_end(struct backend *backend) {
+    (void)backend;
+    return NULL;
+}
+
+static bool cpu_replay(struct backend *backend, struct graph *graph) {
+    (void)backend;
+    (void)graph;
+    return false;
+}
+
+static void cpu_graph_free(struct backend *backend, struct graph *graph) {
+    (void)backend;
+    (void)graph;
+}
+
 static void cpu_close(struct backend *backend) {
     free(backend);
 }
@@ -174,6 +196,10 @@ enum status backend_open_cpu(struct backend **out) {
         .event_record = cpu_event_queue,
         .event_wait = cpu_event_queue,
         .event_sync = cpu_event_close,
+        .record = cpu_record,
+        .record_end = cpu_record_end,
+        .replay = cpu_replay,
+        .graph_free = cpu_graph_free,
         .close = cpu_close,
     };
     cpu_begin_blas();

@@ -39,6 +39,10 @@ void *cuda_scratch(struct cuda_backend *cuda, size_t bytes) {
 
 void cuda_scratch_reserve(struct cuda_backend *cuda, size_t bytes) {
     if (cuda->failed || bytes <= cuda->scratch_bytes) return;
+    if (cuda->recording) {
+        cuda_fail(cuda, "%zu bytes of scratch are wanted first while ops are recorded", bytes);
+        return;
+    }
     /* Queued ops still use the old block: cudaFree waits for them. */
     if (!cuda_check(cuda, cudaFree(cuda->scratch), "cudaFree of scratch")) return;
     cuda->scratch = NULL;
@@ -149,6 +153,7 @@ enum status backend_open_cuda(struct backend **out, int device) {
     cuda_scratch_reserve(cuda, FIRST_SCRATCH);
     cuda_table_memory(cuda);
     cuda_table_queues(cuda);
+    cuda_table_graphs(cuda);
     cuda_table_matmul(cuda);
     cuda_table_embed(cuda);
     cuda_table_norm(cuda);

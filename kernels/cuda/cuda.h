@@ -37,6 +37,8 @@ struct cuda_backend {
     struct cuda_staging *staging;
     void *scratch;
     size_t scratch_bytes;
+    bool recording;    /* launches become nodes of a graph (graphs.cu) */
+    bool starts_early; /* the device code waits for its predecessor itself (device.cuh) */
     std::atomic<bool> failing, failed; /* threads that queue transfers can fail too */
     char fault[256];                   /* the first one; complete once `failed` is set */
 };
@@ -86,6 +88,7 @@ void cuda_matmul_close(struct cuda_backend *cuda);
 /* The tables of the op families, as in kernels/cpu/ops.h. */
 void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. cast */
 void cuda_table_queues(struct cuda_backend *cuda);    /* queues.cu: host_alloc .. event_sync */
+void cuda_table_graphs(struct cuda_backend *cuda);    /* graphs.cu: record .. graph_free */
 void cuda_table_matmul(struct cuda_backend *cuda);    /* matmul.cu */
 void cuda_table_embed(struct cuda_backend *cuda);     /* embed.cu */
 void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm */
@@ -109,6 +112,24 @@ void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
             (kernel)<<<launch_grid_, (block), (shared), (cuda)->stream>>>(__VA_ARGS__);            \
             (void)cuda_check((cuda), cudaGetLastError(), #kernel);                                 \
         }                                                                                          \
+    } while (0)
+
+/* The same for kernels of a decoding step, which call wait_for_previous (device.cuh): in a graph they
+ * start while the kernel before them ends (programmatic dependent launch). */
+#define CUDA_LAUNCH_EARLY(cuda, kernel, grid, block, shared, ...)                                  \
+    do {                                                                                           \
+        cudaLaunchAttribute launch_early_ = {};                                                    \
+        cudaLaunchConfig_t launch_ = {};                                                           \
+        launch_early_.id = cudaLaunchAttributeProgrammaticStreamSerialization;                     \
+        launch_early_.val.programmaticStreamSerializationAllowed = 1;                              \
+        launch_.gridDim = (grid);                                                                  \
+        launch_.blockDim = (block);                                                                \
+        launch_.dynamicSmemBytes = (shared);                                                       \
+        launch_.stream = (cuda)->stream;                                                           \
+        launch_.attrs = &launch_early_;                                                            \
+        launch_.numAttrs = (cuda)->recording && (cuda)->starts_early;                              \
+        if (!(cuda)->failed && launch_.gridDim.x && launch_.gridDim.y && launch_.gridDim.z)        \
+            (void)cuda_check((cuda), cudaLaunchKernelEx(&launch_, (kernel), __VA_ARGS__), #kernel);\
     } while (0)
 
 /* More than 48 KB of shared memory must be asked for, once per kernel and device. */

@@ -45,9 +45,13 @@ __global__ void __launch_bounds__(THREADS) conv_step_kernel(struct conv_call cal
     int source = (int)(blockIdx.x * THREADS + threadIdx.x), kept = call.taps - 1;
     if (source >= call.source_width) return;
     int64_t sequence = blockIdx.y, width = call.source_width;
+    int n = call.states_per_head, head = source / n, offset = source % n;
+    let_next_start();
+    for (int r = 0; r < call.repeat; r++)
+        fetch_soon(call.w + ((int64_t)(head * call.repeat + r) * n + offset) * call.taps);
+    wait_for_previous();
     bf16 *past = call.states + (int64_t)call.slots[sequence] * kept * width + source;
     bf16 now = call.x[sequence * call.x_stride + source];
-    int n = call.states_per_head, head = source / n, offset = source % n;
     for (int r = 0; r < call.repeat; r++) {
         int64_t channel = (int64_t)(head * call.repeat + r) * n + offset;
         const float *w = call.w + channel * call.taps;
@@ -77,7 +81,7 @@ static void cuda_conv_step(struct backend *backend, void *out, void *states, con
     call.w = (const float *)w;
     call.bias = (const float *)bias;
     dim3 grid((unsigned)ceil_div(shape->d_xb, THREADS), (unsigned)count);
-    CUDA_LAUNCH(cuda_of(backend), conv_step_kernel, grid, THREADS, 0, call);
+    CUDA_LAUNCH_EARLY(cuda_of(backend), conv_step_kernel, grid, THREADS, 0, call);
 }
 
 struct step_call {
@@ -99,6 +103,13 @@ __global__ void __launch_bounds__(THREADS) scan_step_kernel(struct step_call cal
     bool exists = channel < call.inner;
     if (!exists) channel = 0; /* its lanes take part in the sums */
     int64_t sequence = blockIdx.y;
+    let_next_start();
+    if (lane * WIDTH < n) {
+        fetch_soon(call.a_log + (int64_t)channel * n + lane * WIDTH);
+        fetch_soon(call.states + ((int64_t)call.slots[sequence] * call.inner + channel) * n +
+                   lane * WIDTH);
+    }
+    wait_for_previous();
     float x = __bfloat162float(call.x[sequence * call.x_stride + channel]);
     float z = __bfloat162float(call.z[sequence * call.z_stride + channel]);
     float raw =
@@ -154,9 +165,9 @@ static void cuda_scan_step(struct backend *backend, void *out, void *states, con
     for (call.lanes = 1; call.lanes < 32 && call.lanes < vectors;) call.lanes *= 2;
     dim3 grid((unsigned)ceil_div((int64_t)shape->d_inner * call.lanes, THREADS), (unsigned)count);
     if (wide)
-        CUDA_LAUNCH(cuda, scan_step_kernel<4>, grid, THREADS, 0, call);
+        CUDA_LAUNCH_EARLY(cuda, scan_step_kernel<4>, grid, THREADS, 0, call);
     else
-        CUDA_LAUNCH(cuda, scan_step_kernel<1>, grid, THREADS, 0, call);
+        CUDA_LAUNCH_EARLY(cuda, scan_step_kernel<1>, grid, THREADS, 0, call);
 }
 
 void cuda_table_decode(struct cuda_backend *cuda) {

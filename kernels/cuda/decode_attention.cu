@@ -22,7 +22,7 @@ struct decode_call {
     int64_t q_stride, rows;
     int heads, kv_heads, head_dim, group; /* group = H/G */
     int parts;                            /* of HEADS heads that a group is worked on in */
-    int splits, split_keys;
+    int splits;                           /* of a sequence's keys, equally long ones */
     bool aligned;
     float scale; /* times log2(e) */
 };
@@ -147,8 +147,9 @@ __global__ void __launch_bounds__(THREADS, HEADS > 4 ? 2 : 3)
     int split = blockIdx.x % call.splits, part = blockIdx.x / call.splits % call.parts;
     int kv_head = blockIdx.x / call.splits / call.parts, sequence = blockIdx.y;
     int64_t seen = min((int64_t)call.positions[sequence] + 1, call.rows);
-    int begin = (int)min((int64_t)split * call.split_keys, seen);
-    int end = (int)min((int64_t)begin + call.split_keys, seen);
+    int64_t turn = ROWS * GROUPS, turns = (seen + call.splits * turn - 1) / (call.splits * turn);
+    int begin = (int)min(split * turns * turn, seen);
+    int end = (int)min(begin + turns * turn, seen);
     int lane = threadIdx.x % LANES, group = threadIdx.x / LANES, column = lane * 8;
     int head = kv_head * call.group + part * HEADS;
     int heads = min(HEADS, call.group - part * HEADS);
@@ -156,6 +157,8 @@ __global__ void __launch_bounds__(THREADS, HEADS > 4 ? 2 : 3)
     const bf16 *k = call.k + cache * call.head_dim, *v = call.v + cache * call.head_dim;
 
     struct lane_sums<LANES, HEADS> own;
+    let_next_start();
+    wait_for_previous();
 #pragma unroll
     for (int h = 0; h < HEADS; h++) {
         const bf16 *q = call.q + sequence * call.q_stride + (int64_t)(head + h) * call.head_dim;
@@ -196,6 +199,8 @@ __global__ void __launch_bounds__(THREADS, HEADS > 4 ? 2 : 3)
 __global__ void join_kernel(struct decode_call call) {
     int64_t row = blockIdx.x, first = row * call.splits;
     float largest = -INFINITY;
+    let_next_start();
+    wait_for_previous();
     for (int s = 0; s < call.splits; s++) largest = fmaxf(largest, call.sums[first + s].x);
     for (int at = threadIdx.x; at < call.head_dim; at += blockDim.x) {
         float sum = 0, value = 0;
@@ -211,10 +216,10 @@ __global__ void join_kernel(struct decode_call call) {
 template <int LANES, int HEADS>
 static void launch(struct cuda_backend *cuda, const struct decode_call *call, int count) {
     dim3 grid((unsigned)(call->splits * call->parts * call->kv_heads), (unsigned)count);
-    CUDA_LAUNCH(cuda, (decode_kernel<LANES, HEADS>), grid, THREADS, 0, *call);
+    CUDA_LAUNCH_EARLY(cuda, (decode_kernel<LANES, HEADS>), grid, THREADS, 0, *call);
     if (call->splits > 1)
-        CUDA_LAUNCH(cuda, join_kernel, dim3((unsigned)(count * call->heads)),
-                    call->head_dim < 64 ? 32 : 128, 0, *call);
+        CUDA_LAUNCH_EARLY(cuda, join_kernel, dim3((unsigned)(count * call->heads)),
+                          call->head_dim < 64 ? 32 : 128, 0, *call);
 }
 
 template <int LANES>
@@ -278,7 +283,6 @@ static void cuda_attention_decode(struct backend *backend, void *out, const void
     int64_t keys = longest < cache->rows ? longest : cache->rows;
     int64_t blocks = (int64_t)call.parts * call.kv_heads * count;
     call.splits = choose_splits(blocks, keys, (int64_t)cuda->multiprocessors * (heads > 4 ? 2 : 3));
-    call.split_keys = (int)ceil_div(keys, call.splits);
     if (call.splits > 1) {
         size_t parts = (size_t)count * (size_t)call.heads * (size_t)call.splits;
         size_t sums_bytes = parts * sizeof(float2);
@@ -305,7 +309,9 @@ __global__ void store_kernel(struct kv_cache cache, const int32_t *slots, const 
                              const int32_t *offsets, const int32_t *positions, int kv_heads,
                              int head_dim) {
     int sequence = blockIdx.y, vectors = kv_heads * head_dim / WIDTH;
+    let_next_start();
     int64_t first = offsets[sequence], end = offsets[sequence + 1];
+    wait_for_previous();
     if (end - first > cache.rows) first = end - cache.rows; /* what is earlier is written over */
     int64_t slot = slots[sequence];
     for (int64_t item = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -328,9 +334,9 @@ static void launch_store(struct cuda_backend *cuda, const struct kv_cache *cache
     int64_t items = (int64_t)sequences->longest * shape->kv_heads * shape->head_dim / WIDTH;
     int64_t blocks = ceil_div(items, 256) < 1024 ? ceil_div(items, 256) : 1024;
     dim3 grid((unsigned)blocks, (unsigned)sequences->count);
-    CUDA_LAUNCH(cuda, store_kernel<WIDTH>, grid, 256, 0, *cache, slots, (const bf16 *)in->k,
-                (const bf16 *)in->v, in->k_stride, in->v_stride, sequences->device_offsets,
-                sequences->positions, shape->kv_heads, shape->head_dim);
+    CUDA_LAUNCH_EARLY(cuda, store_kernel<WIDTH>, grid, 256, 0, *cache, slots, (const bf16 *)in->k,
+                      (const bf16 *)in->v, in->k_stride, in->v_stride, sequences->device_offsets,
+                      sequences->positions, shape->kv_heads, shape->head_dim);
 }
 
 static void cuda_kv_store(struct backend *backend, const struct kv_cache *cache,

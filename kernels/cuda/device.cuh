@@ -78,4 +78,24 @@ __device__ inline float sum_block(float value, float *shared) {
     return sum_lanes(lane < warps ? shared[lane] : 0.0f);
 }
 
+/* A kernel launched with CUDA_LAUNCH_EARLY calls these two first, in every thread. The kernel after
+ * it may start now; what kernels before it wrote is there after the wait, and only then may it write
+ * itself. Weights and what the host sent (ids, positions, slots) are there before. */
+__device__ inline void let_next_start() {
+#if __CUDA_ARCH__ >= 900
+    cudaTriggerProgrammaticLaunchCompletion();
+#endif
+}
+
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+    cudaGridDependencySynchronize();
+#endif
+}
+
+/* Weights that are wanted soon, into the L2 cache. */
+__device__ inline void fetch_soon(const void *address) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
+}
+
 #endif

@@ -6,8 +6,10 @@ enum { THREADS = 256, WIDE = 4, WARPS = THREADS / 32, TOKENS = 4 };
 
 template <int WIDTH>
 __global__ void gather_rows(float *out, const int32_t *ids, const bf16 *table, int64_t width) {
+    let_next_start();
     const bf16 *from = table + ids[blockIdx.x] * width;
     float *to = out + blockIdx.x * width;
+    wait_for_previous();
 #pragma unroll 4
     for (int64_t i = threadIdx.x * WIDTH; i < width; i += THREADS * WIDTH) {
         float values[WIDTH];
@@ -72,10 +74,10 @@ static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, c
                        int64_t tokens, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(table, 8))
-        CUDA_LAUNCH(cuda, gather_rows<WIDE>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
+        CUDA_LAUNCH_EARLY(cuda, gather_rows<WIDE>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
                     (const bf16 *)table, width);
     else
-        CUDA_LAUNCH(cuda, gather_rows<1>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
+        CUDA_LAUNCH_EARLY(cuda, gather_rows<1>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
                     (const bf16 *)table, width);
 }
 

@@ -22,6 +22,8 @@ __global__ void head_norm(bf16 *out, float *rstd, const bf16 *x, const float *w,
     int head = (int)(row - token * rows.heads);
     const bf16 *from = x + token * rows.x_stride + head * rows.head_dim;
     float kept[ROUNDS][WIDTH] = {}, squares = 0;
+    let_next_start();
+    wait_for_previous();
 #pragma unroll
     for (int r = 0; r < ROUNDS; r++) {
         int i = (r * LANES + lane) * WIDTH;
@@ -123,7 +125,7 @@ static void launch_head_norm(struct cuda_backend *cuda, const struct head_norm_c
     const struct head_rows *rows = &call->rows;
     int64_t blocks = ceil_div(rows->count, THREADS / LANES);
     if (!call->backward) {
-        CUDA_LAUNCH(cuda, (head_norm<LANES, WIDTH, ROUNDS>), (unsigned)blocks, THREADS, 0,
+        CUDA_LAUNCH_EARLY(cuda, (head_norm<LANES, WIDTH, ROUNDS>), (unsigned)blocks, THREADS, 0,
                     (bf16 *)call->out, (float *)call->rstd, (const bf16 *)call->x,
                     (const float *)call->w, (float)call->epsilon, *rows);
         return;

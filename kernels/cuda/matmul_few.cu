@@ -49,34 +49,41 @@ __device__ inline void add_products(float (&sums)[R][M], const struct few_call &
     }
 }
 
-template <int M, int R, int AHEAD>
-__global__ void __launch_bounds__(THREADS) few_kernel(struct few_call call) {
-    int lane = threadIdx.x % 32;
-    int64_t first = ((int64_t)blockIdx.x * WARPS + threadIdx.x / 32) * R;
-    if (first >= call.n) return; /* the whole warp */
-    float sums[R][M] = {};
-    for (int64_t start = 0; start < call.k; start += 256 * AHEAD) {
-        struct raw8 w[AHEAD][R];
+/* Past the L1 cache, which keeps rows of `a`. */
+__device__ inline struct raw8 load_once(const bf16 *from) {
+    struct raw8 raw;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(raw.word[0]), "=r"(raw.word[1]), "=r"(raw.word[2]), "=r"(raw.word[3])
+                 : "l"(from));
+    return raw;
+}
+
+/* 256 * AHEAD elements of R rows of w from `start` on, all in flight at once. */
+template <int R, int AHEAD>
+__device__ inline void load_weights(struct raw8 (&w)[AHEAD][R], const struct few_call &call,
+                                    int64_t first, int64_t start) {
 #pragma unroll
-        for (int part = 0; part < AHEAD; part++)
+    for (int part = 0; part < AHEAD; part++)
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                int64_t i = start + part * 256 + lane * 8;
-                int64_t row = first + r < call.n ? first + r : call.n - 1;
-                w[part][r] = {};
-                if (i < call.k) w[part][r] = *(const struct raw8 *)(call.w + row * call.k + i);
-            }
-#pragma unroll
-        for (int part = 0; part < AHEAD; part++)
-            add_products<M, R>(sums, call, w[part], start + part * 256 + lane * 8);
-    }
+        for (int r = 0; r < R; r++) {
+            int64_t i = start + part * 256 + threadIdx.x % 32 * 8;
+            int64_t row = first + r < call.n ? first + r : call.n - 1;
+            w[part][r] = {};
+            if (i < call.k) w[part][r] = load_once(call.w + row * call.k + i);
+        }
+}
+
+/* The sums of rows from `first` on of w, by one thread. */
+template <int M, int R>
+__device__ inline void write_sums(const struct few_call &call, const float (&sums)[R][M],
+                                  int64_t first) {
 #pragma unroll
     for (int r = 0; r < R; r++)
 #pragma unroll
         for (int row = 0; row < M; row++) {
-            float sum = sum_lanes(sums[r][row]);
-            if (lane || row >= call.m || first + r >= call.n) continue;
+            if (row >= call.m || first + r >= call.n) continue;
             int64_t at = row * call.n + first + r;
+            float sum = sums[r][row];
             if (call.bias) sum += call.bias[first + r];
             if (call.wide) {
                 float *to = (float *)call.out + at;
@@ -88,6 +95,56 @@ __global__ void __launch_bounds__(THREADS) few_kernel(struct few_call call) {
         }
 }
 
+/* SHARE neighbouring warps share their rows, each with pieces of the depth of its own. */
+template <int M, int R, int AHEAD, int SHARE>
+__global__ void __launch_bounds__(THREADS) few_kernel(struct few_call call) {
+    __shared__ float joined[WARPS][R][M];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = warp % SHARE;
+    int64_t first = ((int64_t)blockIdx.x * WARPS + warp) / SHARE * R;
+    int64_t begin = part * 256 * AHEAD;
+    float sums[R][M] = {};
+    struct raw8 w[AHEAD][R];
+    let_next_start();
+    load_weights<R, AHEAD>(w, call, first, begin);
+    wait_for_previous();
+    for (int64_t start = begin; start < call.k; start += SHARE * 256 * AHEAD) {
+        if (start > begin) load_weights<R, AHEAD>(w, call, first, start);
+#pragma unroll
+        for (int part = 0; part < AHEAD; part++)
+            add_products<M, R>(sums, call, w[part], start + part * 256 + lane * 8);
+    }
+#pragma unroll
+    for (int r = 0; r < R; r++)
+#pragma unroll
+        for (int row = 0; row < M; row++) {
+            sums[r][row] = sum_lanes(sums[r][row]);
+            if (SHARE > 1 && lane == 0) joined[warp][r][row] = sums[r][row];
+        }
+    if (SHARE > 1) {
+        __syncthreads();
+        if (part) return;
+#pragma unroll
+        for (int r = 0; r < R; r++)
+#pragma unroll
+            for (int row = 0; row < M; row++)
+#pragma unroll
+                for (int other = 1; other < SHARE; other++)
+                    sums[r][row] += joined[warp + other][r][row];
+    }
+    if (lane == 0) write_sums<M, R>(call, sums, first);
+}
+
+/* A block's warps share 4 rows of w; of short rows, which one warp reads at once, each has 2. */
+template <int M, int AHEAD>
+static void launch_few(struct cuda_backend *cuda, const struct few_call *call) {
+    if (call->k > 1024)
+        CUDA_LAUNCH_EARLY(cuda, (few_kernel<M, 4, AHEAD, WARPS>), (unsigned)ceil_div(call->n, 4),
+                          THREADS, 0, *call);
+    else
+        CUDA_LAUNCH_EARLY(cuda, (few_kernel<M, 2, 4, 1>), (unsigned)ceil_div(call->n, 2 * WARPS),
+                          THREADS, 0, *call);
+}
+
 bool cuda_matmul_few(struct cuda_backend *cuda, void *out, enum dtype out_type, const void *a,
                      int64_t a_stride, const void *w, const void *bias, bool accumulate, int64_t m,
                      int64_t n, int64_t k) {
@@ -97,12 +154,11 @@ bool cuda_matmul_few(struct cuda_backend *cuda, void *out, enum dtype out_type, 
     struct few_call call = {
         out, (const bf16 *)a, (const bf16 *)w,       (const float *)bias, a_stride, n,
         k,   (int)m,          out_type == DTYPE_F32, accumulate};
-    dim3 grid((unsigned)ceil_div(n, 2 * WARPS));
     if (m == 1)
-        CUDA_LAUNCH(cuda, (few_kernel<1, 2, 4>), grid, THREADS, 0, call);
+        launch_few<1, 4>(cuda, &call);
     else if (m == 2)
-        CUDA_LAUNCH(cuda, (few_kernel<2, 2, 4>), grid, THREADS, 0, call);
+        launch_few<2, 4>(cuda, &call);
     else
-        CUDA_LAUNCH(cuda, (few_kernel<4, 2, 4>), grid, THREADS, 0, call);
+        launch_few<4, 2>(cuda, &call);
     return true;
 }

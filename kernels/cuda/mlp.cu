@@ -14,6 +14,8 @@ template <int WIDTH> __device__ static bool place(int64_t *row, int64_t *column,
 
 template <int WIDTH> __global__ void swiglu(bf16 *out, const bf16 *gate_up, int64_t width) {
     int64_t row, i;
+    let_next_start();
+    wait_for_previous();
     if (!place<WIDTH>(&row, &i, width)) return;
     const bf16 *from = gate_up + row * 2 * width + i;
     float gate[WIDTH], up[WIDTH];
@@ -53,10 +55,10 @@ static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up,
                         int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(gate_up, 16))
-        CUDA_LAUNCH(cuda, swiglu<WIDE>, grid_of(rows, width, WIDE), THREADS, 0, (bf16 *)out,
+        CUDA_LAUNCH_EARLY(cuda, swiglu<WIDE>, grid_of(rows, width, WIDE), THREADS, 0, (bf16 *)out,
                     (const bf16 *)gate_up, width);
     else
-        CUDA_LAUNCH(cuda, swiglu<1>, grid_of(rows, width, 1), THREADS, 0, (bf16 *)out,
+        CUDA_LAUNCH_EARLY(cuda, swiglu<1>, grid_of(rows, width, 1), THREADS, 0, (bf16 *)out,
                     (const bf16 *)gate_up, width);
 }
 

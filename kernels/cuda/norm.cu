@@ -12,6 +12,13 @@ __global__ void rmsnorm(bf16 *out, float *rstd, const float *x, const float *w, 
     __shared__ float shared[32];
     int64_t start = blockIdx.x * width;
     float kept[PARTS][WIDTH], squares = 0;
+    let_next_start();
+#pragma unroll
+    for (int p = 0; p < PARTS; p++) {
+        int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+        if (i < width && i % 32 == 0) fetch_soon(w + i);
+    }
+    wait_for_previous();
 #pragma unroll
     for (int p = 0; p < PARTS; p++) {
         int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
@@ -95,7 +102,7 @@ template <int WIDTH, int PARTS>
 static void launch_rmsnorm(struct cuda_backend *cuda, int threads, void *out, void *rstd,
                            const void *x, const void *w, double epsilon, int64_t rows,
                            int64_t width) {
-    CUDA_LAUNCH(cuda, (rmsnorm<WIDTH, PARTS>), (unsigned)rows, threads, 0, (bf16 *)out,
+    CUDA_LAUNCH_EARLY(cuda, (rmsnorm<WIDTH, PARTS>), (unsigned)rows, threads, 0, (bf16 *)out,
                 (float *)rstd, (const float *)x, (const float *)w, (float)epsilon, width);
 }
 

@@ -97,21 +97,17 @@ __global__ void add_blocks(double *total, const double *partial, int blocks) {
 
 static void cuda_sum_squares(struct backend *backend, double *out, const void *x, int64_t count) {
     struct cuda_backend *cuda = cuda_of(backend);
-    *out = NAN; /* what a fault leaves */
     int64_t blocks = ceil_div(count, THREADS * WIDE);
     if (blocks > NORM_BLOCKS) blocks = NORM_BLOCKS;
-    double *partial = (double *)cuda_scratch(cuda, (NORM_BLOCKS + 1) * sizeof(double));
+    double *partial = (double *)cuda_scratch(cuda, NORM_BLOCKS * sizeof(double));
     if (!partial) return;
     if (count % WIDE == 0 && aligned_to(x, 16))
-        CUDA_LAUNCH(cuda, square_blocks<WIDE>, (unsigned)blocks, THREADS, 0, partial + 1,
+        CUDA_LAUNCH(cuda, square_blocks<WIDE>, (unsigned)blocks, THREADS, 0, partial,
                     (const float *)x, count);
     else
-        CUDA_LAUNCH(cuda, square_blocks<1>, (unsigned)blocks, THREADS, 0, partial + 1,
+        CUDA_LAUNCH(cuda, square_blocks<1>, (unsigned)blocks, THREADS, 0, partial,
                     (const float *)x, count);
-    CUDA_LAUNCH(cuda, add_blocks, 1, THREADS, 0, partial, partial + 1, (int)blocks);
-    double total = NAN;
-    backend->download_bytes(backend, &total, partial, sizeof total);
-    if (!cuda->failed) *out = total;
+    CUDA_LAUNCH(cuda, add_blocks, 1, THREADS, 0, out, partial, (int)blocks);
 }
 
 void cuda_table_optimizer(struct cuda_backend *cuda) {

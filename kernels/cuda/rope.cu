@@ -7,6 +7,9 @@ __global__ void rotate(bf16 *x, int64_t stride, const float *table, const int32_
                        float sign, int heads, int half) {
     const float *cosines = table + (int64_t)positions[blockIdx.x] * 2 * half;
     const float *sines = cosines + half;
+    let_next_start();
+    if (threadIdx.x * 8 < 2 * half) fetch_soon(cosines + threadIdx.x * 8);
+    wait_for_previous();
     bf16 *token = x + blockIdx.x * stride;
     int chunks = half / WIDTH;
     for (int item = threadIdx.x; item < heads * chunks; item += blockDim.x) {
@@ -34,7 +37,7 @@ static void launch_rotate(struct cuda_backend *cuda, void *x, int64_t stride, co
                           int half) {
     int items = heads * (half / WIDTH);
     int threads = items < 256 ? (int)ceil_div(items, 32) * 32 : 256;
-    CUDA_LAUNCH(cuda, rotate<WIDTH>, (unsigned)tokens, threads, 0, (bf16 *)x, stride,
+    CUDA_LAUNCH_EARLY(cuda, rotate<WIDTH>, (unsigned)tokens, threads, 0, (bf16 *)x, stride,
                 (const float *)table, positions, inverse ? -1.0f : 1.0f, heads, half);
 }
 

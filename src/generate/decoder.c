@@ -8,6 +8,19 @@
 #include "model/block.h"
 #include "model/sequences.h"
 
+/* Steps that differ in nothing but what device memory holds: the first is carried out op by op, the
+ * second recorded, the others replayed. */
+struct step_kind {
+    int count;       /* sequences; 0: none of this kind came yet */
+    int64_t longest; /* as round_longest gives it */
+    const void *rope;
+    int plain; /* times carried out op by op: after the first it is recorded, once */
+    struct graph *graph;
+    uint64_t used; /* the step that was the last of this kind */
+};
+
+enum { STEP_KINDS = 16 };
+
 struct decoder {
     struct model *model;
     struct decoder_options options;
@@ -23,6 +36,8 @@ struct decoder {
     int32_t *offsets;     /* [slots + 1]: 0, 1, 2 … */
     int32_t *device_offsets;
     int64_t *lengths; /* [slots] */
+    struct step_kind kinds[STEP_KINDS];
+    uint64_t steps;
 };
 
 static const struct mixer *mixer_of(const struct decoder *decoder, const struct layer *layer) {
@@ -145,6 +160,7 @@ void decoder_close(struct decoder *decoder) {
     struct backend *backend = decoder->model->backend;
     for (int l = 0; decoder->past && l < decoder->model->config->n_layers; l++)
         past_free(&decoder->past[l], backend);
+    for (int i = 0; i < STEP_KINDS; i++) backend->graph_free(backend, decoder->kinds[i].graph);
     trace_free(&decoder->trace, backend);
     backend->free(backend, decoder->hidden);
     backend->free(backend, decoder->last);
@@ -245,10 +261,72 @@ enum status decoder_prefill(struct decoder *decoder, const int *slots, const uin
     return status ? status : finished;
 }
 
+/* A bound of the context that few steps change: the next of 4, 5, 6 or 7 times a power of two. */
+static int64_t round_longest(int64_t longest, int64_t most) {
+    int64_t bound = 256;
+    while (bound < longest) {
+        int64_t power = bound;
+        while (power & (power - 1)) power &= power - 1;
+        bound += power / 4;
+    }
+    return bound < most ? bound : most;
+}
+
+/* The logits of a step of `count` sequences whose ids, positions and slots are in
+ * decoder->inputs. */
+static enum status run_step(struct decoder *decoder, int count, int64_t longest) {
+    struct sequences sequences = {.count = count,
+                                  .longest = 1,
+                                  .tokens = count,
+                                  .offsets = decoder->offsets,
+                                  .device_offsets = decoder->device_offsets,
+                                  .positions = decoder->inputs + count};
+    enum status status = run_layers(decoder, decoder->inputs, decoder->inputs + 2 * count,
+                                    &sequences, true, longest);
+    if (!status)
+        model_logits(decoder->model, decoder->logits, decoder->trace.normed,
+                     decoder->trace.mixer_rstd, decoder->hidden, count);
+    return status;
+}
+
+/* Its entry among the kinds, in the place of the one that was not met for longest if it is new. */
+static struct step_kind *find_kind(struct decoder *decoder, int count, int64_t longest) {
+    struct backend *backend = decoder->model->backend;
+    const void *rope = decoder->model->rope;
+    struct step_kind *oldest = &decoder->kinds[0];
+    for (int i = 0; i < STEP_KINDS; i++) {
+        struct step_kind *kind = &decoder->kinds[i];
+        if (kind->count == count && kind->longest == longest && kind->rope == rope) return kind;
+        if (kind->used < oldest->used) oldest = kind;
+    }
+    backend->graph_free(backend, oldest->graph);
+    *oldest = (struct step_kind){.count = count, .longest = longest, .rope = rope};
+    return oldest;
+}
+
+static enum status repeat_step(struct decoder *decoder, int count, int64_t longest) {
+    struct backend *backend = decoder->model->backend;
+    struct step_kind *kind = find_kind(decoder, count, longest);
+    kind->used = ++decoder->steps;
+    if (kind->graph && backend->replay(backend, kind->graph)) return STATUS_OK;
+    if (kind->graph) { /* what it refers to has moved */
+        backend->graph_free(backend, kind->graph);
+        kind->graph = NULL;
+        kind->plain = 0;
+    }
+    if (kind->plain == 1 && backend->record(backend)) {
+        enum status status = run_step(decoder, count, longest);
+        kind->graph = backend->record_end(backend);
+        if (status) return status;
+        if (kind->graph && backend->replay(backend, kind->graph)) return STATUS_OK;
+    }
+    if (kind->plain < 2) kind->plain++;
+    return run_step(decoder, count, longest);
+}
+
 enum status decoder_step(struct decoder *decoder, const int *slots, const uint32_t *ids,
                          int count) {
-    struct model *model = decoder->model;
-    struct backend *backend = model->backend;
+    struct backend *backend = decoder->model->backend;
     int32_t *host = decoder->host_inputs;
     int64_t longest = 0;
     enum status status = check_slots(decoder, slots, count);
@@ -265,19 +343,9 @@ enum status decoder_step(struct decoder *decoder, const int *slots, const uint32
     }
     if (status) return status;
     backend->upload_bytes(backend, decoder->inputs, host, 3 * (size_t)count * sizeof *host);
-    struct sequences sequences = {.count = count,
-                                  .longest = 1,
-                                  .tokens = count,
-                                  .offsets = decoder->offsets,
-                                  .device_offsets = decoder->device_offsets,
-                                  .positions = decoder->inputs + count};
-    status = run_layers(decoder, decoder->inputs, decoder->inputs + 2 * count, &sequences, true,
-                        longest);
-    if (status) return status;
-    model_logits(model, decoder->logits, decoder->trace.normed, decoder->trace.mixer_rstd,
-                 decoder->hidden, count);
-    for (int i = 0; i < count; i++) decoder->lengths[slots[i]]++;
-    return STATUS_OK;
+    status = repeat_step(decoder, count, round_longest(longest, decoder->options.tokens));
+    for (int i = 0; !status && i < count; i++) decoder->lengths[slots[i]]++;
+    return status;
 }
 
 enum status decoder_argmax(struct decoder *decoder, uint32_t *ids, int count) {

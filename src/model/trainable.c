@@ -21,6 +21,7 @@ struct trainable {
     void *(*gradients)[WEIGHT_COUNT]; /* [L] */
     void *const **of_layer;           /* [L]: into gradients, or NULL for a frozen layer */
     void *head_gradient, *norm_gradient;
+    double *squares, *host_squares; /* [count]: of each gradient, on the device and fetched */
 };
 
 /* Only matrices decay. */
@@ -106,6 +107,14 @@ static enum status add_outside(struct trainable *trainable, struct model *model)
     return status;
 }
 
+static enum status alloc_squares(struct trainable *trainable) {
+    struct backend *backend = trainable->model->backend;
+    size_t bytes = trainable->count * sizeof *trainable->squares;
+    trainable->squares = backend->alloc(backend, bytes, "sums of squares");
+    trainable->host_squares = memory_calloc(trainable->count, sizeof *trainable->host_squares);
+    return trainable->squares && trainable->host_squares ? STATUS_OK : STATUS_FAILED;
+}
+
 enum status trainable_create(struct trainable **out, struct model *model, int layer,
                              struct mixer *mixer, enum train_scope scope) {
     struct trainable *trainable = memory_calloc(1, sizeof *trainable);
@@ -125,6 +134,7 @@ enum status trainable_create(struct trainable **out, struct model *model, int la
             add_block(trainable, l, own, l == layer ? mixer : &own->mixer, scope != TRAIN_MIXER);
     }
     if (!status && scope == TRAIN_ALL) status = add_outside(trainable, model);
+    if (!status) status = alloc_squares(trainable);
     if (status)
         trainable_free(trainable);
     else
@@ -142,6 +152,8 @@ void trainable_free(struct trainable *trainable) {
         backend->free(backend, parameter->moment1);
         backend->free(backend, parameter->moment2);
     }
+    backend->free(backend, trainable->squares);
+    free(trainable->host_squares);
     free(trainable->parameters);
     free(trainable->gradients);
     free(trainable->of_layer);
@@ -180,19 +192,27 @@ void trainable_zero_gradients(struct trainable *trainable) {
                       (size_t)trainable->parameters[i].count * dtype_size(backend->acc));
 }
 
+/* Of all gradients together; NaN after a fault of the device. */
+static double gradient_length(struct trainable *trainable) {
+    struct backend *backend = trainable->model->backend;
+    double sum = 0;
+    for (size_t i = 0; i < trainable->count; i++) {
+        trainable->host_squares[i] = NAN;
+        backend->sum_squares(backend, trainable->squares + i, trainable->parameters[i].gradient,
+                             trainable->parameters[i].count);
+    }
+    backend->download_bytes(backend, trainable->host_squares, trainable->squares,
+                            trainable->count * sizeof *trainable->squares);
+    for (size_t i = 0; i < trainable->count; i++) sum += trainable->host_squares[i];
+    return sqrt(sum);
+}
+
 void trainable_step(struct trainable *trainable, struct adamw_settings *settings, double clip,
                     double *norm) {
     struct backend *backend = trainable->model->backend;
     settings->grad_scale = 1;
     if (clip > 0 || norm) {
-        double squares = 0;
-        for (size_t i = 0; i < trainable->count; i++) {
-            double part = 0;
-            backend->sum_squares(backend, &part, trainable->parameters[i].gradient,
-                                 trainable->parameters[i].count);
-            squares += part;
-        }
-        double length = sqrt(squares);
+        double length = gradient_length(trainable);
         if (norm) *norm = length;
         if (clip > 0 && length > clip) settings->grad_scale = clip / length;
     }

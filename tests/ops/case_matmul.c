@@ -73,6 +73,7 @@ static const struct product products[] = {
     {2, 301, 264, 8, false, false, false},
     {3, 77, 2056, 16, true, true, false},
     {4, 130, 1024, 0, true, false, true},
+    {2, 305, 1288, 0, true, true, true},
     {32, 67, 80, 0, false, true, true},
     {31, 3, 33, 5, true, false, false},
 };

@@ -90,8 +90,9 @@ int64_t ops_step(int64_t count, int64_t samples);
 /* start + gradient, for parameter gradients, which accumulate. */
 double *ops_add(struct ops *ops, const double *start, const double *gradient, int64_t count);
 
-/* The cases, one per op of struct backend (its memory functions share one). */
+/* The cases, one per op of struct backend (its memory functions share one, those of graphs another). */
 void case_memory(struct ops *ops);
+void case_graph(struct ops *ops);
 void case_embed(struct ops *ops);
 void case_embed_backward(struct ops *ops);
 void case_matmul(struct ops *ops);

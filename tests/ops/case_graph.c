@@ -1,0 +1,115 @@
+/* Recorded ops: what a step of decoding is made of, carried out and replayed, to the same bits. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/ops/ops.h"
+
+enum { WIDTH = 264, INNER = 640, MOST_ROWS = 20 };
+
+/* out += down . swiglu(gate_up . rmsnorm(x)), of `rows` rows. */
+struct chain {
+    struct backend *backend;
+    int64_t rows;
+    void *x, *rstd, *normed, *gate_up, *inner, *out;
+    const void *norm, *wide, *narrow;
+};
+
+static void run(const struct chain *c) {
+    struct backend *b = c->backend;
+    b->rmsnorm(b, c->normed, c->rstd, c->x, c->norm, 1e-5, c->rows, WIDTH);
+    b->matmul(b, c->gate_up, b->act, c->normed, WIDTH, c->wide, NULL, false, c->rows, 2 * INNER,
+              WIDTH);
+    b->swiglu(b, c->inner, c->gate_up, c->rows, INNER);
+    b->copy(b, c->out, c->x, (size_t)(c->rows * WIDTH) * dtype_size(b->acc));
+    b->matmul(b, c->out, b->acc, c->inner, INNER, c->narrow, NULL, true, c->rows, WIDTH, INNER);
+}
+
+static void fetch(const struct chain *c, unsigned char *to) {
+    c->backend->download_bytes(c->backend, to, c->out,
+                               (size_t)(c->rows * WIDTH) * dtype_size(c->backend->acc));
+}
+
+/* A recording of the chain, which must not have been carried out; NULL where there is none. */
+static struct graph *record(struct ops *ops, const struct chain *c) {
+    static unsigned char before[MOST_ROWS * WIDTH * 8], after[sizeof before];
+    struct backend *b = c->backend;
+    fetch(c, before);
+    if (!b->record(b)) return NULL;
+    run(c);
+    struct graph *graph = b->record_end(b);
+    if (!graph) ops_fail(ops, "the recording was not kept");
+    fetch(c, after);
+    if (memcmp(before, after, sizeof before) != 0) ops_fail(ops, "recorded ops were carried out");
+    return graph;
+}
+
+/* Once more by the graph, which is recorded again where memory has moved. */
+static void repeat(struct ops *ops, const struct chain *c, struct graph **graph) {
+    struct backend *b = c->backend;
+    if (*graph && b->replay(b, *graph)) return;
+    if (*graph) {
+        b->graph_free(b, *graph);
+        *graph = record(ops, c);
+        if (*graph && !b->replay(b, *graph)) ops_fail(ops, "a new graph cannot be replayed");
+    }
+    if (!*graph) run(c);
+}
+
+/* A product whose rounding needs more scratch than the backend begins with. */
+static void use_scratch(struct ops *ops) {
+    enum { ROWS = 130, COLUMNS = 131072, DEPTH = 8 };
+    struct backend *b = ops->backend;
+    void *memory[] = {b->alloc(b, ROWS * DEPTH * dtype_size(b->act), "rows"),
+                      b->alloc(b, COLUMNS * DEPTH * dtype_size(b->act), "weights"),
+                      b->alloc(b, (size_t)ROWS * COLUMNS * dtype_size(b->act), "a product")};
+    for (int i = 0; i < 3; i++)
+        if (!memory[i]) ops_fail(ops, "%s", status_message());
+    if (memory[0] && memory[1] && memory[2]) {
+        b->zero(b, memory[0], ROWS * DEPTH * dtype_size(b->act));
+        b->zero(b, memory[1], COLUMNS * DEPTH * dtype_size(b->act));
+        b->zero(b, memory[2], (size_t)ROWS * COLUMNS * dtype_size(b->act));
+        b->matmul(b, memory[2], b->act, memory[0], DEPTH, memory[1], NULL, true, ROWS, COLUMNS,
+                  DEPTH);
+    }
+    for (int i = 0; i < 3; i++) b->free(b, memory[i]);
+}
+
+void case_graph(struct ops *ops) {
+    struct backend *b = ops->backend;
+    static unsigned char expected[MOST_ROWS * WIDTH * 8], got[sizeof expected];
+    for (int rows = 1; rows <= MOST_ROWS; rows += rows < 4 ? 3 : 16) {
+        struct buffer wide = ops_random(ops, b->act, 2 * INNER, WIDTH, WIDTH, 0.1);
+        struct buffer narrow = ops_random(ops, b->act, WIDTH, INNER, INNER, 0.1);
+        struct buffer norm = ops_random(ops, b->acc, 1, WIDTH, WIDTH, 1);
+        struct buffer x = ops_random(ops, b->acc, rows, WIDTH, WIDTH, 1);
+        struct buffer other = ops_random(ops, b->acc, rows, WIDTH, WIDTH, 1);
+        struct chain chain = {.backend = b,
+                              .rows = rows,
+                              .x = x.device,
+                              .rstd = ops_output(ops, b->acc, 1, rows, rows).device,
+                              .normed = ops_output(ops, b->act, rows, WIDTH, WIDTH).device,
+                              .gate_up = ops_output(ops, b->act, rows, 2 * INNER, 2 * INNER).device,
+                              .inner = ops_output(ops, b->act, rows, INNER, INNER).device,
+                              .out = ops_output(ops, b->acc, rows, WIDTH, WIDTH).device,
+                              .norm = norm.device,
+                              .wide = wide.device,
+                              .narrow = narrow.device};
+        size_t bytes = (size_t)rows * WIDTH * dtype_size(b->acc);
+        struct graph *graph = NULL;
+        for (int turn = 0; turn < 4; turn++) {
+            if (turn == 2) b->copy(b, x.device, other.device, bytes);
+            run(&chain);
+            fetch(&chain, expected);
+            if (turn == 0) graph = record(ops, &chain);
+            if (turn == 3) use_scratch(ops);
+            b->zero(b, chain.out, bytes);
+            repeat(ops, &chain, &graph);
+            fetch(&chain, got);
+            if (memcmp(got, expected, bytes) != 0)
+                ops_fail(ops, "%d rows, turn %d: a replay gives other bits", rows, turn);
+        }
+        if (b->sync(b)) ops_fail(ops, "%s", status_message());
+        b->graph_free(b, graph);
+    }
+    b->graph_free(b, NULL);
+}
