@@ -1,31 +1,7 @@
 #!/bin/sh
-# apriel-tool bench: rows, JSON, the database, and its one-line messages. $1 is the program, $2 the
-# source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "bench: $*" >&2
-    bad=1
-}
-cd "$temporary"
-demo=$source/recipes/demo-model
-
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    set +e
-    "$program" bench "$@" --quiet --device cpu >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "bench $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "bench $*: $(cat errors)"
-    [ ! -s out ] || complain "bench $*: prints to stdout although it fails"
-}
+# apriel-tool bench: rows, JSON, the database, and its one-line messages.
+. "$(dirname "$0")/common.sh"
+always="bench --quiet --device cpu"
 
 "$program" bench "$demo" --layers 0,6 --prompt 3 --output 24 --memory 30M --batch auto,2 --prefill 20 \
     --db bench.db --device cpu --quiet >text

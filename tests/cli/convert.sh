@@ -1,41 +1,8 @@
 #!/bin/sh
 # apriel-tool convert: choices, refusals, and that whatever happens (kill -9, a full disk) nothing
-# half-written can be taken for a checkpoint. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-mounted=
-cleanup() {
-    [ -z "$mounted" ] || umount "$mounted"
-    rm -rf "$temporary"
-}
-trap cleanup EXIT
-bad=0
-complain() {
-    echo "convert: $*" >&2
-    bad=1
-}
-cd "$temporary"
-demo=$source/recipes/demo-model
-models=$source/tests/data/models
-
-# fails CODE MESSAGE ARGUMENTS...: and leaves nothing behind
-fails() {
-    code=$1 message=$2
-    shift 2
-    find . | sort >"$temporary/.before"
-    set +e
-    "$program" convert "$@" >.out 2>.errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "$*: exit code $found, not $code"
-    [ "$(cat .errors)" = "apriel-tool: $message" ] || complain "$*: $(cat .errors)"
-    [ ! -s .out ] || complain "$*: prints to stdout although it fails"
-    find . | sort >.after
-    diff .before .after >&2 || complain "$*: leaves files behind"
-}
-touch .before .after .out .errors
+# half-written can be taken for a checkpoint.
+. "$(dirname "$0")/common.sh"
+always=convert
 
 # A hybrid, and the same command again: refused, and the first result untouched.
 "$program" convert "$demo" --layers 0,3,5 -o hybrid --seed 7 >found 2>errors

@@ -1,45 +1,14 @@
 #!/bin/sh
-# apriel-tool data: row counts, packing, masks, limits, and every malformed input. $1 is the program,
-# $2 the source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-mounted=
-trap '[ -z "$mounted" ] || umount "$temporary/small"; rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "data: $*" >&2
-    bad=1
-}
-cd "$temporary"
-model=$source/recipes/demo-model
+# apriel-tool data: row counts, packing, masks, limits, and every malformed input.
+. "$(dirname "$0")/common.sh"
+always=data
 
-# fails CODE MESSAGE ARGUMENTS...: and leaves no file behind
-fails() {
-    code=$1 message=$2
-    shift 2
-    find . -type f | sort >before
-    set +e
-    "$program" data "$@" >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "data $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "data $*: $(cat errors)"
-    [ ! -s out ] || complain "data $*: prints to stdout although it fails"
-    find . -type f | sort >after
-    diff before after >&2 || complain "data $*: leaves files behind"
-}
-: >out
-: >errors
-: >after
-: >before
 
 # gives "KEY VALUE KEY VALUE..." ARGUMENTS...: members of the JSON that is printed
 gives() {
     wanted=$1
     shift
-    if ! "$program" data --tokenizer "$model" --json "$@" >out 2>errors; then
+    if ! "$program" data --tokenizer "$demo" --json "$@" >out 2>errors; then
         complain "data $*: $(cat errors)"
         return
     fi
@@ -52,13 +21,13 @@ gives() {
     done
 }
 
-golden=$source/tests/data/golden/ids.jsonl
+ids=$golden/ids.jsonl
 gives "rows 16 tokens 2048 longest_row 128 loss_mask false masked_tokens 2048 vocab_size 2048" \
-    -o a.h5 "$golden"
+    -o a.h5 "$ids"
 fingerprint=$(sed -n 's/.*"fingerprint": "\(.*\)",/\1/p' out)
-gives "rows 16 tokens 2048 fingerprint $fingerprint" -o b.h5 --seq-len 100 "$golden"
+gives "rows 16 tokens 2048 fingerprint $fingerprint" -o b.h5 --seq-len 100 "$ids"
 cmp a.h5 b.h5 || complain "ids are not taken as they are when packing"
-gives "rows 7 tokens 896 limited true" -o a.h5 --limit-tokens 1000 "$golden"
+gives "rows 7 tokens 896 limited true" -o a.h5 --limit-tokens 1000 "$ids"
 
 # Texts of one token a letter, and an end token.
 printf '{"text": "aaaa"}\n{"text": ""}\n\n{"text": "bb", "other": 1}\n' >texts.jsonl
@@ -84,9 +53,9 @@ printf '{"ids": [1, 2, 3], "loss_mask": [0, 0, 1]}\n' >masked.jsonl
 gives "rows 4 tokens 14 masked_tokens 9" -o a.h5 masked.jsonl texts.jsonl pair.jsonl
 
 # The same bytes with any number of threads; a byte order mark and a missing last newline are fine.
-OMP_NUM_THREADS=1 "$program" data --tokenizer "$model" -o one.h5 --seq-len 64 \
+OMP_NUM_THREADS=1 "$program" data --tokenizer "$demo" -o one.h5 --seq-len 64 \
     "$source/recipes/gsm8k-excerpt.jsonl" >out
-OMP_NUM_THREADS=5 "$program" data --tokenizer "$model" -o five.h5 --seq-len 64 \
+OMP_NUM_THREADS=5 "$program" data --tokenizer "$demo" -o five.h5 --seq-len 64 \
     "$source/recipes/gsm8k-excerpt.jsonl" >out
 cmp one.h5 five.h5 || complain "another number of threads gives another file"
 printf '\357\273\277{"text": "zq"}' >mark.jsonl
@@ -94,29 +63,29 @@ gives "rows 1 tokens 2" -o a.h5 mark.jsonl
 rm ./*.h5
 
 fails 2 'data: --tokenizer is needed' -o x.h5 text.txt
-fails 2 'data: -o is needed' --tokenizer "$model" text.txt
-fails 2 'data: name at least one input file (see apriel-tool data --help)' --tokenizer "$model" -o x.h5
-fails 2 'data: --seq-len is 0, outside 1 to 2147483647' --tokenizer "$model" -o x.h5 --seq-len 0 text.txt
-fails 2 'data: --no-pack needs --seq-len' --tokenizer "$model" -o x.h5 --no-pack text.txt
-fails 2 'input "a.csv" must be a .txt or a .jsonl file' --tokenizer "$model" -o x.h5 a.csv
-fails 1 'cannot open "no.txt": No such file or directory' --tokenizer "$model" -o x.h5 no.txt
+fails 2 'data: -o is needed' --tokenizer "$demo" text.txt
+fails 2 'data: name at least one input file (see apriel-tool data --help)' --tokenizer "$demo" -o x.h5
+fails 2 'data: --seq-len is 0, outside 1 to 2147483647' --tokenizer "$demo" -o x.h5 --seq-len 0 text.txt
+fails 2 'data: --no-pack needs --seq-len' --tokenizer "$demo" -o x.h5 --no-pack text.txt
+fails 2 'input "a.csv" must be a .txt or a .jsonl file' --tokenizer "$demo" -o x.h5 a.csv
+fails 1 'cannot open "no.txt": No such file or directory' --tokenizer "$demo" -o x.h5 no.txt
 fails 1 'cannot open "nowhere": No such file or directory' --tokenizer nowhere -o x.h5 text.txt
-fails 1 "the tokenizer of \"$model\" has no token \"</s>\"" --tokenizer "$model" -o x.h5 --end '</s>' text.txt
+fails 1 "the tokenizer of \"$demo\" has no token \"</s>\"" --tokenizer "$demo" -o x.h5 --end '</s>' text.txt
 mkdir directory.jsonl
-fails 1 'cannot read "directory.jsonl": it is a directory' --tokenizer "$model" -o x.h5 directory.jsonl
-fails 1 'the input has 3 tokens, less than one row of --seq-len 8' --tokenizer "$model" -o x.h5 --seq-len 8 text.txt
-fails 1 '--limit-tokens 5 is less than one row of --seq-len 8' --tokenizer "$model" -o x.h5 --seq-len 8 --limit-tokens 5 texts.jsonl
-fails 1 'the first row has more than --limit-tokens 3 tokens' --tokenizer "$model" -o x.h5 --limit-tokens 3 texts.jsonl
+fails 1 'cannot read "directory.jsonl": it is a directory' --tokenizer "$demo" -o x.h5 directory.jsonl
+fails 1 'the input has 3 tokens, less than one row of --seq-len 8' --tokenizer "$demo" -o x.h5 --seq-len 8 text.txt
+fails 1 '--limit-tokens 5 is less than one row of --seq-len 8' --tokenizer "$demo" -o x.h5 --seq-len 8 --limit-tokens 5 texts.jsonl
+fails 1 'the first row has more than --limit-tokens 3 tokens' --tokenizer "$demo" -o x.h5 --limit-tokens 3 texts.jsonl
 : >empty.txt
-fails 1 'the input holds no text' --tokenizer "$model" -o x.h5 empty.txt
+fails 1 'the input holds no text' --tokenizer "$demo" -o x.h5 empty.txt
 printf 'abc\377' >broken.txt
-fails 1 '"broken.txt": the text is not UTF-8 at byte 3' --tokenizer "$model" -o x.h5 broken.txt
-fails 1 "cannot write \"nowhere/x.h5\": No such file or directory" --tokenizer "$model" -o nowhere/x.h5 text.txt
+fails 1 '"broken.txt": the text is not UTF-8 at byte 3' --tokenizer "$demo" -o x.h5 broken.txt
+fails 1 "cannot write \"nowhere/x.h5\": No such file or directory" --tokenizer "$demo" -o nowhere/x.h5 text.txt
 
 # line REASON CONTENT: a malformed second line is named
 line() {
     printf '{"text": "a"}\n%b\n' "$2" >line.jsonl
-    fails 1 "\"line.jsonl\": line 2: $1" --tokenizer "$model" -o x.h5 line.jsonl
+    fails 1 "\"line.jsonl\": line 2: $1" --tokenizer "$demo" -o x.h5 line.jsonl
 }
 : >line.jsonl
 line "invalid JSON at column 13: ']' expected near end of file" '{"ids": [1, 2'
@@ -139,7 +108,7 @@ line "invalid JSON at column 20: duplicate object key near '\"text\"'" '{"text":
 # A full disk: standard output, and the token set itself where a small file system can be mounted.
 if [ -w /dev/full ]; then
     set +e
-    "$program" data --tokenizer "$model" -o x.h5 text.txt >/dev/full 2>errors
+    "$program" data --tokenizer "$demo" -o x.h5 text.txt >/dev/full 2>errors
     found=$?
     set -e
     [ $found -eq 1 ] || complain "a full standard output exits with $found"
@@ -148,9 +117,9 @@ if [ -w /dev/full ]; then
 fi
 mkdir small
 if mount -t tmpfs -o size=16k tmpfs small 2>/dev/null; then
-    mounted=yes
+    mounted=$temporary/small
     set +e
-    "$program" data --tokenizer "$model" -o small/x.h5 "$source/recipes/gsm8k-excerpt.jsonl" >out 2>errors
+    "$program" data --tokenizer "$demo" -o small/x.h5 "$source/recipes/gsm8k-excerpt.jsonl" >out 2>errors
     found=$?
     set -e
     [ $found -eq 1 ] || complain "a full disk exits with $found"

@@ -1,22 +1,9 @@
 #!/bin/sh
 # --device auto on a machine without a GPU: the note about it comes when work begins, so wrong input
-# still gives one line. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-models=$2/tests/data/models
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
+# still gives one line.
+. "$(dirname "$0")/common.sh"
+
 export CUDA_VISIBLE_DEVICES= # hides a GPU that is there
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "device: $*" >&2
-    bad=1
-}
-cd "$temporary"
 
 "$tests/make_tokens" rows.h5 2048 <"$golden/ids.jsonl"
 head -n 1 "$golden/ids.jsonl" | "$tests/make_tokens" one.h5 2048

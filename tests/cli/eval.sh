@@ -1,32 +1,9 @@
 #!/bin/sh
 # apriel-tool eval: hybrids that convert wrote have the values that an independent float64 reading
 # of the same files gave (tests/oracle/hybrid.py), and one line for everything that cannot be done.
-# $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-models=$2/tests/data/models
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "eval: $*" >&2
-    bad=1
-}
-cd "$temporary"
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" eval --device cpu "$@" >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "eval $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "eval $*: $(cat errors)"
-    [ ! -s out ] || complain "eval $*: prints to stdout although it fails"
-}
+. "$(dirname "$0")/common.sh"
+always="eval --device cpu"
+
 # equals SECTION MODEL TEACHER
 equals() {
     "$program" eval "$2" --teacher "$3" --data four.h5 --device cpu --json >found.json 2>errors

@@ -1,30 +1,8 @@
 #!/bin/sh
-# apriel-tool generate: text, JSON, batches, templates, and its one-line messages. $1 is the program,
-# $2 the source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "generate: $*" >&2
-    bad=1
-}
-cd "$temporary"
-demo=$source/recipes/demo-model
+# apriel-tool generate: text, JSON, batches, templates, and its one-line messages.
+. "$(dirname "$0")/common.sh"
+always="generate --quiet --device cpu"
 
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    set +e
-    "$program" generate "$@" --quiet --device cpu >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "generate $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "generate $*: $(cat errors)"
-}
 run() {
     "$program" generate "$demo" --quiet --device cpu "$@"
 }

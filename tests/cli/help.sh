@@ -1,17 +1,7 @@
 #!/bin/sh
 # Every command of `apriel-tool --help` has --help, its own example in README.md and a section in
-# the man page; every option of its --help stands in that section. $1 is the program, $2 the source
-# tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "help: $*" >&2
-    bad=1
-}
+# the man page; every option of its --help stands in that section.
+. "$(dirname "$0")/common.sh"
 
 "$program" --help >"$temporary/usage"
 commands=$(sed -n '/^commands:$/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' "$temporary/usage")

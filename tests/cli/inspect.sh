@@ -1,31 +1,8 @@
 #!/bin/sh
-# apriel-tool inspect, and every way a checkpoint can be wrong, with its one-line message. $1 is the
-# program, $2 the source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "inspect: $*" >&2
-    bad=1
-}
-cd "$temporary"
-demo=$source/recipes/demo-model
+# apriel-tool inspect, and every way a checkpoint can be wrong, with its one-line message.
+. "$(dirname "$0")/common.sh"
+always=inspect
 
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    set +e
-    "$program" inspect "$@" >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "inspect $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "inspect $*: $(cat errors)"
-    [ ! -s out ] || complain "inspect $*: prints to stdout although it fails"
-}
 # A fresh copy of the demo model in ./m.
 fresh() {
     rm -rf m

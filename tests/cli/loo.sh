@@ -1,31 +1,9 @@
 #!/bin/sh
 # apriel-tool loo: golden values of the demo model through the command line, what it prints, bases,
-# and one line for everything that cannot be done. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-models=$2/tests/data/models
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "loo: $*" >&2
-    bad=1
-}
-cd "$temporary"
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" loo --device cpu "$@" >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "loo $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "loo $*: $(cat errors)"
-    [ ! -s out ] || complain "loo $*: prints to stdout although it fails"
-}
+# and one line for everything that cannot be done.
+. "$(dirname "$0")/common.sh"
+always="loo --device cpu"
+
 # value RUN LAYER METRIC: with all its digits
 value() {
     "$program" scores --db scores.db --export csv --run "$1" |
@@ -176,8 +154,9 @@ header=$(od -An -tu8 -N8 nan/model.safetensors | tr -d ' ')
 start=$(head -c $((8 + header)) nan/model.safetensors | tail -c +9 |
     sed 's/.*"model.layers.1.mlp.up_proj.weight":{[^}]*"data_offsets":\[\([0-9]*\),.*/\1/')
 printf '\000\000\300\177' | dd of=nan/model.safetensors bs=1 seek=$((8 + header + start)) conv=notrunc 2>/dev/null
-fails 1 '"nan/model.safetensors": tensor "model.layers.1.mlp.up_proj.weight" is not finite (NaN or infinity) at element 0' \
+ends 1 '"nan/model.safetensors": tensor "model.layers.1.mlp.up_proj.weight" is not finite (NaN or infinity) at element 0' \
     nan --data tiny.h5 --db nan.db
+[ ! -s out ] || complain "loo nan: prints to stdout although it fails"
 "$program" scores --db nan.db | grep -q ' failed ' || complain "a failed run: $("$program" scores --db nan.db)"
 
 # The memory plan: its parts are exact and add up; what does not fit is refused before any work.

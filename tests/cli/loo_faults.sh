@@ -1,25 +1,9 @@
 #!/bin/sh
 # apriel-tool loo when its database has no room, cannot be written or is used by another run, and
-# when it is interrupted. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-mounted=
-cleanup() {
-    [ -z "$mounted" ] || umount "$mounted"
-    rm -rf "$temporary"
-}
-trap cleanup EXIT
-bad=0
-complain() {
-    echo "loo_faults: $*" >&2
-    bad=1
-}
-cd "$temporary"
-"$tests/make_tokens" rows.h5 2048 <"$2/tests/data/golden/ids.jsonl"
+# when it is interrupted.
+. "$(dirname "$0")/common.sh"
+
+"$tests/make_tokens" rows.h5 2048 <"$golden/ids.jsonl"
 # values DATABASE RUN
 values() {
     "$program" scores --db "$1" --run "$2" --export sequences | cut -d, -f2-
@@ -94,7 +78,7 @@ for name in /proc/a.db small; do
 done
 
 # SIGTERM (as SIGINT, which a script in the background may have to ignore): what is finished is kept, and the message says how to go on.
-for copy in 1 2 3 4 5 6 7 8 9 10; do cat "$2/tests/data/golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
+for copy in 1 2 3 4 5 6 7 8 9 10; do cat "$golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
 code=0
 timeout --preserve-status -s TERM 1 "$program" loo "$demo" --data many.h5 --device cpu --db stopped.db \
     --group-tokens 128 --quiet >out 2>errors || code=$?

@@ -1,31 +1,9 @@
 #!/bin/sh
 # --device-memory and --dry-run of mmr and eval: exact parts that add up, and one line for what does
-# not fit, before anything is loaded or written. loo.sh has those of loo. $1 is the program, $2 the
-# source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "memory: $*" >&2
-    bad=1
-}
-cd "$temporary"
-"$tests/make_tokens" rows.h5 2048 <"$2/tests/data/golden/ids.jsonl"
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" "$@" --device cpu >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "$*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "$*: $(cat errors)"
-    [ ! -s out ] || complain "$*: prints to stdout although it fails"
-}
+# not fit, before anything is loaded or written. loo.sh has those of loo.
+. "$(dirname "$0")/common.sh"
+
+"$tests/make_tokens" rows.h5 2048 <"$golden/ids.jsonl"
 # plan ARGUMENTS...: the table, whose parts must add up to its last row
 plan() {
     "$program" "$@" --device cpu --dry-run >plan 2>errors || complain "$*: $(cat errors)"
@@ -56,11 +34,11 @@ plan eval "$demo" --data rows.h5 --device-memory 45M
 grep -q '^groups of up to 1024 tokens; 45.0 MB may be used on cpu$' plan || complain "eval: $(tail -n 1 plan)"
 
 fails 1 'the evaluation needs 38.5 MB and --device-memory allows 5.00 MB: use shorter rows' \
-    eval "$demo" --data rows.h5 --device-memory 5M
+    eval "$demo" --data rows.h5 --device-memory 5M --device cpu
 fails 1 'the probe needs 98.4 MB and --device-memory allows 90.0 MB: use a smaller --batch or --cache-dir' \
-    mmr "$demo" --data rows.h5 --heldout 4 --db a.db --device-memory 90M
+    mmr "$demo" --data rows.h5 --heldout 4 --db a.db --device-memory 90M --device cpu
 fails 1 'the probe needs 98.4 MB and --device-memory allows 90.0 MB: use a smaller --batch or --cache-dir' \
-    mmr "$demo" --data rows.h5 --heldout 4 --dry-run --device-memory 90M
+    mmr "$demo" --data rows.h5 --heldout 4 --dry-run --device-memory 90M --device cpu
 fails 2 'eval: --dry-run goes with --data, not with --task' eval "$demo" --task recall --dry-run
 fails 2 'eval: --device-memory goes with --data, not with --task' \
     eval "$demo" --task recall --device-memory 1G

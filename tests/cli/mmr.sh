@@ -1,31 +1,9 @@
 #!/bin/sh
 # apriel-tool mmr: what it prints, a stopped run that goes on bit for bit, probes that diverge, and
-# one line for everything that cannot be done. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-models=$2/tests/data/models
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "mmr: $*" >&2
-    bad=1
-}
-cd "$temporary"
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" mmr --device cpu --quiet "$@" >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "mmr $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "mmr $*: $(cat errors)"
-    [ ! -s out ] || complain "mmr $*: prints to stdout although it fails"
-}
+# one line for everything that cannot be done.
+. "$(dirname "$0")/common.sh"
+always="mmr --device cpu --quiet"
+
 # everything DATABASE: all values of run 1
 everything() {
     for what in csv sequences steps; do "$program" scores --db "$1" --run 1 --export $what; done

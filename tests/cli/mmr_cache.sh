@@ -1,22 +1,10 @@
 #!/bin/sh
 # apriel-tool mmr --cache-dir: the same values with the cache and without, from states that are
-# computed, found, or damaged; what stays in the directory; two runs at once. $1 is the program, $2
-# the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive
-temporary=$(mktemp -d)
-other=
-trap '[ -z "$other" ] || kill -KILL $other; rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "mmr_cache: $*" >&2
-    bad=1
-}
-cd "$temporary"
+# computed, found, or damaged; what stays in the directory; two runs at once.
+. "$(dirname "$0")/common.sh"
+
+other= # a run in the background
+trap '[ -z "$other" ] || kill -KILL $other; cleanup' EXIT
 mkdir cache
 head -n 8 "$golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
 # mmr DATABASE OPTIONS...: the exit code in $code, what it says in errors

@@ -1,20 +1,7 @@
 #!/bin/sh
-# apriel-tool mmr where disks are small. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive
-temporary=$(mktemp -d)
-mounted=
-trap '[ -z "$mounted" ] || umount "$mounted"; rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "mmr_disks: $*" >&2
-    bad=1
-}
-cd "$temporary"
+# apriel-tool mmr where disks are small.
+. "$(dirname "$0")/common.sh"
+
 mkdir small
 if ! mount -t tmpfs -o size=1m tmpfs small 2>/dev/null; then
     echo "mmr_disks: no file system can be mounted" >&2

@@ -1,19 +1,9 @@
 #!/bin/sh
 # mmr's memory is as it was foreseen, within 20 %; blocks are recomputed when their activations do
-# not fit, with the same scores. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-export OMP_WAIT_POLICY=passive
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "mmr_memory: $*" >&2
-    bad=1
-}
-cd "$temporary"
-"$program" data --tokenizer "$demo" -o rows.h5 --seq-len 256 --quiet "$2/recipes/gsm8k-excerpt.jsonl" >/dev/null
+# not fit, with the same scores.
+. "$(dirname "$0")/common.sh"
+
+"$program" data --tokenizer "$demo" -o rows.h5 --seq-len 256 --quiet "$source/recipes/gsm8k-excerpt.jsonl" >/dev/null
 
 field() { sed -n "s/^ *\"$1\": \([a-z0-9]*\).*/\1/p" out.json; }
 # foreseen DATABASE OPTIONS...: a run of its own, its peak against the prediction

@@ -1,24 +1,12 @@
 #!/bin/sh
-# apriel-tool mmr --together: probes in lock step give the bits that each gives alone. $1 is the
-# program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "mmr_together: $*" >&2
-    bad=1
-}
-cd "$temporary"
+# apriel-tool mmr --together: probes in lock step give the bits that each gives alone.
+. "$(dirname "$0")/common.sh"
+
 # everything DATABASE: all values of run 1
 everything() {
     for what in csv sequences steps; do "$program" scores --db "$1" --run 1 --export $what; done
 }
-head -n 8 "$2/tests/data/golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
+head -n 8 "$golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
 
 # In groups that cut the seeds of a layer apart, stopped inside each: the same bits. Also in rounds.
 lock_step() {

@@ -1,40 +1,9 @@
 #!/bin/sh
-# apriel-tool plan on a database made for the purpose (tests/make_scores.c). $1 is the program.
-set -eu
-program=$1
-make_scores=$(dirname "$program")/tests/make_scores
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "plan: $*" >&2
-    bad=1
-}
-cd "$temporary"
-"$make_scores" scores.db
+# apriel-tool plan on a database made for the purpose (tests/make_scores.c).
+. "$(dirname "$0")/common.sh"
+always=plan
 
-same() {
-    if ! diff -u "$1.expected" "$1.found" >&2; then complain "$1: another output"; fi
-}
-# fails CODE MESSAGE ARGUMENTS...: and leaves no file behind
-fails() {
-    code=$1 message=$2
-    shift 2
-    find . -type f | sort >before
-    set +e
-    "$program" plan "$@" >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "plan $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "plan $*: $(cat errors)"
-    [ ! -s out ] || complain "plan $*: prints to stdout although it fails"
-    find . -type f | sort >after
-    diff before after >&2 || complain "plan $*: leaves files behind"
-}
-: >out
-: >errors
-: >after
-: >before
+"$tests/make_scores" scores.db
 
 "$program" plan --db scores.db --run 1 --run 2@2 --stages 1,2,4,6 --keep 6 -o plan.json >stages.found
 cat >stages.expected <<'X'

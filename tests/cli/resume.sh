@@ -1,17 +1,9 @@
 #!/bin/sh
 # loo and mmr, killed and interrupted again and again, end with the very values of an uninterrupted
-# run. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-source=$2
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-cd "$temporary"
-model=$source/recipes/demo-model
-# Interrupted every few steps, a run must not wait at barriers for a busy core.
-export OMP_WAIT_POLICY=passive
+# run.
+. "$(dirname "$0")/common.sh"
 
-"$program" data --tokenizer "$model" -o rows.h5 --seq-len 64 --limit-tokens 6400 --quiet \
+"$program" data --tokenizer "$demo" -o rows.h5 --seq-len 64 --limit-tokens 6400 --quiet \
     "$source/recipes/gsm8k-excerpt.jsonl" >/dev/null
 
 # values DATABASE: every value of run 1, without what may differ (seconds, rows found).
@@ -51,11 +43,11 @@ check() {
     rm -f whole.db* parts.db*
 }
 
-check "loo, killed" KILL 137 loo "$model" --data rows.h5 --group-tokens 640
-check "loo, interrupted" INT 130 loo "$model" --data rows.h5 --group-tokens 640
-check "loo --estimate, killed" KILL 137 loo "$model" --data rows.h5 --group-tokens 640 --estimate fisher \
+check "loo, killed" KILL 137 loo "$demo" --data rows.h5 --group-tokens 640
+check "loo, interrupted" INT 130 loo "$demo" --data rows.h5 --group-tokens 640
+check "loo --estimate, killed" KILL 137 loo "$demo" --data rows.h5 --group-tokens 640 --estimate fisher \
     --samples 3
-check "mmr, killed" KILL 137 mmr "$model" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
+check "mmr, killed" KILL 137 mmr "$demo" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
     --heldout 8 --seeds 2
-check "mmr, interrupted" INT 130 mmr "$model" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
+check "mmr, interrupted" INT 130 mmr "$demo" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
     --heldout 8 --seeds 2

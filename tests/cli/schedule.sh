@@ -1,28 +1,9 @@
 #!/bin/sh
 # plan --schedule: the script that it prints, the same run with --auto, stopped and continued, and
-# what it refuses. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-golden=$2/tests/data/golden
-tests=$(dirname "$program")/tests
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "schedule: $*" >&2
-    bad=1
-}
-cd "$temporary"
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" plan "$@" >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "plan $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "plan $*: $(cat errors)"
-}
+# what it refuses.
+. "$(dirname "$0")/common.sh"
+always=plan
+
 # schedule WORK DATABASE OPTIONS...: 2 layers, then 3, then 5, two at a time
 schedule() {
     work=$1 db=$2
@@ -86,10 +67,10 @@ cp -R auto/hybrid-5 auto/hybrid-5-distilled
     grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled\$" ||
     complain "a distilled hybrid is not the next base"
 
-fails 1 '"auto/plan-5.json" is not the step of 2 to 5 layers that the schedule has there: use another --work directory' \
+ends 1 '"auto/plan-5.json" is not the step of 2 to 5 layers that the schedule has there: use another --work directory' \
     --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto
 rm auto/plan-3.json
-fails 1 '"auto/hybrid-3" is there without its plan-3.json: use another --work directory' \
+ends 1 '"auto/hybrid-3" is there without its plan-3.json: use another --work directory' \
     --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto
 fails 2 'plan: --schedule needs --model, --data, --db and --work' --schedule 2,5 --model "$demo" --db a.db --work a
 fails 2 'plan: --schedule chooses runs, stages and files itself: give it no --plan, --run, --signal, --metric, --stages, --unfinished, --format or -o' \
@@ -100,6 +81,6 @@ fails 2 'plan: --auto, --model and --work belong to --schedule' --db auto.db --r
 fails 2 'plan: --group is 0, outside 1 to 1000' --schedule 2 --group 0
 fails 1 'cannot make the directory "no/work": No such file or directory' \
     --schedule 2 --model "$demo" --data rows.h5 --db a.db --work no/work --auto
-fails 1 'cannot open "absent.h5": No such file or directory' \
+ends 1 'cannot open "absent.h5": No such file or directory' \
     --schedule 2 --model "$demo" --data absent.h5 --db a.db --work work --auto
 exit $bad

@@ -1,34 +1,9 @@
 #!/bin/sh
-# apriel-tool scores on a database made for the purpose (tests/make_scores.c). $1 is the program.
-set -eu
-program=$1
-make_scores=$(dirname "$program")/tests/make_scores
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "scores: $*" >&2
-    bad=1
-}
-cd "$temporary"
-"$make_scores" scores.db
+# apriel-tool scores on a database made for the purpose (tests/make_scores.c).
+. "$(dirname "$0")/common.sh"
+always=scores
 
-# expect NAME: standard input is what the command printed.
-same() {
-    if ! diff -u "$1.expected" "$1.found" >&2; then complain "$1: another output"; fi
-}
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    set +e
-    "$program" scores "$@" >out 2>errors
-    found=$?
-    set -e
-    [ $found -eq "$code" ] || complain "scores $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "scores $*: $(cat errors)"
-    [ ! -s out ] || complain "scores $*: prints to stdout although it fails"
-}
+"$tests/make_scores" scores.db
 
 "$program" scores --db scores.db | sed 's/20[0-9-]*T[0-9:]*/DATE            /' >list.found
 cat >list.expected <<'X'

@@ -1,29 +1,8 @@
 #!/bin/sh
 # apriel-tool eval --task: tables, the database, continuing, and one line for everything that cannot
-# be done. $1 is the program, $2 the source tree.
-set -eu
-program=$1
-demo=$2/recipes/demo-model
-samples=$2/eval/samples
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
-temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
-bad=0
-complain() {
-    echo "tasks: $*" >&2
-    bad=1
-}
-cd "$temporary"
-# fails CODE MESSAGE ARGUMENTS...
-fails() {
-    code=$1 message=$2
-    shift 2
-    found=0
-    "$program" eval --device cpu --quiet "$@" >out 2>errors || found=$?
-    [ $found -eq "$code" ] || complain "eval $*: exit code $found, not $code"
-    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "eval $*: $(cat errors)"
-    [ ! -s out ] || complain "eval $*: prints to stdout although it fails"
-}
+# be done.
+. "$(dirname "$0")/common.sh"
+always="eval --device cpu --quiet"
 
 # Two tasks into a database; acc of the first agrees with tests/data/golden/choices.json.
 "$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" \

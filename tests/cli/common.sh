@@ -1,0 +1,59 @@
+# The head of every test of the command line, which begins with
+#     . "$(dirname "$0")/common.sh"
+# and is called as tests/cli/NAME.sh PROGRAM SOURCE. The test goes on in an empty directory of its
+# own and ends with `exit $bad`.
+set -eu
+program=$(realpath "$1")
+source=$(realpath "$2")
+this=$(basename "$0" .sh)
+tests=$(dirname "$program")/tests # programs made for tests
+demo=$source/recipes/demo-model
+models=$source/tests/data/models
+golden=$source/tests/data/golden
+samples=$source/eval/samples
+export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
+
+temporary=$(mktemp -d)
+mounted= # a file system that the test has mounted
+cleanup() {
+    [ -z "$mounted" ] || umount "$mounted"
+    rm -rf "$temporary"
+}
+trap cleanup EXIT
+cd "$temporary"
+
+bad=0
+complain() {
+    echo "$this: $*" >&2
+    bad=1
+}
+
+# ends CODE MESSAGE ARGUMENTS...: the program with $always and these arguments ends with this exit
+# code and this one line.
+always=
+ends() {
+    code=$1 message=$2
+    shift 2
+    found=0
+    # shellcheck disable=SC2086 # words
+    "$program" $always "$@" >out 2>errors || found=$?
+    [ $found -eq "$code" ] || complain "$always $*: exit code $found, not $code"
+    [ "$(cat errors)" = "apriel-tool: $message" ] || complain "$always $*: $(cat errors)"
+}
+files() {
+    find . ! -name .before ! -name .after ! -path ./out ! -path ./errors | sort
+}
+# fails CODE MESSAGE ARGUMENTS...: the same, and it prints nothing else and leaves no file behind.
+fails() {
+    files >.before
+    ends "$@"
+    shift 2
+    [ ! -s out ] || complain "$always $*: prints to stdout although it fails"
+    files >.after
+    diff .before .after >&2 || complain "$always $*: leaves files behind"
+}
+
+# same NAME: NAME.found is NAME.expected
+same() {
+    diff -u "$1.expected" "$1.found" >&2 || complain "$1: another output"
+}
