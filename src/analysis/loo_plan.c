@@ -80,8 +80,7 @@ static void consider(struct search *search, struct loo_cut cut) {
     memory_plan_add(&cut.plan, "scratch and transfers", memory_plan_own(model->backend), 0);
     cut.seconds = predict(model, search->options, &cut);
     describe(&cut, search);
-    bool fits = cut.plan.device <= search->room && cut.plan.host <= memory_available() / 10 * 9;
-    if (fits && (!search->found || cut.seconds < search->best->seconds)) {
+    if (memory_plan_fits(&cut.plan) && (!search->found || cut.seconds < search->best->seconds)) {
         *search->best = cut;
         search->found = true;
     }

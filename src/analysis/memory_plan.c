@@ -18,6 +18,15 @@ uint64_t memory_plan_room(struct backend *backend, uint64_t limit) {
     return limit && limit < free ? limit : free;
 }
 
+/* What is free on the host, less a reserve. */
+static uint64_t host_room(void) {
+    return memory_available() / 10 * 9;
+}
+
+bool memory_plan_fits(const struct memory_plan *plan) {
+    return plan->device <= plan->room && plan->host <= host_room();
+}
+
 enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,
                               const char *what, uint64_t limit, const char *hint) {
     char needed[32], there[32];
@@ -30,7 +39,7 @@ enum status memory_plan_check(const struct memory_plan *plan, const struct backe
         return status_fail("%s needs %s and %s has %s free: %s", what, needed, backend->name, there,
                            hint);
     }
-    uint64_t host = memory_available() / 10 * 9;
+    uint64_t host = host_room();
     if (plan->host > host)
         return status_fail("%s needs %s of host memory and %s are free: %s", what,
                            memory_format(needed, plan->host), memory_format(there, host), hint);

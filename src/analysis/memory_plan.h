@@ -32,6 +32,9 @@ uint64_t memory_plan_own(const struct backend *backend);
 /* Bytes that a plan may use: `limit` (0: none), or what is free less a reserve. */
 uint64_t memory_plan_room(struct backend *backend, uint64_t limit);
 
+/* Whether the plan stays within its room and within what the host has free, less a reserve. */
+bool memory_plan_fits(const struct memory_plan *plan);
+
 /* Fails, saying what `what` ("the sweep") needs, when the plan exceeds its room, the host's memory
  * or what is free in its cache directory; `hint` says what helps against the first two. */
 enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,

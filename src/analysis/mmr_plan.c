@@ -92,10 +92,6 @@ static void group_probes(struct mmr_work *work, struct probe_settings *probe, in
     plan_memory(work, probe);
 }
 
-static bool fits(const struct memory_plan *plan) {
-    return plan->device <= plan->room && plan->host <= memory_available() / 10 * 9;
-}
-
 /* As many of the `probes` together as fit, but `most`, and then no more than the same number of
  * groups needs. */
 static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes, int most) {
@@ -103,7 +99,7 @@ static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int
     while (beyond - together > 1) {
         int middle = together + (beyond - together) / 2;
         group_probes(work, probe, middle);
-        if (fits(&work->outcome->memory))
+        if (memory_plan_fits(&work->outcome->memory))
             together = middle;
         else
             beyond = middle;
@@ -125,7 +121,7 @@ static void stream_layers(struct mmr_work *work, struct probe_settings *probe, i
     probe->stream_layers = true;
     group_probes(work, probe, work->together);
     if (!asked) grow_groups(work, probe, probes, probes);
-    bool fit = fits(plan);
+    bool fit = memory_plan_fits(plan);
     int before = work->together;
     if (!work->backend->discrete || (fit && (asked || before >= enough))) return;
     probe->park = true;
