@@ -6,10 +6,6 @@
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
-/* OpenBLAS's own, absent from the CBLAS standard. */
-char *openblas_get_config(void);
-char *openblas_get_corename(void);
-
 struct cpu_backend {
     struct backend base;
     bool failed; /* an op had no working memory */
@@ -202,9 +198,7 @@ enum status backend_open_cpu(struct backend **out) {
         .graph_free = cpu_graph_free,
         .close = cpu_close,
     };
-    cpu_begin_blas();
-    snprintf(cpu->kind, sizeof cpu->kind, "cpu, %s, kernels for %s", openblas_get_config(),
-             openblas_get_corename());
+    cpu_begin_blas(cpu->kind, sizeof cpu->kind);
     backend->kind = cpu->kind;
     cpu_table_matmul(backend);
     cpu_table_norm(backend);

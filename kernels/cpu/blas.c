@@ -1,4 +1,5 @@
 /* OpenBLAS as the CPU ops need it: one thread, and kernels for the processor that there is. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,6 +8,7 @@
 /* OpenBLAS's own, absent from the CBLAS standard. The last two are missing where it was built for
  * one processor. */
 void openblas_set_num_threads(int threads);
+char *openblas_get_config(void);
 char *openblas_get_corename(void);
 void gotoblas_dynamic_init(void) __attribute__((weak));
 void gotoblas_dynamic_quit(void) __attribute__((weak));
@@ -37,8 +39,9 @@ static void choose_kernels(void) {
     unsetenv(variable);
 }
 
-void cpu_begin_blas(void) {
+void cpu_begin_blas(char *kind, size_t size) {
     choose_kernels();
     /* Our loops are parallel and call BLAS on slices: one BLAS thread each, no oversubscription. */
     openblas_set_num_threads(1);
+    snprintf(kind, size, "cpu, %s, kernels for %s", openblas_get_config(), openblas_get_corename());
 }

@@ -15,8 +15,8 @@ void cpu_table_decode(struct backend *backend);    /* decode.c: caches and steps
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
 
-/* blas.c: before the first product. */
-void cpu_begin_blas(void);
+/* blas.c: before the first product. `kind` [size] receives what struct backend calls so. */
+void cpu_begin_blas(char *kind, size_t size);
 
 /* attention_backward.c; in attention's table. */
 void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
