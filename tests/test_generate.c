@@ -318,21 +318,16 @@ START_TEST(steps_repeat_to_the_last_bit) {
     static const int sizes[] = {1, 3, 6};
     enum { SLOTS = 6, PROMPT = 20, STEPS = 5 };
     uint32_t ids[MAX_TOKENS];
-    struct mixer mixer;
-    const struct mixer *table[MAX_LAYERS] = {0};
-    struct mil_words words = {0};
-    struct mil_options mil = {0};
+    struct variant variant;
     demo_ids(ids);
-    must(mil_options_parse(&mil, &words));
-    struct model *model = open_model(DEMO);
-    must(mil_mixer_create(&mixer, model, 5, &mil));
-    table[5] = &mixer;
+    variant_open(&variant, test_device(), DEMO, 1 << 5, 0);
     struct decoder *decoder;
-    struct decoder_options options = {.slots = SLOTS, .tokens = MAX_TOKENS, .mixers = table};
-    size_t row = (size_t)model->config->vocab_size;
+    struct decoder_options options = {
+        .slots = SLOTS, .tokens = MAX_TOKENS, .mixers = variant.replaced};
+    size_t row = (size_t)variant.model->config->vocab_size;
     float *first = memory_calloc(STEPS * SLOTS * row, sizeof *first);
     float *again = memory_calloc(SLOTS * row, sizeof *again);
-    must(decoder_open(&decoder, model, &options));
+    must(decoder_open(&decoder, variant.model, &options));
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         for (int round = 0; round < 3; round++) {
             int slots[SLOTS], count = sizes[k];
@@ -351,8 +346,7 @@ START_TEST(steps_repeat_to_the_last_bit) {
             }
         }
     decoder_close(decoder);
-    mixer_free(&mixer, backend);
-    close_model(model);
+    variant_close(&variant);
     free(first);
     free(again);
 }

@@ -58,13 +58,48 @@ static void align_rows(float *values, const struct model_config *config,
     free(old);
 }
 
-/* The CPU, or with TEST_DEVICE=cuda a GPU. */
-static struct backend *open_backend(void) {
+/* The demo model with its golden values: rows to train on, and where probes of them begin. */
+struct fixture {
+    struct json *golden;
+    struct safetensors *initial;
     struct backend *backend;
+    struct model *model;
+    struct tokenset *set;
+};
+
+/* On the CPU, or with TEST_DEVICE=cuda on a GPU. */
+static struct fixture open_fixture(void) {
+    struct fixture f;
     const char *device = getenv("TEST_DEVICE");
-    enum status status = backend_open(&backend, device ? device : "cpu");
+    enum status status = js_read(&f.golden, GOLDEN "demo-llama-2.6m.json");
+    if (!status) status = safetensors_open(&f.initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
+    if (!status) status = backend_open(&f.backend, device ? device : "cpu");
+    if (!status) status = model_open(&f.model, f.backend, DEMO_MODEL, NULL);
     ck_assert_msg(!status, "%s", status_message());
-    return backend;
+    f.set = golden_rows(f.golden, f.initial);
+    return f;
+}
+
+static void close_fixture(struct fixture *f) {
+    model_close(f->model);
+    tokenset_free(f->set);
+    f->backend->close(f->backend);
+    safetensors_close(f->initial);
+    js_free(f->golden);
+}
+
+/* The golden run's optimizer, a probe at a time. */
+static struct probe_settings golden_settings(int64_t steps, int batch, int64_t heldout) {
+    return (struct probe_settings){.steps = steps,
+                                   .batch = batch,
+                                   .heldout = heldout,
+                                   .together = 1,
+                                   .lr = 1e-3,
+                                   .beta1 = 0.9,
+                                   .beta2 = 0.95,
+                                   .epsilon = 1e-8,
+                                   .temperature = 1,
+                                   .loss = LOSS_REVERSE_KL};
 }
 
 /* Put the golden initial parameters of a layer into a probe's mixer. */
@@ -144,27 +179,10 @@ static void compare_probe(struct probe_engine *engine, struct model *model,
 }
 
 START_TEST(training_gives_the_golden_losses) {
-    struct json *golden;
-    struct safetensors *initial;
-    struct backend *backend = open_backend();
-    struct model *model;
     struct probe_engine *engine;
-    ck_assert_int_eq(js_read(&golden, GOLDEN "demo-llama-2.6m.json"), STATUS_OK);
-    ck_assert_int_eq(safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors"),
-                     STATUS_OK);
-    ck_assert_int_eq(model_open(&model, backend, DEMO_MODEL, NULL), STATUS_OK);
-    struct tokenset *set = golden_rows(golden, initial);
-    struct probe_settings settings = {.steps = 100,
-                                      .batch = 8,
-                                      .heldout = 16,
-                                      .together = 1,
-                                      .lr = 1e-3,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.95,
-                                      .epsilon = 1e-8,
-                                      .temperature = 1,
-                                      .loss = LOSS_REVERSE_KL};
-    enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
+    struct fixture f = open_fixture();
+    struct probe_settings settings = golden_settings(100, 8, 16);
+    enum status status = probe_engine_open(&engine, f.model, f.model, f.set, &settings, NULL);
     if (!status) status = probe_engine_load(engine, 0, 100);
     ck_assert_msg(!status, "%s", status_message());
     /* All three golden layers take a minute: the suite `slow` asks for them. */
@@ -173,14 +191,10 @@ START_TEST(training_gives_the_golden_losses) {
     ck_assert_int_eq(list_parse(&layers, wanted ? wanted : "11", 0, 11, "PROBE_LAYERS"), STATUS_OK);
     for (size_t i = 0; i < layers.count; i++)
         for (int gqa = 0; gqa < 2; gqa++)
-            compare_probe(engine, model, golden, initial, layers.values[i], gqa);
+            compare_probe(engine, f.model, f.golden, f.initial, layers.values[i], gqa);
     list_free(&layers);
     probe_engine_close(engine);
-    model_close(model);
-    tokenset_free(set);
-    backend->close(backend);
-    safetensors_close(initial);
-    js_free(golden);
+    close_fixture(&f);
 }
 END_TEST
 
@@ -213,60 +227,45 @@ static void *run_steps(double losses[3], size_t *bytes, struct model *model, str
 
 /* Whatever is kept or computed again, the same losses and the same mixer come out. */
 START_TEST(memory_for_time_gives_the_same_bits) {
-    struct safetensors *initial;
-    struct json *golden;
-    struct backend *backend = open_backend();
-    struct model *model;
-    enum status status = safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
-    if (!status) status = js_read(&golden, GOLDEN "demo-llama-2.6m.json");
-    if (!status) status = model_open(&model, backend, DEMO_MODEL, NULL);
-    ck_assert_msg(!status, "%s", status_message());
-    struct tokenset *set = golden_rows(golden, initial);
+    struct fixture f = open_fixture();
+    struct model *model = f.model;
     /* Three rows to train on in batches of two: the third batch wraps. */
-    set->rows = 5;
-    set->tokens = set->row_offsets[5];
-    struct probe_settings settings = {.steps = 3,
-                                      .batch = 2,
-                                      .heldout = 2,
-                                      .together = 1,
-                                      .lr = 1e-3,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.95,
-                                      .epsilon = 1e-8,
-                                      .temperature = 1,
-                                      .scope = TRAIN_LAYER};
+    f.set->rows = 5;
+    f.set->tokens = f.set->row_offsets[5];
+    struct probe_settings settings = golden_settings(3, 2, 2);
+    settings.scope = TRAIN_LAYER;
     double plain[3], again[3];
     size_t bytes, bytes_again;
-    void *state = run_steps(plain, &bytes, model, set, settings);
+    void *state = run_steps(plain, &bytes, model, f.set, settings);
     ck_assert_double_gt(plain[2], 0);
     struct probe_memory memory, less;
-    probe_engine_memory(&memory, model, model, set, &settings);
+    probe_engine_memory(&memory, model, model, f.set, &settings);
     for (int change = 0; change < 2; change++) {
         settings.recompute = change == 0;
         settings.keep_logits = change == 1;
-        void *state_again = run_steps(again, &bytes_again, model, set, settings);
+        void *state_again = run_steps(again, &bytes_again, model, f.set, settings);
         ck_assert_mem_eq(plain, again, sizeof plain);
         ck_assert_uint_eq(bytes, bytes_again);
         ck_assert_mem_eq(state, state_again, bytes);
         free(state_again);
     }
     settings.recompute = true;
-    probe_engine_memory(&less, model, model, set, &settings);
+    probe_engine_memory(&less, model, model, f.set, &settings);
     /* Inputs of blocks are float32, what else is kept is BF16 on a GPU: there it saves less. */
-    ck_assert_uint_lt((backend->discrete ? 2 : 3) * less.activations, memory.activations);
+    ck_assert_uint_lt((f.backend->discrete ? 2 : 3) * less.activations, memory.activations);
     ck_assert_uint_eq(memory.kept_logits, 3 * 2 * 128 * (2048 + 1) * sizeof(float));
     free(state);
     /* Layers that are loaded for each pass, in place or by the thread that streams them. */
     settings.recompute = settings.keep_logits = false;
     settings.scope = TRAIN_MIXER;
-    state = run_steps(plain, &bytes, model, set, settings);
+    state = run_steps(plain, &bytes, model, f.set, settings);
     settings.recompute = settings.stream_layers = true;
     for (int threaded = 0; threaded < 2; threaded++) {
         struct model *passing;
-        status = model_open(&passing, backend, DEMO_MODEL, NULL);
+        enum status status = model_open(&passing, f.backend, DEMO_MODEL, NULL);
         if (!status && threaded) status = model_stream_layers(passing);
         ck_assert_msg(!status, "%s", status_message());
-        void *state_again = run_steps(again, &bytes_again, passing, set, settings);
+        void *state_again = run_steps(again, &bytes_again, passing, f.set, settings);
         ck_assert_ptr_null(passing->resident);
         ck_assert_mem_eq(plain, again, sizeof plain);
         ck_assert_uint_eq(bytes, bytes_again);
@@ -275,11 +274,7 @@ START_TEST(memory_for_time_gives_the_same_bits) {
         model_close(passing);
     }
     free(state);
-    model_close(model);
-    tokenset_free(set);
-    backend->close(backend);
-    safetensors_close(initial);
-    js_free(golden);
+    close_fixture(&f);
 }
 END_TEST
 
@@ -411,39 +406,24 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
     struct course apart[COURSES] = {
         {.choice = {7, 1}}, {.choice = {7, 2}}, {.choice = {9, 1}}, {.choice = {11, 1}}};
     struct course together[COURSES];
-    struct safetensors *initial;
-    struct json *golden;
-    struct backend *backend = open_backend();
-    struct model *model;
-    enum status status = safetensors_open(&initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
-    if (!status) status = js_read(&golden, GOLDEN "demo-llama-2.6m.json");
-    if (!status) status = model_open(&model, backend, DEMO_MODEL, NULL);
-    ck_assert_msg(!status, "%s", status_message());
-    struct tokenset *set = golden_rows(golden, initial);
+    struct fixture f = open_fixture();
     /* Three rows to train on in batches of two, so that the batches wrap, and of lengths that leave
      * each matrix product another remainder. */
     static const uint64_t offsets[] = {0, 37, 107, 168, 268, 301};
-    set->rows = 5;
-    set->tokens = offsets[5];
-    memcpy(set->row_offsets, offsets, sizeof offsets);
-    struct probe_settings settings = {.steps = 4,
-                                      .batch = 2,
-                                      .heldout = 2,
-                                      .together = 1,
-                                      .lr = 1e-3,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.95,
-                                      .epsilon = 1e-8,
-                                      .temperature = 1};
-    run_alone(apart, model, set, settings);
+    f.set->rows = 5;
+    f.set->tokens = offsets[5];
+    memcpy(f.set->row_offsets, offsets, sizeof offsets);
+    struct probe_settings settings = golden_settings(4, 2, 2);
+    run_alone(apart, f.model, f.set, settings);
     ck_assert(isnan(apart[POISONED].losses[2]));
     ck_assert_mem_ne(apart[0].losses, apart[1].losses, sizeof apart[0].losses);
     /* Kept activations and layers; then neither, with the thread that streams layers; then with the
      * inputs of blocks in host memory as well. */
     for (int way = 0; way < 3; way++) {
         bool streamed = way > 0;
-        struct model *other = model;
-        if (streamed) status = model_open(&other, backend, DEMO_MODEL, NULL);
+        struct model *other = f.model;
+        enum status status = STATUS_OK;
+        if (streamed) status = model_open(&other, f.backend, DEMO_MODEL, NULL);
         if (!status && streamed) status = model_stream_layers(other);
         ck_assert_msg(!status, "%s", status_message());
         settings.recompute = settings.stream_layers = streamed;
@@ -451,7 +431,7 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
         settings.park = way == 2;
         memset(together, 0, sizeof together);
         for (int i = 0; i < COURSES; i++) together[i].choice = apart[i].choice;
-        run_together(together, other, set, settings);
+        run_together(together, other, f.set, settings);
         for (int i = 0; i < COURSES; i++) {
             const struct course *one = &apart[i], *same = &together[i];
             size_t steps = i == POISONED ? 2 : 4;
@@ -466,11 +446,7 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
         if (streamed) model_close(other);
     }
     for (int i = 0; i < COURSES; i++) free(apart[i].state);
-    model_close(model);
-    tokenset_free(set);
-    backend->close(backend);
-    safetensors_close(initial);
-    js_free(golden);
+    close_fixture(&f);
 }
 END_TEST
 
