@@ -79,8 +79,8 @@ __device__ inline float sum_block(float value, float *shared) {
 }
 
 /* A kernel launched with CUDA_LAUNCH_EARLY calls these two first, in every thread. The kernel after
- * it may start now; what kernels before it wrote is there after the wait, and only then may it write
- * itself. Weights and what the host sent (ids, positions, slots) are there before. */
+ * it may start now; what kernels before it wrote is there after the wait, and only then may it
+ * write itself. Weights and what the host sent (ids, positions, slots) are there before. */
 __device__ inline void let_next_start() {
 #if __CUDA_ARCH__ >= 900
     cudaTriggerProgrammaticLaunchCompletion();

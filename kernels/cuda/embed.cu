@@ -75,10 +75,10 @@ static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, c
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(table, 8))
         CUDA_LAUNCH_EARLY(cuda, gather_rows<WIDE>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
-                    (const bf16 *)table, width);
+                          (const bf16 *)table, width);
     else
         CUDA_LAUNCH_EARLY(cuda, gather_rows<1>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
-                    (const bf16 *)table, width);
+                          (const bf16 *)table, width);
 }
 
 static void cuda_embed_backward(struct backend *backend, void *dtable, const int32_t *ids,

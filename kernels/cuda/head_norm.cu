@@ -126,8 +126,8 @@ static void launch_head_norm(struct cuda_backend *cuda, const struct head_norm_c
     int64_t blocks = ceil_div(rows->count, THREADS / LANES);
     if (!call->backward) {
         CUDA_LAUNCH_EARLY(cuda, (head_norm<LANES, WIDTH, ROUNDS>), (unsigned)blocks, THREADS, 0,
-                    (bf16 *)call->out, (float *)call->rstd, (const bf16 *)call->x,
-                    (const float *)call->w, (float)call->epsilon, *rows);
+                          (bf16 *)call->out, (float *)call->rstd, (const bf16 *)call->x,
+                          (const float *)call->w, (float)call->epsilon, *rows);
         return;
     }
     int64_t most = 8 * (int64_t)cuda->multiprocessors;

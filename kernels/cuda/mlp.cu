@@ -56,10 +56,10 @@ static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up,
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(gate_up, 16))
         CUDA_LAUNCH_EARLY(cuda, swiglu<WIDE>, grid_of(rows, width, WIDE), THREADS, 0, (bf16 *)out,
-                    (const bf16 *)gate_up, width);
+                          (const bf16 *)gate_up, width);
     else
         CUDA_LAUNCH_EARLY(cuda, swiglu<1>, grid_of(rows, width, 1), THREADS, 0, (bf16 *)out,
-                    (const bf16 *)gate_up, width);
+                          (const bf16 *)gate_up, width);
 }
 
 static void cuda_swiglu_backward(struct backend *backend, void *dgate_up, const void *dout,

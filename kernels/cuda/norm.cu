@@ -103,7 +103,7 @@ static void launch_rmsnorm(struct cuda_backend *cuda, int threads, void *out, vo
                            const void *x, const void *w, double epsilon, int64_t rows,
                            int64_t width) {
     CUDA_LAUNCH_EARLY(cuda, (rmsnorm<WIDTH, PARTS>), (unsigned)rows, threads, 0, (bf16 *)out,
-                (float *)rstd, (const float *)x, (const float *)w, (float)epsilon, width);
+                      (float *)rstd, (const float *)x, (const float *)w, (float)epsilon, width);
 }
 
 template <int WIDTH>

@@ -105,8 +105,8 @@ static void cuda_sum_squares(struct backend *backend, double *out, const void *x
         CUDA_LAUNCH(cuda, square_blocks<WIDE>, (unsigned)blocks, THREADS, 0, partial,
                     (const float *)x, count);
     else
-        CUDA_LAUNCH(cuda, square_blocks<1>, (unsigned)blocks, THREADS, 0, partial,
-                    (const float *)x, count);
+        CUDA_LAUNCH(cuda, square_blocks<1>, (unsigned)blocks, THREADS, 0, partial, (const float *)x,
+                    count);
     CUDA_LAUNCH(cuda, add_blocks, 1, THREADS, 0, out, partial, (int)blocks);
 }
 

@@ -38,7 +38,7 @@ static void launch_rotate(struct cuda_backend *cuda, void *x, int64_t stride, co
     int items = heads * (half / WIDTH);
     int threads = items < 256 ? (int)ceil_div(items, 32) * 32 : 256;
     CUDA_LAUNCH_EARLY(cuda, rotate<WIDTH>, (unsigned)tokens, threads, 0, (bf16 *)x, stride,
-                (const float *)table, positions, inverse ? -1.0f : 1.0f, heads, half);
+                      (const float *)table, positions, inverse ? -1.0f : 1.0f, heads, half);
 }
 
 static void cuda_rope(struct backend *backend, void *x, int64_t stride, const void *table,

@@ -99,10 +99,9 @@ void probe_group_end(struct probe_group *group); /* accepts NULL */
 struct probe *probe_group_member(struct probe_group *group, int place);
 
 /* Step `step` (from 0, within what was loaded) of the probes that `takes_part` [count] says, at
- * least one. Each
- * one's `losses` [count] is the mean over counted positions before the update; a loss that is not
- * finite is NAN there, and that probe is not updated. The same bits come out whoever else takes
- * part. */
+ * least one. Each one's `losses` [count] is the mean over counted positions before the update; a
+ * loss that is not finite is NAN there, and that probe is not updated. The same bits come out
+ * whoever else takes part. */
 enum status probe_group_step(struct probe_group *group, const bool *takes_part, int64_t step,
                              double *losses) STATUS_CHECKED;
 

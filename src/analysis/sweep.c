@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/parked.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"
+#include "model/parked.h"
 #include "model/sequences.h"
 
 struct sweep {

@@ -280,8 +280,7 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
          INT64_MAX},
         {"together", OPTION_INTEGER, &v.together, "K",
          "train K probes in lock step, in each round too: a layer that must be loaded is loaded "
-         "once "
-         "for all of them (as many as fit when layers are not kept, else 1)",
+         "once for all of them (as many as fit when layers are not kept, else 1)",
          1, 100000},
         {"recompute", OPTION_FLAG, &v.recompute, NULL,
          "run each block again in the backward pass instead of keeping its activations (chosen "

@@ -90,7 +90,8 @@ int64_t ops_step(int64_t count, int64_t samples);
 /* start + gradient, for parameter gradients, which accumulate. */
 double *ops_add(struct ops *ops, const double *start, const double *gradient, int64_t count);
 
-/* The cases, one per op of struct backend (its memory functions share one, those of graphs another). */
+/* The cases, one per op of struct backend (its memory functions share one, those of graphs
+ * another). */
 void case_memory(struct ops *ops);
 void case_graph(struct ops *ops);
 void case_embed(struct ops *ops);
