@@ -1,10 +1,16 @@
+#define _POSIX_C_SOURCE 200809L
 #include <math.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/dtype.h"
 #include "base/hash.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/list.h"
 #include "base/memory.h"
@@ -126,6 +132,34 @@ START_TEST(sizes_read_well) {
 }
 END_TEST
 
+/* The signal that ends a program which got a SIGTERM and, so many seconds later, a SIGINT; 0 when it
+ * only knows that it shall end. */
+static int signals_end(double second_after) {
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        interrupt_install();
+        if (interrupt_requested()) _exit(2);
+        raise(SIGTERM);
+        if (!interrupt_requested()) _exit(2);
+        double whole = floor(second_after);
+        struct timespec pause = {(time_t)whole, (long)((second_after - whole) * 1e9)};
+        nanosleep(&pause, NULL);
+        raise(SIGINT);
+        _exit(0);
+    }
+    int ended;
+    ck_assert_int_eq(waitpid(child, &ended, 0), child);
+    return WIFSIGNALED(ended) ? WTERMSIG(ended) : WEXITSTATUS(ended);
+}
+
+START_TEST(only_a_later_signal_ends_the_program) {
+    ck_assert_int_eq(signals_end(0), 0);
+    ck_assert_int_eq(signals_end(1.1), SIGINT);
+}
+END_TEST
+
 CHECK_MAIN("base", philox_matches_the_published_vector, random_moments, half_types_round_trip,
            sha256_of_abc, lists, json_errors_name_the_source,
-           integers_beyond_64_bits_become_numbers, sizes_read_well)
+           integers_beyond_64_bits_become_numbers, sizes_read_well,
+           only_a_later_signal_ends_the_program)
