@@ -21,7 +21,8 @@ need libhdf5-dev sh -c 'command -v h5cc || pkg-config --exists hdf5'
 need libsqlite3-dev pkg-config --exists 'sqlite3 >= 3.24'
 need libpcre2-dev pkg-config --exists libpcre2-8
 need libutf8proc-dev pkg-config --exists libutf8proc
-need libopenblas-dev pkg-config --exists openblas
+# shellcheck disable=SC2016
+need libdnnl-dev sh -c 'echo "#include <oneapi/dnnl/dnnl.h>" | ${CC:-cc} -E -'
 need libssl-dev pkg-config --exists libcrypto
 need check pkg-config --exists check
 need gnuplot-nox sh -c 'command -v gnuplot'

@@ -20,9 +20,6 @@ esac
 
 recipes/install-packages.sh
 
-# Two tests run at a time, each with all cores: threads that wait must give their core away.
-export OMP_WAIT_POLICY=passive
-
 passed=0
 failed=0
 run_suite() { # DIRECTORY [meson test options]

@@ -285,21 +285,6 @@ START_TEST(a_streamed_layer_that_is_not_finite_is_named) {
 }
 END_TEST
 
-/* Where OpenBLAS does not know the processor it would take its kernels for SSE3, "Prescott". */
-char *openblas_get_corename(void);
-
-START_TEST(blas_runs_the_kernels_of_the_processor) {
-    struct backend *backend;
-    ck_assert_int_eq(backend_open_cpu(&backend), STATUS_OK);
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2") && !getenv("OPENBLAS_CORETYPE"))
-        ck_assert_str_ne(openblas_get_corename(), "Prescott");
-#endif
-    backend->close(backend);
-}
-END_TEST
-
 CHECK_MAIN("model", every_architecture_gives_the_reference_logits,
            demo_model_gives_the_golden_logits, streamed_layers_are_the_loaded_ones,
-           passes_to_and_fro_load_what_is_not_there, a_streamed_layer_that_is_not_finite_is_named,
-           blas_runs_the_kernels_of_the_processor)
+           passes_to_and_fro_load_what_is_not_there, a_streamed_layer_that_is_not_finite_is_named)

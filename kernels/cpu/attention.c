@@ -1,9 +1,9 @@
 /* Causal attention by tiles with an online softmax (Dao et al. 2022): for a tile of queries of one
  * head, scores against each tile of keys by GEMM, rescaled sums, no T x T matrix. */
-#include <cblas.h>
 #include <string.h>
 
 #include "kernels/cpu/exp.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 
 enum { TILE_Q = 64, TILE_K = 128 };
@@ -60,6 +60,7 @@ CPU_CLONES static real softmax_row(real *restrict score, int skipped, int allowe
 }
 
 struct tile {
+    struct backend *backend;
     const struct attention_inputs *in;
     const struct attention_shape *shape;
     int64_t first; /* the sequence's first token */
@@ -96,8 +97,8 @@ static void attend_tile(const struct tile *tile, real *out, int64_t out_stride, 
             (const real *)in->k + (tile->first + key) * in->k_stride + (int64_t)kv_head * width;
         const real *v =
             (const real *)in->v + (tile->first + key) * in->v_stride + (int64_t)kv_head * width;
-        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, tile->rows, columns, width, 1, q,
-                   (int)in->q_stride, k, (int)in->k_stride, 0, scores, TILE_K);
+        cpu_gemm(tile->backend, false, true, tile->rows, columns, width, q, in->q_stride, k,
+                 in->k_stride, false, scores, TILE_K);
         for (int r = 0; r < tile->rows; r++) {
             int allowed = tile->start + r + 1 - key;
             int skipped = shape->window > 0 ? tile->start + r + 1 - shape->window - key : 0;
@@ -108,8 +109,8 @@ static void attend_tile(const struct tile *tile, real *out, int64_t out_stride, 
             if (shrink != 1)
                 for (int i = 0; i < width; i++) out[r * out_stride + i] *= shrink;
         }
-        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, tile->rows, width, columns, 1, scores,
-                   TILE_K, v, (int)in->v_stride, 1, out, (int)out_stride);
+        cpu_gemm(tile->backend, false, false, tile->rows, width, columns, scores, TILE_K, v,
+                 in->v_stride, true, out, out_stride);
     }
     for (int r = 0; r < tile->rows; r++) {
         for (int i = 0; i < width; i++) out[r * out_stride + i] /= sum[r];
@@ -120,7 +121,6 @@ static void attend_tile(const struct tile *tile, real *out, int64_t out_stride, 
 static void cpu_attention(struct backend *backend, void *out, void *lse,
                           const struct attention_inputs *in, const struct sequences *sequences,
                           const struct attention_shape *shape) {
-    (void)backend;
     int64_t out_stride = (int64_t)shape->heads * shape->head_dim;
     int tiles = (sequences->longest + TILE_Q - 1) / TILE_Q;
     /* Late tiles see the most keys: they are handed out first. */
@@ -132,7 +132,7 @@ static void cpu_attention(struct backend *backend, void *out, void *lse,
                 int start = (tiles - 1 - reverse) * TILE_Q;
                 if (start >= length) continue;
                 int rows = length - start < TILE_Q ? length - start : TILE_Q;
-                struct tile tile = {in, shape, first, length, h, start, rows};
+                struct tile tile = {backend, in, shape, first, length, h, start, rows};
                 attend_tile(&tile, (real *)out + (first + start) * out_stride + h * shape->head_dim,
                             out_stride,
                             lse ? (real *)lse + h * sequences->tokens + first + start : NULL);

@@ -2,11 +2,11 @@
  * saved log-sum-exp, so that nothing of size T x T exists. A unit of work is one query head of one
  * sequence; where several query heads share keys, each sums into working memory of its own, and
  * these are added in the order of the heads. */
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/exp.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 
 enum {
@@ -16,6 +16,7 @@ enum {
 };
 
 struct attention_backward {
+    struct backend *backend;
     const struct attention_gradients *to;
     const real *dout, *out, *lse;
     const struct attention_inputs *in;
@@ -28,6 +29,7 @@ struct attention_backward {
 
 /* One query head of one sequence. Rows are tokens of the sequence. */
 struct head {
+    struct backend *backend;
     int length, width, window;
     real scale;
     const real *q, *k, *v, *dout, *out, *lse;
@@ -68,10 +70,10 @@ static void backward_tile(const struct head *head, const real *delta, int start,
     real p[TILE_Q * TILE_K], dp[TILE_Q * TILE_K];
     const real *q = head->q + start * head->q_stride, *k = head->k + key * head->k_stride;
     const real *v = head->v + key * head->v_stride, *dout = head->dout + start * head->out_stride;
-    cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, head->width, 1, q,
-               (int)head->q_stride, k, (int)head->k_stride, 0, p, TILE_K);
-    cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, head->width, 1, dout,
-               (int)head->out_stride, v, (int)head->v_stride, 0, dp, TILE_K);
+    cpu_gemm(head->backend, false, true, rows, columns, head->width, q, head->q_stride, k,
+             head->k_stride, false, p, TILE_K);
+    cpu_gemm(head->backend, false, true, rows, columns, head->width, dout, head->out_stride, v,
+             head->v_stride, false, dp, TILE_K);
     for (int r = 0; r < rows; r++) {
         int allowed = start + r + 1 - key;
         int skipped = head->window > 0 ? start + r + 1 - head->window - key : 0;
@@ -80,13 +82,12 @@ static void backward_tile(const struct head *head, const real *delta, int start,
         differentiate_row(p + r * TILE_K, dp + r * TILE_K, skipped, allowed, columns, head->scale,
                           head->lse[start + r], delta[r]);
     }
-    cblas_gemm(CblasRowMajor, CblasTrans, CblasNoTrans, columns, head->width, rows, 1, p, TILE_K,
-               dout, (int)head->out_stride, 1, head->dv + key * head->dv_stride,
-               (int)head->dv_stride);
-    cblas_gemm(CblasRowMajor, CblasTrans, CblasNoTrans, columns, head->width, rows, 1, dp, TILE_K,
-               q, (int)head->q_stride, 1, head->dk + key * head->dk_stride, (int)head->dk_stride);
-    cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, head->width, columns, 1, dp, TILE_K,
-               k, (int)head->k_stride, 1, head->dq + start * head->dq_stride, (int)head->dq_stride);
+    cpu_gemm(head->backend, true, false, columns, head->width, rows, p, TILE_K, dout,
+             head->out_stride, true, head->dv + key * head->dv_stride, head->dv_stride);
+    cpu_gemm(head->backend, true, false, columns, head->width, rows, dp, TILE_K, q, head->q_stride,
+             true, head->dk + key * head->dk_stride, head->dk_stride);
+    cpu_gemm(head->backend, false, false, rows, head->width, columns, dp, TILE_K, k, head->k_stride,
+             true, head->dq + start * head->dq_stride, head->dq_stride);
 }
 
 static void clear_rows(real *to, int64_t stride, int rows, int width) {
@@ -114,6 +115,7 @@ static struct head head_at(const struct attention_backward *op, int sequence, in
     int64_t kv_column = index / (shape->heads / shape->kv_heads) * width, column = index * width;
     int64_t out_stride = shape->heads * width;
     struct head head = {
+        .backend = op->backend,
         .length = (int)(op->sequences->offsets[sequence + 1] - first),
         .width = shape->head_dim,
         .window = shape->window,
@@ -189,7 +191,8 @@ void cpu_attention_backward(struct backend *backend, const struct attention_grad
                             const void *dout, const void *out, const void *lse,
                             const struct attention_inputs *in, const struct sequences *sequences,
                             const struct attention_shape *shape) {
-    struct attention_backward op = {.to = to,
+    struct attention_backward op = {.backend = backend,
+                                    .to = to,
                                     .dout = dout,
                                     .out = out,
                                     .lse = lse,

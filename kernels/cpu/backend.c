@@ -1,16 +1,18 @@
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
 struct cpu_backend {
     struct backend base;
-    bool failed; /* an op had no working memory */
+    bool failed; /* an op could not do its work */
     char fault[128];
-    char kind[256];
+    char kind[64];
 };
 
 static void *cpu_alloc(struct backend *backend, size_t bytes, const char *what) {
@@ -77,13 +79,21 @@ static void cpu_zero(struct backend *backend, void *to, size_t bytes) {
     memset(to, 0, bytes);
 }
 
-void *cpu_scratch(struct backend *backend, size_t bytes, const char *what) {
+void cpu_fail(struct backend *backend, const char *format, ...) {
     struct cpu_backend *cpu = (struct cpu_backend *)backend;
-    void *memory = memory_aligned(bytes);
-    if (!memory && !cpu->failed) {
+#pragma omp critical(cpu_fault)
+    if (!cpu->failed) {
+        va_list arguments;
+        va_start(arguments, format);
+        vsnprintf(cpu->fault, sizeof cpu->fault, format, arguments);
+        va_end(arguments);
         cpu->failed = true;
-        snprintf(cpu->fault, sizeof cpu->fault, "out of memory: %zu bytes for %s", bytes, what);
     }
+}
+
+void *cpu_scratch(struct backend *backend, size_t bytes, const char *what) {
+    void *memory = memory_aligned(bytes);
+    if (!memory) cpu_fail(backend, "out of memory: %zu bytes for %s", bytes, what);
     return memory;
 }
 
@@ -198,7 +208,7 @@ enum status backend_open_cpu(struct backend **out) {
         .graph_free = cpu_graph_free,
         .close = cpu_close,
     };
-    cpu_begin_blas(cpu->kind, sizeof cpu->kind);
+    cpu_gemm_kind(cpu->kind, sizeof cpu->kind);
     backend->kind = cpu->kind;
     cpu_table_matmul(backend);
     cpu_table_norm(backend);

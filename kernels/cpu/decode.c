@@ -1,11 +1,11 @@
 /* Decoding: one token of each sequence against what is kept of its past. The ops are bound by
  * reading that past, so work is dealt out by (sequence, head) or (sequence, channels) and every
  * result depends on its own sequence only, never on the batch around it. */
-#include <cblas.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/exp.h"
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/mamba.h"
 #include "kernels/cpu/ops.h"
 
@@ -54,21 +54,21 @@ CPU_CLONES static real weigh(real *restrict score, int keys, real scale, real *m
 
 /* `heads` queries [heads, E] that share `count` keys and values [count, E], by an online softmax.
  */
-static void attend(real *out, const real *q, const real *k, const real *v, int64_t count, int heads,
-                   int width, real scale) {
+static void attend(struct backend *backend, real *out, const real *q, const real *k, const real *v,
+                   int64_t count, int heads, int width, real scale) {
     real score[MOST_HEADS * KEYS], maximum[MOST_HEADS], sum[MOST_HEADS] = {0};
     for (int h = 0; h < heads; h++) maximum[h] = -(real)INFINITY;
     memset(out, 0, (size_t)(heads * width) * sizeof *out);
     for (int64_t first = 0; first < count; first += KEYS) {
         int keys = count - first < KEYS ? (int)(count - first) : KEYS;
-        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, heads, keys, width, 1, q, width,
-                   k + first * width, width, 0, score, KEYS);
+        cpu_gemm(backend, false, true, heads, keys, width, q, width, k + first * width, width,
+                 false, score, KEYS);
         for (int h = 0; h < heads; h++) {
             real shrink = weigh(score + h * KEYS, keys, scale, &maximum[h], &sum[h]);
             for (int i = 0; i < width; i++) out[h * width + i] *= shrink;
         }
-        cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, heads, width, keys, 1, score, KEYS,
-                   v + first * width, width, 1, out, width);
+        cpu_gemm(backend, false, false, heads, width, keys, score, KEYS, v + first * width, width,
+                 true, out, width);
     }
     for (int h = 0; h < heads; h++)
         for (int i = 0; i < width; i++) out[h * width + i] /= sum[h];
@@ -78,7 +78,6 @@ static void cpu_attention_decode(struct backend *backend, void *out, const void 
                                  int64_t q_stride, const struct kv_cache *cache,
                                  const int32_t *slots, const int32_t *positions, int64_t longest,
                                  int count, const struct attention_shape *shape) {
-    (void)backend;
     (void)longest;
     int width = shape->head_dim, group = shape->heads / shape->kv_heads;
 #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -90,7 +89,7 @@ static void cpu_attention_decode(struct backend *backend, void *out, const void 
             for (int part = 0; part < group; part += MOST_HEADS) {
                 int heads = group - part < MOST_HEADS ? group - part : MOST_HEADS;
                 int64_t head = (int64_t)g * group + part;
-                attend((real *)out + ((int64_t)s * shape->heads + head) * width,
+                attend(backend, (real *)out + ((int64_t)s * shape->heads + head) * width,
                        (const real *)q + s * q_stride + head * width, (const real *)cache->k + from,
                        (const real *)cache->v + from, keys, heads, width, (real)shape->scale);
             }

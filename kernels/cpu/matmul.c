@@ -1,26 +1,39 @@
-/* Embedding and matrix products: OpenBLAS on tiles of a fixed size, so that all threads share the
+/* Embedding and matrix products, in tiles of a fixed size, so that all threads share the
  * work and the result does not depend on how many there are. A product of few rows, which is bound
  * by reading w, has a kernel of its own: BLAS would copy w first, and a row's result would depend
  * on how many rows there are. */
-#include <cblas.h>
 #include <string.h>
 
+#include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
-/* Tiles have at most so many. These limits were measured on two Zen 4 cores with OpenBLAS 0.3.21, as
- * the size of all tiles but the last: within 3 % of its best at every shape tried. */
-enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, TILE_MULTIPLE = 16 };
+/* Tiles have at most so many rows and columns, and twice the rows where enough of them are left for
+ * many threads: oneDNN packs the columns of w anew for every tile. */
+enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, TILE_MULTIPLE = 16, TILES_ENOUGH = 16 };
 
-/* Cuts `count` into tiles of nearly one size: a short last one would leave threads waiting. */
-static int64_t tile_size(int64_t count, int most) {
-    int64_t tiles = (count - 1) / most + 1;
-    int64_t step = tiles * TILE_MULTIPLE;
-    return (count + step - 1) / step * TILE_MULTIPLE;
+struct tiles {
+    int64_t tall, wide;
+};
+
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
 }
 
-static int shorter(int64_t left, int64_t tile) {
-    return (int)(left < tile ? left : tile);
+/* Cuts `count` into parts of nearly one size: a short last one would leave threads waiting. */
+static int64_t part_size(int64_t count, int most) {
+    int64_t step = ceil_div(count, most) * TILE_MULTIPLE;
+    return ceil_div(count, step) * TILE_MULTIPLE;
+}
+
+static struct tiles choose_tiles(int64_t rows, int64_t columns) {
+    bool enough = ceil_div(rows, 2 * TILE_ROWS) * ceil_div(columns, TILE_COLUMNS) >= TILES_ENOUGH;
+    return (struct tiles){part_size(rows, enough ? 2 * TILE_ROWS : TILE_ROWS),
+                          part_size(columns, TILE_COLUMNS)};
+}
+
+static int shorter(int64_t left, int64_t most) {
+    return (int)(left < most ? left : most);
 }
 
 static void cpu_embed(struct backend *backend, void *out, const int32_t *ids, const void *table,
@@ -114,7 +127,6 @@ static void multiply_few(real *out, const real *a, int64_t a_stride, const real 
 static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, const void *a,
                        int64_t a_stride, const void *w, const void *bias, bool accumulate,
                        int64_t m, int64_t n, int64_t k) {
-    (void)backend;
     (void)out_type;
     const real *left = a, *right = w;
     real *to = out;
@@ -122,46 +134,41 @@ static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, 
         multiply_few(to, left, a_stride, right, bias, accumulate, m, n, k);
         return;
     }
-    int64_t tall = tile_size(m, TILE_ROWS), wide = tile_size(n, TILE_COLUMNS);
+    struct tiles tile = choose_tiles(m, n);
 #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int64_t row = 0; row < m; row += tall)
-        for (int64_t column = 0; column < n; column += wide) {
-            int rows = shorter(m - row, tall), columns = shorter(n - column, wide);
-            real *tile = to + row * n + column;
-            cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, columns, (int)k, 1,
-                       left + row * a_stride, (int)a_stride, right + column * k, (int)k,
-                       accumulate ? 1 : 0, tile, (int)n);
-            if (bias) add_bias(tile, n, (const real *)bias + column, rows, columns);
+    for (int64_t row = 0; row < m; row += tile.tall)
+        for (int64_t column = 0; column < n; column += tile.wide) {
+            int rows = shorter(m - row, tile.tall), columns = shorter(n - column, tile.wide);
+            real *part = to + row * n + column;
+            cpu_gemm(backend, false, true, rows, columns, k, left + row * a_stride, a_stride,
+                     right + column * k, k, accumulate, part, n);
+            if (bias) add_bias(part, n, (const real *)bias + column, rows, columns);
         }
 }
 
 static void cpu_matmul_backward_input(struct backend *backend, void *da, enum dtype da_type,
                                       const void *dout, const void *w, bool accumulate, int64_t m,
                                       int64_t n, int64_t k) {
-    (void)backend;
     (void)da_type;
-    int64_t tall = tile_size(m, TILE_ROWS), wide = tile_size(k, TILE_COLUMNS);
+    struct tiles tile = choose_tiles(m, k);
 #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int64_t row = 0; row < m; row += tall)
-        for (int64_t column = 0; column < k; column += wide)
-            cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, shorter(m - row, tall),
-                       shorter(k - column, wide), (int)n, 1, (const real *)dout + row * n, (int)n,
-                       (const real *)w + column, (int)k, accumulate ? 1 : 0,
-                       (real *)da + row * k + column, (int)k);
+    for (int64_t row = 0; row < m; row += tile.tall)
+        for (int64_t column = 0; column < k; column += tile.wide)
+            cpu_gemm(backend, false, false, shorter(m - row, tile.tall),
+                     shorter(k - column, tile.wide), n, (const real *)dout + row * n, n,
+                     (const real *)w + column, k, accumulate, (real *)da + row * k + column, k);
 }
 
 static void cpu_matmul_backward_weight(struct backend *backend, void *dw, const void *dout,
                                        const void *a, int64_t a_stride, int64_t m, int64_t n,
                                        int64_t k) {
-    (void)backend;
-    int64_t tall = tile_size(n, TILE_ROWS), wide = tile_size(k, TILE_COLUMNS);
+    struct tiles tile = choose_tiles(n, k);
 #pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int64_t row = 0; row < n; row += tall)
-        for (int64_t column = 0; column < k; column += wide)
-            cblas_gemm(CblasRowMajor, CblasTrans, CblasNoTrans, shorter(n - row, tall),
-                       shorter(k - column, wide), (int)m, 1, (const real *)dout + row, (int)n,
-                       (const real *)a + column, (int)a_stride, 1, (real *)dw + row * k + column,
-                       (int)k);
+    for (int64_t row = 0; row < n; row += tile.tall)
+        for (int64_t column = 0; column < k; column += tile.wide)
+            cpu_gemm(backend, true, false, shorter(n - row, tile.tall),
+                     shorter(k - column, tile.wide), m, (const real *)dout + row, n,
+                     (const real *)a + column, a_stride, true, (real *)dw + row * k + column, k);
 }
 
 static void cpu_matmul_backward_bias(struct backend *backend, void *dbias, const void *dout,

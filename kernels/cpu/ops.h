@@ -15,9 +15,6 @@ void cpu_table_decode(struct backend *backend);    /* decode.c: caches and steps
 void cpu_table_loss(struct backend *backend);      /* loss.c */
 void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
 
-/* blas.c: before the first product. `kind` [size] receives what struct backend calls so. */
-void cpu_begin_blas(char *kind, size_t size);
-
 /* attention_backward.c; in attention's table. */
 void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
                             const void *dout, const void *out, const void *lse,
@@ -27,5 +24,9 @@ void cpu_attention_backward(struct backend *backend, const struct attention_grad
 /* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;
  * the op then returns without a result. */
 void *cpu_scratch(struct backend *backend, size_t bytes, const char *what);
+
+/* Records a fault for sync() to report; the first one stands. From any thread. */
+void cpu_fail(struct backend *backend, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

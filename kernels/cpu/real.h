@@ -11,7 +11,6 @@ typedef double real;
 #define real_log log
 #define real_log1p log1p
 #define real_sqrt sqrt
-#define cblas_gemm cblas_dgemm
 #else
 typedef float real;
 #define REAL_DTYPE DTYPE_F32
@@ -19,7 +18,6 @@ typedef float real;
 #define real_log logf
 #define real_log1p log1pf
 #define real_sqrt sqrtf
-#define cblas_gemm cblas_sgemm
 #endif
 
 /* Compiled for several generations of x86; the loader picks one. Loops in such a function may use

@@ -12,7 +12,7 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
-/* What libraries take beside this program's own arrays on the host: OpenBLAS packs panels and
+/* What libraries take beside this program's own arrays on the host: oneDNN packs panels and
  * threads have stacks, about 2 MB each; SQLite and HDF5 have caches. */
 static uint64_t library_bytes(void) {
     long threads = sysconf(_SC_NPROCESSORS_ONLN);

@@ -41,7 +41,7 @@ struct part {
 };
 
 int scorer_chunk(const struct model *model) {
-    int64_t elements = INT64_C(1) << (model->backend->discrete ? 28 : 24);
+    int64_t elements = INT64_C(1) << (model->backend->discrete ? 28 : 26);
     int64_t rows = elements / model->config->vocab_size / 64 * 64;
     return rows < 64 ? 64 : rows > 2048 ? 2048 : (int)rows;
 }

@@ -11,7 +11,6 @@ demo=$source/recipes/demo-model
 models=$source/tests/data/models
 golden=$source/tests/data/golden
 samples=$source/eval/samples
-export OMP_WAIT_POLICY=passive # a busy machine is no reason to spin
 
 temporary=$(mktemp -d)
 mounted= # a file system that the test has mounted
