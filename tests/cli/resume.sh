@@ -47,7 +47,7 @@ check "loo, killed" KILL 137 loo "$demo" --data rows.h5 --group-tokens 640
 check "loo, interrupted" INT 130 loo "$demo" --data rows.h5 --group-tokens 640
 check "loo --estimate, killed" KILL 137 loo "$demo" --data rows.h5 --group-tokens 640 --estimate fisher \
     --samples 3
-check "mmr, killed" KILL 137 mmr "$demo" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
+check "mmr, killed" KILL 137 mmr "$demo" --data rows.h5 --layers 9-11 --steps 24 --batch 4 \
     --heldout 8 --seeds 2
-check "mmr, interrupted" INT 130 mmr "$demo" --data rows.h5 --layers 9-11 --steps 40 --batch 4 \
+check "mmr, interrupted" INT 130 mmr "$demo" --data rows.h5 --layers 9-11 --steps 24 --batch 4 \
     --heldout 8 --seeds 2
