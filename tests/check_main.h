@@ -1,6 +1,7 @@
 /* The frame of every Check program: test_NAME.c defines its tests with START_TEST and ends with
  * CHECK_MAIN("name", first_test, second_test, …). Results are printed as TAP. Each test is a case
- * of its own name, so that Check's environment variable CK_RUN_CASE runs it alone. */
+ * of its own name and has it as a tag: Check's environment variable CK_RUN_CASE runs it alone,
+ * CK_EXCLUDE_TAGS leaves it out. */
 #ifndef TESTS_CHECK_MAIN_H
 #define TESTS_CHECK_MAIN_H
 
@@ -14,6 +15,7 @@
         for (size_t i = 0; i < sizeof table / sizeof *table; i++) {                                \
             TCase *tcase = tcase_create(table[i]->name);                                           \
             tcase_set_timeout(tcase, 900);                                                         \
+            tcase_set_tags(tcase, table[i]->name);                                                 \
             tcase_add_test(tcase, table[i]);                                                       \
             suite_add_tcase(suite, tcase);                                                         \
         }                                                                                          \

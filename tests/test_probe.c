@@ -188,7 +188,7 @@ START_TEST(training_gives_the_golden_losses) {
     /* All three golden layers take a minute: the suite `slow` asks for them. */
     struct int_list layers;
     const char *wanted = getenv("PROBE_LAYERS");
-    ck_assert_int_eq(list_parse(&layers, wanted ? wanted : "11", 0, 11, "PROBE_LAYERS"), STATUS_OK);
+    ck_assert_int_eq(list_parse(&layers, wanted ? wanted : "0,5,11", 0, 11, "PROBE_LAYERS"), STATUS_OK);
     for (size_t i = 0; i < layers.count; i++)
         for (int gqa = 0; gqa < 2; gqa++)
             compare_probe(engine, f.model, f.golden, f.initial, layers.values[i], gqa);
