@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/paths.h"
 
@@ -180,6 +181,7 @@ static enum status run_gnuplot(int *exit_status, char *said, size_t said_size,
     pid_t child = fork();
     if (child == 0) {
         close(ends[0]);
+        interrupt_release();
         execute_gnuplot(directory, assignment, script, ends[1]);
     }
     close(ends[1]);

@@ -140,12 +140,15 @@ static int signals_end(double second_after) {
     if (child == 0) {
         interrupt_install();
         if (interrupt_requested()) _exit(2);
-        raise(SIGTERM);
+        kill(getpid(), SIGTERM);
+        const struct timespec moment = {0, 1000000};
+        for (int i = 0; i < 5000 && !interrupt_requested(); i++) nanosleep(&moment, NULL);
         if (!interrupt_requested()) _exit(2);
         double whole = floor(second_after);
         struct timespec pause = {(time_t)whole, (long)((second_after - whole) * 1e9)};
         nanosleep(&pause, NULL);
-        raise(SIGINT);
+        kill(getpid(), SIGINT);
+        for (int i = 0; i < 300; i++) nanosleep(&moment, NULL);
         _exit(0);
     }
     int ended;

@@ -7,7 +7,10 @@
 
 #include <stdbool.h>
 
+/* Before any other thread is started. */
 void interrupt_install(void);
 bool interrupt_requested(void);
+/* In a child process, before it becomes another program: signals end it as they do by default. */
+void interrupt_release(void);
 
 #endif
