@@ -9,7 +9,7 @@
 #include "kernels/cpu/real.h"
 
 /* Tiles have at most so many rows and columns, and twice the rows where enough of them are left for
- * many threads: oneDNN packs the columns of w anew for every tile. */
+ * many threads: every tile reads its columns of w anew. */
 enum { TILE_ROWS = 256, TILE_COLUMNS = 1024, TILE_MULTIPLE = 16, TILES_ENOUGH = 16 };
 
 struct tiles {

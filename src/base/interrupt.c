@@ -3,20 +3,18 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stddef.h>
-#include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t requested;
+#include "base/log.h"
+
+static atomic_bool requested;
 
 static void choose_signals(sigset_t *set) {
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
-}
-
-static double seconds_between(const struct timespec *from, const struct timespec *to) {
-    return (double)(to->tv_sec - from->tv_sec) + 1e-9 * (double)(to->tv_nsec - from->tv_nsec);
 }
 
 void interrupt_release(void) {
@@ -28,23 +26,22 @@ void interrupt_release(void) {
 /* The first signal asks for an end. Those of the next second are the same request: `timeout` and
  * batch systems signal a process and then its group. A later one ends the program.
  *
- * A thread of its own takes the signals, which all others block: a handler on top of the code that
- * oneDNN generates corrupted the heap, since that code does not keep to the stack's conventions.
- */
+ * A thread of its own takes the signals, which all others block: a handler that interrupted code
+ * which oneDNN had generated corrupted the heap. */
 static void *wait_for_signals(void *unused) {
-    struct timespec first = {0}, now;
+    double first = 0;
     sigset_t set;
     int number;
     choose_signals(&set);
     while (sigwait(&set, &number) == 0) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if (requested && seconds_between(&first, &now) >= 1) {
+        double now = log_seconds();
+        if (!requested) {
+            first = now;
+            requested = true;
+        } else if (now - first >= 1) {
             interrupt_release();
             raise(number);
         }
-        if (requested) continue;
-        first = now;
-        requested = 1;
     }
     return unused;
 }
@@ -76,5 +73,5 @@ void interrupt_install(void) {
 }
 
 bool interrupt_requested(void) {
-    return requested != 0;
+    return requested;
 }

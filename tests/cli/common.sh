@@ -27,6 +27,16 @@ complain() {
     bad=1
 }
 
+# await_rows DATABASE EXPORT: until run 1 there has such rows (scores --export), for at most 30 seconds.
+await_rows() {
+    tries=0
+    until [ "$("$program" scores --db "$1" --run 1 --export "$2" 2>/dev/null | wc -l)" -gt 1 ]; do
+        tries=$((tries + 1))
+        [ $tries -lt 300 ] || { complain "\"$1\" gets no $2"; break; }
+        sleep 0.1
+    done
+}
+
 # ends CODE MESSAGE ARGUMENTS...: the program with $always and these arguments ends with this exit
 # code and this one line.
 always=

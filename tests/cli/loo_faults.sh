@@ -82,12 +82,7 @@ done
 for copy in 1 2 3 4 5 6 7 8 9 10; do cat "$golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
 "$program" loo "$demo" --data many.h5 --device cpu --db stopped.db --group-tokens 128 --quiet >out 2>errors &
 process=$!
-tries=0
-until [ "$("$program" scores --db stopped.db --run 1 --export sequences 2>/dev/null | wc -l)" -gt 1 ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 600 ] || { complain "SIGTERM: no row is finished"; break; }
-    sleep 0.05
-done
+await_rows stopped.db sequences
 kill -TERM $process
 kill -TERM $process
 code=0

@@ -120,12 +120,7 @@ values hybrid-plain.db >hybrid-plain
 "$program" mmr "$demo" --data rows.h5 --db long.db --device cpu --layers 10,11 --batch 2 --heldout 2 --steps 4 \
     --seeds 1000 --quiet --cache-dir cache >/dev/null 2>&1 &
 other=$!
-tries=0
-until [ -n "$("$program" scores --db long.db --run 1 --export steps 2>/dev/null | sed 1d)" ]; do
-    tries=$((tries + 1))
-    [ $tries -lt 200 ] || { complain "the other run does not begin"; break; }
-    sleep 0.1
-done
+await_rows long.db steps
 kill -STOP $other
 mmr second.db --cache-dir cache --quiet
 [ $code -eq 1 ] && sed 's/-[0-9a-f]\{16\}\./-N./' errors | grep -q '^apriel-tool: "cache/apriel-tool-inputs-N.h5" is in use by another run: wait until that has ended, or name another --cache-dir$' ||

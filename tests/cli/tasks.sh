@@ -42,10 +42,7 @@ message=$("$program" plan --db scores.db 2>&1 || true)
 "$program" eval "$demo" --device cpu --quiet --task recall --lengths 32,64 --items 40 \
     --group-tokens 256 --db stop.db >out 2>errors &
 job=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    sleep 0.1
-    [ "$("$program" scores --db stop.db --export items 2>/dev/null | wc -l)" -gt 1 ] && break
-done
+await_rows stop.db items
 kill -INT $job
 code=0
 wait $job || code=$?
