@@ -159,12 +159,12 @@ struct backend {
 
     /* Between record and record_end ops are noted down instead of carried out; replay queues them
      * as one, for less than they cost one by one and with the same results: the pointers and numbers
-     * of the calls, whatever the memory holds by then. Only ops of the forward pass, copy and zero
-     * may be recorded, each after it was carried out once with the same sizes, so that nothing is
-     * allocated on the way; none may write what another takes as weights. record is false, and ops
-     * are carried out as ever, where nothing would be gained (the CPU). record_end gives NULL where
-     * the recording cannot be kept. replay is false, and nothing was queued, once memory that ops
-     * share has moved: free the graph and record again. */
+     * of the calls, whatever the memory holds by then. Ops of the forward and the backward pass,
+     * copy and zero may be recorded, each after it was carried out once with the same sizes, so that
+     * nothing is allocated on the way; none may write what another takes as weights. record is
+     * false, and ops are carried out as ever, where nothing would be gained (the CPU). record_end
+     * gives NULL where the recording cannot be kept. replay is false, and nothing was queued, once
+     * memory that ops share has moved: free the graph and record again. */
     bool (*record)(struct backend *);
     struct graph *(*record_end)(struct backend *);
     bool (*replay)(struct backend *, struct graph *);

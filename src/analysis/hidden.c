@@ -82,6 +82,17 @@ enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, i
     return status;
 }
 
+bool hidden_has_lengths(const struct hidden *hidden, const struct sequences *sequences,
+                        int64_t from, int count, int64_t wrap) {
+    bool same = sequences->count == count;
+    for (int i = 0; same && i < count; i++) {
+        int64_t place = (from + i) % wrap;
+        same = sequences->offsets[i + 1] - sequences->offsets[i] ==
+               hidden->offsets[place + 1] - hidden->offsets[place];
+    }
+    return same;
+}
+
 /* Copy rows between the host values and a device array. Values in memory are pinned there; what is
  * queued out of them or into them is over when the backend has been waited for, and close waits. */
 static void transfer(const struct hidden *hidden, char *device, int64_t from, int count,

@@ -5,6 +5,7 @@
 
 #include "analysis/probe_engine.h"
 #include "base/memory.h"
+#include "model/recorded.h"
 
 struct probe {
     struct tape *tape; /* of its place in the group; borrowed */
@@ -17,6 +18,9 @@ struct probe_group {
     struct probe_engine *engine;
     struct probe *probes; /* [count], in the order of their layers */
     int count;
+    struct token_batch batch; /* of the present passage, and of later ones with rows as long: its
+                                 ids, which no layer reads, are those of the first */
+    struct recorded forward, backward; /* of steps with that batch */
 };
 
 static enum status begin(struct probe *probe, struct probe_engine *engine,
@@ -71,9 +75,16 @@ static void end(struct probe *probe, struct probe_engine *engine) {
     if (scope == TRAIN_ALL) engine->stale = true;
 }
 
+static void drop_batch(struct probe_group *group) {
+    recorded_forget(&group->forward, group->engine->backend);
+    recorded_forget(&group->backward, group->engine->backend);
+    token_batch_free(&group->batch);
+}
+
 void probe_group_end(struct probe_group *group) {
     if (!group) return;
     distiller_train(group->engine->distiller, NULL, NULL);
+    drop_batch(group);
     for (int i = 0; i < group->count; i++) end(&group->probes[i], group->engine);
     free(group->probes);
     free(group);
@@ -97,7 +108,8 @@ struct passage {
     const bool *takes_part; /* [count] */
     int first, last;        /* the layers between which probes leave the trunk */
     void *trunk;            /* acc [tokens, D] */
-    struct token_batch batch;
+    const double *losses;   /* [count]: known before the way back */
+    const struct sequences *rows;
     struct token_batch *units; /* [unit_count]: the same rows in the units of hidden.h; none when
                                   the trunk does not go on */
     int unit_count;
@@ -108,7 +120,6 @@ static void leave(struct passage *passage) {
     for (int i = 0; i < passage->unit_count; i++) token_batch_free(&passage->units[i]);
     free(passage->units);
     positions_free(&passage->positions);
-    token_batch_free(&passage->batch);
 }
 
 /* The trunk must give the bits that hidden_advance gives: it goes in the same units. */
@@ -127,6 +138,13 @@ static enum status cut_into_units(struct passage *passage, int64_t from, int cou
     return status;
 }
 
+static enum status keep_batch(struct probe_group *group, int64_t from, int count, int64_t wrap) {
+    const struct hidden *inputs = &group->engine->inputs;
+    if (hidden_has_lengths(inputs, &group->batch.sequences, from, count, wrap)) return STATUS_OK;
+    drop_batch(group);
+    return hidden_batch(&group->batch, inputs, from, count, wrap);
+}
+
 /* Rows as hidden_batch takes them: the trunk at the first probe's layer and the teacher's last
  * states are put on the device. `leave` frees, also after a failure. */
 static enum status enter(struct passage *passage, struct probe_group *group, const bool *takes_part,
@@ -142,7 +160,8 @@ static enum status enter(struct passage *passage, struct probe_group *group, con
     passage->first = engine->inputs.layer;
     bool goes_on = passage->last > passage->first;
     passage->trunk = goes_on ? engine->trunk : tape_stream(tape, passage->first);
-    enum status status = hidden_batch(&passage->batch, &engine->inputs, from, count, wrap);
+    passage->rows = &group->batch.sequences;
+    enum status status = keep_batch(group, from, count, wrap);
     if (!status && goes_on) status = cut_into_units(passage, from, count, wrap);
     if (!status)
         status = distiller_positions(&passage->positions, &engine->inputs, from, count, wrap);
@@ -171,7 +190,7 @@ static void advance_trunk(struct passage *passage, const struct layer *layer) {
 static enum status through_layer(struct passage *passage, struct probe *probe,
                                  const struct layer *layer, bool trains) {
     struct probe_engine *engine = passage->group->engine;
-    const struct sequences *rows = &passage->batch.sequences;
+    const struct sequences *rows = passage->rows;
     struct mixer *placed = layer->index == probe->layer ? &probe->mixer : NULL;
     if (trains) return tape_forward_layer(probe->tape, layer->index, placed, rows);
     const struct mixer *mixer = placed ? placed : &layer->mixer;
@@ -186,7 +205,7 @@ static enum status go_forward(struct passage *passage, bool trains) {
     struct probe_group *group = passage->group;
     struct probe_engine *engine = group->engine;
     struct backend *backend = engine->backend;
-    size_t bytes = (size_t)passage->batch.sequences.tokens * token_bytes(engine);
+    size_t bytes = (size_t)passage->rows->tokens * token_bytes(engine);
     int layers = engine->student->config->n_layers;
     model_turn(engine->student, trains ? passage->first : -1, trains ? layers - 1 : -1);
     for (int l = passage->first; l < layers; l++) {
@@ -207,17 +226,37 @@ static enum status go_forward(struct passage *passage, bool trains) {
 }
 
 /* Back to each one's own layer. A probe with a loss that is not finite stays where it is. */
-static enum status go_backward(struct passage *passage, const double *losses) {
+static enum status go_backward(void *context) {
+    struct passage *passage = context;
     struct probe_group *group = passage->group;
     enum status status = STATUS_OK;
     for (int l = group->engine->student->config->n_layers - 1; !status && l >= passage->first; l--)
         for (int i = 0; !status && i < group->count; i++) {
             struct probe *probe = &group->probes[i];
-            if (!passage->takes_part[i] || probe->layer > l || !isfinite(losses[i])) continue;
+            if (!passage->takes_part[i] || probe->layer > l || !isfinite(passage->losses[i]))
+                continue;
             status = tape_backward_layer(probe->tape, l, trainable_gradients(probe->trainable)[l],
-                                         l == probe->layer, NULL, &passage->batch.sequences);
+                                         l == probe->layer, NULL, passage->rows);
         }
     return status;
+}
+
+static enum status start_step(void *context) {
+    struct passage *passage = context;
+    struct probe_group *group = passage->group;
+    for (int i = 0; i < group->count; i++)
+        if (passage->takes_part[i]) trainable_zero_gradients(group->probes[i].trainable);
+    return go_forward(passage, true);
+}
+
+/* Half of a step. Of a probe that goes alone through layers that stay where they are, it comes
+ * again with the same pointers. */
+static enum status run_half(struct passage *passage, struct recorded *recorded,
+                            enum status (*half)(void *context)) {
+    const struct probe_group *group = passage->group;
+    const struct probe_settings *settings = &group->engine->settings;
+    if (group->count > 1 || settings->stream_layers || settings->park) return half(passage);
+    return recorded_run(recorded, group->engine->backend, half, passage);
 }
 
 static double learning_rate(const struct probe_settings *settings, int64_t step) {
@@ -250,9 +289,8 @@ enum status probe_group_step(struct probe_group *group, const bool *takes_part, 
     struct passage passage;
     enum status status =
         enter(&passage, group, takes_part, from, settings->batch, engine->in_memory);
-    for (int i = 0; !status && i < group->count; i++)
-        if (takes_part[i]) trainable_zero_gradients(group->probes[i].trainable);
-    if (!status) status = go_forward(&passage, true);
+    passage.losses = losses;
+    if (!status) status = run_half(&passage, &group->forward, start_step);
     for (int i = 0; !status && i < group->count; i++) {
         struct tape *tape = group->probes[i].tape;
         if (takes_part[i])
@@ -260,7 +298,9 @@ enum status probe_group_step(struct probe_group *group, const bool *takes_part, 
                                    tape_stream(tape, layers), engine->target_hidden,
                                    tape_gradient(tape), &losses[i]);
     }
-    if (!status) status = go_backward(&passage, losses);
+    /* Which of several probes go back differs from step to step; one alone goes or does not. */
+    if (!status && (group->count > 1 || isfinite(losses[0])))
+        status = run_half(&passage, &group->backward, go_backward);
     for (int i = 0; !status && i < group->count; i++)
         if (takes_part[i] && isfinite(losses[i])) update(&group->probes[i], settings, step);
     if (!status) status = backend->sync(backend);
@@ -272,7 +312,7 @@ enum status probe_group_step(struct probe_group *group, const bool *takes_part, 
 static enum status score(struct passage *passage, int64_t row, double *sums, int64_t *counts) {
     struct probe_group *group = passage->group;
     struct probe_engine *engine = group->engine;
-    size_t values = (size_t)passage->batch.sequences.count * METRIC_COUNT;
+    size_t values = (size_t)passage->rows->count * METRIC_COUNT;
     double *both = memory_calloc(2 * values, sizeof *both);
     enum status status = both ? STATUS_OK : STATUS_FAILED;
     for (int i = 0; !status && i < group->count; i++) {

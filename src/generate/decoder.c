@@ -6,16 +6,15 @@
 
 #include "base/memory.h"
 #include "model/block.h"
+#include "model/recorded.h"
 #include "model/sequences.h"
 
-/* Steps that differ in nothing but what device memory holds: the first is carried out op by op, the
- * second recorded, the others replayed. */
+/* Steps that differ in nothing but what device memory holds. */
 struct step_kind {
     int count;       /* sequences; 0: none of this kind came yet */
     int64_t longest; /* as round_longest gives it */
     const void *rope;
-    int plain; /* times carried out op by op: after the first it is recorded, once */
-    struct graph *graph;
+    struct recorded recorded;
     uint64_t used; /* the step that was the last of this kind */
 };
 
@@ -160,7 +159,7 @@ void decoder_close(struct decoder *decoder) {
     struct backend *backend = decoder->model->backend;
     for (int l = 0; decoder->past && l < decoder->model->config->n_layers; l++)
         past_free(&decoder->past[l], backend);
-    for (int i = 0; i < STEP_KINDS; i++) backend->graph_free(backend, decoder->kinds[i].graph);
+    for (int i = 0; i < STEP_KINDS; i++) recorded_forget(&decoder->kinds[i].recorded, backend);
     trace_free(&decoder->trace, backend);
     backend->free(backend, decoder->hidden);
     backend->free(backend, decoder->last);
@@ -272,9 +271,18 @@ static int64_t round_longest(int64_t longest, int64_t most) {
     return bound < most ? bound : most;
 }
 
-/* The logits of a step of `count` sequences whose ids, positions and slots are in
- * decoder->inputs. */
-static enum status run_step(struct decoder *decoder, int count, int64_t longest) {
+/* A step of `count` sequences whose ids, positions and slots are in decoder->inputs. */
+struct step {
+    struct decoder *decoder;
+    int count;
+    int64_t longest;
+};
+
+/* Its logits. */
+static enum status run_step(void *context) {
+    const struct step *step = context;
+    struct decoder *decoder = step->decoder;
+    int count = step->count;
     struct sequences sequences = {.count = count,
                                   .longest = 1,
                                   .tokens = count,
@@ -282,7 +290,7 @@ static enum status run_step(struct decoder *decoder, int count, int64_t longest)
                                   .device_offsets = decoder->device_offsets,
                                   .positions = decoder->inputs + count};
     enum status status = run_layers(decoder, decoder->inputs, decoder->inputs + 2 * count,
-                                    &sequences, true, longest);
+                                    &sequences, true, step->longest);
     if (!status)
         model_logits(decoder->model, decoder->logits, decoder->trace.normed,
                      decoder->trace.mixer_rstd, decoder->hidden, count);
@@ -299,29 +307,16 @@ static struct step_kind *find_kind(struct decoder *decoder, int count, int64_t l
         if (kind->count == count && kind->longest == longest && kind->rope == rope) return kind;
         if (kind->used < oldest->used) oldest = kind;
     }
-    backend->graph_free(backend, oldest->graph);
+    recorded_forget(&oldest->recorded, backend);
     *oldest = (struct step_kind){.count = count, .longest = longest, .rope = rope};
     return oldest;
 }
 
 static enum status repeat_step(struct decoder *decoder, int count, int64_t longest) {
-    struct backend *backend = decoder->model->backend;
+    struct step step = {decoder, count, longest};
     struct step_kind *kind = find_kind(decoder, count, longest);
     kind->used = ++decoder->steps;
-    if (kind->graph && backend->replay(backend, kind->graph)) return STATUS_OK;
-    if (kind->graph) { /* what it refers to has moved */
-        backend->graph_free(backend, kind->graph);
-        kind->graph = NULL;
-        kind->plain = 0;
-    }
-    if (kind->plain == 1 && backend->record(backend)) {
-        enum status status = run_step(decoder, count, longest);
-        kind->graph = backend->record_end(backend);
-        if (status) return status;
-        if (kind->graph && backend->replay(backend, kind->graph)) return STATUS_OK;
-    }
-    if (kind->plain < 2) kind->plain++;
-    return run_step(decoder, count, longest);
+    return recorded_run(&kind->recorded, decoder->model->backend, run_step, &step);
 }
 
 enum status decoder_step(struct decoder *decoder, const int *slots, const uint32_t *ids,

@@ -1,4 +1,5 @@
-/* Recorded ops: what a step of decoding is made of, carried out and replayed, to the same bits. */
+/* Recorded ops: what steps of decoding and of training are made of, carried out and replayed, to
+ * the same bits. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,13 +7,23 @@
 
 enum { WIDTH = 264, INNER = 640, MOST_ROWS = 20 };
 
-/* out += down . swiglu(gate_up . rmsnorm(x)), of `rows` rows. */
+/* out = x + down . swiglu(gate_up . rmsnorm(x)), of `rows` rows, and then out is taken for the
+ * gradient of itself: dx, and that of gate_up. */
 struct chain {
     struct backend *backend;
     int64_t rows;
     void *x, *rstd, *normed, *gate_up, *inner, *out;
+    void *dout, *dinner, *dgate_up, *dnormed, *dx, *dwide;
     const void *norm, *wide, *narrow;
 };
+
+static size_t rows_bytes(const struct chain *c) {
+    return (size_t)(c->rows * WIDTH) * dtype_size(c->backend->acc);
+}
+
+static size_t wide_bytes(const struct chain *c) {
+    return (size_t)(2 * INNER * WIDTH) * dtype_size(c->backend->acc);
+}
 
 static void run(const struct chain *c) {
     struct backend *b = c->backend;
@@ -22,16 +33,38 @@ static void run(const struct chain *c) {
     b->swiglu(b, c->inner, c->gate_up, c->rows, INNER);
     b->copy(b, c->out, c->x, (size_t)(c->rows * WIDTH) * dtype_size(b->acc));
     b->matmul(b, c->out, b->acc, c->inner, INNER, c->narrow, NULL, true, c->rows, WIDTH, INNER);
+    b->cast(b, c->dout, c->out, (size_t)(c->rows * WIDTH));
+    b->matmul_backward_input(b, c->dinner, b->act, c->dout, c->narrow, false, c->rows, WIDTH,
+                             INNER);
+    b->swiglu_backward(b, c->dgate_up, c->dinner, c->gate_up, c->rows, INNER);
+    b->zero(b, c->dwide, wide_bytes(c));
+    b->matmul_backward_weight(b, c->dwide, c->dgate_up, c->normed, WIDTH, c->rows, 2 * INNER,
+                              WIDTH);
+    b->matmul_backward_input(b, c->dnormed, b->act, c->dgate_up, c->wide, false, c->rows, 2 * INNER,
+                             WIDTH);
+    b->copy(b, c->dx, c->out, rows_bytes(c));
+    b->rmsnorm_backward(b, c->dx, NULL, c->dnormed, c->x, c->norm, c->rstd, c->rows, WIDTH);
 }
 
+enum { RESULT_BYTES = (MOST_ROWS * WIDTH * 2 + 2 * INNER * WIDTH) * 8 };
+
 static void fetch(const struct chain *c, unsigned char *to) {
-    c->backend->download_bytes(c->backend, to, c->out,
-                               (size_t)(c->rows * WIDTH) * dtype_size(c->backend->acc));
+    struct backend *b = c->backend;
+    b->download_bytes(b, to, c->out, rows_bytes(c));
+    b->download_bytes(b, to + rows_bytes(c), c->dx, rows_bytes(c));
+    b->download_bytes(b, to + 2 * rows_bytes(c), c->dwide, wide_bytes(c));
+}
+
+static void clear(const struct chain *c) {
+    struct backend *b = c->backend;
+    b->zero(b, c->out, rows_bytes(c));
+    b->zero(b, c->dx, rows_bytes(c));
+    b->zero(b, c->dwide, wide_bytes(c));
 }
 
 /* A recording of the chain, which must not have been carried out; NULL where there is none. */
 static struct graph *record(struct ops *ops, const struct chain *c) {
-    static unsigned char before[MOST_ROWS * WIDTH * 8], after[sizeof before];
+    static unsigned char before[RESULT_BYTES], after[sizeof before];
     struct backend *b = c->backend;
     fetch(c, before);
     if (!b->record(b)) return NULL;
@@ -76,7 +109,7 @@ static void use_scratch(struct ops *ops) {
 
 void case_graph(struct ops *ops) {
     struct backend *b = ops->backend;
-    static unsigned char expected[MOST_ROWS * WIDTH * 8], got[sizeof expected];
+    static unsigned char expected[RESULT_BYTES], got[sizeof expected];
     for (int rows = 1; rows <= MOST_ROWS; rows += rows < 4 ? 3 : 16) {
         struct buffer wide = ops_random(ops, b->act, 2 * INNER, WIDTH, WIDTH, 0.1);
         struct buffer narrow = ops_random(ops, b->act, WIDTH, INNER, INNER, 0.1);
@@ -91,6 +124,13 @@ void case_graph(struct ops *ops) {
                               .gate_up = ops_output(ops, b->act, rows, 2 * INNER, 2 * INNER).device,
                               .inner = ops_output(ops, b->act, rows, INNER, INNER).device,
                               .out = ops_output(ops, b->acc, rows, WIDTH, WIDTH).device,
+                              .dout = ops_output(ops, b->act, rows, WIDTH, WIDTH).device,
+                              .dinner = ops_output(ops, b->act, rows, INNER, INNER).device,
+                              .dgate_up =
+                                  ops_output(ops, b->act, rows, 2 * INNER, 2 * INNER).device,
+                              .dnormed = ops_output(ops, b->act, rows, WIDTH, WIDTH).device,
+                              .dx = ops_output(ops, b->acc, rows, WIDTH, WIDTH).device,
+                              .dwide = ops_output(ops, b->acc, 2 * INNER, WIDTH, WIDTH).device,
                               .norm = norm.device,
                               .wide = wide.device,
                               .narrow = narrow.device};
@@ -102,10 +142,10 @@ void case_graph(struct ops *ops) {
             fetch(&chain, expected);
             if (turn == 0) graph = record(ops, &chain);
             if (turn == 3) use_scratch(ops);
-            b->zero(b, chain.out, bytes);
+            clear(&chain);
             repeat(ops, &chain, &graph);
             fetch(&chain, got);
-            if (memcmp(got, expected, bytes) != 0)
+            if (memcmp(got, expected, 2 * bytes + wide_bytes(&chain)) != 0)
                 ops_fail(ops, "%d rows, turn %d: a replay gives other bits", rows, turn);
         }
         if (b->sync(b)) ops_fail(ops, "%s", status_message());
