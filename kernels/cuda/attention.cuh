@@ -148,11 +148,8 @@ __device__ inline void load_tile(bf16 *to, const bf16 *from, int64_t stride, int
         if constexpr (EXACT) {
             copy_async(to + swizzle<E>(row, piece), at, inside);
         } else {
-            vector<bf16, 8> values;
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-                values.at[j] = inside && piece * 8 + j < width ? at[j] : __float2bfloat16(0.0f);
-            *(vector<bf16, 8> *)(to + swizzle<E>(row, piece)) = values;
+            int count = inside ? width - piece * 8 : 0;
+            write_packed(to + swizzle<E>(row, piece), load_some<8>(at, count, false));
         }
     }
 }

@@ -57,7 +57,7 @@ __device__ static void fill_window(float (&window)[TAPS][WIDTH], const struct co
 
 /* x of GROUP tokens on their way at once, so that the walk does not wait for each. */
 template <int WIDTH> struct ahead {
-    vector<bf16, WIDTH> x[GROUP];
+    struct packed<WIDTH> x[GROUP];
     int position[GROUP];
 };
 
@@ -68,7 +68,7 @@ __device__ static void look_ahead(struct ahead<WIDTH> *ahead, const struct conv 
     for (int g = 0; g < GROUP; g++) {
         if (token + g >= end) break;
         ahead->position[g] = conv.positions[token + g];
-        ahead->x[g] = *(const vector<bf16, WIDTH> *)(conv.x + (token + g) * conv.x_stride + source);
+        ahead->x[g] = read_packed<WIDTH>(conv.x + (token + g) * conv.x_stride + source);
     }
 }
 
@@ -139,7 +139,7 @@ template <int WIDTH> struct repeat_sums {
 template <int WIDTH>
 __device__ static void step_back(struct repeat_sums<WIDTH> *sums, float (&sent)[TAPS][WIDTH],
                                  const float (&window)[TAPS][WIDTH],
-                                 const vector<bf16, WIDTH> &dout, float own, int position) {
+                                 const struct packed<WIDTH> &dout, float own, int position) {
     float d[WIDTH];
     widen(d, dout);
 #pragma unroll
@@ -182,16 +182,15 @@ __global__ void __launch_bounds__(THREADS)
     fill_window(window, conv, first, source);
     for (int64_t start = first; start < last; start += GROUP) {
         struct ahead<WIDTH> ahead;
-        vector<bf16, WIDTH> dout_ahead[GROUP][REPEATS];
+        struct packed<WIDTH> dout_ahead[GROUP][REPEATS];
         look_ahead(&ahead, conv, start, last, source);
 #pragma unroll
         for (int g = 0; g < GROUP; g++)
 #pragma unroll
             for (int r = 0; r < REPEATS; r++)
                 if (start + g < last)
-                    dout_ahead[g][r] =
-                        *(const vector<bf16, WIDTH> *)(dout + (start + g) * conv.channels +
-                                                       channel + r * conv.states);
+                    dout_ahead[g][r] = read_packed<WIDTH>(dout + (start + g) * conv.channels +
+                                                          channel + r * conv.states);
 #pragma unroll
         for (int g = 0; g < GROUP; g++) {
             int64_t token = start + g;

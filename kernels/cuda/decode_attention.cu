@@ -27,30 +27,6 @@ struct decode_call {
     float scale; /* times log2(e) */
 };
 
-/* 8 neighbouring elements; those from `valid` on are zero. */
-struct alignas(16) raw8 {
-    uint32_t word[4];
-};
-
-__device__ inline struct raw8 load8(const bf16 *from, int valid, bool aligned) {
-    struct raw8 raw = {};
-    if (aligned) {
-        if (valid > 0) raw = *(const struct raw8 *)from;
-        return raw;
-    }
-    const unsigned short *parts = (const unsigned short *)from;
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        if (i < valid) raw.word[i / 2] |= (uint32_t)parts[i] << (16 * (i % 2));
-    return raw;
-}
-
-__device__ inline void widen8(float (&to)[8], const struct raw8 &raw) {
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        to[i] = __uint_as_float(i % 2 ? raw.word[i / 2] & 0xffff0000u : raw.word[i / 2] << 16);
-}
-
 __device__ inline float exp2_approximate(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -70,20 +46,20 @@ __device__ inline void attend_keys(struct lane_sums<LANES, HEADS> &own, const bf
     constexpr int GROUPS = THREADS / LANES;
     int group = threadIdx.x / LANES, column = threadIdx.x % LANES * 8;
     for (int base = begin; base < end; base += ROWS * GROUPS) {
-        struct raw8 keys[ROWS], values[ROWS];
+        struct packed<8> keys[ROWS], values[ROWS];
         float score[ROWS][HEADS];
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             int row = base + r * GROUPS + group;
             int valid = row < end ? width - column : 0;
             int64_t at = (int64_t)(row < end ? row : 0) * width + column;
-            keys[r] = load8(k + at, valid, aligned);
-            values[r] = load8(v + at, valid, aligned);
+            keys[r] = load_some<8>(k + at, valid, aligned);
+            values[r] = load_some<8>(v + at, valid, aligned);
         }
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float wide[8];
-            widen8(wide, keys[r]);
+            widen(wide, keys[r]);
 #pragma unroll
             for (int h = 0; h < HEADS; h++) {
                 float dot = 0;
@@ -114,7 +90,7 @@ __device__ inline void attend_keys(struct lane_sums<LANES, HEADS> &own, const bf
 #pragma unroll
         for (int r = 0; r < ROWS; r++) {
             float wide[8];
-            widen8(wide, values[r]);
+            widen(wide, values[r]);
 #pragma unroll
             for (int h = 0; h < HEADS; h++)
 #pragma unroll
@@ -163,7 +139,7 @@ __global__ void __launch_bounds__(THREADS, HEADS > 4 ? 2 : 3)
     for (int h = 0; h < HEADS; h++) {
         const bf16 *q = call.q + sequence * call.q_stride + (int64_t)(head + h) * call.head_dim;
         int valid = h < heads ? call.head_dim - column : 0;
-        widen8(own.q[h], load8(q + column, valid, call.aligned));
+        widen(own.q[h], load_some<8>(q + column, valid, call.aligned));
         own.maximum[h] = -INFINITY;
         own.sum[h] = 0;
 #pragma unroll
@@ -320,10 +296,8 @@ __global__ void store_kernel(struct kv_cache cache, const int32_t *slots, const 
         int column = (int)(item % vectors) * WIDTH, head = column / head_dim;
         int64_t row = positions[token] % cache.rows;
         int64_t to = ((slot * kv_heads + head) * cache.rows + row) * head_dim + column % head_dim;
-        *(vector<bf16, WIDTH> *)((bf16 *)cache.k + to) =
-            *(const vector<bf16, WIDTH> *)(k + token * k_stride + column);
-        *(vector<bf16, WIDTH> *)((bf16 *)cache.v + to) =
-            *(const vector<bf16, WIDTH> *)(v + token * v_stride + column);
+        write_packed((bf16 *)cache.k + to, read_packed<WIDTH>(k + token * k_stride + column));
+        write_packed((bf16 *)cache.v + to, read_packed<WIDTH>(v + token * v_stride + column));
     }
 }
 

@@ -7,45 +7,110 @@
 
 typedef __nv_bfloat16 bf16;
 
-/* COUNT neighbouring elements of BF16 or float32, read and written as one access. */
-template <typename T, int COUNT> struct alignas(sizeof(T) * COUNT) vector { T at[COUNT]; };
+/* COUNT neighbouring BF16 elements: 1, 2, 4 or 8. */
+template <int COUNT> struct alignas(2 * COUNT) packed { uint32_t word[COUNT / 2]; };
+template <> struct packed<1> { uint16_t word[1]; };
 
-template <int COUNT>
-__device__ inline void widen(float (&to)[COUNT], const vector<bf16, COUNT> &from) {
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) to[i] = __bfloat162float(from.at[i]);
+/* One access each. Structs other than the compiler's own vectors are read word by word, and even
+ * those may be written so. */
+template <int COUNT> __device__ inline struct packed<COUNT> read_packed(const bf16 *from) {
+    struct packed<COUNT> to;
+    if constexpr (COUNT == 8) {
+        uint4 words = *(const uint4 *)from;
+        to.word[0] = words.x;
+        to.word[1] = words.y;
+        to.word[2] = words.z;
+        to.word[3] = words.w;
+    } else if constexpr (COUNT == 4) {
+        uint2 words = *(const uint2 *)from;
+        to.word[0] = words.x;
+        to.word[1] = words.y;
+    } else {
+        to = *(const struct packed<COUNT> *)from;
+    }
+    return to;
 }
 
-template <int COUNT> __device__ inline void load(float (&to)[COUNT], const bf16 *from) {
-    widen(to, *(const vector<bf16, COUNT> *)from);
+template <int COUNT>
+__device__ inline void write_packed(bf16 *to, const struct packed<COUNT> &from) {
+    if constexpr (COUNT == 8)
+        asm volatile("st.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(from.word[0]),
+                     "r"(from.word[1]), "r"(from.word[2]), "r"(from.word[3])
+                     : "memory");
+    else if constexpr (COUNT == 4)
+        asm volatile("st.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(from.word[0]), "r"(from.word[1])
+                     : "memory");
+    else
+        *(struct packed<COUNT> *)to = from;
+}
+
+template <int COUNT>
+__device__ inline void widen(float (&to)[COUNT], const struct packed<COUNT> &from) {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        uint32_t word = from.word[i / 2];
+        to[i] = __uint_as_float(i % 2 ? word & 0xffff0000u : word << 16);
+    }
+}
+
+__device__ inline uint32_t bits_of(bf16 value) {
+    return __bfloat16_as_ushort(value);
+}
+
+template <int COUNT> __device__ inline struct packed<COUNT> pack(const bf16 (&from)[COUNT]) {
+    struct packed<COUNT> to = {};
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) to.word[i / 2] |= bits_of(from[i]) << (16 * (i % 2));
+    return to;
+}
+
+/* The first `valid` of COUNT elements (at most all; 0 or less: none), the others zero. */
+template <int COUNT>
+__device__ inline struct packed<COUNT> load_some(const bf16 *from, int valid, bool aligned) {
+    struct packed<COUNT> some = {};
+    if (aligned) {
+        if (valid > 0) some = read_packed<COUNT>(from);
+        return some;
+    }
+#pragma unroll
+    for (int i = 0; i < COUNT; i++)
+        if (i < valid) some.word[i / 2] |= bits_of(from[i]) << (16 * (i % 2));
+    return some;
+}
+
+template <int COUNT>
+__device__ inline void load(float (&to)[COUNT], const bf16 *from) {
+    widen(to, read_packed<COUNT>(from));
+}
+
+template <int COUNT> __device__ inline void store(bf16 *to, const float (&from)[COUNT]) {
+    bf16 narrow[COUNT];
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) narrow[i] = __float2bfloat16(from[i]);
+    write_packed(to, pack(narrow));
 }
 
 /* float32 in accesses of at most 16 bytes. */
+template <int COUNT> struct alignas(4 * COUNT) floats { float at[COUNT]; };
+
 template <int COUNT> __device__ inline void load(float (&to)[COUNT], const float *from) {
     constexpr int PART = COUNT < 4 ? COUNT : 4;
 #pragma unroll
     for (int start = 0; start < COUNT; start += PART) {
-        vector<float, PART> raw = *(const vector<float, PART> *)(from + start);
+        struct floats<PART> raw = *(const struct floats<PART> *)(from + start);
 #pragma unroll
         for (int i = 0; i < PART; i++) to[start + i] = raw.at[i];
     }
-}
-
-template <int COUNT> __device__ inline void store(bf16 *to, const float (&from)[COUNT]) {
-    vector<bf16, COUNT> raw;
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) raw.at[i] = __float2bfloat16(from[i]);
-    *(vector<bf16, COUNT> *)to = raw;
 }
 
 template <int COUNT> __device__ inline void store(float *to, const float (&from)[COUNT]) {
     constexpr int PART = COUNT < 4 ? COUNT : 4;
 #pragma unroll
     for (int start = 0; start < COUNT; start += PART) {
-        vector<float, PART> raw;
+        struct floats<PART> raw;
 #pragma unroll
         for (int i = 0; i < PART; i++) raw.at[i] = from[start + i];
-        *(vector<float, PART> *)(to + start) = raw;
+        *(struct floats<PART> *)(to + start) = raw;
     }
 }
 

@@ -15,34 +15,23 @@ struct few_call {
     bool wide, accumulate;
 };
 
-/* 8 neighbouring elements as they lie in memory. */
-struct alignas(16) raw8 {
-    uint32_t word[4];
-};
-
-__device__ inline void widen8(float (&to)[8], const struct raw8 &raw) {
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        to[i] = __uint_as_float(i % 2 ? raw.word[i / 2] & 0xffff0000u : raw.word[i / 2] << 16);
-}
-
 /* One pass of all lanes over 256 elements from `i` on; lanes past the end add nothing. */
 template <int M, int R>
 __device__ inline void add_products(float (&sums)[R][M], const struct few_call &call,
-                                    const struct raw8 (&w)[R], int64_t i) {
+                                    const struct packed<8> (&w)[R], int64_t i) {
     bool inside = i < call.k;
 #pragma unroll
     for (int row = 0; row < M; row++) {
         float x[8];
-        struct raw8 raw = {};
+        struct packed<8> raw = {};
         /* Rows that are not there repeat the last: their sums are thrown away. */
         int from = row < call.m ? row : call.m - 1;
-        if (inside) raw = *(const struct raw8 *)(call.a + from * call.a_stride + i);
-        widen8(x, raw);
+        if (inside) raw = read_packed<8>(call.a + from * call.a_stride + i);
+        widen(x, raw);
 #pragma unroll
         for (int r = 0; r < R; r++) {
             float y[8];
-            widen8(y, w[r]);
+            widen(y, w[r]);
 #pragma unroll
             for (int j = 0; j < 8; j++) sums[r][row] = fmaf(x[j], y[j], sums[r][row]);
         }
@@ -50,8 +39,8 @@ __device__ inline void add_products(float (&sums)[R][M], const struct few_call &
 }
 
 /* Past the L1 cache, which keeps rows of `a`. */
-__device__ inline struct raw8 load_once(const bf16 *from) {
-    struct raw8 raw;
+__device__ inline struct packed<8> load_once(const bf16 *from) {
+    struct packed<8> raw;
     asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
                  : "=r"(raw.word[0]), "=r"(raw.word[1]), "=r"(raw.word[2]), "=r"(raw.word[3])
                  : "l"(from));
@@ -60,7 +49,7 @@ __device__ inline struct raw8 load_once(const bf16 *from) {
 
 /* 256 * AHEAD elements of R rows of w from `start` on, all in flight at once. */
 template <int R, int AHEAD>
-__device__ inline void load_weights(struct raw8 (&w)[AHEAD][R], const struct few_call &call,
+__device__ inline void load_weights(struct packed<8> (&w)[AHEAD][R], const struct few_call &call,
                                     int64_t first, int64_t start) {
 #pragma unroll
     for (int part = 0; part < AHEAD; part++)
@@ -103,7 +92,7 @@ __global__ void __launch_bounds__(THREADS) few_kernel(struct few_call call) {
     int64_t first = ((int64_t)blockIdx.x * WARPS + warp) / SHARE * R;
     int64_t begin = part * 256 * AHEAD;
     float sums[R][M] = {};
-    struct raw8 w[AHEAD][R];
+    struct packed<8> w[AHEAD][R];
     let_next_start();
     load_weights<R, AHEAD>(w, call, first, begin);
     wait_for_previous();

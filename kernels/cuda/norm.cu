@@ -4,7 +4,7 @@
 
 /* Rows of the hidden size: one block a row, PARTS vectors of WIDTH elements a thread, held in
  * registers between the sum and its use. */
-enum { MOST_THREADS = 384, MOST_PARTS = 8 };
+enum { MOST_THREADS = 320, MOST_PARTS = 8 };
 
 template <int WIDTH, int PARTS>
 __global__ void rmsnorm(bf16 *out, float *rstd, const float *x, const float *w, float epsilon,
@@ -41,32 +41,36 @@ __global__ void rmsnorm(bf16 *out, float *rstd, const float *x, const float *w, 
     }
 }
 
-/* A strip of rows a block; partial [blocks, width] (may be NULL) receives the strip's share of dw.
+/* A strip of rows a block; with DW, partial [blocks, width] receives the strip's share of dw.
  * With xhat = x rstd and g = dout w: dx += rstd (g - xhat mean(g xhat)), dw += dout xhat. */
-template <int WIDTH, int PARTS>
-__global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, const float *x,
-                                 const float *w, const float *rstd, int64_t rows, int64_t width) {
+template <int WIDTH, int PARTS, bool DW>
+__global__ void __launch_bounds__(MOST_THREADS, PARTS > 4 ? 1
+                                                : DW      ? 2
+                                                          : 3)
+    rmsnorm_backward(float *dx, float *partial, const bf16 *dout, const float *x, const float *w,
+                     const float *rstd, int64_t rows, int64_t width) {
     __shared__ float shared[2][32];
     float dw[PARTS][WIDTH] = {};
     int64_t strip = (rows + gridDim.x - 1) / gridDim.x, first = blockIdx.x * strip;
     int64_t end = first + strip < rows ? first + strip : rows;
     for (int64_t row = first; row < end; row++) {
-        float xhat[PARTS][WIDTH], g[PARTS][WIDTH], sums[PARTS][WIDTH], scale = rstd[row], dot = 0;
+        struct packed<WIDTH> gradient[PARTS]; /* as it lies in memory: fewer registers */
+        float xhat[PARTS][WIDTH], sums[PARTS][WIDTH], scale = rstd[row], dot = 0;
 #pragma unroll
         for (int p = 0; p < PARTS; p++) {
             int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
             if (i >= width) break;
-            float weights[WIDTH];
+            float weights[WIDTH], g[WIDTH];
             load(xhat[p], x + row * width + i);
-            load(g[p], dout + row * width + i);
+            gradient[p] = read_packed<WIDTH>(dout + row * width + i);
             load(sums[p], dx + row * width + i); /* early: in flight during the sum */
             load(weights, w + i);
+            widen(g, gradient[p]);
 #pragma unroll
             for (int j = 0; j < WIDTH; j++) {
                 xhat[p][j] *= scale;
-                dw[p][j] += g[p][j] * xhat[p][j];
-                g[p][j] *= weights[j];
-                dot += g[p][j] * xhat[p][j];
+                if (DW) dw[p][j] += g[j] * xhat[p][j];
+                dot += g[j] * weights[j] * xhat[p][j];
             }
         }
         /* Alternating, so that the next row's sums do not meet readers of these. */
@@ -75,16 +79,21 @@ __global__ void rmsnorm_backward(float *dx, float *partial, const bf16 *dout, co
         for (int p = 0; p < PARTS; p++) {
             int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
             if (i >= width) break;
+            float weights[WIDTH], g[WIDTH];
+            load(weights, w + i);
+            widen(g, gradient[p]);
 #pragma unroll
-            for (int j = 0; j < WIDTH; j++) sums[p][j] += scale * (g[p][j] - xhat[p][j] * mean);
+            for (int j = 0; j < WIDTH; j++)
+                sums[p][j] += scale * (g[j] * weights[j] - xhat[p][j] * mean);
             store(dx + row * width + i, sums[p]);
         }
     }
-    if (!partial) return;
+    if constexpr (DW) {
 #pragma unroll
-    for (int p = 0; p < PARTS; p++) {
-        int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
-        if (i < width) store(partial + blockIdx.x * width + i, dw[p]);
+        for (int p = 0; p < PARTS; p++) {
+            int64_t i = (int64_t)(p * blockDim.x + threadIdx.x) * WIDTH;
+            if (i < width) store(partial + blockIdx.x * width + i, dw[p]);
+        }
     }
 }
 
@@ -141,18 +150,20 @@ template <int WIDTH, int PARTS>
 static void launch_rmsnorm_backward(struct cuda_backend *cuda, int threads,
                                     const struct rmsnorm_gradients *op) {
     /* Without dw a block a row; with it few strips, so that their sums are few bytes. */
-    int64_t blocks = op->rows, most = 2 * (int64_t)cuda->multiprocessors;
-    float *partial = NULL;
-    if (op->dw) {
-        int64_t strip = ceil_div(op->rows, most);
-        blocks = ceil_div(op->rows, strip);
-        partial = (float *)cuda_scratch(cuda, (size_t)(blocks * op->width) * sizeof(float));
-        if (!partial) return;
+    if (!op->dw) {
+        CUDA_LAUNCH(cuda, (rmsnorm_backward<WIDTH, PARTS, false>), (unsigned)op->rows, threads, 0,
+                    (float *)op->dx, (float *)NULL, (const bf16 *)op->dout, (const float *)op->x,
+                    (const float *)op->w, (const float *)op->rstd, op->rows, op->width);
+        return;
     }
-    CUDA_LAUNCH(cuda, (rmsnorm_backward<WIDTH, PARTS>), (unsigned)blocks, threads, 0,
+    int64_t strip = ceil_div(op->rows, 2 * (int64_t)cuda->multiprocessors);
+    int64_t blocks = ceil_div(op->rows, strip);
+    float *partial = (float *)cuda_scratch(cuda, (size_t)(blocks * op->width) * sizeof(float));
+    if (!partial) return;
+    CUDA_LAUNCH(cuda, (rmsnorm_backward<WIDTH, PARTS, true>), (unsigned)blocks, threads, 0,
                 (float *)op->dx, partial, (const bf16 *)op->dout, (const float *)op->x,
                 (const float *)op->w, (const float *)op->rstd, op->rows, op->width);
-    if (partial) cuda_add_partials(cuda, (float *)op->dw, partial, blocks, op->width);
+    cuda_add_partials(cuda, (float *)op->dw, partial, blocks, op->width);
 }
 
 template <int WIDTH>

@@ -42,7 +42,7 @@ __device__ inline struct channel_place place_channel(const struct scan_call &cal
 /* What a thread loads for one block of tokens: 8 channels of one token, parts of rows of b and c.
  * Forward `first` is x, backward it is dout. */
 template <int TS, int SG> struct pass_load {
-    struct scan_raw<8> first, dt, z, enter[pass_layout<TS, SG>::ROW_VECTORS],
+    struct packed<8> first, dt, z, enter[pass_layout<TS, SG>::ROW_VECTORS],
         leave[pass_layout<TS, SG>::ROW_VECTORS];
 };
 
@@ -116,10 +116,11 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
         int valid = t + row < end ? loads.valid : 0;
         const bf16 *first =
             BACKWARD ? call.dout + from * call.inner : call.x + from * call.x_stride;
-        to->first = load_raw<8>(first + loads.channel, valid, call.aligned);
-        to->dt = load_raw<8>(call.dt + from * call.dt_stride + loads.channel, valid, call.aligned);
+        to->first = load_some<8>(first + loads.channel, valid, call.aligned);
+        to->dt = load_some<8>(call.dt + from * call.dt_stride + loads.channel, valid, call.aligned);
         if (WRITES || (BACKWARD))
-            to->z = load_raw<8>(call.z + from * call.z_stride + loads.channel, valid, call.aligned);
+            to->z =
+                load_some<8>(call.z + from * call.z_stride + loads.channel, valid, call.aligned);
 #pragma unroll
         for (int i = 0; i < L::ROW_VECTORS; i++) {
             int index = (i * SCAN_THREADS + threadIdx.x) * 8, n = index % L::NP;
@@ -130,8 +131,8 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
             const bf16 *b =
                 call.b + where * call.b_stride + group.sub_head / call.repeat * call.states + n;
             const bf16 *c = call.c + where * call.c_stride + group.sub_head * call.states + n;
-            to->enter[i] = load_raw<8>(BACKWARD ? c : b, valid, call.aligned);
-            if (WRITES) to->leave[i] = load_raw<8>(c, valid, call.aligned);
+            to->enter[i] = load_some<8>(BACKWARD ? c : b, valid, call.aligned);
+            if (WRITES) to->leave[i] = load_some<8>(c, valid, call.aligned);
         }
     };
 
@@ -220,8 +221,8 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
             load(y, &u_tile[row][column]);
 #pragma unroll
             for (int i = 0; i < 8; i++) y[i] = fmaf(d[i], x[i], y[i]) * z[i] * scan_sigmoid(z[i]);
-            store_raw(call.out + (token + t + row) * call.inner + loads.channel, y, loads.valid,
-                      call.aligned);
+            store_some(call.out + (token + t + row) * call.inner + loads.channel, y, loads.valid,
+                       call.aligned);
         }
     }
     /* Absent tokens had dt = 0: they left the state as it was. */

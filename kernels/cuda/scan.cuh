@@ -116,33 +116,8 @@ __device__ inline void load_states(float (&to)[TS], const float *row, int lane) 
     }
 }
 
-/* WIDTH neighbouring BF16 values as they lie in memory. */
-template <int WIDTH> struct alignas(2 * WIDTH) scan_raw { uint32_t word[WIDTH / 2]; };
-
-/* The first `valid` of them (at most all; 0 or less: none), the others zero. */
 template <int WIDTH>
-__device__ inline struct scan_raw<WIDTH> load_raw(const bf16 *from, int valid, bool aligned) {
-    struct scan_raw<WIDTH> raw = {};
-    if (aligned) {
-        if (valid > 0) raw = *(const struct scan_raw<WIDTH> *)from;
-        return raw;
-    }
-    const unsigned short *parts = (const unsigned short *)from;
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-        if (i < valid) raw.word[i / 2] |= (uint32_t)parts[i] << (16 * (i % 2));
-    return raw;
-}
-
-template <int WIDTH>
-__device__ inline void widen(float (&to)[WIDTH], const struct scan_raw<WIDTH> &raw) {
-#pragma unroll
-    for (int i = 0; i < WIDTH; i++)
-        to[i] = __uint_as_float(i % 2 ? raw.word[i / 2] & 0xffff0000u : raw.word[i / 2] << 16);
-}
-
-template <int WIDTH>
-__device__ inline void store_raw(bf16 *to, const float (&from)[WIDTH], int valid, bool aligned) {
+__device__ inline void store_some(bf16 *to, const float (&from)[WIDTH], int valid, bool aligned) {
     if (aligned) {
         if (valid > 0) store(to, from);
         return;

@@ -33,7 +33,7 @@ struct walk_span {
     int sequence, length, tiles;
 };
 
-template <int WIDTH> struct walk_raw { struct scan_raw<WIDTH> x, dt, z, b, c; };
+template <int WIDTH> struct walk_raw { struct packed<WIDTH> x, dt, z, b, c; };
 
 /* A feeder's part of every tile: WIDTH channels of one token. */
 template <int HALVES>
@@ -59,11 +59,11 @@ __device__ static void feed(struct walk_shared<HALVES> *shared, const struct sca
     auto fetch = [&](int tile) {
         struct walk_raw<WIDTH> raw;
         int valid = exists && tile * TILE + row < span.length ? WIDTH : 0;
-        raw.x = load_raw<WIDTH>(x_next, valid, true);
-        raw.dt = load_raw<WIDTH>(dt_next, valid, true);
-        raw.z = load_raw<WIDTH>(z_next, valid, true);
-        raw.b = load_raw<WIDTH>(b_next, valid, true);
-        raw.c = load_raw<WIDTH>(c_next, valid, true);
+        raw.x = load_some<WIDTH>(x_next, valid, true);
+        raw.dt = load_some<WIDTH>(dt_next, valid, true);
+        raw.z = load_some<WIDTH>(z_next, valid, true);
+        raw.b = load_some<WIDTH>(b_next, valid, true);
+        raw.c = load_some<WIDTH>(c_next, valid, true);
         x_next += TILE * call.x_stride;
         dt_next += TILE * call.dt_stride;
         z_next += TILE * call.z_stride;
@@ -87,7 +87,7 @@ __device__ static void feed(struct walk_shared<HALVES> *shared, const struct sca
         widen(wide, raw.c);
         scan16_store_row(shared->c[tile % 2][row], column, wide);
     };
-    auto finish = [&](const struct scan_raw<WIDTH> &raw_x, const struct scan_raw<WIDTH> &raw_z,
+    auto finish = [&](const struct packed<WIDTH> &raw_x, const struct packed<WIDTH> &raw_z,
                       int tile) {
         float x[WIDTH], z[WIDTH], y[WIDTH];
         int t = tile * TILE + row;
@@ -103,12 +103,12 @@ __device__ static void feed(struct walk_shared<HALVES> *shared, const struct sca
         }
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) y[i] = fmaf(d[i], x[i], y[i]) * z[i] * scan_sigmoid(z[i]);
-        store_raw(call.out + (span.token + t) * call.inner + channel, y, WIDTH, aligned);
+        store_some(call.out + (span.token + t) * call.inner + channel, y, WIDTH, aligned);
     };
 
     struct walk_raw<WIDTH> raw = fetch(0);
     prepare(raw, 0);
-    struct scan_raw<WIDTH> x = raw.x, z = raw.z, x_before = {}, z_before = {};
+    struct packed<WIDTH> x = raw.x, z = raw.z, x_before = {}, z_before = {};
     raw = fetch(1);
     __syncthreads();
 #pragma unroll 2

@@ -61,7 +61,7 @@ template <int REGISTERS> __device__ inline void registers_down() {
 
 /* What finishes a feeder's 8 channels of a token, as memory has it. */
 struct back_raw {
-    struct scan_raw<8> x, dt, z, dout;
+    struct packed<8> x, dt, z, dout;
 };
 
 struct feeder {
@@ -81,8 +81,8 @@ struct feeder {
         const struct scan_call &scan = call.scan;
         int64_t at = span.token + tile * TILE + row;
         int valid = has(tile) ? 8 : 0;
-        struct scan_raw<8> raw_b = load_raw<8>(scan.b + at * scan.b_stride + source, valid, true);
-        struct scan_raw<8> raw_c = load_raw<8>(scan.c + at * scan.c_stride + channel, valid, true);
+        struct packed<8> raw_b = load_some<8>(scan.b + at * scan.b_stride + source, valid, true);
+        struct packed<8> raw_c = load_some<8>(scan.c + at * scan.c_stride + channel, valid, true);
         float present = valid ? 1.0f : 0.0f, x[8], dt[8], z[8], u[8], bias[8];
         widen(x, raw.x);
         widen(dt, raw.dt);
@@ -109,10 +109,10 @@ struct feeder {
         int64_t at = span.token + tile * TILE + row;
         struct back_raw raw = {};
         if (!has(tile)) return raw;
-        raw.x = load_raw<8>(scan.x + at * scan.x_stride + channel, 8, true);
-        raw.dt = load_raw<8>(scan.dt + at * scan.dt_stride + channel, 8, true);
-        raw.z = load_raw<8>(scan.z + at * scan.z_stride + channel, 8, true);
-        raw.dout = load_raw<8>(scan.dout + at * scan.inner + channel, 8, true);
+        raw.x = load_some<8>(scan.x + at * scan.x_stride + channel, 8, true);
+        raw.dt = load_some<8>(scan.dt + at * scan.dt_stride + channel, 8, true);
+        raw.z = load_some<8>(scan.z + at * scan.z_stride + channel, 8, true);
+        raw.dout = load_some<8>(scan.dout + at * scan.inner + channel, 8, true);
         return raw;
     }
 

@@ -193,10 +193,10 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
             int some = t < length ? loads_valid : 0;
             if (threadIdx.x < L::VECTORS) {
                 float x[L::VECTOR], dt[L::VECTOR], u[L::VECTOR];
-                widen(x, load_raw<L::VECTOR>(scan.x + from * scan.x_stride + loads, some,
-                                             scan.aligned));
-                widen(dt, load_raw<L::VECTOR>(scan.dt + from * scan.dt_stride + loads, some,
+                widen(x, load_some<L::VECTOR>(scan.x + from * scan.x_stride + loads, some,
                                               scan.aligned));
+                widen(dt, load_some<L::VECTOR>(scan.dt + from * scan.dt_stride + loads, some,
+                                               scan.aligned));
 #pragma unroll
                 for (int i = 0; i < L::VECTOR; i++) {
                     dt[i] = i < some ? scan_softplus(dt[i] + dt_bias[i]) : 0.0f;
@@ -206,10 +206,10 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
                 store(u_tile + row * L::CHANNELS + column, u);
                 if (all) {
                     float z[L::VECTOR], dout[L::VECTOR];
-                    widen(z, load_raw<L::VECTOR>(scan.z + from * scan.z_stride + loads, some,
-                                                 scan.aligned));
-                    widen(dout, load_raw<L::VECTOR>(scan.dout + from * scan.inner + loads, some,
-                                                    scan.aligned));
+                    widen(z, load_some<L::VECTOR>(scan.z + from * scan.z_stride + loads, some,
+                                                  scan.aligned));
+                    widen(dout, load_some<L::VECTOR>(scan.dout + from * scan.inner + loads, some,
+                                                     scan.aligned));
 #pragma unroll
                     for (int i = 0; i < L::VECTOR; i++) dout[i] *= z[i] * scan_sigmoid(z[i]);
                     store(dy_tile + row * L::CHANNELS + column, dout);
@@ -218,8 +218,9 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
             for (int i = threadIdx.x; i < L::B_TILE / 8; i += SCAN_THREADS) {
                 int step = i * 8 / L::NP, n = i * 8 % L::NP, at = block * SCAN_BLOCK + step;
                 float wide[8];
-                widen(wide, load_raw<8>(scan.b + (token + at) * scan.b_stride + source * states + n,
-                                        at < length ? states - n : 0, scan.aligned));
+                widen(wide,
+                      load_some<8>(scan.b + (token + at) * scan.b_stride + source * states + n,
+                                   at < length ? states - n : 0, scan.aligned));
                 store(b_tile + i * 8, wide);
             }
             if (!all) return;
@@ -229,8 +230,8 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
                 const bf16 *c = scan.c + (token + at) * scan.c_stride +
                                 (source * scan.repeat + repeat) * states + n;
                 float wide[8];
-                widen(wide, load_raw<8>(c, at < length && repeat < scan.repeat ? states - n : 0,
-                                        scan.aligned));
+                widen(wide, load_some<8>(c, at < length && repeat < scan.repeat ? states - n : 0,
+                                         scan.aligned));
                 store(c_tile + i * 8, wide);
             }
         };
@@ -395,14 +396,14 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
                 int64_t at = token + t;
                 float x[L::VECTOR], dt[L::VECTOR], z[L::VECTOR], dout[L::VECTOR], y[L::VECTOR];
                 float du[L::VECTOR], ddt[L::VECTOR];
-                widen(x,
-                      load_raw<L::VECTOR>(scan.x + at * scan.x_stride + loads, some, scan.aligned));
-                widen(dt, load_raw<L::VECTOR>(scan.dt + at * scan.dt_stride + loads, some,
+                widen(x, load_some<L::VECTOR>(scan.x + at * scan.x_stride + loads, some,
                                               scan.aligned));
-                widen(z,
-                      load_raw<L::VECTOR>(scan.z + at * scan.z_stride + loads, some, scan.aligned));
-                widen(dout,
-                      load_raw<L::VECTOR>(scan.dout + at * scan.inner + loads, some, scan.aligned));
+                widen(dt, load_some<L::VECTOR>(scan.dt + at * scan.dt_stride + loads, some,
+                                               scan.aligned));
+                widen(z, load_some<L::VECTOR>(scan.z + at * scan.z_stride + loads, some,
+                                              scan.aligned));
+                widen(dout, load_some<L::VECTOR>(scan.dout + at * scan.inner + loads, some,
+                                                 scan.aligned));
                 load(y, dy_tile + row * L::CHANNELS + column);
                 load(du, u_tile + row * L::CHANNELS + column);
                 load(ddt, dt_tile + row * L::CHANNELS + column);
@@ -417,9 +418,9 @@ __global__ void __launch_bounds__(SCAN_THREADS, 3)
                     bias_sum[i] += ddt[i];
                     x[i] = fmaf(scan_softplus(raw), du[i], d[i] * dy);
                 }
-                store_raw(call.dx + at * call.x_stride + loads, x, some, call.aligned);
-                store_raw(call.ddt + at * call.dt_stride + loads, ddt, some, call.aligned);
-                store_raw(call.dz + at * call.z_stride + loads, z, some, call.aligned);
+                store_some(call.dx + at * call.x_stride + loads, x, some, call.aligned);
+                store_some(call.ddt + at * call.dt_stride + loads, ddt, some, call.aligned);
+                store_some(call.dz + at * call.z_stride + loads, z, some, call.aligned);
             }
             if (L::APART)
                 for (int o = threadIdx.x; o < L::B_TILE; o += SCAN_THREADS) {
