@@ -38,7 +38,7 @@ struct cuda_backend {
     void *scratch;
     size_t scratch_bytes;
     bool recording;    /* launches become nodes of a graph (graphs.cu) */
-    bool starts_early; /* the device code waits for its predecessor itself (device.cuh) */
+    bool hopper_code;  /* the device code in use is for Hopper or later (graphs.cu) */
     std::atomic<bool> failing, failed; /* threads that queue transfers can fail too */
     char fault[256];                   /* the first one; complete once `failed` is set */
 };
@@ -127,7 +127,7 @@ void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
         launch_.dynamicSmemBytes = (shared);                                                       \
         launch_.stream = (cuda)->stream;                                                           \
         launch_.attrs = &launch_early_;                                                            \
-        launch_.numAttrs = (cuda)->recording && (cuda)->starts_early;                              \
+        launch_.numAttrs = (cuda)->recording && (cuda)->hopper_code;                               \
         if (!(cuda)->failed && launch_.gridDim.x && launch_.gridDim.y && launch_.gridDim.z)        \
             (void)cuda_check((cuda), cudaLaunchKernelEx(&launch_, (kernel), __VA_ARGS__), #kernel);\
     } while (0)

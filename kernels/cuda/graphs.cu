@@ -56,14 +56,14 @@ static void cuda_graph_free(struct backend *backend, struct graph *graph) {
     free(graph);
 }
 
-/* The device code in use is as new as this one's: PTX for older chips knows no early start, even
- * where the driver compiles it for new ones. */
+/* The device code in use is as new as this one's: PTX for older chips knows no early start and no
+ * clusters, even where the driver compiles it for new ones. */
 __global__ void sample_kernel() {
 }
 
 void cuda_table_graphs(struct cuda_backend *cuda) {
     cudaFuncAttributes attributes = {};
-    cuda->starts_early =
+    cuda->hopper_code =
         !cuda->failed &&
         cuda_check(cuda, cudaFuncGetAttributes(&attributes, sample_kernel), "reading a kernel") &&
         attributes.ptxVersion >= 90;

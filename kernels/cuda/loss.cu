@@ -1,6 +1,10 @@
 /* Logits: their summary, their comparison, and the distillation loss. A block a row; every thread
  * keeps the largest logit so far and sums relative to it, so that one pass over the row suffices.
- * Sums are float32 within a thread (a few hundred terms) and double across the block. */
+ * Sums are float32 within a thread (a few hundred terms) and double across the block.
+ *
+ * The distillation loss needs two passes. On Hopper a cluster of blocks shares a long row, so that
+ * the rows under way at one time fit into the L2 cache, from where the second pass reads them. */
+#include <cooperative_groups.h>
 #include <float.h>
 #include <limits.h>
 #include <math.h>
@@ -10,6 +14,9 @@
 
 /* VECTORS of WIDTH logits a thread and turn, all in flight at once. */
 enum { THREADS = 512, WARPS = THREADS / 32, WIDE = 4 };
+
+/* Blocks that share a row, and from how many logits on. */
+enum { CLUSTER = 8, LONG_ROW = 1 << 14 };
 
 /* Sums over exp((x - largest) / temperature): of 1, and of a weight (see the ops); `plain` is a sum
  * that does not depend on the largest. */
@@ -57,6 +64,24 @@ __device__ static struct row_sums merge_block(struct row_sums sums, float invers
     return sums;
 }
 
+/* Over the blocks that share a row, in every thread. */
+__device__ static struct row_sums merge_row(struct row_sums sums, float inverse_temperature) {
+    sums = merge_block(sums, inverse_temperature);
+#if __CUDA_ARCH__ >= 900
+    cooperative_groups::cluster_group cluster = cooperative_groups::this_cluster();
+    int blocks = (int)cluster.num_blocks();
+    if (blocks == 1) return sums;
+    __shared__ struct row_sums own;
+    if (threadIdx.x == 0) own = sums;
+    cluster.sync();
+    sums = *cluster.map_shared_rank(&own, (threadIdx.x & 31) % blocks);
+    cluster.sync(); /* nobody ends while others read */
+    for (int step = blocks / 2; step; step /= 2)
+        sums = merge(sums, shuffle(sums, step), inverse_temperature);
+#endif
+    return sums;
+}
+
 /* What one thread keeps while it walks along its row. */
 struct walk {
     float largest, total, weighted, plain;
@@ -82,18 +107,34 @@ __device__ static struct row_sums end_walk(const struct walk &walk) {
     return sums;
 }
 
+/* For the last time: they leave the caches before others do. */
+template <int WIDTH> __device__ static void load_last(float (&to)[WIDTH], const float *from) {
+    if constexpr (WIDTH == 4) {
+        float4 values = __ldcs((const float4 *)from);
+        to[0] = values.x;
+        to[1] = values.y;
+        to[2] = values.z;
+        to[3] = values.w;
+    } else {
+#pragma unroll
+        for (int j = 0; j < WIDTH; j++) to[j] = __ldcs(from + j);
+    }
+}
+
 /* VECTORS vectors of a row from `start` on, THREADS vectors apart; past the row's end `fill`. */
-template <int WIDTH, int VECTORS>
+template <bool LAST = false, int WIDTH, int VECTORS>
 __device__ static void load_turn(float (&to)[VECTORS][WIDTH], const float *row, int start,
                                  int count, float fill) {
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
         int i = start + v * THREADS * WIDTH;
-        if (i < count)
-            load(to[v], row + i);
-        else
+        if (i >= count)
 #pragma unroll
             for (int j = 0; j < WIDTH; j++) to[v][j] = fill;
+        else if (LAST)
+            load_last(to[v], row + i);
+        else
+            load(to[v], row + i);
     }
 }
 
@@ -194,6 +235,26 @@ struct distillation {
     float inverse_temperature;
 };
 
+/* The part of a row that is this block's. */
+struct stretch {
+    int row, start, end;
+    bool first; /* it begins the row */
+};
+
+template <int WIDTH> __device__ static struct stretch find_stretch(int vocabulary) {
+    struct stretch part = {(int)blockIdx.x, 0, vocabulary, true};
+#if __CUDA_ARCH__ >= 900
+    cooperative_groups::cluster_group cluster = cooperative_groups::this_cluster();
+    int blocks = (int)cluster.num_blocks(), rank = (int)cluster.block_rank();
+    int length = (vocabulary / WIDTH + blocks - 1) / blocks * WIDTH;
+    part.row = (int)blockIdx.x / blocks;
+    part.start = rank * length;
+    part.end = part.start + length < vocabulary ? part.start + length : vocabulary;
+    part.first = rank == 0;
+#endif
+    return part;
+}
+
 /* What the second pass needs to know of a row. */
 struct row_loss {
     float lse;         /* of student / temperature */
@@ -204,18 +265,20 @@ struct row_loss {
 
 /* weighted: sum of exp((s - largest) / T) (s - t) / T; plain: sum of q (t - s) / T. */
 template <enum loss_kind KIND, int WIDTH>
-__device__ static struct row_loss measure_row(const struct distillation &op, const float *s_row,
-                                              const float *t_row, int vocabulary) {
+__device__ static struct row_loss measure_row(const struct distillation &op,
+                                              const struct stretch &part, const float *s_row,
+                                              const float *t_row) {
     enum { VECTORS = 8 / WIDTH };
     struct row_loss row;
-    row.target = KIND == LOSS_CROSS_ENTROPY ? op.target[blockIdx.x] : -1;
-    row.teacher_lse = KIND == LOSS_CROSS_ENTROPY ? 0 : op.teacher_lse[blockIdx.x];
+    row.target = KIND == LOSS_CROSS_ENTROPY ? op.target[part.row] : -1;
+    row.teacher_lse = KIND == LOSS_CROSS_ENTROPY ? 0 : op.teacher_lse[part.row];
     float inverse = op.inverse_temperature;
     struct walk walk = begin_walk();
-    for (int start = threadIdx.x * WIDTH; start < vocabulary; start += THREADS * WIDTH * VECTORS) {
+    for (int start = part.start + threadIdx.x * WIDTH; start < part.end;
+         start += THREADS * WIDTH * VECTORS) {
         float s[VECTORS][WIDTH], t[VECTORS][WIDTH];
-        load_turn(s, s_row, start, vocabulary, -FLT_MAX);
-        if (KIND != LOSS_CROSS_ENTROPY) load_turn(t, t_row, start, vocabulary, -FLT_MAX);
+        load_turn(s, s_row, start, part.end, -FLT_MAX);
+        if (KIND != LOSS_CROSS_ENTROPY) load_turn(t, t_row, start, part.end, -FLT_MAX);
         raise_largest(&walk, s, start, inverse);
 #pragma unroll
         for (int v = 0; v < VECTORS; v++)
@@ -229,7 +292,7 @@ __device__ static struct row_loss measure_row(const struct distillation &op, con
                         expf(t[v][j] * inverse - row.teacher_lse) * ((t[v][j] - s[v][j]) * inverse);
             }
     }
-    struct row_sums sums = merge_block(end_walk(walk), inverse);
+    struct row_sums sums = merge_row(end_walk(walk), inverse);
     double lse = (double)sums.largest * (double)inverse + log(sums.total) + sums.plain * 0;
     double divergence = 0;
     if (KIND == LOSS_REVERSE_KL)
@@ -256,22 +319,24 @@ __device__ static float slope(const struct row_loss &row, float s, float t, int 
 template <enum loss_kind KIND, int WIDTH>
 __global__ void __launch_bounds__(THREADS) distill_loss(struct distillation op, int vocabulary) {
     enum { VECTORS = 8 / WIDTH };
-    const float *s_row = op.student + (int64_t)blockIdx.x * vocabulary;
-    const float *t_row = op.teacher + (int64_t)blockIdx.x * vocabulary;
-    bf16 *to = op.dlogits + (int64_t)blockIdx.x * vocabulary;
-    struct row_loss row = measure_row<KIND, WIDTH>(op, s_row, t_row, vocabulary);
+    struct stretch part = find_stretch<WIDTH>(vocabulary);
+    const float *s_row = op.student + (int64_t)part.row * vocabulary;
+    const float *t_row = op.teacher + (int64_t)part.row * vocabulary;
+    bf16 *to = op.dlogits + (int64_t)part.row * vocabulary;
+    struct row_loss row = measure_row<KIND, WIDTH>(op, part, s_row, t_row);
     float inverse = op.inverse_temperature;
-    if (threadIdx.x == 0) op.loss[blockIdx.x] = row.divergence * inverse;
+    if (part.first && threadIdx.x == 0) op.loss[part.row] = row.divergence * inverse;
     /* Once for the loss's division by the temperature, once for the logits'. */
-    float scale = op.weight[blockIdx.x] * inverse * inverse;
-    for (int start = threadIdx.x * WIDTH; start < vocabulary; start += THREADS * WIDTH * VECTORS) {
+    float scale = op.weight[part.row] * inverse * inverse;
+    for (int start = part.start + threadIdx.x * WIDTH; start < part.end;
+         start += THREADS * WIDTH * VECTORS) {
         float s[VECTORS][WIDTH], t[VECTORS][WIDTH];
-        load_turn(s, s_row, start, vocabulary, 0);
-        if (KIND != LOSS_CROSS_ENTROPY) load_turn(t, t_row, start, vocabulary, 0);
+        load_turn<true>(s, s_row, start, part.end, 0);
+        if (KIND != LOSS_CROSS_ENTROPY) load_turn<true>(t, t_row, start, part.end, 0);
 #pragma unroll
         for (int v = 0; v < VECTORS; v++) {
             int i = start + v * THREADS * WIDTH;
-            if (i >= vocabulary) break;
+            if (i >= part.end) break;
 #pragma unroll
             for (int j = 0; j < WIDTH; j++)
                 s[v][j] =
@@ -312,13 +377,24 @@ static void cuda_compare_logits(struct backend *backend, void *kl, void *rkl, vo
 template <enum loss_kind KIND>
 static void launch_distill_loss(struct cuda_backend *cuda, const struct distillation *op,
                                 int64_t rows, int64_t vocabulary) {
-    if (vocabulary % WIDE == 0 && aligned_to(op->student, 16) && aligned_to(op->teacher, 16) &&
-        aligned_to(op->dlogits, 8))
-        CUDA_LAUNCH(cuda, (distill_loss<KIND, WIDE>), (unsigned)rows, THREADS, 0, *op,
-                    (int)vocabulary);
-    else
-        CUDA_LAUNCH(cuda, (distill_loss<KIND, 1>), (unsigned)rows, THREADS, 0, *op,
-                    (int)vocabulary);
+    bool wide = vocabulary % WIDE == 0 && aligned_to(op->student, 16) &&
+                aligned_to(op->teacher, 16) && aligned_to(op->dlogits, 8);
+    int blocks = cuda->hopper_code && vocabulary >= LONG_ROW ? CLUSTER : 1;
+    cudaLaunchAttribute cluster = {};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = (unsigned)blocks;
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+    cudaLaunchConfig_t launch = {};
+    launch.gridDim = dim3((unsigned)(rows * blocks));
+    launch.blockDim = dim3(THREADS);
+    launch.stream = cuda->stream;
+    launch.attrs = &cluster;
+    launch.numAttrs = blocks > 1;
+    if (cuda->failed || rows == 0) return;
+    cudaError_t error =
+        wide ? cudaLaunchKernelEx(&launch, distill_loss<KIND, WIDE>, *op, (int)vocabulary)
+             : cudaLaunchKernelEx(&launch, distill_loss<KIND, 1>, *op, (int)vocabulary);
+    (void)cuda_check(cuda, error, "distill_loss");
 }
 
 static void cuda_distill_loss(struct backend *backend, void *loss, void *dlogits,
