@@ -515,6 +515,36 @@ START_TEST(what_cannot_be_measured_is_refused) {
 }
 END_TEST
 
+/* They are named by their rows. */
+START_TEST(values_that_are_not_finite_are_refused) {
+    struct backend *backend;
+    struct model *model;
+    struct tokenset *set;
+    struct sweep *sweep;
+    const int layers[] = {0, 1};
+    struct sweep_options options = {.layers = layers, .branches = 2};
+    double sums[3 * 2 * METRIC_COUNT];
+    int64_t counts[2 * METRIC_COUNT];
+    in_scratch();
+    write_rows(NULL);
+    succeeds(tokenset_read(&set, data_path));
+    succeeds(backend_open_cpu(&backend));
+    succeeds(model_open(&model, backend, MODELS "llama-f32-bare", NULL));
+    succeeds(sweep_open(&sweep, model, &options, 2, TOKENS, LONGEST));
+    succeeds(sweep_group(sweep, set, 2, 2, sums, counts));
+    float *embedding = model->embedding;
+    embedding[(int64_t)set->ids[row_offsets[3]] * model->config->hidden_size] = INFINITY;
+    ck_assert_int_eq(sweep_group(sweep, set, 2, 2, sums, counts), STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "rows 2 to 3: kl is not finite at token 11 of the batch");
+    succeeds(sweep_group(sweep, set, 0, 2, sums, counts));
+    sweep_close(sweep);
+    model_close(model);
+    backend->close(backend);
+    tokenset_free(set);
+    out_of_scratch();
+}
+END_TEST
+
 CHECK_MAIN("loo", ragged_rows, masked_rows, groups_of_rows, chosen_layers, base_of_a_plan,
            parked_branches, base_hybrid, a_finished_row_is_not_computed_again,
-           what_cannot_be_measured_is_refused)
+           what_cannot_be_measured_is_refused, values_that_are_not_finite_are_refused)

@@ -233,6 +233,9 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
     struct branches branches = {sweep, tokens};
     struct scorer_source source = {sweep->options.branches, branch_rows, &branches};
     status = scorer_score_from(sweep->scorer, predictions, sweep->states, &source, sums, greedy);
+    if (status == STATUS_FAILED)
+        status = status_fail("rows %lld to %lld: %s", (long long)first, (long long)first + rows - 1,
+                             status_message());
 done:
     token_batch_free(&batch);
     return status;
