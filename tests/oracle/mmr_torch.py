@@ -12,12 +12,16 @@ positions, which makes the gradient while it has the probabilities.
 usage:
   mmr_torch.py golden GOLDEN_DIRECTORY DEMO_MODEL [--layers 0,5,11] [--align paper,gqa] [--steps N]
   mmr_torch.py time MODEL IDS.jsonl --batch B --seq-len T [--layers 0,15,29] [--steps N]
-               [--threads N] [--d-state N] [--teacher-cache logits|hidden] [--json]
+               [--threads N] [--d-state N] [--teacher-cache logits|hidden] [--json | --turns]
+
+With --turns it says "ready" before each step, waits for a line and prints what the step took: see
+in_turn.py.
 """
 import argparse
 import json
 import math
 import os
+import sys
 import time
 
 import torch
@@ -341,9 +345,14 @@ def measure(options):
             else:
                 def target(part):
                     return teacher.log_probs(final[part])
+            if options.turns:
+                print("ready", flush=True)
+                sys.stdin.readline()
             start = time.perf_counter()
             losses.append(train_step(teacher, mixer, optimizer, layer, inputs, target))
             seconds.append(time.perf_counter() - start)
+            if options.turns:
+                print(f"took {seconds[-1]:.6f}", flush=True)
         seconds = sorted(seconds[1:])  # the first step warms up
         results.append({"layer": layer, "seconds_per_step": seconds[len(seconds) // 2],
                         "fastest": seconds[0], "slowest": seconds[-1], "losses": losses})
@@ -383,6 +392,7 @@ def main():
     parser.add_argument("--teacher-cache", choices=("logits", "hidden"), default="logits")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--turns", action="store_true")
     options = parser.parse_args()
     if options.threads is None:
         options.threads = 1 if options.mode == "golden" else os.cpu_count()
