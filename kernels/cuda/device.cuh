@@ -11,8 +11,8 @@ typedef __nv_bfloat16 bf16;
 template <int COUNT> struct alignas(2 * COUNT) packed { uint32_t word[COUNT / 2]; };
 template <> struct packed<1> { uint16_t word[1]; };
 
-/* One access each. Structs other than the compiler's own vectors are read word by word, and even
- * those may be written so. */
+/* One access each. The compiler may read structs other than its own vectors word by word, and write
+ * even those so. */
 template <int COUNT> __device__ inline struct packed<COUNT> read_packed(const bf16 *from) {
     struct packed<COUNT> to;
     if constexpr (COUNT == 8) {
@@ -57,13 +57,6 @@ __device__ inline uint32_t bits_of(bf16 value) {
     return __bfloat16_as_ushort(value);
 }
 
-template <int COUNT> __device__ inline struct packed<COUNT> pack(const bf16 (&from)[COUNT]) {
-    struct packed<COUNT> to = {};
-#pragma unroll
-    for (int i = 0; i < COUNT; i++) to.word[i / 2] |= bits_of(from[i]) << (16 * (i % 2));
-    return to;
-}
-
 /* The first `valid` of COUNT elements (at most all; 0 or less: none), the others zero. */
 template <int COUNT>
 __device__ inline struct packed<COUNT> load_some(const bf16 *from, int valid, bool aligned) {
@@ -84,10 +77,11 @@ __device__ inline void load(float (&to)[COUNT], const bf16 *from) {
 }
 
 template <int COUNT> __device__ inline void store(bf16 *to, const float (&from)[COUNT]) {
-    bf16 narrow[COUNT];
+    struct packed<COUNT> narrow = {};
 #pragma unroll
-    for (int i = 0; i < COUNT; i++) narrow[i] = __float2bfloat16(from[i]);
-    write_packed(to, pack(narrow));
+    for (int i = 0; i < COUNT; i++)
+        narrow.word[i / 2] |= bits_of(__float2bfloat16(from[i])) << (16 * (i % 2));
+    write_packed(to, narrow);
 }
 
 /* float32 in accesses of at most 16 bytes. */

@@ -50,18 +50,22 @@ __device__ static struct row_sums shuffle(const struct row_sums &sums, int step)
     return other;
 }
 
+/* Over aligned groups of `lanes` neighbouring lanes, a power of two, in each of them. */
+__device__ static struct row_sums merge_lanes(struct row_sums sums, int lanes,
+                                              float inverse_temperature) {
+    for (int step = lanes / 2; step; step /= 2)
+        sums = merge(sums, shuffle(sums, step), inverse_temperature);
+    return sums;
+}
+
 /* Over the block, in every thread. */
 __device__ static struct row_sums merge_block(struct row_sums sums, float inverse_temperature) {
     __shared__ struct row_sums shared[WARPS];
     int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    for (int step = 16; step; step /= 2)
-        sums = merge(sums, shuffle(sums, step), inverse_temperature);
+    sums = merge_lanes(sums, 32, inverse_temperature);
     if (lane == 0) shared[warp] = sums;
     __syncthreads();
-    sums = shared[lane % WARPS];
-    for (int step = WARPS / 2; step; step /= 2)
-        sums = merge(sums, shuffle(sums, step), inverse_temperature);
-    return sums;
+    return merge_lanes(shared[lane % WARPS], WARPS, inverse_temperature);
 }
 
 /* Over the blocks that share a row, in every thread. */
@@ -76,8 +80,7 @@ __device__ static struct row_sums merge_row(struct row_sums sums, float inverse_
     cluster.sync();
     sums = *cluster.map_shared_rank(&own, (threadIdx.x & 31) % blocks);
     cluster.sync(); /* nobody ends while others read */
-    for (int step = blocks / 2; step; step /= 2)
-        sums = merge(sums, shuffle(sums, step), inverse_temperature);
+    sums = merge_lanes(sums, blocks, inverse_temperature);
 #endif
     return sums;
 }
