@@ -4,7 +4,6 @@
 
 #include "analysis/probe.h"
 #include "base/json.h"
-#include "base/list.h"
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
@@ -185,14 +184,10 @@ START_TEST(training_gives_the_golden_losses) {
     enum status status = probe_engine_open(&engine, f.model, f.model, f.set, &settings, NULL);
     if (!status) status = probe_engine_load(engine, 0, 100);
     ck_assert_msg(!status, "%s", status_message());
-    /* All three golden layers take a minute: the suite `slow` asks for them. */
-    struct int_list layers;
-    const char *wanted = getenv("PROBE_LAYERS");
-    ck_assert_int_eq(list_parse(&layers, wanted ? wanted : "0,5,11", 0, 11, "PROBE_LAYERS"), STATUS_OK);
-    for (size_t i = 0; i < layers.count; i++)
+    const int layers[] = {0, 5, 11};
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
         for (int gqa = 0; gqa < 2; gqa++)
-            compare_probe(engine, f.model, f.golden, f.initial, layers.values[i], gqa);
-    list_free(&layers);
+            compare_probe(engine, f.model, f.golden, f.initial, layers[i], gqa);
     probe_engine_close(engine);
     close_fixture(&f);
 }

@@ -134,7 +134,7 @@ void case_graph(struct ops *ops) {
                               .norm = norm.device,
                               .wide = wide.device,
                               .narrow = narrow.device};
-        size_t bytes = (size_t)rows * WIDTH * dtype_size(b->acc);
+        size_t bytes = rows_bytes(&chain);
         struct graph *graph = NULL;
         for (int turn = 0; turn < 4; turn++) {
             if (turn == 2) b->copy(b, x.device, other.device, bytes);
