@@ -23,6 +23,16 @@ struct string_list {
     size_t count;
 };
 
+/* How an option stands in the identity of a run, which keeps runs with other numbers apart. */
+enum option_identity {
+    OPTION_IN_IDENTITY, /* a value that is not the default is recorded, and compared */
+    OPTION_RESOLVED,    /* the run records what it stands for: a file's content, a list of layers */
+    OPTION_NO_NUMBER,   /* cannot change a number: where and how fast it is computed, what is shown */
+};
+
+/* Rows leave out trailing fields that are 0. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 struct option {
     const char *name; /* "seq-len"; one letter for short options: "o" */
     enum option_kind kind;
@@ -30,6 +40,7 @@ struct option {
     const char *placeholder; /* "N" */
     const char *help;        /* one line, with the default where there is one */
     int64_t low, high;       /* bounds of OPTION_INTEGER; both 0: any */
+    enum option_identity identity;
 };
 
 struct command_line {
