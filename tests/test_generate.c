@@ -8,7 +8,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "check_main.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 #include "generate/chat.h"
 #include "generate/generate.h"
 #include "generate/stream.h"

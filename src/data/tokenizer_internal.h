@@ -15,7 +15,7 @@
 #include "data/regex.h"
 #include "data/string_table.h"
 #include "data/tokenizer.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #define NO_TOKEN UINT32_MAX
 

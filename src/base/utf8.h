@@ -1,6 +1,6 @@
 /* UTF-8, checked once where text comes in and trusted afterwards. */
-#ifndef DATA_UTF8_H
-#define DATA_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>
