@@ -51,6 +51,11 @@ uint32_t utf8_decode(const char *text) {
     return (t[0] & 0x07u) << 18 | (t[1] & 0x3fu) << 12 | (t[2] & 0x3fu) << 6 | (t[3] & 0x3fu);
 }
 
+size_t utf8_check(const char *text, size_t left) {
+    size_t wrong;
+    return check_one((const unsigned char *)text, left, &wrong);
+}
+
 size_t utf8_before(const char *text, size_t end) {
     do end--;
     while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80);

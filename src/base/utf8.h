@@ -11,6 +11,9 @@
 /* Is the text valid (no surrogates, shortest forms)? Otherwise *where is the first wrong byte. */
 bool utf8_valid(const char *text, size_t length, size_t *where);
 
+/* Bytes of the character at `text`, of which `left` bytes are there; 0: not valid. */
+size_t utf8_check(const char *text, size_t left);
+
 /* Bytes of the character that begins with `first`, in valid text. */
 static inline size_t utf8_length(char first) {
     unsigned char byte = (unsigned char)first;
