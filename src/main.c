@@ -6,6 +6,7 @@
 
 #include "base/interrupt.h"
 #include "base/status.h"
+#include "base/suggest.h"
 #include "cmd/commands.h"
 
 /* In the order of the data flow, as the help shows them. */
@@ -25,19 +26,21 @@ static const struct {
     {"generate", cmd_generate, "continue prompts"},
     {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer"},
     {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
-    {"version", cmd_version, "print the version"},
+    {"version", cmd_version, "print the version and what the program is made of"},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *stream) {
     fputs("usage: apriel-tool COMMAND [options]\n\n"
-          "Find out which attention layers of a transformer can become Mamba layers, and make the "
-          "hybrid.\n\ncommands:\n",
+          "Find out which attention layers of a transformer can become Mamba layers, and\n"
+          "make the hybrid.\n\ncommands, in the order of their use:\n",
           stream);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].about);
-    fputs("\napriel-tool COMMAND --help describes one command.\n", stream);
+    fputs("\napriel-tool help COMMAND describes one command, man apriel-tool all of them;\n"
+          "apriel-tool --version says what this is.\n",
+          stream);
 }
 
 /* A full disk under stdout must fail the run. */
@@ -46,21 +49,62 @@ static enum status finish_stdout(enum status status) {
     return status_fail("cannot write to standard output: %s", strerror(errno));
 }
 
+/* NULL when there is none of this name. */
+static enum status (*find_command(const char *name))(int argc, char **argv) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0) return commands[i].run;
+    return NULL;
+}
+
+static enum status unknown_command(const char *word) {
+    const char *names[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
+    char *phrase = suggest_phrase(word, names, COMMANDS, "");
+    enum status status =
+        phrase
+            ? status_set(STATUS_USAGE, "no command \"%s\"%s (see apriel-tool --help)", word, phrase)
+            : STATUS_FAILED;
+    free(phrase);
+    return status;
+}
+
+/* argv[0] is the command's name. `help COMMAND` is `COMMAND --help`. */
+static enum status run_command(int argc, char **argv) {
+    static char help_option[] = "--help";
+    char *help[] = {argv[1], help_option, NULL};
+    if (strcmp(argv[0], "help") == 0) {
+        if (argc < 2) {
+            print_usage(stdout);
+            return STATUS_OK;
+        }
+        argc = 2;
+        argv = help;
+    }
+    enum status (*run)(int, char **) = find_command(argv[0]);
+    if (!run) return unknown_command(argv[0]);
+    interrupt_install();
+    return run(argc, argv);
+}
+
 int main(int argc, char **argv) {
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 ||
-        strcmp(argv[1], "-h") == 0) {
-        print_usage(argc < 2 ? stderr : stdout);
-        return argc < 2 ? STATUS_USAGE : (int)finish_stdout(STATUS_OK);
+    static const struct {
+        const char *option;
+        char command[8];
+    } spellings[] = {
+        {"--help", "help"}, {"-h", "help"}, {"--version", "version"}, {"-V", "version"}};
+    static char name[8];
+    if (argc < 2) {
+        print_usage(stderr);
+        return STATUS_USAGE;
     }
-    const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
-    for (int i = 0; i < COMMANDS; i++) {
-        if (strcmp(commands[i].name, name) != 0) continue;
-        interrupt_install();
-        enum status status = commands[i].run(argc - 1, argv + 1);
-        if (status == STATUS_OK) status = finish_stdout(status);
-        if (status) fprintf(stderr, "apriel-tool: %s\n", status_message());
-        return (int)status;
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        if (strcmp(argv[1], spellings[i].option) != 0) continue;
+        memcpy(name, spellings[i].command, sizeof name);
+        argv[1] = name;
+        break;
     }
-    fprintf(stderr, "apriel-tool: no command \"%s\" (see apriel-tool --help)\n", argv[1]);
-    return STATUS_USAGE;
+    enum status status = run_command(argc - 1, argv + 1);
+    if (status == STATUS_OK) status = finish_stdout(status);
+    if (status) fprintf(stderr, "apriel-tool: %s\n", status_message());
+    return (int)status;
 }

@@ -87,20 +87,23 @@ done:
 enum status cmd_chart(int argc, char **argv) {
     struct chart_options chart = {.kind = "importance"};
     struct option options[] = {
-        {"db", OPTION_STRING, &chart.database, "FILE.db", "the score database", 0, 0},
-        {"o", OPTION_STRING, &chart.output, "FILE", "the picture: FILE.svg, FILE.png or FILE.pdf",
-         0, 0},
-        {"kind", OPTION_STRING, &chart.kind, "NAME",
+        {"db", OPTION_STRING, &chart.database, "FILE.db", "the score database",
+         .group = GROUP_FILES, .completes = "*.db"},
+        {"output", OPTION_STRING, &chart.output, "FILE",
+         "the picture: FILE.svg, FILE.png or FILE.pdf", .group = GROUP_FILES, .completes = "*.svg",
+         .letter = 'o'},
+        {"kind", OPTION_CHOICE, &chart.kind, NULL,
          "importance, ranks (where runs disagree), probes (losses of mmr) or throughput (bench) "
          "(importance)",
-         0, 0},
+         .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput"},
         {"run", OPTION_LIST, &chart.runs, "N[:METRIC]",
-         "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench", 0,
-         0},
+         "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench",
+         .group = GROUP_SHOW},
         {"metric", OPTION_STRING, &chart.metric, "NAME",
-         "ce, kl, rkl, top1 … (default: what the runs are ranked by)", 0, 0},
+         "ce, kl, rkl, top1 … (default: what the runs are ranked by)", .group = GROUP_SHOW},
         {"plan", OPTION_STRING, &chart.plan, "FILE",
-         "mark the order of replacement and the stages of this plan.json", 0, 0},
+         "mark the order of replacement and the stages of this plan.json", .group = GROUP_SHOW,
+         .completes = "*.json"},
     };
     struct command_line line = {
         .command = "chart",

@@ -112,20 +112,23 @@ enum status cmd_data(int argc, char **argv) {
     struct data_options values = {0};
     struct option table[] = {
         {"tokenizer", OPTION_STRING, &values.tokenizer, "MODEL|FILE",
-         "a model's directory or its tokenizer.json", 0, 0},
-        {"o", OPTION_STRING, &values.output, "FILE.h5", "the token set to write", 0, 0},
-        {"seq-len", OPTION_INTEGER, &values.seq_len, "N",
-         "pack the texts into rows of N tokens (one row a record)", 1, INT32_MAX},
+         "a model's directory or its tokenizer.json", .group = GROUP_FILES, .completes = "*.json"},
+        {"output", OPTION_STRING, &values.output, "FILE.h5", "the token set to write",
+         .group = GROUP_FILES, .completes = "*.h5", .letter = 'o'},
+        {"seq-len", OPTION_COUNT, &values.seq_len, "N",
+         "pack the texts into rows of N tokens (one row a record)", .low = 1, .high = INT32_MAX,
+         .group = GROUP_TEXT},
         {"no-pack", OPTION_FLAG, &values.no_pack, NULL,
-         "with --seq-len: one row a record, cut to N tokens", 0, 0},
-        {"limit-tokens", OPTION_INTEGER, &values.limit_tokens, "N",
-         "only the first rows, up to N tokens (all)", 1, INT64_MAX},
+         "with --seq-len: one row a record, cut to N tokens", .group = GROUP_TEXT},
+        {"limit-tokens", OPTION_COUNT, &values.limit_tokens, "N",
+         "only the first rows, up to N tokens (all)", .low = 1, .high = INT64_MAX,
+         .group = GROUP_TEXT},
         {"end", OPTION_STRING, &values.end, "TOKEN|none",
-         "end every text with this token (the model's own when packing)", 0, 0},
+         "end every text with this token (the model's own when packing)", .group = GROUP_TEXT},
         {"no-special", OPTION_FLAG, &values.no_special, NULL,
-         "do not add the tokenizer's own tokens, such as <s>", 0, 0},
+         "do not add the tokenizer's own tokens, such as <s>", .group = GROUP_TEXT},
         {"separator", OPTION_STRING, &values.separator, "TEXT",
-         "between prompt and response; \\n and \\t are understood (nothing)", 0, 0},
+         "between prompt and response; \\n and \\t are understood (nothing)", .group = GROUP_TEXT},
     };
     struct command_line line = {
         .command = "data",
@@ -137,8 +140,8 @@ enum status cmd_data(int argc, char **argv) {
             "or {\"ids\": [...]}, taken as it is, a row of its own.",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 "
-                    "--seq-len 256 texts.jsonl",
+        .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 \\\n"
+                    "      --seq-len 256 texts.jsonl",
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);

@@ -150,27 +150,34 @@ enum status cmd_eval(int argc, char **argv) {
                                   .task = TASK_DEFAULTS,
                                   .sampling = EVAL_SAMPLING_DEFAULTS};
     struct option table[OWN_OPTIONS + TASK_OPTIONS + EVAL_SAMPLING_OPTIONS] = {
-        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)",
+         .group = GROUP_FILES, .completes = "*.h5"},
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
-         "also measure kl, rkl and top1 against this model", 0, 0},
-        {"rows", OPTION_INTEGER, &values.rows, "N", "only the first N rows (all)", 1, INT64_MAX},
+         "also measure kl, rkl and top1 against this model", .group = GROUP_FILES,
+         .completes = COMPLETE_DIRECTORY},
+        {"rows", OPTION_COUNT, &values.rows, "N", "only the first N rows (all)", .low = 1,
+         .high = INT64_MAX, .group = GROUP_SCOPE},
         {"task", OPTION_LIST, &values.tasks, "NAME=FILE|recall",
-         "instead of --data: a benchmark's .jsonl file, or the recall probe (may be repeated)", 0,
-         0},
+         "instead of --data: a benchmark's .jsonl file, or the recall probe (may be repeated)",
+         .group = GROUP_TASKS, .choices = "recall"},
         {"db", OPTION_STRING, &values.database, "FILE.db",
-         "keep the tasks' items here, and continue from what is there", 0, 0},
+         "keep the tasks' items here, and continue from what is there", .group = GROUP_FILES,
+         .completes = "*.db"},
         {"seed", OPTION_INTEGER, &values.task.seed, "SEED",
-         "recall: which words are drawn; generated answers: which samples (0)", 0, INT64_MAX},
-        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
-         0},
-        {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N", "tokens at a time (4096)", 1,
-         INT32_MAX},
+         "recall: which words are drawn; generated answers: which samples (0)", .high = INT64_MAX,
+         .group = GROUP_TASKS},
+        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)",
+         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda"},
+        {"group-tokens", OPTION_COUNT, &values.group_tokens, "N", "tokens at a time (4096)",
+         .low = 1, .high = INT32_MAX, .group = GROUP_MACHINE},
         {"device-memory", OPTION_SIZE, &values.device_memory, "SIZE",
-         "with --data: most memory to use on the device, like 24G (what is free)", 0, 0},
+         "with --data: most memory to use on the device, like 24G (what is free)",
+         .group = GROUP_MACHINE},
         {"dry-run", OPTION_FLAG, &values.dry_run, NULL,
-         "with --data: print what memory the run would take, and stop", 0, 0},
+         "with --data: print what memory the run would take, and stop", .group = GROUP_MACHINE},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
-         "draw MODEL's weights from N(0, 0.02): it needs only config.json", 0, INT64_MAX},
+         "draw MODEL's weights from N(0, 0.02): it needs only config.json", .high = INT64_MAX,
+         .group = GROUP_FILES},
     };
     struct command_line line = {
         .command = "eval",
@@ -184,9 +191,10 @@ enum status cmd_eval(int argc, char **argv) {
             "aime, amc. Standard errors are over\nrows, items or problems.",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "examples:\n  apriel-tool eval hybrid --teacher recipes/demo-model --data "
-                    "calibration.h5\n  apriel-tool eval hybrid --task arc_easy=arc_easy.jsonl "
-                    "--task recall --db scores.db",
+        .epilogue = "examples:\n"
+                    "  apriel-tool eval hybrid --teacher recipes/demo-model --data tokens.h5\n"
+                    "  apriel-tool eval hybrid --task arc_easy=arc_easy.jsonl --task recall \\\n"
+                    "      --db scores.db",
     };
     struct command_arguments arguments;
     task_option_table(table + OWN_OPTIONS, &values.task);

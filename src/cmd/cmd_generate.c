@@ -170,32 +170,37 @@ enum status cmd_generate(int argc, char **argv) {
     struct generate_options values = {
         .device = "auto", .max_tokens = 256, .top_p = 1, .batch = 8, .random_seed = -1};
     struct option table[] = {
-        {"prompt", OPTION_LIST, &values.prompt, "TEXT", "continue this text; may be repeated", 0,
-         0},
+        {"prompt", OPTION_LIST, &values.prompt, "TEXT", "continue this text; may be repeated",
+         .group = GROUP_FILES},
         {"prompts", OPTION_STRING, &values.prompts, "FILE.jsonl",
-         "lines with \"prompt\", \"messages\" or \"ids\"", 0, 0},
-        {"max-tokens", OPTION_INTEGER, &values.max_tokens, "N", "new tokens a prompt (256)", 1,
-         INT32_MAX},
+         "lines with \"prompt\", \"messages\" or \"ids\"", .group = GROUP_FILES,
+         .completes = "*.jsonl"},
+        {"max-tokens", OPTION_COUNT, &values.max_tokens, "N", "new tokens a prompt (256)", .low = 1,
+         .high = INT32_MAX, .group = GROUP_SAMPLING},
         {"temperature", OPTION_NUMBER, &values.temperature, "T",
-         "sample at this temperature; 0: the most likely token (0)", 0, 0},
+         "sample at this temperature; 0: the most likely token (0)", .group = GROUP_SAMPLING},
         {"top-p", OPTION_NUMBER, &values.top_p, "P",
-         "sample from the fewest tokens with this probability (1)", 0, 0},
-        {"top-k", OPTION_INTEGER, &values.top_k, "K", "sample from the K most likely; 0: all (0)",
-         0, INT32_MAX},
-        {"seed", OPTION_INTEGER, &values.seed, "N", "of the samples (0)", 0, INT64_MAX},
-        {"batch", OPTION_INTEGER, &values.batch, "N", "sequences at a time (8)", 1, 4096},
+         "sample from the fewest tokens with this probability (1)", .group = GROUP_SAMPLING},
+        {"top-k", OPTION_COUNT, &values.top_k, "K", "sample from the K most likely; 0: all (0)",
+         .high = INT32_MAX, .group = GROUP_SAMPLING},
+        {"seed", OPTION_INTEGER, &values.seed, "N", "of the samples (0)", .high = INT64_MAX,
+         .group = GROUP_SAMPLING},
+        {"batch", OPTION_COUNT, &values.batch, "N", "sequences at a time (8)", .low = 1,
+         .high = 4096, .group = GROUP_MACHINE},
         {"chat", OPTION_FLAG, &values.chat, NULL, "prompts are messages: use the model's template",
-         0, 0},
+         .group = GROUP_FILES},
         {"template", OPTION_STRING, &values.template, "NAME",
-         "chat with this template: chatml, llama3, mistral, apriel", 0, 0},
-        {"stop", OPTION_LIST, &values.stop, "TEXT", "end before this text; may be repeated", 0, 0},
+         "chat with this template: chatml, llama3, mistral, apriel", .group = GROUP_FILES,
+         .choices = "chatml|llama3|mistral|apriel"},
+        {"stop", OPTION_LIST, &values.stop, "TEXT", "end before this text; may be repeated",
+         .group = GROUP_SAMPLING},
         {"ignore-end", OPTION_FLAG, &values.ignore_end, NULL, "go on after tokens that end a text",
-         0, 0},
-        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
-         0},
+         .group = GROUP_SAMPLING},
+        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)",
+         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda"},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
-         "draw MODEL's weights from N(0, 0.02): only config.json and tokenizer.json are needed", 0,
-         INT64_MAX},
+         "draw MODEL's weights from N(0, 0.02): only config.json and tokenizer.json are needed",
+         .high = INT64_MAX, .group = GROUP_FILES},
     };
     struct command_line line = {
         .command = "generate",
@@ -207,8 +212,9 @@ enum status cmd_generate(int argc, char **argv) {
             "turn).",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "example:\n  apriel-tool generate recipes/demo-model --prompt \"Natalia sold\" "
-                    "--max-tokens 40",
+        .epilogue =
+            "example:\n  apriel-tool generate recipes/demo-model --prompt \"Natalia sold\" \\\n"
+            "      --max-tokens 40",
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);

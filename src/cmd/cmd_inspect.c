@@ -344,9 +344,10 @@ enum status cmd_inspect(int argc, char **argv) {
     int64_t seed = -1;
     struct option options[] = {
         {"layers-replaced", OPTION_STRING, &asked, "LIST",
-         "numbers of layers for the table of hybrids (quarters)", 0, 0},
+         "numbers of layers for the table of hybrids (quarters)", .group = GROUP_SHOW},
         {"random-weights", OPTION_INTEGER, &seed, "SEED",
-         "make the weights up: MODEL needs only a config.json", 0, INT64_MAX},
+         "make the weights up: MODEL needs only a config.json", .high = INT64_MAX,
+         .group = GROUP_FILES},
     };
     struct command_line line = {
         .command = "inspect",
@@ -356,7 +357,7 @@ enum status cmd_inspect(int argc, char **argv) {
                  "hybrids would save.",
         .options = options,
         .count = sizeof options / sizeof *options,
-        .epilogue = "example: apriel-tool inspect Apriel-Nemotron-15b-Thinker --layers-replaced "
+        .epilogue = "example:\n  apriel-tool inspect Apriel-Nemotron-15b-Thinker --layers-replaced "
                     "25,30,40",
     };
     struct command_arguments arguments;

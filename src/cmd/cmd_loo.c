@@ -47,11 +47,7 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
                                       .dry_run = options->dry_run};
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
-    if (strcmp(options->ablate, "block") == 0)
-        settings->ablation = ABLATE_BLOCK;
-    else if (strcmp(options->ablate, "mixer") != 0)
-        return status_set(STATUS_USAGE, "loo: --ablate is mixer or block, not \"%s\"",
-                          options->ablate);
+    if (strcmp(options->ablate, "block") == 0) settings->ablation = ABLATE_BLOCK;
     if (options->estimate) {
         enum status status = estimate_from_name(&settings->estimate, options->estimate);
         if (status) return status;
@@ -190,39 +186,45 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
                                  .random_seed = -1,
                                  .task_values = TASK_DEFAULTS};
     struct option table[14 + TASK_OPTIONS] = {
-        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)", 0, 0},
+        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)",
+         .group = GROUP_FILES, .completes = "*.h5"},
         {"task", OPTION_STRING, &values.task, "NAME=FILE|recall",
-         "instead of --data: how much of a task's score each layer carries (see eval)", 0, 0},
-        {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent", 0,
-         0},
-        {"ablate", OPTION_STRING, &values.ablate, "mixer|block",
-         "what a layer goes without (mixer)", 0, 0},
-        {"estimate", OPTION_STRING, &values.estimate, "first-order|fisher|cosine",
-         "estimate all layers from one pass instead of ablating each (see below)", 0, 0},
-        {"samples", OPTION_INTEGER, &values.samples, "N",
-         "of --estimate fisher: backward passes, whose mean is taken (1)", 1, 10000},
+         "instead of --data: how much of a task's score each layer carries (see eval)",
+         .group = GROUP_FILES, .choices = "recall"},
+        {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent",
+         .group = GROUP_FILES, .completes = "*.db"},
+        {"ablate", OPTION_CHOICE, &values.ablate, NULL, "what a layer goes without (mixer)",
+         .group = GROUP_SCOPE, .choices = "mixer|block"},
+        {"estimate", OPTION_CHOICE, &values.estimate, NULL,
+         "estimate all layers from one pass instead of ablating each (see below)",
+         .group = GROUP_SCOPE, .choices = "first-order|fisher|cosine"},
+        {"samples", OPTION_COUNT, &values.samples, "N",
+         "of --estimate fisher: backward passes, whose mean is taken (1)", .low = 1, .high = 10000,
+         .group = GROUP_SCOPE},
         {"seed", OPTION_INTEGER, &values.task_values.seed, "SEED",
-         "of --estimate fisher's draws, or of --task recall's words (0)", 0, INT64_MAX},
+         "of --estimate fisher's draws, or of --task recall's words (0)", .high = INT64_MAX,
+         .group = GROUP_SCOPE},
         {"layers", OPTION_STRING, &values.layers, "LIST",
-         "layers to score, like 0-11,13 (all with attention)", 0, 0},
+         "layers to score, like 0-11,13 (all with attention)", .group = GROUP_SCOPE},
         {"base", OPTION_STRING, &values.base, "PLAN[:STAGE]|HYBRID",
-         "score on top of a plan (its layers go without their mixer) or of a hybrid checkpoint", 0,
-         0},
-        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)", 0,
-         0},
-        {"group-tokens", OPTION_INTEGER, &values.group_tokens, "N",
-         "tokens computed and saved at a time (4096, on a GPU 16384, less when memory is short)", 1,
-         INT32_MAX},
+         "score on top of a plan (its layers go without their mixer) or of a hybrid checkpoint",
+         .group = GROUP_SCOPE, .completes = "*.json"},
+        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)",
+         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda"},
+        {"group-tokens", OPTION_COUNT, &values.group_tokens, "N",
+         "tokens computed and saved at a time (4096, on a GPU 16384, less when memory is short)",
+         .low = 1, .high = INT32_MAX, .group = GROUP_MACHINE},
         {"device-memory", OPTION_SIZE, &values.device_memory, "SIZE",
-         "most memory to use on the device, like 24G (what is free)", 0, 0},
+         "most memory to use on the device, like 24G (what is free)", .group = GROUP_MACHINE},
         {"dry-run", OPTION_FLAG, &values.dry_run, NULL,
-         "print what memory the run would take, and stop", 0, 0},
+         "print what memory the run would take, and stop", .group = GROUP_MACHINE},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
-         "draw the weights from N(0, 0.02): MODEL needs only config.json", 0, INT64_MAX},
+         "draw the weights from N(0, 0.02): MODEL needs only config.json", .high = INT64_MAX,
+         .group = GROUP_FILES},
     };
     struct command_line line = {
         .command = "loo",
-        .usage = "MODEL --data FILE.h5 | --task NAME=FILE --db FILE.db [options]",
+        .usage = "MODEL --data FILE.h5|--task NAME=FILE --db FILE.db [options]",
         .about = "Score layers by leave-one-out ablation: how far the model's predictions move "
                  "when a\nlayer's attention (or the whole layer) is taken away. Scores and "
                  "per-sequence values go\nto the database group by group; the same command "
@@ -230,16 +232,17 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
         .options = table,
         .count = sizeof table / sizeof *table,
         .epilogue =
-            "--estimate is stored as a run of its own kind, estimate-NAME, with metrics est_*:\n"
-            "  first-order  gradient of the cross-entropy times what the layer adds to the "
-            "stream:\n"
-            "               est_ce_abs per sequence without its sign, est_ce_change with it\n"
-            "  fisher       est_kl, the second-order term of the kl, from targets that the model\n"
-            "               draws itself (the kl has no first-order term)\n"
-            "  cosine       est_cosine, 1 - cos(stream before, stream after): block influence\n\n"
+            "--estimate is stored as a run of its own kind, estimate-NAME, with metrics est_*\n"
+            "  first-order  gradient of the cross-entropy times what the layer adds to the\n"
+            "               stream: est_ce_abs per sequence without its sign,\n"
+            "               est_ce_change with it\n"
+            "  fisher       est_kl, the second-order term of the kl, from targets that the\n"
+            "               model draws itself (the kl has no first-order term)\n"
+            "  cosine       est_cosine, 1 - cos(stream before, stream after): block\n"
+            "               influence\n\n"
             "examples:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db\n"
-            "  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db "
-            "--estimate fisher --samples 4\n"
+            "  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db \\\n"
+            "      --estimate fisher --samples 4\n"
             "  apriel-tool loo recipes/demo-model --task recall --lengths 32 --db scores.db",
     };
     struct command_arguments arguments;

@@ -24,6 +24,7 @@ struct plan_command {
     struct schedule_settings schedule;
     int64_t stage, d_state, d_conv, dt_rank;
     struct serving_device device;
+    uint64_t bandwidth; /* bytes a second */
 };
 
 /* ---- which runs */
@@ -312,9 +313,7 @@ static enum status run_schedule(struct plan_command *command,
 
 static enum status check_command(const struct plan_command *command,
                                  const struct command_arguments *arguments) {
-    if (!(command->device.speed.bandwidth > 0))
-        return status_set(STATUS_USAGE, "plan: --bandwidth is %g, not above 0",
-                          command->device.speed.bandwidth);
+    if (!command->bandwidth) return status_set(STATUS_USAGE, "plan: --bandwidth is 0, not above 0");
     if (arguments->positional.count)
         return status_set(STATUS_USAGE,
                           "plan: takes no argument; give the database as --db, a plan as --plan");
@@ -334,87 +333,106 @@ static enum status check_command(const struct plan_command *command,
 
 enum status cmd_plan(int argc, char **argv) {
     struct plan_command command = {.schedule.group = 5, .device = serving_defaults()};
+    command.bandwidth = (uint64_t)command.device.speed.bandwidth;
     enum { MOST = 1 << 20 };
     struct option options[] = {
-        {"db", OPTION_STRING, &command.db, "FILE", "the score database", 0, 0},
+        {"db", OPTION_STRING, &command.db, "FILE", "the score database", .group = GROUP_FILES,
+         .completes = "*.db"},
         {"run", OPTION_LIST, &command.runs, "N[@K]",
-         "rank by run N; with @K from K replaced layers on (may be repeated)", 0, 0},
+         "rank by run N; with @K from K replaced layers on (may be repeated)",
+         .group = GROUP_CHOICE},
         {"signal", OPTION_LIST, &command.signals, "KIND[@K]",
-         "the same by kind, loo, mmr, estimate-fisher …: its latest finished run", 0, 0},
+         "the same by kind, loo, mmr, estimate-fisher …: its latest finished run",
+         .group = GROUP_CHOICE,
+         .choices = "loo|mmr|loo-task|estimate-fisher|estimate-first-order|estimate-cosine"},
         {"metric", OPTION_STRING, &command.metric, "NAME",
-         "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B", 0,
-         0},
+         "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B",
+         .group = GROUP_CHOICE},
         {"stages", OPTION_STRING, &command.stages, "LIST",
-         "layers replaced after each stage, as in 25,27,30 (default: half of the layers)", 0, 0},
+         "layers replaced after each stage, as in 25,27,30 (default: half of the layers)",
+         .group = GROUP_CHOICE},
         {"keep", OPTION_STRING, &command.keep, "LIST",
-         "layers that are never replaced, as in first,last,3-5", 0, 0},
+         "layers that are never replaced, as in first,last,3-5", .group = GROUP_CHOICE,
+         .choices = "first|last"},
         {"unfinished", OPTION_FLAG, &command.unfinished, NULL,
-         "take unfinished runs with the rows they have", 0, 0},
-        {"o", OPTION_STRING, &command.output, "FILE", "write the plan (or --format) to this file",
-         0, 0},
-        {"format", OPTION_STRING, &command.format, "NAME",
-         "plan (default), hf, fast-llm, surgery or csv", 0, 0},
+         "take unfinished runs with the rows they have", .group = GROUP_CHOICE},
+        {"output", OPTION_STRING, &command.output, "FILE",
+         "write the plan (or --format) to this file", .group = GROUP_FILES, .completes = "*.json",
+         .letter = 'o'},
+        {"format", OPTION_CHOICE, &command.format, NULL,
+         "plan (default), hf, fast-llm, surgery or csv", .group = GROUP_FILES,
+         .choices = "plan|hf|fast-llm|surgery|csv"},
         {"stage", OPTION_INTEGER, &command.stage, "K",
-         "the stage that hf, fast-llm and surgery show (default: the last)", 1, PLAN_MAX_LAYERS},
-        {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one", 0,
-         0},
-        {"d-state", OPTION_INTEGER, &command.d_state, "N",
-         "state size of the Mamba mixers in fast-llm, surgery and --schedule (default: 16)", 1,
-         MOST},
-        {"d-conv", OPTION_INTEGER, &command.d_conv, "N", "their convolution's width (default: 4)",
-         1, MOST},
-        {"dt-rank", OPTION_INTEGER, &command.dt_rank, "N",
-         "their dt rank (default: hidden size / 16)", 1, MOST},
+         "the stage that hf, fast-llm and surgery show (default: the last)", .low = 1,
+         .high = PLAN_MAX_LAYERS, .group = GROUP_FILES},
+        {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one",
+         .group = GROUP_FILES, .completes = "*.json"},
+        {"d-state", OPTION_COUNT, &command.d_state, "N",
+         "state size of the Mamba mixers in fast-llm, surgery and --schedule (default: 16)",
+         .low = 1, .high = MOST, .group = GROUP_MIXERS},
+        {"d-conv", OPTION_COUNT, &command.d_conv, "N", "their convolution's width (default: 4)",
+         .low = 1, .high = MOST, .group = GROUP_MIXERS},
+        {"dt-rank", OPTION_COUNT, &command.dt_rank, "N",
+         "their dt rank (default: hidden size / 16)", .low = 1, .high = MOST,
+         .group = GROUP_MIXERS},
         {"memory", OPTION_SIZE, &command.device.memory, "SIZE",
-         "of the device that serving is estimated for (80G)", 0, 0},
-        {"bandwidth", OPTION_NUMBER, &command.device.speed.bandwidth, "BYTES",
-         "that it moves a second (3e12)", 0, 0},
+         "of the device that serving is estimated for (80G)", .group = GROUP_SERVING},
+        {"bandwidth", OPTION_SIZE, &command.bandwidth, "BYTES",
+         "that it moves a second, like 3T (3e12)", .group = GROUP_SERVING},
         {"schedule", OPTION_STRING, &command.schedule.counts, "LIST",
-         "print the commands of Apriel-H1's schedule, as in 25,27,30,34,37,40 (see below)", 0, 0},
+         "print the commands of Apriel-H1's schedule, as in 25,27,30,34,37,40 (see below)",
+         .group = GROUP_SCHEDULE},
         {"auto", OPTION_FLAG, &command.schedule.automatic, NULL,
-         "run the commands of --schedule; the same command continues", 0, 0},
+         "run the commands of --schedule; the same command continues", .group = GROUP_SCHEDULE},
         {"model", OPTION_STRING, &command.schedule.model, "MODEL", "the transformer of --schedule",
-         0, 0},
-        {"data", OPTION_STRING, &command.schedule.data, "FILE.h5", "its token set", 0, 0},
-        {"work", OPTION_STRING, &command.schedule.work, "DIR", "where its plans and hybrids go", 0,
-         0},
-        {"group", OPTION_INTEGER, &command.schedule.group, "K",
-         "layers that one mmr run of it decides at most (5)", 1, PLAN_MAX_LAYERS},
-        {"init", OPTION_STRING, &command.schedule.init, "NAME",
-         "initialisation of its mixers: published or improved", 0, 0},
+         .group = GROUP_SCHEDULE, .completes = COMPLETE_DIRECTORY},
+        {"data", OPTION_STRING, &command.schedule.data, "FILE.h5", "its token set",
+         .group = GROUP_SCHEDULE, .completes = "*.h5"},
+        {"work", OPTION_STRING, &command.schedule.work, "DIR", "where its plans and hybrids go",
+         .group = GROUP_SCHEDULE, .completes = COMPLETE_DIRECTORY},
+        {"group", OPTION_COUNT, &command.schedule.group, "K",
+         "layers that one mmr run of it decides at most (5)", .low = 1, .high = PLAN_MAX_LAYERS,
+         .group = GROUP_SCHEDULE},
+        {"init", OPTION_CHOICE, &command.schedule.init, NULL,
+         "initialisation of its mixers: published or improved", .group = GROUP_SCHEDULE,
+         .choices = "published|improved"},
         {"device", OPTION_STRING, &command.schedule.device, "auto|cpu|cuda[:N]",
-         "where its runs compute", 0, 0},
+         "where its runs compute", .group = GROUP_SCHEDULE, .choices = "auto|cpu|cuda"},
         {"loo-options", OPTION_STRING, &command.schedule.loo, "\"OPTIONS\"",
-         "more options of its loo command", 0, 0},
+         "more options of its loo command", .group = GROUP_SCHEDULE},
         {"mmr-options", OPTION_STRING, &command.schedule.mmr, "\"OPTIONS\"",
-         "more options of its mmr commands", 0, 0},
+         "more options of its mmr commands", .group = GROUP_SCHEDULE},
         {"convert-options", OPTION_STRING, &command.schedule.convert, "\"OPTIONS\"",
-         "more options of its convert commands", 0, 0},
+         "more options of its convert commands", .group = GROUP_SCHEDULE},
     };
     const struct command_line line = {
-        "plan",
-        "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
-        "       apriel-tool plan --schedule LIST --model MODEL --data FILE.h5 --db FILE --work DIR "
-        "[--auto] [options]",
-        "Order the layers by their scores, least important first, and cut the order into stages.\n"
-        "Without -o the plan is only shown.\n\n"
-        "--schedule goes the way of Apriel-H1: the first stage by leave-one-out, then, up to each\n"
-        "further stage, mmr on top of the hybrid that exists so far, a plan of at most --group\n"
-        "layers more, and their conversion. It prints these commands as a shell script, or runs\n"
-        "them with --auto, without distillation in between; DIR/hybrid-N-distilled, when it is\n"
-        "there, is taken in the place of DIR/hybrid-N. What DIR has is not made again.",
-        options,
-        sizeof options / sizeof *options,
-        "examples:\n  apriel-tool plan --db scores.db --signal loo --stages 25 -o plan.json\n"
-        "  apriel-tool plan --db scores.db --run 1 --run 2@25 --stages 25,27,30 -o plan.json\n"
-        "  apriel-tool plan --plan plan.json --format fast-llm --stage 1\n"
-        "  apriel-tool plan --schedule 25,27,30 --model MODEL --data tokens.h5 --db scores.db "
-        "--work steps",
+        .command = "plan",
+        .usage = "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
+                 "--schedule LIST --model MODEL --data FILE.h5 --db FILE --work DIR [--auto] "
+                 "[options]",
+        .about = "Order the layers by their scores, least important first, and cut the order into "
+                 "stages. Without -o the plan is only shown.\n\n"
+                 "--schedule goes the way of Apriel-H1: the first stage by leave-one-out, then, up "
+                 "to each further stage, mmr on top of the hybrid that exists so far, a plan of at "
+                 "most --group layers more, and their conversion. It prints these commands as a "
+                 "shell script, or runs them with --auto, without distillation in between; "
+                 "DIR/hybrid-N-distilled, when it is there, is taken in the place of DIR/hybrid-N. "
+                 "What DIR has is not made again.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+        .epilogue = "examples:\n"
+                    "  apriel-tool plan --db scores.db --signal loo --stages 25 -o plan.json\n"
+                    "  apriel-tool plan --db scores.db --run 1 --run 2@25 --stages 25,27,30 \\\n"
+                    "      -o plan.json\n"
+                    "  apriel-tool plan --plan plan.json --format fast-llm --stage 1\n"
+                    "  apriel-tool plan --schedule 25,27,30 --model MODEL --data tokens.h5 \\\n"
+                    "      --db scores.db --work steps",
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
         status = check_command(&command, &arguments);
+        command.device.speed.bandwidth = (double)command.bandwidth;
         if (!status && command.schedule.counts)
             status = run_schedule(&command, &arguments);
         else if (!status)

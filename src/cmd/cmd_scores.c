@@ -286,8 +286,6 @@ static enum status read_choice(struct scores_choice *choice, const struct string
         status = status_set(STATUS_USAGE, "scores: --compare needs two runs or more, as in 1,2");
     if (!status && metrics) status = split_metrics(choice, metrics);
     choice->by_layers = strcmp(sort, "layer") == 0;
-    if (!status && !choice->by_layers && strcmp(sort, "rank") != 0)
-        status = status_set(STATUS_USAGE, "scores: --sort is rank or layer, not \"%s\"", sort);
     return status;
 }
 
@@ -295,35 +293,35 @@ enum status cmd_scores(int argc, char **argv) {
     const char *db = NULL, *metric = NULL, *compare = NULL, *sort = "rank", *export = NULL;
     struct string_list runs = {0};
     struct option options[] = {
-        {"db", OPTION_STRING, &db, "FILE", "the score database", 0, 0},
+        {"db", OPTION_STRING, &db, "FILE", "the score database", .group = GROUP_FILES,
+         .completes = "*.db"},
         {"run", OPTION_LIST, &runs, "N[:METRIC]", "table of this run, also 1,3-5 (may be repeated)",
-         0, 0},
+         .group = GROUP_SHOW},
         {"metric", OPTION_STRING, &metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr, est_* for "
-         "estimates); one a "
-         "run: A,B",
-         0, 0},
-        {"sort", OPTION_STRING, &sort, "ORDER", "order of the table: rank (default) or layer", 0,
-         0},
-        {"compare", OPTION_STRING, &compare, "N[:METRIC],M", "how well runs, or metrics, agree", 0,
-         0},
-        {"export", OPTION_STRING, &export, "WHAT",
+         "estimates); one a run: A,B",
+         .group = GROUP_SHOW},
+        {"sort", OPTION_CHOICE, &sort, NULL, "order of the table: rank (default) or layer",
+         .group = GROUP_SHOW, .choices = "rank|layer"},
+        {"compare", OPTION_STRING, &compare, "N[:METRIC],M", "how well runs, or metrics, agree",
+         .group = GROUP_SHOW},
+        {"export", OPTION_CHOICE, &export, NULL,
          "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps; of "
-         "tasks: "
-         "items, choices, answers",
-         0, 0},
+         "tasks: items, choices, answers",
+         .group = GROUP_SHOW, .choices = "csv|sequences|steps|items|choices|answers"},
     };
     const struct command_line line = {
-        "scores",
-        "--db FILE [--run N] [--compare N[:METRIC],M] [options]",
-        "List the runs of a score database; with --run, rank a run's layers. Layers of one tie "
-        "group "
-        "differ by\nat most two standard errors of their paired difference over the rows.",
-        options,
-        sizeof options / sizeof *options,
-        "examples:\n  apriel-tool scores --db scores.db\n  apriel-tool scores --db scores.db --run "
-        "1"
-        "\n  apriel-tool scores --db scores.db --compare 1,2,3:heldout_rkl_before,3",
+        .command = "scores",
+        .usage = "--db FILE [--run N] [--compare N[:METRIC],M] [options]",
+        .about = "List the runs of a score database; with --run, rank a run's layers. Layers of "
+                 "one tie group differ by at most two standard errors of their paired difference "
+                 "over the rows.",
+        .options = options,
+        .count = sizeof options / sizeof *options,
+        .epilogue = "examples:\n"
+                    "  apriel-tool scores --db scores.db\n"
+                    "  apriel-tool scores --db scores.db --run 1\n"
+                    "  apriel-tool scores --db scores.db --compare 1,2,3:heldout_rkl_before,3",
     };
     struct command_arguments arguments;
     struct scores_choice choice = {0};

@@ -8,6 +8,22 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/number.h"
+#include "base/suggest.h"
+#include "base/text.h"
+
+void options_common(struct option out[COMMON_OPTIONS], struct command_arguments *arguments) {
+    static const char group[] = "every command";
+    const struct option rows[COMMON_OPTIONS] = {
+        {"json", OPTION_FLAG, &arguments->json, NULL,
+         "print one JSON document on stdout instead of text", .group = group},
+        {"quiet", OPTION_FLAG, &arguments->quiet, NULL, "no notes or progress on stderr",
+         .group = group, .letter = 'q'},
+        {"help", OPTION_FLAG, &arguments->help, NULL, "print this help", .group = group,
+         .letter = 'h'},
+    };
+    memcpy(out, rows, sizeof rows);
+}
 
 static enum status append(struct string_list *list, const char *value) {
     const char **values = memory_resize(list->values, list->count + 1, sizeof *values);
@@ -17,43 +33,89 @@ static enum status append(struct string_list *list, const char *value) {
     return STATUS_OK;
 }
 
-static void print_option(const struct option *option) {
-    char left[64];
-    const char *placeholder = option->placeholder ? option->placeholder : "";
-    snprintf(left, sizeof left, "%s%s%s%s", option->name[1] ? "--" : "-", option->name,
-             *placeholder ? " " : "", placeholder);
-    if (strlen(left) > 25)
-        printf("  %s\n  %-25s  %s\n", left, "", option->help);
-    else
-        printf("  %-25s  %s\n", left, option->help);
-}
+/* ---- values */
 
-static void print_help(const struct command_line *line) {
-    printf("usage: apriel-tool %s %s\n\n%s\n\noptions:\n", line->command, line->usage, line->about);
-    for (size_t i = 0; i < line->count; i++) print_option(&line->options[i]);
-    printf("  %-25s  %s\n", "--json", "print one JSON document on stdout instead of text");
-    printf("  %-25s  %s\n", "--quiet", "no notes or progress on stderr");
-    printf("  %-25s  %s\n", "--help", "print this help");
-    if (line->epilogue) printf("\n%s\n", line->epilogue);
-}
-
-static bool parse_size(const char *text, uint64_t *out) {
-    char *end;
-    errno = 0;
-    double value = strtod(text, &end);
-    if (end == text || errno || !isfinite(value) || value < 0) return false;
-    static const char units[] = "kMGT";
-    double factor = 1;
-    const char *unit = *end ? strchr(units, *end == 'K' ? 'k' : *end) : NULL;
-    if (unit) {
-        bool binary = end[1] == 'i';
-        factor = pow(binary ? 1024 : 1000, (double)(unit - units) + 1);
-        end += binary ? 2 : 1;
+/* Cuts "a|b" in place into words [MOST_CHOICES]; their number. */
+enum { MOST_CHOICES = 32 };
+static size_t split_choices(const char *words[MOST_CHOICES], char *choices) {
+    size_t count = 0;
+    while (choices && count < MOST_CHOICES) {
+        words[count++] = choices;
+        choices = strchr(choices, '|');
+        if (choices) *choices++ = '\0';
     }
-    if (*end == 'B') end++;
-    if (*end || value * factor >= 0x1p63) return false;
-    *out = (uint64_t)(value * factor);
-    return true;
+    return count;
+}
+
+static enum status store_choice(const struct command_line *line, const struct option *option,
+                                const char *value) {
+    const char *words[MOST_CHOICES];
+    char *choices = memory_copy_string(option->choices), *phrase = NULL;
+    struct text list = {0};
+    enum status status = STATUS_FAILED;
+    if (!choices) goto done;
+    size_t count = split_choices(words, choices);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(words[i], value) == 0) {
+            *(const char **)option->target = value;
+            status = STATUS_OK;
+            goto done;
+        }
+        text_append(&list, "%s%s", !i ? "" : i + 1 == count ? " or " : ", ", words[i]);
+    }
+    phrase = suggest_phrase(value, words, count, "");
+    char *all = text_finish(&list);
+    if (all && phrase)
+        status = status_set(STATUS_USAGE, "%s: --%s must be %s, not \"%s\"%s", line->command,
+                            option->name, all, value, phrase);
+    free(all);
+done:
+    text_free(&list);
+    free(phrase);
+    free(choices);
+    return status;
+}
+
+static enum status outside(const struct command_line *line, const struct option *option,
+                           const char *value) {
+    if (option->high == INT64_MAX)
+        return status_set(STATUS_USAGE, "%s: --%s is %s, %s", line->command, option->name, value,
+                          *value == '-' || *value == '0' ? option->low ? "below 1" : "below 0"
+                                                         : "which is too large");
+    return status_set(STATUS_USAGE, "%s: --%s is %s, outside %lld to %lld", line->command,
+                      option->name, value, (long long)option->low, (long long)option->high);
+}
+
+static enum status store_integer(const struct command_line *line, const struct option *option,
+                                 const char *value, int64_t number) {
+    bool bounded = option->low || option->high;
+    if (bounded && (number < option->low || number > option->high))
+        return outside(line, option, value);
+    *(int64_t *)option->target = number;
+    return STATUS_OK;
+}
+
+/* "-3" is no count, but is told as outside the bounds, as 0 may be. */
+static enum status store_amount(const struct command_line *line, const struct option *option,
+                                const char *value) {
+    bool size = option->kind == OPTION_SIZE, negative = *value == '-';
+    const char *text = value + (*value == '-' || *value == '+');
+    uint64_t number;
+    enum number_fault fault = number_parse(&number, text, size);
+    if (fault == NUMBER_GOOD && size && !negative) {
+        *(uint64_t *)option->target = number;
+        return STATUS_OK;
+    }
+    if (fault == NUMBER_GOOD && !size)
+        return store_integer(line, option, value, negative ? -(int64_t)number : (int64_t)number);
+    if (fault == NUMBER_TOO_LARGE) {
+        if (option->high) return outside(line, option, value);
+        return status_set(STATUS_USAGE, "%s: --%s is %s, which is too large", line->command,
+                          option->name, value);
+    }
+    return status_set(STATUS_USAGE, "%s: --%s cannot be \"%s\": a %s, like %s", line->command,
+                      option->name, value, size ? "size in bytes" : "whole number",
+                      size ? "24G, 512M or 4Ki" : "100, 4k, 4Ki or 1e6");
 }
 
 static enum status store(const struct command_line *line, const struct option *option,
@@ -61,18 +123,20 @@ static enum status store(const struct command_line *line, const struct option *o
     char *end;
     errno = 0;
     switch (option->kind) {
-    case OPTION_FLAG: *(bool *)option->target = true; return STATUS_OK;
-    case OPTION_STRING: *(const char **)option->target = value; return STATUS_OK;
-    case OPTION_LIST: return append(option->target, value);
+    case OPTION_FLAG:
+        *(bool *)option->target = true;
+        return STATUS_OK;
+    case OPTION_STRING:
+        *(const char **)option->target = value;
+        return STATUS_OK;
+    case OPTION_CHOICE:
+        return store_choice(line, option, value);
+    case OPTION_LIST:
+        return append(option->target, value);
     case OPTION_INTEGER: {
         long long number = strtoll(value, &end, 10);
         if (end == value || *end || errno) break;
-        bool bounded = option->low || option->high;
-        if (bounded && (number < option->low || number > option->high))
-            return status_set(STATUS_USAGE, "%s: --%s is %s, outside %lld to %lld", line->command,
-                              option->name, value, (long long)option->low, (long long)option->high);
-        *(int64_t *)option->target = number;
-        return STATUS_OK;
+        return store_integer(line, option, value, number);
     }
     case OPTION_NUMBER: {
         double number = strtod(value, &end);
@@ -80,69 +144,131 @@ static enum status store(const struct command_line *line, const struct option *o
         *(double *)option->target = number;
         return STATUS_OK;
     }
+    case OPTION_COUNT:
     case OPTION_SIZE:
-        if (parse_size(value, option->target)) return STATUS_OK;
-        break;
+        return store_amount(line, option, value);
     }
-    return status_set(STATUS_USAGE, "%s: --%s cannot be \"%s\"", line->command, option->name, value);
+    return status_set(STATUS_USAGE, "%s: --%s cannot be \"%s\"", line->command, option->name,
+                      value);
 }
 
-static const struct option *find(const struct command_line *line, const char *name, size_t length) {
-    for (size_t i = 0; i < line->count; i++) {
-        const struct option *option = &line->options[i];
-        if (strlen(option->name) == length && memcmp(option->name, name, length) == 0) return option;
+/* ---- words of the command line */
+
+/* The rows of the command and those of every command, searched as one table. */
+struct options {
+    const struct command_line *line;
+    struct option common[COMMON_OPTIONS];
+};
+
+static size_t options_count(const struct options *options) {
+    return options->line->count + COMMON_OPTIONS;
+}
+
+static const struct option *option_at(const struct options *options, size_t index) {
+    return index < options->line->count ? &options->line->options[index]
+                                        : &options->common[index - options->line->count];
+}
+
+static const struct option *find_name(const struct options *options, const char *name,
+                                      size_t length) {
+    for (size_t i = 0; i < options_count(options); i++) {
+        const struct option *option = option_at(options, i);
+        if (strlen(option->name) == length && memcmp(option->name, name, length) == 0)
+            return option;
     }
     return NULL;
 }
 
-/* Handles argv[*index], an option; advances *index past a separate value. */
-static enum status parse_one(struct command_arguments *arguments, const struct command_line *line,
-                             int argc, char **argv, int *index) {
-    const char *word = argv[*index];
-    const char *name = word + (word[1] == '-' ? 2 : 1);
-    const char *equals = word[1] == '-' ? strchr(name, '=') : NULL;
-    size_t length = equals ? (size_t)(equals - name) : strlen(name);
-    const struct option common[] = {
-        {"help", OPTION_FLAG, &arguments->help, NULL, NULL, 0, 0},
-        {"h", OPTION_FLAG, &arguments->help, NULL, NULL, 0, 0},
-        {"json", OPTION_FLAG, &arguments->json, NULL, NULL, 0, 0},
-        {"quiet", OPTION_FLAG, &arguments->quiet, NULL, NULL, 0, 0},
-    };
-    const struct option *option = find(line, name, length);
-    for (size_t i = 0; !option && i < sizeof common / sizeof *common; i++)
-        if (strlen(common[i].name) == length && memcmp(common[i].name, name, length) == 0)
-            option = &common[i];
-    bool long_form = word[1] == '-';
-    if (!option || long_form != (option->name[1] != '\0'))
-        return status_set(STATUS_USAGE, "%s: unknown option \"%s\" (see apriel-tool %s --help)",
-                          line->command, word, line->command);
-    const char *value = equals ? equals + 1 : NULL;
-    if (option->kind == OPTION_FLAG) {
-        if (value)
-            return status_set(STATUS_USAGE, "%s: --%s takes no value", line->command, option->name);
-    } else if (!value) {
-        if (*index + 1 >= argc)
-            return status_set(STATUS_USAGE, "%s: %s needs a value", line->command, word);
-        value = argv[++*index];
+static const struct option *find_letter(const struct options *options, char letter) {
+    for (size_t i = 0; letter && i < options_count(options); i++)
+        if (option_at(options, i)->letter == letter) return option_at(options, i);
+    return NULL;
+}
+
+/* `name` [length] is no option of this command: say so, and what was meant. */
+static enum status unknown(const struct options *options, const char *word, const char *name,
+                           size_t length) {
+    const char *command = options->line->command;
+    size_t count = options_count(options);
+    const char **names = memory_calloc(count, sizeof *names);
+    char *copy = memory_copy_bytes(name, length), *phrase = NULL;
+    enum status status = STATUS_FAILED;
+    if (names && copy) {
+        for (size_t i = 0; i < count; i++) names[i] = option_at(options, i)->name;
+        phrase = suggest_phrase(copy, names, count, "--");
     }
-    return store(line, option, value);
+    if (phrase)
+        status = status_set(STATUS_USAGE, "%s: unknown option \"%s\"%s (see apriel-tool %s --help)",
+                            command, word, phrase, command);
+    free(phrase);
+    free(copy);
+    free(names);
+    return status;
+}
+
+/* The value of an option that stands in the next word: argv[*index] is moved on to it. A word that
+ * is an option itself was hardly meant as a value; --name=VALUE takes any. */
+static enum status next_value(const char **value, const struct options *options, const char *word,
+                              int argc, char **argv, int *index) {
+    const char *command = options->line->command;
+    if (*index + 1 >= argc) return status_set(STATUS_USAGE, "%s: %s needs a value", command, word);
+    *value = argv[++*index];
+    if (strncmp(*value, "--", 2) == 0 && find_name(options, *value + 2, strcspn(*value + 2, "=")))
+        return status_set(STATUS_USAGE, "%s: %s needs a value, but the option %s follows", command,
+                          word, *value);
+    return STATUS_OK;
+}
+
+static enum status parse_long(const struct options *options, int argc, char **argv, int *index) {
+    const struct command_line *line = options->line;
+    const char *word = argv[*index], *name = word + 2, *value = NULL;
+    size_t length = strcspn(name, "=");
+    const struct option *option = find_name(options, name, length);
+    if (!option) return unknown(options, word, name, length);
+    if (name[length]) value = name + length + 1;
+    enum status status = STATUS_OK;
+    if (option->kind == OPTION_FLAG && value)
+        status = status_set(STATUS_USAGE, "%s: --%s takes no value", line->command, option->name);
+    else if (option->kind != OPTION_FLAG && !value)
+        status = next_value(&value, options, word, argc, argv, index);
+    return status ? status : store(line, option, value);
+}
+
+/* Letters: flags may be joined (-qh), and a value may follow its letter (-oFILE). */
+static enum status parse_letters(const struct options *options, int argc, char **argv, int *index) {
+    const char *word = argv[*index];
+    for (const char *letter = word + 1; *letter; letter++) {
+        const struct option *option = find_letter(options, *letter);
+        const char *value = letter + 1;
+        enum status status = STATUS_OK;
+        if (!option) return unknown(options, word, word + 1, strcspn(word + 1, "="));
+        if (option->kind != OPTION_FLAG && !*value)
+            status = next_value(&value, options, word, argc, argv, index);
+        if (!status) status = store(options->line, option, value);
+        if (status || option->kind != OPTION_FLAG) return status;
+    }
+    return STATUS_OK;
 }
 
 enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
                           int argc, char **argv) {
+    struct options options = {.line = line};
+    bool ended = false;
     *arguments = (struct command_arguments){0};
-    bool options_ended = false;
-    for (int i = 1; i < argc; i++) {
+    options_common(options.common, arguments);
+    for (int i = 1; i < argc && !arguments->help; i++) {
         enum status status = STATUS_OK;
-        if (!options_ended && strcmp(argv[i], "--") == 0)
-            options_ended = true;
-        else if (!options_ended && argv[i][0] == '-' && argv[i][1])
-            status = parse_one(arguments, line, argc, argv, &i);
-        else
+        if (ended || argv[i][0] != '-' || !argv[i][1])
             status = append(&arguments->positional, argv[i]);
+        else if (argv[i][1] != '-')
+            status = parse_letters(&options, argc, argv, &i);
+        else if (argv[i][2])
+            status = parse_long(&options, argc, argv, &i);
+        else
+            ended = true;
         if (status) return status;
     }
-    if (arguments->help) print_help(line);
+    if (arguments->help) options_print_help(line);
     log_set_quiet(arguments->quiet || arguments->json);
     return STATUS_OK;
 }

@@ -1,5 +1,7 @@
-/* Command-line options of one subcommand, as a table. Every subcommand understands --help, --json
- * and --quiet besides its own. `--name VALUE` and `--name=VALUE` are the same; "--" ends options. */
+/* Command-line options of one subcommand, as a table: parsing, --help, completion and what errors
+ * suggest come from it. Every subcommand understands --help, --json and --quiet besides its own.
+ * `--name VALUE` and `--name=VALUE` are the same, as are `-o VALUE` and `-oVALUE`; "--" ends
+ * options. */
 #ifndef CMD_OPTIONS_H
 #define CMD_OPTIONS_H
 
@@ -12,7 +14,9 @@
 enum option_kind {
     OPTION_FLAG,    /* bool */
     OPTION_STRING,  /* const char * (borrowed from argv) */
-    OPTION_INTEGER, /* int64_t, within [low, high] */
+    OPTION_CHOICE,  /* the same, one of `choices` */
+    OPTION_INTEGER, /* int64_t, within [low, high]: a seed, a place */
+    OPTION_COUNT,   /* the same, of things: 4096, 4k, 4Ki, 1e6 (base/number.h) */
     OPTION_NUMBER,  /* double */
     OPTION_SIZE,    /* uint64_t bytes: 24G, 512M, 1000 (decimal units; Gi, Mi binary) */
     OPTION_LIST,    /* struct string_list: may be repeated */
@@ -27,29 +31,50 @@ struct string_list {
 enum option_identity {
     OPTION_IN_IDENTITY, /* a value that is not the default is recorded, and compared */
     OPTION_RESOLVED,    /* the run records what it stands for: a file's content, a list of layers */
-    OPTION_NO_NUMBER,   /* cannot change a number: where and how fast it is computed, what is shown */
+    OPTION_NO_NUMBER, /* cannot change a number: where and how fast it is computed, what is shown */
 };
 
-/* Rows leave out trailing fields that are 0. */
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+/* The headings of --help, in which the rows of a table stand in the order of the first of each. */
+#define GROUP_FILES "input and output"
+#define GROUP_SCOPE "what is measured"
+#define GROUP_TASKS "tasks"
+#define GROUP_TEXT "texts and tokens"
+#define GROUP_SAMPLING "generated text"
+#define GROUP_TRAINING "training"
+#define GROUP_MIXERS "new Mamba mixers"
+#define GROUP_CHOICE "choosing layers"
+#define GROUP_SERVING "estimate of serving"
+#define GROUP_SCHEDULE "the whole schedule"
+#define GROUP_SHOW "what is shown"
+#define GROUP_MACHINE "device and memory"
 
+/* What a value names, for completion. */
+#define COMPLETE_DIRECTORY "/"
+#define COMPLETE_FILE "*"
+
+/* Name the fields that come after `help`: those that are left out are 0. */
 struct option {
-    const char *name; /* "seq-len"; one letter for short options: "o" */
+    const char *name; /* "seq-len" */
     enum option_kind kind;
-    void *target; /* where the value goes; holds the default beforehand */
-    const char *placeholder; /* "N" */
-    const char *help;        /* one line, with the default where there is one */
-    int64_t low, high;       /* bounds of OPTION_INTEGER; both 0: any */
+    void *target;            /* where the value goes; holds the default beforehand */
+    const char *placeholder; /* "N"; NULL: the choices */
+    const char *help;        /* a sentence, with the default where there is one; wrapped */
+    int64_t low, high;       /* bounds of OPTION_INTEGER and OPTION_COUNT; both 0: any */
+    const char *choices;     /* "rkl|fkl|ce": all values of OPTION_CHOICE, some of other kinds */
+    const char *group;       /* GROUP_…; NULL: under "options" */
+    const char *completes;   /* COMPLETE_…, or a pattern of file names: "*.h5" */
     enum option_identity identity;
+    char letter; /* 'o': -o is the same option; 0: none */
 };
 
 struct command_line {
     const char *command;    /* "data" */
     const char *usage;      /* "--tokenizer MODEL -o FILE.h5 [options] INPUT..." */
-    const char *about;      /* a paragraph */
+    const char *about;      /* paragraphs, an empty line between them; wrapped */
     struct option *options; /* [count] */
     size_t count;
-    const char *epilogue; /* examples or NULL */
+    const char *epilogue;  /* examples and notes as they stand, within 80 columns, or NULL */
+    const char *completes; /* what the arguments name, as of an option; NULL: there are none */
 };
 
 /* What every subcommand has, and the arguments left over. */
@@ -63,5 +88,14 @@ struct command_arguments {
 enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
                           int argc, char **argv) STATUS_CHECKED;
 void options_free(struct command_arguments *arguments, const struct command_line *line);
+
+/* ---- shared by options.c and what prints help */
+
+/* The rows that every command has; their targets lie in `arguments`. */
+enum { COMMON_OPTIONS = 3 };
+void options_common(struct option out[COMMON_OPTIONS], struct command_arguments *arguments);
+
+/* Print --help of a command, at most 80 columns wide. */
+void options_print_help(const struct command_line *line);
 
 #endif

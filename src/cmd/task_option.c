@@ -12,21 +12,23 @@
 
 void task_option_table(struct option table[TASK_OPTIONS], struct task_values *values) {
     const struct option rows[TASK_OPTIONS] = {
-        {"shots", OPTION_INTEGER, &values->shots, "K",
-         "examples before each question: the file's dev or train records, or its first (0)", 0,
-         1000},
-        {"shots-from", OPTION_STRING, &values->shots_from, "FILE", "take the examples from here", 0,
-         0},
-        {"limit", OPTION_INTEGER, &values->limit, "N",
-         "only N items, evenly spread over the file (all)", 1, INT32_MAX},
-        {"special", OPTION_FLAG, &values->special, "",
-         "begin with what the tokenizer's template adds, such as <s>", 0, 0},
+        {"shots", OPTION_COUNT, &values->shots, "K",
+         "examples before each question: the file's dev or train records, or its first (0)",
+         .high = 1000, .group = GROUP_TASKS},
+        {"shots-from", OPTION_STRING, &values->shots_from, "FILE", "take the examples from here",
+         .group = GROUP_TASKS, .completes = "*.jsonl"},
+        {"limit", OPTION_COUNT, &values->limit, "N",
+         "only N items, evenly spread over the file (all)", .low = 1, .high = INT32_MAX,
+         .group = GROUP_TASKS},
+        {"special", OPTION_FLAG, &values->special, NULL,
+         "begin with what the tokenizer's template adds, such as <s>", .group = GROUP_TASKS},
         {"lengths", OPTION_STRING, &values->lengths, "LIST",
-         "recall: tokens of a row (128,256,512)", 0, 0},
+         "recall: tokens of a row (128,256,512)", .group = GROUP_TASKS},
         {"depths", OPTION_STRING, &values->depths, "LIST",
-         "recall: where the answer stands, 0 first, 1 last (0,0.5,1)", 0, 0},
-        {"items", OPTION_INTEGER, &values->items, "N",
-         "recall: items of each kind, length and depth (8)", 1, 100000},
+         "recall: where the answer stands, 0 first, 1 last (0,0.5,1)", .group = GROUP_TASKS},
+        {"items", OPTION_COUNT, &values->items, "N",
+         "recall: items of each kind, length and depth (8)", .low = 1, .high = 100000,
+         .group = GROUP_TASKS},
     };
     memcpy(table, rows, sizeof rows);
 }

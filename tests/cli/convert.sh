@@ -76,8 +76,8 @@ fails 1 "\"$models/qwen3\" has query and key norms, which apriel-h1 cannot expre
 "$program" convert "$models/qwen2-tied" --layers 0 -o nobias --format apriel2 --qkv-bias drop >found
 grep -qxF 'note: attention biases of replaced layers are dropped' found || complain "--qkv-bias drop: $(cat found)"
 fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --d-state 24
-fails 2 '--align must be paper or gqa, not "best"' "$demo" --layers 0 -o x --align best
-fails 2 '--format must be apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
+fails 2 'convert: --align must be paper or gqa, not "best"' "$demo" --layers 0 -o x --align best
+fails 2 'convert: --format must be apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
 fails 2 'convert: give either --plan or --layers' "$demo" -o x
 fails 2 'convert: -o DIR is missing' "$demo" --layers 0
 fails 2 '"." is not a name for a new directory' "$demo" --layers 0 -o .

@@ -44,7 +44,7 @@ grep -q '^kl  *0\.000000 ' same && grep -q '^top1  *1\.000000 ' same || complain
 
 fails 2 'eval: name one model directory (see apriel-tool eval --help)' --data four.h5
 fails 2 'eval: --data or --task is needed' "$demo"
-fails 2 'eval: --rows is 0, outside 1 to 9223372036854775807' "$demo" --data four.h5 --rows 0
+fails 2 'eval: --rows is 0, below 1' "$demo" --data four.h5 --rows 0
 fails 2 'unknown device "tpu": auto, cpu, cuda or cuda:N' "$demo" --data four.h5 --device tpu
 fails 1 'cannot open "absent.h5": No such file or directory' "$demo" --data absent.h5
 fails 1 '"absent" does not exist' absent --data four.h5

@@ -107,7 +107,7 @@ grep -q '"estimate": "fisher"' seeded.json || complain "--json does not name the
 [ "$(grep -c '"metric": "est_kl"' seeded.json)" = 2 ] || complain "--json: not two layers"
 "$program" loo "$demo" --data two.h5 --db scores.db --device cpu --estimate cosine --base plan.json:1 --quiet |
     grep -q ': 11 layers estimated ' || complain "an estimate on top of a plan"
-fails 2 '--estimate is first-order, fisher or cosine, not "taylor"' \
+fails 2 'loo: --estimate must be first-order, fisher or cosine, not "taylor"' \
     "$demo" --data rows.h5 --db a.db --estimate taylor
 fails 2 'loo: --samples and --seed belong to --estimate fisher' \
     "$demo" --data rows.h5 --db a.db --estimate cosine --samples 2
@@ -121,7 +121,7 @@ fails 2 'loo: name one model directory (see apriel-tool loo --help)' --data rows
 fails 2 'loo: name one model directory (see apriel-tool loo --help)' "$demo" "$demo" --data rows.h5 --db a.db
 fails 2 'loo: --data (or --task) and --db are needed' "$demo" --data rows.h5
 fails 2 'loo: --data (or --task) and --db are needed' "$demo" --db a.db
-fails 2 'loo: --ablate is mixer or block, not "mlp"' "$demo" --data rows.h5 --db a.db --ablate mlp
+fails 2 'loo: --ablate must be mixer or block, not "mlp"' "$demo" --data rows.h5 --db a.db --ablate mlp
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --layers 12
 fails 2 '--layers: "3," is not a list like 0-11,13' "$demo" --data rows.h5 --db a.db --layers 3,
 fails 2 '--layers: "" is not a list like 0-11,13' "$demo" --data rows.h5 --db a.db --layers ''

@@ -105,13 +105,13 @@ fails 2 'mmr: --data and --db are needed' "$demo" --db a.db
 fails 2 'mmr: --steps is 0, outside 1 to 1000000' "$demo" --data rows.h5 --db a.db --steps 0
 fails 2 'mmr: --lr and --temperature must be positive, --beta1 and --beta2 at least 0 and below 1' \
     "$demo" --data rows.h5 --db a.db --lr 0
-fails 2 '--a-init must be s4d or one, not "two"' "$demo" --data rows.h5 --db a.db --a-init two
+fails 2 'mmr: --a-init must be s4d or one, not "two"' "$demo" --data rows.h5 --db a.db --a-init two
 fails 2 '--dt-range must be two numbers from 0.0001 to 10 like 0.001,0.1, not "0.1"' \
     "$demo" --data rows.h5 --db a.db --dt-range 0.1
 fails 2 'mmr: --together 2 needs --train mixer: what else trains is every probe'"'"'s own' \
     "$demo" --data rows.h5 --db a.db --together 2 --train layer
-fails 2 'mmr: --train cannot be "some"' "$demo" --data rows.h5 --db a.db --train some
-fails 2 'mmr: --loss cannot be "mse"' "$demo" --data rows.h5 --db a.db --loss mse
+fails 2 'mmr: --train must be mixer, layer or all, not "some"' "$demo" --data rows.h5 --db a.db --train some
+fails 2 'mmr: --loss must be rkl, fkl or ce, not "mse"' "$demo" --data rows.h5 --db a.db --loss mse
 fails 2 '--layers: "12" goes outside 0 to 11' "$demo" --data rows.h5 --db a.db --heldout 2 --layers 12
 fails 2 '--layers: "" is not a list like 0-11,13' "$demo" --data rows.h5 --db a.db --heldout 2 --layers ''
 fails 2 '--heldout 8: "rows.h5" has 8 rows, which leaves none to train on' \

@@ -112,7 +112,7 @@ fails 2 '--keep: "0-8" goes outside 0 to 7' --db scores.db --run 1 --keep 0-8
 fails 2 'a stage of 4 layers: only 3 can be replaced (8 layers in the model, 5 kept, the others without a score in run 1)' \
     --db scores.db --run 1 --keep 0-4 --stages 4
 fails 2 'layer 3 is to be kept, but the base of run 2 replaces it' --db scores.db --run 2 --keep 3 --stages 4
-fails 2 'no format "xml"; there are plan, hf, fast-llm, surgery and csv' --plan plan.json --format xml
+fails 2 'plan: --format must be plan, hf, fast-llm, surgery or csv, not "xml"' --plan plan.json --format xml
 fails 2 '"plan.json" has 4 stages, there is no stage 5' --plan plan.json --stage 5
 fails 2 'plan: --stage is 0, outside 1 to 1000' --plan plan.json --stage 0
 fails 2 '--d-state 5 does not divide head_dim, 16' --plan plan.json --format surgery --d-state 5

@@ -90,10 +90,10 @@ fails 2 'scores: --compare needs two runs or more, as in 1,2' --db scores.db --c
 fails 2 'scores: --run: "3-1" is not the number of a run' --db scores.db --run 3-1
 fails 1 'run 2 (mmr) has no metric "kl"; it has: heldout_rkl_after' --db scores.db --compare 1,2:kl
 fails 1 'run 1 (loo) has no metric "top1"; it has: kl' --db scores.db --run 1 --metric top1
-fails 2 'scores: --sort is rank or layer, not "value"' --db scores.db --sort value --run 1
+fails 2 'scores: --sort must be rank or layer, not "value"' --db scores.db --sort value --run 1
 fails 2 'scores: 3 metrics for 2 runs; give one, or one a run' --db scores.db --compare 1,2 --metric a,b,c
 fails 1 'runs 1 and 4 score different models ("model-a" and "model-b")' --db scores.db --compare 1,4
-fails 2 'scores: --export is csv, sequences, steps, items, choices or answers, not "xml"' --db scores.db --export xml
+fails 2 'scores: --export must be csv, sequences, steps, items, choices or answers, not "xml"' --db scores.db --export xml
 echo 'no database' >text.db
 fails 1 '"text.db" is not a score database (not SQLite)' --db text.db
 : >empty.db
