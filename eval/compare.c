@@ -59,19 +59,19 @@ static enum status plan_memory(struct work *work, struct memory_plan *plan, int6
                                const struct compare_settings *settings) {
     struct backend *backend = work->backend;
     int longest = (int)tokenset_longest_row(work->set);
-    uint64_t room = memory_plan_room(backend, settings->device_memory);
+    struct memory_plan empty;
+    memory_plan_begin(&empty, backend, settings->device_memory);
     for (;; work->group_tokens /= 2) {
-        *plan = (struct memory_plan){.room = room};
+        *plan = empty;
         tokenset_measure_groups(&work->max_rows, &work->max_tokens, work->set, rows,
                                 work->group_tokens);
         plan_side(plan, &work->student, work, longest);
         plan_side(plan, &work->teacher, work, longest);
         memory_plan_add(plan, "logits", scorer_bytes(work->student.model), 0);
         memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
-        if (plan->device <= room || settings->group_tokens > 0 || work->group_tokens <= longest)
+        if (plan->device <= plan->room || settings->group_tokens > 0 || work->group_tokens <= longest)
             break;
     }
-    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
     snprintf(plan->work, sizeof plan->work, "groups of up to %lld tokens",
              (long long)work->max_tokens);
     return memory_plan_check(plan, backend, "the evaluation", settings->device_memory,

@@ -1,5 +1,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/status.h"
 #include "base/suggest.h"
+#include "base/threads.h"
 #include "cmd/commands.h"
 
 /* In the order of the data flow, as the help shows them. */
@@ -14,19 +16,20 @@ static const struct {
     const char *name;
     enum status (*run)(int argc, char **argv);
     const char *about;
+    bool computes; /* with all threads */
 } commands[] = {
-    {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
-    {"data", cmd_data, "turn text into a token set"},
-    {"loo", cmd_loo, "score layers by leave-one-out ablation"},
-    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer"},
-    {"scores", cmd_scores, "list runs, rank layers, compare runs"},
-    {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
-    {"convert", cmd_convert, "write a hybrid checkpoint"},
-    {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
-    {"generate", cmd_generate, "continue prompts"},
-    {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer"},
-    {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
-    {"version", cmd_version, "print the version and what the program is made of"},
+    {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save", false},
+    {"data", cmd_data, "turn text into a token set", true},
+    {"loo", cmd_loo, "score layers by leave-one-out ablation", true},
+    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer", true},
+    {"scores", cmd_scores, "list runs, rank layers, compare runs", false},
+    {"plan", cmd_plan, "order the layers to replace and cut the order into stages", true},
+    {"convert", cmd_convert, "write a hybrid checkpoint", false},
+    {"eval", cmd_eval, "measure perplexity, and divergence from a teacher", true},
+    {"generate", cmd_generate, "continue prompts", true},
+    {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer", true},
+    {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF", false},
+    {"version", cmd_version, "print the version and what the program is made of", false},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -54,6 +57,12 @@ static enum status (*find_command(const char *name))(int argc, char **argv) {
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].run;
     return NULL;
+}
+
+static bool computes(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0) return commands[i].computes;
+    return false;
 }
 
 static enum status unknown_command(const char *word) {
@@ -103,6 +112,8 @@ int main(int argc, char **argv) {
         argv[1] = name;
         break;
     }
+    if (computes(argv[1])) threads_share_cores(argv);
+    threads_limit();
     enum status status = run_command(argc - 1, argv + 1);
     if (status == STATUS_OK) status = finish_stdout(status);
     if (status) fprintf(stderr, "apriel-tool: %s\n", status_message());

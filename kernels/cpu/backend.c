@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/threads.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
@@ -110,7 +111,7 @@ static enum status cpu_sync(struct backend *backend) {
 
 static uint64_t cpu_memory_free(struct backend *backend) {
     (void)backend;
-    return memory_available();
+    return memory_available(NULL);
 }
 
 static uint64_t cpu_memory_peak(struct backend *backend) {
@@ -208,6 +209,7 @@ enum status backend_open_cpu(struct backend **out) {
         .graph_free = cpu_graph_free,
         .close = cpu_close,
     };
+    threads_settle();
     cpu_gemm_kind(cpu->kind, sizeof cpu->kind);
     backend->kind = cpu->kind;
     cpu_table_matmul(backend);
@@ -219,6 +221,10 @@ enum status backend_open_cpu(struct backend **out) {
     cpu_table_decode(backend);
     cpu_table_loss(backend);
     cpu_table_optimizer(backend);
-    *out = backend;
-    return STATUS_OK;
+    enum status status = cpu_check_products(backend);
+    if (status)
+        cpu_close(backend);
+    else
+        *out = backend;
+    return status;
 }

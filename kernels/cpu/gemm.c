@@ -1,7 +1,8 @@
 /* Matrix products by oneDNN, whose kernels are made for the processor at run time. Calls come from
- * parallel loops, inside which it uses one thread. In the float64 build of the tests, loops. */
+ * parallel loops, so that it has to use one thread. In the float64 build of the tests, loops. */
 #include "kernels/cpu/gemm.h"
 
+#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 
@@ -37,8 +38,14 @@ void cpu_gemm(struct backend *backend, bool transpose_a, bool transpose_b, int64
 void cpu_gemm(struct backend *backend, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
               int64_t k, const real *a, int64_t a_stride, const real *b, int64_t b_stride,
               bool accumulate, real *c, int64_t c_stride) {
+    /* oneDNN cuts its work for as many threads as OpenMP announces, unless it finds itself in a
+     * parallel region, and relies on being given them. A region of one thread does not count as
+     * parallel, and fewer threads than announced leave parts of c as they were: announce one. */
+    int threads = omp_get_max_threads();
+    omp_set_num_threads(1);
     dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, 1,
                                       a, a_stride, b, b_stride, accumulate ? 1 : 0, c, c_stride);
+    omp_set_num_threads(threads);
     if (status == dnnl_success) return;
     cpu_fail(backend,
              status == dnnl_out_of_memory ? "out of memory in a product of %lld x %lld x %lld"
@@ -50,6 +57,7 @@ void cpu_gemm(struct backend *backend, bool transpose_a, bool transpose_b, int64
 
 void cpu_gemm_kind(char *kind, size_t size) {
     const dnnl_version_t *version = dnnl_version();
+    dnnl_set_default_fpmath_mode(dnnl_fpmath_mode_strict); /* ONEDNN_DEFAULT_FPMATH_MODE is not */
     snprintf(kind, size, "cpu, oneDNN %d.%d.%d, instruction sets 0x%x", version->major,
              version->minor, version->patch, (unsigned)dnnl_get_effective_cpu_isa());
 }

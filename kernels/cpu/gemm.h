@@ -6,8 +6,8 @@
 #include "kernels/cpu/real.h"
 
 /* c [m, n] = a b, or c + a b with `accumulate`; all row-major with the strides of their rows.
- * a is [m, k], or [k, m] with transpose_a; b is [k, n], or [n, k] with transpose_b. In a parallel
- * region it uses the calling thread alone; bits depend on the shape, not on the number of threads.
+ * a is [m, k], or [k, m] with transpose_a; b is [k, n], or [n, k] with transpose_b. It uses
+ * the calling thread alone; bits depend on the shape, not on the number of threads.
  * A failure is recorded as the backend's fault (cpu_fail). */
 void cpu_gemm(struct backend *backend, bool transpose_a, bool transpose_b, int64_t m, int64_t n,
               int64_t k, const real *a, int64_t a_stride, const real *b, int64_t b_stride,

@@ -21,6 +21,10 @@ void cpu_attention_backward(struct backend *backend, const struct attention_grad
                             const struct attention_inputs *in, const struct sequences *sequences,
                             const struct attention_shape *shape);
 
+/* check.c: whether products come out whole, with as many threads as there are and with one. Whatever
+ * state the OpenMP and oneDNN libraries are in, none may give wrong numbers without a word. */
+enum status cpu_check_products(struct backend *backend) STATUS_CHECKED;
+
 /* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;
  * the op then returns without a result. */
 void *cpu_scratch(struct backend *backend, size_t bytes, const char *what);

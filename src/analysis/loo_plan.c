@@ -39,7 +39,7 @@ struct search {
     const struct choice_set *items; /* or NULL */
     const struct sweep_options *options;
     const struct estimator_options *estimate;
-    uint64_t room;
+    struct memory_plan empty;
     int longest;
     struct loo_cut *best, *smallest;
     bool found;
@@ -65,8 +65,7 @@ static void consider(struct search *search, struct loo_cut cut) {
     options.on_device = cut.on_device;
     const char *layers = cut.keeps_layers ? "layers, all" : "layers, two at a time";
     if (!model->backend->discrete) layers = "one layer";
-    cut.plan = (struct memory_plan){.room = search->room};
-    snprintf(cut.plan.where, sizeof cut.plan.where, "%s", model->backend->name);
+    cut.plan = search->empty;
     memory_plan_add(&cut.plan, "embedding and head", model_outside_bytes(model, search->longest),
                     0);
     memory_plan_add(&cut.plan, layers, model_layers_present_bytes(model, cut.keeps_layers),
@@ -130,10 +129,10 @@ enum status loo_plan(struct loo_cut *out, const struct model *model, const struc
                             .items = items,
                             .options = options,
                             .estimate = estimate,
-                            .room = memory_plan_room(model->backend, device_memory),
                             .longest = (int)tokenset_longest_row(set),
                             .best = out,
                             .smallest = &smallest};
+    memory_plan_begin(&search.empty, model->backend, device_memory);
     bool discrete = model->backend->discrete;
     int64_t rows, least = search.longest; /* tokens of a group that cannot be made smaller */
     if (items) choice_set_measure_groups(&rows, &least, items, 0);

@@ -1,5 +1,8 @@
 #include "analysis/memory_plan.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/memory.h"
 
 void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device, uint64_t host) {
@@ -13,18 +16,19 @@ uint64_t memory_plan_own(const struct backend *backend) {
     return backend->discrete ? (uint64_t)160 << 20 : 0;
 }
 
-uint64_t memory_plan_room(struct backend *backend, uint64_t limit) {
+void memory_plan_begin(struct memory_plan *plan, struct backend *backend, uint64_t limit) {
     uint64_t free = backend->memory_free(backend) / 100 * (backend->discrete ? 97 : 90);
-    return limit && limit < free ? limit : free;
-}
-
-/* What is free on the host, less a reserve. */
-static uint64_t host_room(void) {
-    return memory_available() / 10 * 9;
+    *plan = (struct memory_plan){.room = limit && limit < free ? limit : free};
+    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
+    plan->host_room = memory_available(plan->host_bound) / 10 * 9;
+    if (plan->room == limit)
+        strcpy(plan->bound, "--device-memory");
+    else if (!backend->discrete)
+        memcpy(plan->bound, plan->host_bound, sizeof plan->bound);
 }
 
 bool memory_plan_fits(const struct memory_plan *plan) {
-    return plan->device <= plan->room && plan->host <= host_room();
+    return plan->device <= plan->room && plan->host <= plan->host_room;
 }
 
 enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,
@@ -36,13 +40,15 @@ enum status memory_plan_check(const struct memory_plan *plan, const struct backe
         if (plan->room == limit)
             return status_fail("%s needs %s and --device-memory allows %s: %s", what, needed, there,
                                hint);
-        return status_fail("%s needs %s and %s has %s free: %s", what, needed, backend->name, there,
-                           hint);
+        bool held = *plan->bound != '\0';
+        return status_fail("%s needs %s and %s has %s free%s%s%s: %s", what, needed, backend->name,
+                           there, held ? " (" : "", plan->bound, held ? ")" : "", hint);
     }
-    uint64_t host = host_room();
-    if (plan->host > host)
-        return status_fail("%s needs %s of host memory and %s are free: %s", what,
-                           memory_format(needed, plan->host), memory_format(there, host), hint);
+    bool held = *plan->host_bound != '\0';
+    if (plan->host > plan->host_room)
+        return status_fail("%s needs %s of host memory and %s are free%s%s%s: %s", what,
+                           memory_format(needed, plan->host), memory_format(there, plan->host_room),
+                           held ? " (" : "", plan->host_bound, held ? ")" : "", hint);
     if (plan->cache - plan->cache_there > plan->cache_free)
         return status_fail(
             "%s needs %s more in \"%s\", which has %s free: name another --cache-dir "

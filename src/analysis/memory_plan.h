@@ -3,6 +3,7 @@
 #ifndef ANALYSIS_MEMORY_PLAN_H
 #define ANALYSIS_MEMORY_PLAN_H
 
+#include "base/memory.h"
 #include "kernels/backend.h"
 
 struct memory_part {
@@ -15,9 +16,12 @@ enum { MEMORY_PARTS = 16 };
 struct memory_plan {
     struct memory_part parts[MEMORY_PARTS];
     int count;
-    uint64_t device, host;                   /* the sums */
-    uint64_t room;                           /* what may be used on the device */
-    const char *cache_directory;             /* or NULL; borrowed */
+    uint64_t device, host;         /* the sums */
+    uint64_t room;                 /* what may be used on the device */
+    uint64_t host_room;            /* and of the host's memory, less a reserve */
+    char bound[MEMORY_BOUND];      /* what holds room down: "--device-memory", "ulimit -v" */
+    char host_bound[MEMORY_BOUND]; /* likewise host_room; "": what the machine has */
+    const char *cache_directory;   /* or NULL; borrowed */
     uint64_t cache, cache_there, cache_free; /* bytes of its files, those that exist, free */
     char where[32];                          /* its name */
     char work[320];                          /* how the work is cut, in a line */
@@ -29,8 +33,8 @@ void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device
 /* What the backend itself takes for scratch and transfers. */
 uint64_t memory_plan_own(const struct backend *backend);
 
-/* Bytes that a plan may use: `limit` (0: none), or what is free less a reserve. */
-uint64_t memory_plan_room(struct backend *backend, uint64_t limit);
+/* An empty plan, and what it may use: `limit` (0: none), or what is free less a reserve. */
+void memory_plan_begin(struct memory_plan *plan, struct backend *backend, uint64_t limit);
 
 /* Whether the plan stays within its room and within what the host has free, less a reserve. */
 bool memory_plan_fits(const struct memory_plan *plan);

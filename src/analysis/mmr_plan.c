@@ -56,8 +56,7 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
     /* The teacher's own layers pass through once, before the first probe. */
     uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
     uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
-    *plan = (struct memory_plan){.room = memory_plan_room(backend, settings->device_memory)};
-    snprintf(plan->where, sizeof plan->where, "%s", backend->name);
+    memory_plan_begin(plan, backend, settings->device_memory);
     char together[64] = "";
     if (probe->together > 1)
         snprintf(together, sizeof together, ", %d probes in lock step", probe->together);

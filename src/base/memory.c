@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "base/memory.h"
 
 #include <inttypes.h>
@@ -5,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/status.h"
 
 static void *report(void *memory, size_t count, size_t size) {
@@ -39,15 +42,50 @@ void *memory_aligned(size_t bytes) {
     return report(aligned_alloc(64, rounded ? rounded : 64), bytes, 1);
 }
 
-uint64_t memory_available(void) {
-    FILE *file = fopen("/proc/meminfo", "r");
-    if (!file) return 0;
-    char line[256];
+static uint64_t machine_available(const char *root) {
+    char path[4096], line[256];
     uint64_t kib = 0;
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
     while (fgets(line, sizeof line, file))
         if (sscanf(line, "MemAvailable: %" SCNu64 " kB", &kib) == 1) break;
     fclose(file);
     return kib * 1024;
+}
+
+uint64_t memory_available_below(char bound[MEMORY_BOUND], const char *root) {
+    struct cgroup_limits limits;
+    uint64_t bytes = machine_available(root);
+    if (bound) *bound = '\0';
+    cgroup_read(&limits, root);
+    if (limits.memory == UINT64_MAX || (bytes && bytes <= limits.memory)) return bytes;
+    if (bound) snprintf(bound, MEMORY_BOUND, "cgroup limit of %s", limits.memory_group);
+    return limits.memory ? limits.memory : 1; /* known to be nothing, not unknown */
+}
+
+/* What ulimit leaves, where that is less. */
+static void bound_resource(uint64_t *bytes, char *bound, int resource, uint64_t pages,
+                           const char *name) {
+    struct rlimit limit;
+    if (getrlimit((__rlimit_resource_t)resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    uint64_t used = pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t left = used < limit.rlim_cur ? limit.rlim_cur - used : 1;
+    if (*bytes && *bytes <= left) return;
+    *bytes = left;
+    if (bound) snprintf(bound, MEMORY_BOUND, "%s", name);
+}
+
+uint64_t memory_available(char bound[MEMORY_BOUND]) {
+    uint64_t bytes = memory_available_below(bound, ""), whole = 0, data = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file && fscanf(file, "%" SCNu64 " %*u %*u %*u %*u %" SCNu64, &whole, &data) != 2)
+        whole = data = 0;
+    if (file) fclose(file);
+    bound_resource(&bytes, bound, RLIMIT_AS, whole, "ulimit -v");
+    bound_resource(&bytes, bound, RLIMIT_DATA, data, "ulimit -d");
+    return bytes;
 }
 
 uint64_t memory_peak(void) {

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Zeroed array of `count` elements of `size` bytes; never NULL for a zero count. Free with free(). */
+/* Zeroed array of `count` elements of `size` bytes; never NULL for a zero count. Free with free().
+ */
 void *memory_calloc(size_t count, size_t size);
 
 /* Resize to `count` elements of `size` bytes; new bytes are not initialised. On failure NULL is
@@ -19,8 +20,15 @@ char *memory_copy_bytes(const char *bytes, size_t length);
 /* Uninitialised, 64-byte aligned. Free with free(). */
 void *memory_aligned(size_t bytes);
 
-/* Bytes the system can still give without swapping (MemAvailable); 0 when unknown. */
-uint64_t memory_available(void);
+/* Bytes that this process can still get without swapping: the least of what the machine has
+ * (MemAvailable), what its control groups allow (see cgroup.h), and the limits of its address space
+ * and data (ulimit -v, -d); 0 when unknown. `bound` (or NULL) says which holds: "cgroup limit of
+ * /job", "ulimit -v"; "" for the machine's. */
+enum { MEMORY_BOUND = 192 };
+uint64_t memory_available(char bound[MEMORY_BOUND]);
+
+/* The same of a tree of files that stands for /proc and /sys, without the limits of ulimit. */
+uint64_t memory_available_below(char bound[MEMORY_BOUND], const char *root);
 
 /* Peak resident set of this process so far, in bytes; 0 when unknown. */
 uint64_t memory_peak(void);

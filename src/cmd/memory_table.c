@@ -13,6 +13,9 @@ static enum status print_json(const struct memory_plan *plan) {
     js_set_string(document, "device", plan->where);
     js_set_string(document, "work", plan->work);
     js_set_integer(document, "room_bytes", (int64_t)plan->room);
+    js_set_string(document, "room_bound", plan->bound);
+    js_set_integer(document, "host_room_bytes", (int64_t)plan->host_room);
+    js_set_string(document, "host_room_bound", plan->host_bound);
     js_set_integer(document, "device_bytes", (int64_t)plan->device);
     js_set_integer(document, "pinned_bytes", (int64_t)plan->host);
     for (int i = 0; i < plan->count; i++) {
@@ -65,8 +68,11 @@ static enum status print_text(const struct memory_plan *plan) {
     cells(&table, "in all", plan->device, plan->host, pinned);
     enum status status = table_print(&table, stdout);
     if (!status)
-        printf("%s; %s may be used on %s\n", plan->work, memory_format(room, plan->room),
-               plan->where);
+        printf("%s; %s may be used on %s%s%s%s\n", plan->work, memory_format(room, plan->room),
+               plan->where, *plan->bound ? " (" : "", plan->bound, *plan->bound ? ")" : "");
+    if (!status && pinned)
+        printf("%s may be used on the host%s%s%s\n", memory_format(room, plan->host_room),
+               *plan->host_bound ? " (" : "", plan->host_bound, *plan->host_bound ? ")" : "");
     if (!status && plan->cache_directory)
         printf("cache in \"%s\": %s, of which %s are there; %s free\n", plan->cache_directory,
                memory_format(text[0], plan->cache), memory_format(text[1], plan->cache_there),

@@ -11,6 +11,7 @@
 #include "base/number.h"
 #include "base/suggest.h"
 #include "base/text.h"
+#include "base/threads.h"
 
 void options_common(struct option out[COMMON_OPTIONS], struct command_arguments *arguments) {
     static const char group[] = "every command";
@@ -19,6 +20,9 @@ void options_common(struct option out[COMMON_OPTIONS], struct command_arguments 
          "print one JSON document on stdout instead of text", .group = group},
         {"quiet", OPTION_FLAG, &arguments->quiet, NULL, "no notes or progress on stderr",
          .group = group, .letter = 'q'},
+        {"threads", OPTION_INTEGER, &arguments->threads, "N",
+         "threads that compute (one for each processor)", 1, 4096, .identity = OPTION_NO_NUMBER,
+         .group = group},
         {"help", OPTION_FLAG, &arguments->help, NULL, "print this help", .group = group,
          .letter = 'h'},
     };
@@ -270,7 +274,7 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
     }
     if (arguments->help) options_print_help(line);
     log_set_quiet(arguments->quiet || arguments->json);
-    return STATUS_OK;
+    return arguments->threads ? threads_choose(arguments->threads) : STATUS_OK;
 }
 
 void options_free(struct command_arguments *arguments, const struct command_line *line) {

@@ -1,5 +1,6 @@
 /* Command-line options of one subcommand, as a table: parsing, --help, completion and what errors
- * suggest come from it. Every subcommand understands --help, --json and --quiet besides its own.
+ * suggest come from it. Every subcommand understands --help, --json, --quiet and
+ * --threads besides its own.
  * `--name VALUE` and `--name=VALUE` are the same, as are `-o VALUE` and `-oVALUE`; "--" ends
  * options. */
 #ifndef CMD_OPTIONS_H
@@ -80,6 +81,7 @@ struct command_line {
 /* What every subcommand has, and the arguments left over. */
 struct command_arguments {
     bool json, quiet, help;
+    int64_t threads; /* 0: as many as there is room for */
     struct string_list positional;
 };
 
@@ -92,7 +94,7 @@ void options_free(struct command_arguments *arguments, const struct command_line
 /* ---- shared by options.c and what prints help */
 
 /* The rows that every command has; their targets lie in `arguments`. */
-enum { COMMON_OPTIONS = 3 };
+enum { COMMON_OPTIONS = 4 };
 void options_common(struct option out[COMMON_OPTIONS], struct command_arguments *arguments);
 
 /* Print --help of a command, at most 80 columns wide. */

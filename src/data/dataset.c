@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "data/rows.h"
 
 enum { BATCH_LINES = 4096, BATCH_BYTES = 1 << 22 };
@@ -70,6 +71,7 @@ static enum status add_text_file(struct build *build, const char *path) {
 
 /* Parses and tokenizes the lines of a batch, then takes them in order; the first error counts. */
 static enum status finish_batch(struct build *build, struct batch *batch, const char *path) {
+    threads_settle();
 #pragma omp parallel for schedule(dynamic, 4)
     for (size_t i = 0; i < batch->count; i++) {
         struct line *line = &batch->lines[i];

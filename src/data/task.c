@@ -9,6 +9,7 @@
 #include "base/lines.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "data/task_record.h"
 #include "data/task_select.h"
 
@@ -159,6 +160,7 @@ static enum status encode_item(struct choice_source *out, const struct job *job,
 static enum status encode_items(struct choice_source *sources, const struct job *job) {
     char **errors = memory_calloc(job->items_count, sizeof *errors);
     if (!errors) return STATUS_FAILED;
+    threads_settle();
 #pragma omp parallel for schedule(dynamic, 4)
     for (size_t i = 0; i < job->items_count; i++)
         if (encode_item(&sources[i], job, job->items[i]))

@@ -1,6 +1,5 @@
 #include "model/stream.h"
 
-#include <omp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/threads.h"
 
 enum { CHUNKS = 8, CHUNK_BYTES = 16 << 20, MESSAGE_SIZE = 1024 };
 
@@ -86,8 +86,8 @@ static enum status load(struct layer_stream *stream, const struct layer *layer, 
 static void *work(void *context) {
     struct layer_stream *stream = context;
     /* The caller's thread, which feeds the device, keeps a core. */
-    int threads = omp_get_max_threads();
-    if (threads > 2) omp_set_num_threads(threads - 1);
+    threads_limit();
+    if (threads_count() > 2) threads_set(threads_count() - 1);
     (void)pthread_mutex_lock(&stream->mutex);
     for (;;) {
         while (stream->task != TASK_LOAD && stream->task != TASK_QUIT)

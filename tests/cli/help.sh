@@ -23,7 +23,7 @@ for command in $commands; do
     [ -s "$temporary/section" ] || complain "doc/apriel-tool.1 has no section \".SS $command\""
     options=$(sed -n 's/^  \(-[a-z], \)\{0,1\}\(--[a-z0-9][a-z0-9-]*\).*/\2/p' "$help")
     for option in $options; do
-        case $option in --help | --json | --quiet) continue ;; esac
+        case $option in --help | --json | --quiet | --threads) continue ;; esac
         grep -Eq -e "(^|[^a-z-])$option([^a-z0-9-]|$)" "$temporary/section" ||
             complain "doc/apriel-tool.1 does not have $option of $command"
     done
