@@ -35,7 +35,7 @@ static struct tokenizer *open_tokenizer(void) {
 
 START_TEST(prompts_and_golds) {
     struct tokenizer *tokenizer = open_tokenizer();
-    struct prompt_rules rules = {.tokenizer = tokenizer};
+    struct prompt_rules rules = {.tokenizer = tokenizer, .around = TOKENIZER_BEGIN};
     struct problem_set set;
     const char *path = file_with(
         "{\"question\": \"One?\", \"answer\": \"It is 1.\\n#### 1\", \"split\": \"train\"}\n"
@@ -82,7 +82,7 @@ END_TEST
 
 static void check_fails(const char *text, int shots, const char *message) {
     struct tokenizer *tokenizer = open_tokenizer();
-    struct prompt_rules rules = {.tokenizer = tokenizer};
+    struct prompt_rules rules = {.tokenizer = tokenizer, .around = TOKENIZER_BEGIN};
     struct problem_set set;
     const char *path = file_with(text);
     struct problem_options options = {.name = "math500", .path = path, .shots = shots};
@@ -112,7 +112,7 @@ END_TEST
  * finds them all. */
 START_TEST(samples_are_judged_and_kept) {
     struct tokenizer *tokenizer = open_tokenizer();
-    struct prompt_rules rules = {.tokenizer = tokenizer};
+    struct prompt_rules rules = {.tokenizer = tokenizer, .around = TOKENIZER_BEGIN};
     struct problem_options options = {
         .name = "gsm8k", .path = SOURCE "/eval/samples/gsm8k.jsonl", .limit = 4};
     struct problem_set set;

@@ -565,7 +565,7 @@ static char *stream_text(const char *text, const char *const *stops, size_t stop
     uint32_t *ids;
     size_t count, length, where;
     must(tokenizer_read(&tokenizer, DEMO));
-    must(tokenizer_encode(tokenizer, text, strlen(text), false, &ids, &count));
+    must(tokenizer_encode(tokenizer, text, strlen(text), TOKENIZER_PLAIN, &ids, &count));
     struct stream stream = {.tokenizer = tokenizer, .stops = stops, .stop_count = stop_count};
     struct text pieces = {0};
     for (size_t i = 0; i < count && !stream.stopped; i++) {

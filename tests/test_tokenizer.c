@@ -37,7 +37,7 @@ START_TEST(demo_model_cases_are_equal) {
         uint32_t *ids;
         size_t count, length;
         ck_assert_int_eq(tokenizer_encode(tokenizer, js_string_or(text, ""), js_string_length(text),
-                                          true, &ids, &count),
+                                          TOKENIZER_WHOLE, &ids, &count),
                          STATUS_OK);
         expect_ids(js_member(js_element(cases, i), "ids"), ids, count, "demo",
                    js_string_or(text, ""));
@@ -94,9 +94,11 @@ static void check_run(const struct json *texts, const struct json *run) {
         const struct json *decoded = js_element(js_member(run, "decoded"), i);
         uint32_t *ids;
         size_t count, length;
-        ck_assert_int_eq(tokenizer_encode(tokenizer, js_string_or(text, ""), js_string_length(text),
-                                          special, &ids, &count),
-                         STATUS_OK);
+        ck_assert_int_eq(
+            tokenizer_encode(tokenizer, js_string_or(text, ""), js_string_length(text),
+                             special ? TOKENIZER_WHOLE | TOKENIZER_REPEAT : TOKENIZER_PLAIN, &ids,
+                             &count),
+            STATUS_OK);
         expect_ids(js_element(js_member(run, "ids"), i), ids, count, what, js_string_or(text, ""));
         char *back;
         ck_assert_int_eq(tokenizer_decode(tokenizer, ids, count, special, &back, &length),
@@ -134,7 +136,8 @@ START_TEST(long_words_take_linear_time) {
     uint32_t *ids;
     size_t count, length;
     double start = log_seconds();
-    ck_assert_int_eq(tokenizer_encode(tokenizer, text, LENGTH, false, &ids, &count), STATUS_OK);
+    ck_assert_int_eq(tokenizer_encode(tokenizer, text, LENGTH, TOKENIZER_PLAIN, &ids, &count),
+                     STATUS_OK);
     ck_assert_double_lt(log_seconds() - start, 30);
     char *back;
     ck_assert_int_eq(tokenizer_decode(tokenizer, ids, count, false, &back, &length), STATUS_OK);
@@ -157,8 +160,8 @@ START_TEST(long_runs_of_marks_take_linear_time) {
     uint32_t *ids;
     size_t count;
     double start = log_seconds();
-    ck_assert_int_eq(tokenizer_encode(tokenizer, text, 1 + 4 * PAIRS, false, &ids, &count),
-                     STATUS_OK);
+    ck_assert_int_eq(
+        tokenizer_encode(tokenizer, text, 1 + 4 * PAIRS, TOKENIZER_PLAIN, &ids, &count), STATUS_OK);
     ck_assert_double_lt(log_seconds() - start, 30);
     ck_assert_uint_gt(count, PAIRS);
     free(ids);
@@ -180,7 +183,7 @@ static void *encode_in_thread(void *context) {
     for (int i = 0; i < 50 && !reader->status; i++) {
         free(reader->ids);
         reader->status = tokenizer_encode(reader->tokenizer, reader->text, strlen(reader->text),
-                                          false, &reader->ids, &reader->count);
+                                          TOKENIZER_PLAIN, &reader->ids, &reader->count);
     }
     return NULL;
 }
@@ -217,9 +220,9 @@ START_TEST(texts_that_are_not_utf8_are_refused) {
         size_t count;
         char expected[80];
         snprintf(expected, sizeof expected, "the text is not UTF-8 at byte %d", cases[i].where);
-        ck_assert_int_eq(
-            tokenizer_encode(tokenizer, cases[i].text, strlen(cases[i].text), false, &ids, &count),
-            STATUS_FAILED);
+        ck_assert_int_eq(tokenizer_encode(tokenizer, cases[i].text, strlen(cases[i].text),
+                                          TOKENIZER_PLAIN, &ids, &count),
+                         STATUS_FAILED);
         ck_assert_str_eq(status_message(), expected);
     }
     tokenizer_free(tokenizer);

@@ -16,7 +16,7 @@ struct generate_options {
     struct string_list prompt, stop;
     int64_t max_tokens, top_k, seed, batch, random_seed;
     double temperature, top_p;
-    bool chat, ignore_end, json;
+    bool chat, ignore_end, no_special, json;
 };
 
 struct job {
@@ -51,7 +51,8 @@ static enum status read_prompts(struct job *job) {
     job->chats = options->chat || options->template;
     if (options->chat) status = chat_style_read(&job->style, options->model);
     if (options->template) status = chat_style_named(&job->style, options->template);
-    struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL};
+    struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL,
+                                 options->no_special ? TOKENIZER_PLAIN : TOKENIZER_BEGIN};
     for (size_t i = 0; !status && i < options->prompt.count; i++)
         status = prompts_add(&job->list, &rules, options->prompt.values[i]);
     if (!status && options->prompts) status = prompts_read(&job->list, &rules, options->prompts);
@@ -195,6 +196,9 @@ enum status cmd_generate(int argc, char **argv) {
         {"stop", OPTION_LIST, &values.stop, "TEXT", "end before this text; may be repeated",
          .group = GROUP_SAMPLING},
         {"ignore-end", OPTION_FLAG, &values.ignore_end, NULL, "go on after tokens that end a text",
+         .group = GROUP_SAMPLING},
+        {"no-special", OPTION_FLAG, &values.no_special, NULL,
+         "do not begin with what the tokenizer's template adds, such as <s>",
          .group = GROUP_SAMPLING},
         {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)",
          .group = GROUP_MACHINE, .choices = "auto|cpu|cuda"},

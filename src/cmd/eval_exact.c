@@ -56,13 +56,15 @@ struct job {
 static enum status read_problems(struct job *job) {
     const struct eval_sampling *sampling = job->options->sampling;
     const struct task_values *values = job->options->values;
-    enum status status = tokenizer_read(&job->tokenizer, job->options->model);
+    enum status status = task_option_check(values);
+    if (!status) status = tokenizer_read(&job->tokenizer, job->options->model);
     job->chats = sampling->chat || sampling->template;
     if (!status && sampling->template)
         status = chat_style_named(&job->style, sampling->template);
     else if (!status && sampling->chat)
         status = chat_style_read(&job->style, job->options->model);
-    struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL};
+    struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL,
+                                 task_option_around(values)};
     struct problem_options options = {.name = job->name,
                                       .path = job->path,
                                       .shots_path = values->shots_from,
@@ -87,6 +89,7 @@ static enum status set_parameters(struct job *job) {
         js_set_number(job->parameters, "top_p", sampling->top_p);
         js_set_integer(job->parameters, "top_k", sampling->top_k);
     }
+    if (!job->chats) js_set_bool(job->parameters, "special", !job->options->values->no_special);
     if (job->chats) js_set_string(job->parameters, "template", chat_kind_name(job->style.kind));
     return STATUS_OK;
 }

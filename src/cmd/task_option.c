@@ -20,8 +20,10 @@ void task_option_table(struct option table[TASK_OPTIONS], struct task_values *va
         {"limit", OPTION_COUNT, &values->limit, "N",
          "only N items, evenly spread over the file (all)", .low = 1, .high = INT32_MAX,
          .group = GROUP_TASKS},
-        {"special", OPTION_FLAG, &values->special, NULL,
-         "begin with what the tokenizer's template adds, such as <s>", .group = GROUP_TASKS},
+        {"no-special", OPTION_FLAG, &values->no_special, NULL,
+         "do not begin with what the tokenizer's template adds, such as <s>", .group = GROUP_TASKS},
+        {"special", OPTION_FLAG, &values->special, NULL, "begin with it (as without the option)",
+         .group = GROUP_TASKS},
         {"lengths", OPTION_STRING, &values->lengths, "LIST",
          "recall: tokens of a row (128,256,512)", .group = GROUP_TASKS},
         {"depths", OPTION_STRING, &values->depths, "LIST",
@@ -31,6 +33,15 @@ void task_option_table(struct option table[TASK_OPTIONS], struct task_values *va
          .group = GROUP_TASKS},
     };
     memcpy(table, rows, sizeof rows);
+}
+
+enum status task_option_check(const struct task_values *values) {
+    if (!values->special || !values->no_special) return STATUS_OK;
+    return status_set(STATUS_USAGE, "--special and --no-special contradict each other");
+}
+
+enum tokenizer_around task_option_around(const struct task_values *values) {
+    return values->no_special ? TOKENIZER_PLAIN : TOKENIZER_BEGIN;
 }
 
 enum status task_option_split(char **name, const char **path, const char *text) {
@@ -69,7 +80,7 @@ static enum status build_recall(struct task_items *out, const struct task_values
     struct recall_options options = {.items = (int)values->items,
                                      .seed = (uint64_t)values->seed,
                                      .max_tokens = max_tokens,
-                                     .special = values->special};
+                                     .around = task_option_around(values)};
     double *depths = NULL;
     enum status status =
         list_parse(&options.lengths, values->lengths, RECALL_SHORTEST, RECALL_LONGEST, "--lengths");
@@ -95,7 +106,7 @@ static enum status build_task(struct task_items *out, const struct task_values *
                                    .shots = (int)values->shots,
                                    .limit = values->limit,
                                    .max_tokens = max_tokens,
-                                   .special = values->special};
+                                   .around = task_option_around(values)};
     enum status status = task_read(&out->set, tokenizer, &options);
     if (status) return status;
     js_set_integer(out->parameters, "shots", values->shots);
@@ -116,6 +127,7 @@ enum status task_option_build(struct task_items *out, const char *text,
     if (!status && strcmp(out->name, "recall") != 0 && !task_is_choice(out->name))
         status = status_set(STATUS_USAGE, "no task \"%s\": there are recall, %s", out->name,
                             task_choice_names);
+    if (!status) status = task_option_check(values);
     if (!status) status = tokenizer_read(&tokenizer, model);
     if (!status) {
         out->parameters = js_new_object();
@@ -123,7 +135,7 @@ enum status task_option_build(struct task_items *out, const char *text,
     }
     if (!status) {
         js_set_string(out->parameters, "task", out->name);
-        js_set_bool(out->parameters, "special", values->special);
+        js_set_bool(out->parameters, "special", !values->no_special);
         status = strcmp(out->name, "recall") == 0 ? build_recall(out, values, tokenizer, max_tokens)
                                                   : build_task(out, values, tokenizer, max_tokens);
     }

@@ -9,14 +9,20 @@
 struct task_values {
     const char *shots_from, *lengths, *depths;
     int64_t shots, limit, items, seed;
-    bool special;
+    bool special, no_special; /* the first is what happens without either */
 };
 
 /* The rows of an option table for everything but --task and --seed; `values` holds the defaults. */
-enum { TASK_OPTIONS = 7 };
+enum { TASK_OPTIONS = 8 };
 #define TASK_DEFAULTS                                                                              \
     { .lengths = "128,256,512", .depths = "0,0.5,1", .items = 8 }
 void task_option_table(struct option table[TASK_OPTIONS], struct task_values *values);
+
+/* Options that contradict each other. */
+enum status task_option_check(const struct task_values *values) STATUS_CHECKED;
+
+/* What stands before every prompt: what lm-evaluation-harness (0.4.10 and later) puts there too. */
+enum tokenizer_around task_option_around(const struct task_values *values);
 
 /* One --task, put into items. */
 struct task_items {

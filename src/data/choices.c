@@ -8,7 +8,8 @@
 /* ---- text to ids */
 
 enum status choice_ids_encode(struct choice_ids *out, const struct tokenizer *tokenizer,
-                              const char *context, const char *continuation, bool special) {
+                              const char *context, const char *continuation,
+                              enum tokenizer_around around) {
     size_t context_length = strlen(context), continuation_length = strlen(continuation);
     size_t length = context_length + continuation_length, kept = context_length;
     uint32_t *context_ids = NULL, *ids = NULL;
@@ -19,8 +20,8 @@ enum status choice_ids_encode(struct choice_ids *out, const struct tokenizer *to
     memcpy(whole, context, context_length);
     memcpy(whole + context_length, continuation, continuation_length);
     enum status status =
-        tokenizer_encode(tokenizer, whole, kept, special, &context_ids, &out->context);
-    if (!status) status = tokenizer_encode(tokenizer, whole, length, special, &ids, &out->count);
+        tokenizer_encode(tokenizer, whole, kept, around, &context_ids, &out->context);
+    if (!status) status = tokenizer_encode(tokenizer, whole, length, around, &ids, &out->count);
     out->ids = ids;
     if (!status && out->context == 0) status = status_fail("a choice has no context");
     if (!status && out->count <= out->context) status = status_fail("a choice is empty");

@@ -55,10 +55,11 @@ struct choice_set {
 
 /* The ids of `context` followed by `continuation`, cut as lm-evaluation-harness does: both are
  * encoded together, and the context is as long as its own encoding (blanks at its end count to the
- * continuation). An empty continuation or context is a failure. */
+ * continuation). `around` is TOKENIZER_BEGIN or TOKENIZER_PLAIN. An empty continuation or context
+ * is a failure. */
 enum status choice_ids_encode(struct choice_ids *out, const struct tokenizer *tokenizer,
                               const char *context, const char *continuation,
-                              bool special) STATUS_CHECKED;
+                              enum tokenizer_around around) STATUS_CHECKED;
 
 /* Lay out `count` items. Inputs longer than `max_tokens` (0: no limit) lose the beginning of their
  * context. The caller keeps the sources and frees `*out` with choice_set_free. */

@@ -143,14 +143,17 @@ static enum status add_lines_file(struct build *build, const char *path) {
     return status;
 }
 
-/* Which token ends a text, if any: asked for by name, or the model's own between packed texts. */
+/* Which token ends a text, if any: asked for by name (then instead of what the template puts
+ * there), or the model's own between packed texts that the template does not end. */
 static enum status choose_end(struct record_rules *rules, const struct dataset_options *options) {
-    if (options->end && strcmp(options->end, "none") == 0) return STATUS_OK;
     if (!options->end) {
         rules->end = options->seq_len && !options->separate &&
+                     !tokenizer_adds(rules->tokenizer, rules->around & TOKENIZER_END) &&
                      tokenizer_end_id(rules->tokenizer, &rules->end_id);
         return STATUS_OK;
     }
+    rules->around &= TOKENIZER_BEGIN;
+    if (strcmp(options->end, "none") == 0) return STATUS_OK;
     rules->end = tokenizer_token_id(rules->tokenizer, options->end, &rules->end_id);
     if (rules->end) return STATUS_OK;
     return status_fail("the tokenizer of \"%s\" has no token \"%s\"", options->tokenizer,
@@ -229,8 +232,10 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
     enum status status = check_inputs(&megabytes, options);
     if (!status) status = tokenizer_read(&tokenizer, options->tokenizer);
     if (status) goto done;
-    build.rules = (struct record_rules){
-        .tokenizer = tokenizer, .special = !options->no_special, .separator = options->separator};
+    build.rules =
+        (struct record_rules){.tokenizer = tokenizer,
+                              .around = options->no_special ? TOKENIZER_PLAIN : TOKENIZER_WHOLE,
+                              .separator = options->separator};
     report->vocab_size = tokenizer_vocab_size(tokenizer);
     memcpy(report->tokenizer_sha256, tokenizer_sha256(tokenizer), SHA256_HEX_SIZE);
     status = choose_end(&build.rules, options);

@@ -95,7 +95,8 @@ static enum status find_words(struct builder *builder) {
         enum status status = tokenizer_decode(builder->tokenizer, twice, 2, true, &text, &length);
         if (status) return status;
         if (length == strlen(text) && is_word(text))
-            status = tokenizer_encode(builder->tokenizer, text, length, false, &ids, &count);
+            status =
+                tokenizer_encode(builder->tokenizer, text, length, TOKENIZER_PLAIN, &ids, &count);
         if (!status && count == 2 && ids[0] == id && ids[1] == id && !in_pieces(builder, ids[0]))
             builder->words[builder->words_count++] = (uint32_t)id;
         free(ids);
@@ -109,21 +110,19 @@ static enum status find_words(struct builder *builder) {
 }
 
 static enum status encode(struct piece *out, const struct builder *builder, const char *text,
-                          bool special) {
-    return tokenizer_encode(builder->tokenizer, text, strlen(text), special, &out->ids,
-                            &out->count);
+                          enum tokenizer_around around) {
+    return tokenizer_encode(builder->tokenizer, text, strlen(text), around, &out->ids, &out->count);
 }
 
 static enum status encode_pieces(struct builder *builder) {
-    enum status status = STATUS_OK;
-    if (builder->options->special) status = encode(&builder->start, builder, "", true);
+    enum status status = encode(&builder->start, builder, "", builder->options->around);
     for (int i = 0; !status && i < SENTENCES; i++)
-        status = encode(&builder->filler[i], builder, sentences[i], false);
+        status = encode(&builder->filler[i], builder, sentences[i], TOKENIZER_PLAIN);
     for (int i = 0; !status && i < 2; i++) {
-        status = encode(&builder->before[i], builder, needles[i][0], false);
-        if (!status) status = encode(&builder->after[i], builder, needles[i][1], false);
+        status = encode(&builder->before[i], builder, needles[i][0], TOKENIZER_PLAIN);
+        if (!status) status = encode(&builder->after[i], builder, needles[i][1], TOKENIZER_PLAIN);
     }
-    if (!status) status = encode(&builder->separator, builder, ",", false);
+    if (!status) status = encode(&builder->separator, builder, ",", TOKENIZER_PLAIN);
     return status;
 }
 

@@ -34,8 +34,8 @@ struct recall_options {
     size_t depths_count;
     int items; /* of each kind, length and depth */
     uint64_t seed;
-    int64_t max_tokens; /* what the model takes; 0: no limit */
-    bool special;       /* add what the tokenizer's template adds, at the beginning */
+    int64_t max_tokens;           /* what the model takes; 0: no limit */
+    enum tokenizer_around around; /* what stands before a row: TOKENIZER_BEGIN or _PLAIN */
 };
 
 enum { RECALL_SHORTEST = 32, RECALL_LONGEST = 1 << 20 };

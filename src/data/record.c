@@ -20,8 +20,9 @@ static enum status fail_at(const struct place *place, const char *reason) {
 
 /* The text's ids as the record, without its end. */
 static enum status encode(struct record *out, const struct record_rules *rules, const char *text,
-                          size_t length, bool special) {
-    return tokenizer_encode(rules->tokenizer, text, length, special, &out->ids, &out->count);
+                          size_t length, enum tokenizer_around around) {
+    around &= rules->around;
+    return tokenizer_encode(rules->tokenizer, text, length, around, &out->ids, &out->count);
 }
 
 /* The record's end token, unless the text brought it. */
@@ -39,14 +40,15 @@ enum status record_from_text(struct record *out, const struct record_rules *rule
                              size_t length) {
     *out = (struct record){0};
     if (length == 0) return STATUS_OK;
-    enum status status = encode(out, rules, text, length, rules->special);
+    enum status status = encode(out, rules, text, length, TOKENIZER_WHOLE);
     if (!status) status = append_end(out, rules);
     if (status) record_free(out);
     return status;
 }
 
 /* Prompt and response are encoded apart, so that the prompt's ids are the ones that the model is
- * given when it answers; the mask covers the response and its end. */
+ * given when it answers; the mask covers the response and its end. What the template puts after a
+ * text comes after the response. */
 static enum status from_pair(struct record *out, const struct record_rules *rules,
                              const struct json *prompt, const struct json *response) {
     struct text first = {0};
@@ -58,10 +60,10 @@ static enum status from_pair(struct record *out, const struct record_rules *rule
     size_t first_length = first.length;
     char *first_text = text_finish(&first);
     if (!first_text) return STATUS_FAILED;
-    enum status status = encode(out, rules, first_text, first_length, rules->special);
+    enum status status = encode(out, rules, first_text, first_length, TOKENIZER_BEGIN);
     free(first_text);
     if (!status)
-        status = encode(&second, rules, js_string_or(response, ""), response_length, false);
+        status = encode(&second, rules, js_string_or(response, ""), response_length, TOKENIZER_END);
     if (status) goto done;
     size_t prompt_count = out->count;
     uint32_t *ids = memory_resize(out->ids, out->count + second.count + 1, sizeof *ids);

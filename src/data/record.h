@@ -8,7 +8,7 @@
 /* How records become ids. */
 struct record_rules {
     const struct tokenizer *tokenizer;
-    bool special;          /* add what the tokenizer's template adds, at the beginning of text */
+    enum tokenizer_around around; /* what the template adds: at the beginning and end of a record */
     const char *separator; /* between prompt and response, belongs to the prompt; NULL: nothing */
     bool end;              /* end text and prompt+response with end_id */
     uint32_t end_id;

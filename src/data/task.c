@@ -133,7 +133,7 @@ static enum status encode_choice(struct choice_ids *out, const struct job *job,
     enum status status = STATUS_FAILED;
     if (context && continuation)
         status =
-            choice_ids_encode(out, job->tokenizer, context, continuation, job->options->special);
+            choice_ids_encode(out, job->tokenizer, context, continuation, job->options->around);
     if (!status)
         for (const char *c = record->continuations[index]; *c; c++)
             out->characters += ((unsigned char)*c & 0xc0) != 0x80;

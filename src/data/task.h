@@ -17,11 +17,11 @@
 
 struct task_options {
     const char *name, *path;
-    const char *shots_path; /* file of the examples, or NULL: see task_read */
-    int shots;              /* examples before each question */
-    int64_t limit;          /* 0: every item; else so many, evenly spread over the file */
-    int64_t max_tokens;     /* of a row; 0: no limit */
-    bool special;           /* add what the tokenizer's template adds, at the beginning */
+    const char *shots_path;       /* file of the examples, or NULL: see task_read */
+    int shots;                    /* examples before each question */
+    int64_t limit;                /* 0: every item; else so many, evenly spread over the file */
+    int64_t max_tokens;           /* of a row; 0: no limit */
+    enum tokenizer_around around; /* what stands before a prompt: TOKENIZER_BEGIN or _PLAIN */
 };
 
 /* Whether there is such a multiple-choice task. */

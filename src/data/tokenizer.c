@@ -106,8 +106,33 @@ static enum status emit_raw(void *context, struct span span, uint32_t id) {
                          emit_normalized, context);
 }
 
+static bool begins_with(const uint32_t *ids, size_t count, const struct id_list *list) {
+    return count >= list->count && memcmp(ids, list->values, list->count * sizeof *ids) == 0;
+}
+
+/* The template's tokens around the ids of the text, unless it has them itself. */
+static enum status add_around(struct id_list *result, const struct tokenizer *tokenizer,
+                              enum tokenizer_around around) {
+    const struct id_list *before = &tokenizer->before, *after = &tokenizer->after;
+    size_t count = result->count;
+    bool repeat = around & TOKENIZER_REPEAT;
+    bool begins = !repeat && before->count && begins_with(result->values, count, before);
+    bool ends = !repeat && after->count && count >= after->count &&
+                begins_with(result->values + count - after->count, after->count, after);
+    enum status status = STATUS_OK;
+    if (around & TOKENIZER_END && !ends)
+        status = id_list_extend(result, after->values, after->count);
+    if (status || begins || !(around & TOKENIZER_BEGIN) || !before->count) return status;
+    count = result->count;
+    status = id_list_extend(result, before->values, before->count); /* room for them */
+    if (status) return status;
+    memmove(result->values + before->count, result->values, count * sizeof *result->values);
+    memcpy(result->values, before->values, before->count * sizeof *result->values);
+    return STATUS_OK;
+}
+
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
-                             bool add_special, uint32_t **ids, size_t *count) {
+                             enum tokenizer_around around, uint32_t **ids, size_t *count) {
     size_t where;
     if (!utf8_valid(text, length, &where))
         return status_fail("the text is not UTF-8 at byte %zu", where);
@@ -116,13 +141,9 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
     if (status) return status;
     struct id_list *result = &encoding.worker->ids;
     result->count = 0;
-    if (add_special)
-        status = id_list_extend(result, tokenizer->before.values, tokenizer->before.count);
-    if (!status)
-        status = matcher_split(&tokenizer->raw, tokenizer, (struct span){text, length, true},
-                               emit_raw, &encoding);
-    if (!status && add_special)
-        status = id_list_extend(result, tokenizer->after.values, tokenizer->after.count);
+    status = matcher_split(&tokenizer->raw, tokenizer, (struct span){text, length, true}, emit_raw,
+                           &encoding);
+    if (!status) status = add_around(result, tokenizer, around);
     if (!status) {
         *ids = memory_calloc(result->count, sizeof **ids);
         if (!*ids) status = STATUS_FAILED;
@@ -133,6 +154,11 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text
     }
     tokenizer_give_worker(tokenizer, encoding.worker);
     return status;
+}
+
+bool tokenizer_adds(const struct tokenizer *tokenizer, enum tokenizer_around around) {
+    return (around & TOKENIZER_BEGIN && tokenizer->before.count) ||
+           (around & TOKENIZER_END && tokenizer->after.count);
 }
 
 uint64_t tokenizer_vocab_size(const struct tokenizer *tokenizer) {

@@ -21,11 +21,25 @@ struct tokenizer;
 enum status tokenizer_read(struct tokenizer **out, const char *path) STATUS_CHECKED;
 void tokenizer_free(struct tokenizer *tokenizer); /* accepts NULL */
 
-/* The ids of `length` bytes of UTF-8 (which may hold NUL). With `add_special` the post-processor's
- * tokens (usually one at the beginning) are added. The caller frees `*ids`; several threads may
- * encode at once. Fails on text that is not UTF-8, naming the byte. */
+/* Which of the tokens that the file's template puts around a text are added. A text that is to be
+ * continued, or that more text follows, gets no tokens at its end. */
+enum tokenizer_around {
+    TOKENIZER_PLAIN = 0,
+    TOKENIZER_BEGIN = 1, /* those before it, such as <s> */
+    TOKENIZER_END = 2,   /* those after it, such as </s> */
+    TOKENIZER_WHOLE = TOKENIZER_BEGIN | TOKENIZER_END,
+    TOKENIZER_REPEAT = 4, /* also those that the text brings itself, as the library does */
+};
+
+/* The ids of `length` bytes of UTF-8 (which may hold NUL). What the text itself begins or ends with
+ * is not added a second time, unless with TOKENIZER_REPEAT. The caller frees `*ids`; several threads
+ * may encode at once. Fails on text that is not UTF-8, naming the byte. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
-                             bool add_special, uint32_t **ids, size_t *count) STATUS_CHECKED;
+                             enum tokenizer_around around, uint32_t **ids,
+                             size_t *count) STATUS_CHECKED;
+
+/* Does the template have tokens there? */
+bool tokenizer_adds(const struct tokenizer *tokenizer, enum tokenizer_around around);
 
 /* The text of ids, terminated; `*length` (may be NULL) counts without the terminator. Bytes that do
  * not form UTF-8 become U+FFFD. Ids without a token are left out, and so are special tokens with

@@ -29,10 +29,10 @@ static enum status append(struct prompt_list *list, uint32_t *ids, size_t count,
 
 /* Takes `text` over. */
 static enum status append_text(struct prompt_list *list, const struct prompt_rules *rules,
-                               char *text, size_t length, bool special) {
+                               char *text, size_t length, enum tokenizer_around around) {
     uint32_t *ids;
     size_t count;
-    enum status status = tokenizer_encode(rules->tokenizer, text, length, special, &ids, &count);
+    enum status status = tokenizer_encode(rules->tokenizer, text, length, around, &ids, &count);
     if (!status) return append(list, ids, count, text);
     free(text);
     return status;
@@ -42,7 +42,7 @@ static enum status add_messages(struct prompt_list *list, const struct prompt_ru
                                 const struct chat_message *messages, size_t count) {
     char *text;
     enum status status = chat_format(&text, rules->style, messages, count);
-    return status ? status : append_text(list, rules, text, strlen(text), false);
+    return status ? status : append_text(list, rules, text, strlen(text), TOKENIZER_PLAIN);
 }
 
 enum status prompts_add(struct prompt_list *list, const struct prompt_rules *rules,
@@ -50,7 +50,7 @@ enum status prompts_add(struct prompt_list *list, const struct prompt_rules *rul
     struct chat_message message = {"user", text};
     if (rules->style) return add_messages(list, rules, &message, 1);
     char *copy = memory_copy_string(text);
-    return copy ? append_text(list, rules, copy, strlen(copy), true) : STATUS_FAILED;
+    return copy ? append_text(list, rules, copy, strlen(copy), rules->around) : STATUS_FAILED;
 }
 
 static enum status add_conversation(struct prompt_list *list, const struct prompt_rules *rules,
@@ -100,7 +100,7 @@ static enum status add_line(struct prompt_list *list, const struct prompt_rules 
     if (rules->style) return prompts_add(list, rules, js_string_or(prompt, ""));
     size_t length = js_string_length(prompt);
     char *text = memory_copy_bytes(js_string_or(prompt, ""), length);
-    return text ? append_text(list, rules, text, length, true) : STATUS_FAILED;
+    return text ? append_text(list, rules, text, length, rules->around) : STATUS_FAILED;
 }
 
 static bool is_blank(const char *text, size_t length) {

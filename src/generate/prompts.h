@@ -12,11 +12,12 @@ struct prompt_list {
     size_t count;
 };
 
-/* How text becomes ids: through `style` as a user's message, or (NULL) as it is, with the tokens
- * that the tokenizer adds at the beginning. */
+/* How text becomes ids: through `style` as a user's message, or (NULL) as it is, after `around`:
+ * the tokens that the tokenizer adds at the beginning, or none. */
 struct prompt_rules {
     const struct tokenizer *tokenizer;
     const struct chat_style *style;
+    enum tokenizer_around around; /* TOKENIZER_BEGIN or TOKENIZER_PLAIN: the text goes on */
 };
 
 /* Append one prompt; its stream is its index. */

@@ -66,3 +66,18 @@ fails() {
 same() {
     diff -u "$1.expected" "$1.found" >&2 || complain "$1: another output"
 }
+
+# tokens_around NAME BEFORE AFTER: a copy of the demo model, directory NAME, whose tokenizer puts
+# <|endoftext|> BEFORE and AFTER every text so many times.
+tokens_around() {
+    special='{"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}}'
+    single='{"Sequence": {"id": "A", "type_id": 0}}'
+    [ "$2" -eq 0 ] || single="$special, $single"
+    [ "$3" -eq 0 ] || single="$single, $special"
+    token='{"<|endoftext|>": {"id": "<|endoftext|>", "ids": [0], "tokens": ["<|endoftext|>"]}}'
+    mkdir "$1"
+    for file in config.json generation_config.json model.safetensors; do ln -s "$demo/$file" "$1/$file"; done
+    template="{\"type\": \"TemplateProcessing\", \"single\": [$single], \"pair\": [], \"special_tokens\": $token}"
+    sed "s/^  \"post_processor\": null/  \"post_processor\": $template/" "$demo/tokenizer.json" >"$1/tokenizer.json"
+    grep -q TemplateProcessing "$1/tokenizer.json" || complain "no template in $1"
+}

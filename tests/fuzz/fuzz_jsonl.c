@@ -39,7 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     if (!tokenizer) make_tokenizer();
     /* The first byte chooses the rules. */
     int choice = size ? bytes[0] : 0;
-    struct record_rules rules = {tokenizer, choice & 1, choice & 2 ? "\n" : NULL, choice & 4, 256};
+    struct record_rules rules = {tokenizer, choice & 1 ? TOKENIZER_WHOLE : TOKENIZER_PLAIN,
+                                 choice & 2 ? "\n" : NULL, choice & 4, 256};
     const char *at = (const char *)bytes + (size > 0), *end = (const char *)bytes + size;
     for (uint64_t line = 1; at < end; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));

@@ -11,7 +11,7 @@ static void use(const struct tokenizer *tokenizer, const char *text, size_t leng
     uint32_t *ids;
     size_t count, decoded, where;
     char *back;
-    if (tokenizer_encode(tokenizer, text, length, true, &ids, &count)) return;
+    if (tokenizer_encode(tokenizer, text, length, TOKENIZER_WHOLE, &ids, &count)) return;
     for (size_t i = 0; i < count; i++)
         if (ids[i] >= tokenizer_vocab_size(tokenizer)) abort();
     for (int skip = 0; skip < 2; skip++) {
