@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/interrupt.h"
+#include "base/quote.h"
 #include "base/status.h"
 #include "base/suggest.h"
 #include "base/threads.h"
@@ -116,6 +117,6 @@ int main(int argc, char **argv) {
     threads_limit();
     enum status status = run_command(argc - 1, argv + 1);
     if (status == STATUS_OK) status = finish_stdout(status);
-    if (status) fprintf(stderr, "apriel-tool: %s\n", status_message());
+    if (status) quote_print(stderr, "apriel-tool: %s", status_message());
     return (int)status;
 }

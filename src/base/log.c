@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/quote.h"
+
 static bool quiet;
 static bool line_open;    /* a progress line on the terminal awaits its newline */
 static char waiting[512]; /* the note of log_note_at_work */
@@ -24,9 +26,8 @@ void log_note(const char *format, ...) {
     close_line();
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    quote_vprint(stderr, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
 }
 
 void log_note_at_work(const char *format, ...) {
@@ -46,9 +47,8 @@ void log_warn(const char *format, ...) {
     fputs("warning: ", stderr);
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    quote_vprint(stderr, format, arguments);
     va_end(arguments);
-    fputc('\n', stderr);
 }
 
 double log_seconds(void) {

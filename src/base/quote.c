@@ -18,14 +18,13 @@ struct piece {
     bool valid;
 };
 
-/* Takes the piece at `*name`, which moves behind it; false at the end. */
-static bool next_piece(struct piece *piece, const char **name) {
-    const char *at = *name;
-    if (!*at) return false;
-    size_t length = utf8_check(at, strnlen(at, 4));
-    *piece = (struct piece){at, length ? length : 1, length ? utf8_decode(at) : (unsigned char)*at,
-                            length > 0};
-    *name = at + piece->length;
+/* Takes the piece at `*at`, which moves behind it; false at the end. */
+static bool next_piece(struct piece *piece, const char **at, const char *end) {
+    if (*at == end) return false;
+    size_t length = utf8_check(*at, (size_t)(end - *at));
+    uint32_t character = length ? utf8_decode(*at) : (unsigned char)**at;
+    *piece = (struct piece){*at, length ? length : 1, character, length > 0};
+    *at += piece->length;
     return true;
 }
 
@@ -66,9 +65,18 @@ static bool show_unseen(struct text *out, const struct piece *piece) {
 }
 
 void quote_terminal(struct text *out, const char *name) {
+    const char *end = name + strlen(name);
     struct piece piece;
-    while (next_piece(&piece, &name))
+    while (next_piece(&piece, &name, end))
         if (!show_unseen(out, &piece)) text_append_bytes(out, piece.bytes, piece.length);
+}
+
+void quote_terminal_text(struct text *out, const char *bytes, size_t length) {
+    const char *end = bytes + length;
+    struct piece piece;
+    while (next_piece(&piece, &bytes, end))
+        if (piece.character == '\n' || piece.character == '\t' || !show_unseen(out, &piece))
+            text_append_bytes(out, piece.bytes, piece.length);
 }
 
 char *quote_shown(const char *name) {
@@ -78,24 +86,16 @@ char *quote_shown(const char *name) {
 }
 
 void quote_print(FILE *file, const char *format, ...) {
-    va_list arguments, again;
+    va_list arguments;
     va_start(arguments, format);
-    va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
-    char *line = length < 0 ? NULL : malloc((size_t)length + 1);
-    char *shown = NULL;
-    if (line) {
-        vsnprintf(line, (size_t)length + 1, format, again);
-        struct text text = {0};
-        quote_terminal(&text, line);
-        text_append(&text, "\n");
-        if (!text.failed) shown = text.bytes;
-        if (!shown) text_free(&text);
-    }
-    /* Without memory for the line something is still said. */
-    fputs(shown ? shown : "(out of memory for a line)\n", file);
+    quote_vprint(file, format, arguments);
     va_end(arguments);
-    va_end(again);
+}
+
+void quote_vprint(FILE *file, const char *format, va_list arguments) {
+    char *line = text_vformat(format, arguments), *shown = line ? quote_shown(line) : NULL;
+    /* without memory for the line something is still said */
+    fprintf(file, "%s\n", shown ? shown : "(out of memory for this line)");
     free(line);
     free(shown);
 }
@@ -124,11 +124,17 @@ void quote_shell(struct text *out, const char *word) {
         return;
     }
     if (!*word) text_append(out, "''");
+    const char *end = word + strlen(word), *last = end;
+    while (last > word && last[-1] == '\n') last--;
     enum shell_mode mode = SHELL_BARE;
     struct piece piece;
-    while (next_piece(&piece, &word)) {
-        /* $(…) strips newlines at the end, and within quotes they do no harm. */
-        if (piece.character != '\n' && (!piece.valid || is_unseen(piece.character))) {
+    bool behind_newline = false;
+    while (next_piece(&piece, &word, end)) {
+        /* $(…) strips the newlines at its end: there must be something behind them, or they stand
+         * as they are. */
+        bool newline = piece.character == '\n' && piece.bytes < last;
+        bool unseen = !piece.valid || is_unseen(piece.character);
+        if (behind_newline || newline || (unseen && piece.character != '\n')) {
             enter(out, &mode, SHELL_PRINTF);
             for (size_t i = 0; i < piece.length; i++)
                 text_append(out, "\\%03o", (unsigned char)piece.bytes[i]);
@@ -139,6 +145,7 @@ void quote_shell(struct text *out, const char *word) {
             enter(out, &mode, SHELL_SINGLE);
             text_append_bytes(out, piece.bytes, piece.length);
         }
+        behind_newline = newline;
     }
     enter(out, &mode, SHELL_BARE);
 }
@@ -151,9 +158,10 @@ void quote_shell_path(struct text *out, const char *path) {
 /* ---- YAML */
 
 void quote_yaml(struct text *out, const char *value) {
+    const char *end = value + strlen(value);
     struct piece piece;
     text_append(out, "\"");
-    while (next_piece(&piece, &value)) {
+    while (next_piece(&piece, &value, end)) {
         unsigned character = (unsigned)piece.character;
         if (!piece.valid)
             text_append(out, "\\uFFFD");
@@ -229,8 +237,9 @@ void quote_csv(struct text *out, const char *value) {
 /* ---- HTML, XML */
 
 void quote_xml(struct text *out, const char *value) {
+    const char *end = value + strlen(value);
     struct piece piece;
-    while (next_piece(&piece, &value)) {
+    while (next_piece(&piece, &value, end)) {
         if (show_unseen(out, &piece)) continue;
         switch (piece.character) {
         case '&':

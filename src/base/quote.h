@@ -8,6 +8,7 @@
 #ifndef BASE_QUOTE_H
 #define BASE_QUOTE_H
 
+#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/text.h"
@@ -17,6 +18,8 @@
  * appear as \n, \t, \r, \x1b, \u{202e}; bytes that are not UTF-8 as \xff. Not reversible: a
  * backslash stays as it is. */
 void quote_terminal(struct text *out, const char *name);
+/* The same for text of many lines: newlines and tabs stay. */
+void quote_terminal_text(struct text *out, const char *bytes, size_t length);
 
 /* One word of a POSIX shell (also bash, zsh), whatever it holds: bare where it is plain, else in
  * single quotes, with control characters and bytes that are not UTF-8 as "$(printf '\033')", so
@@ -48,6 +51,7 @@ void quote_gnuplot(struct text *out, const char *value);
 
 /* printf for people: the formatted line as quote_terminal shows it, and a newline. */
 void quote_print(FILE *file, const char *format, ...) STATUS_PRINTF(2, 3);
+void quote_vprint(FILE *file, const char *format, va_list arguments) STATUS_PRINTF(2, 0);
 
 /* As quote_terminal; the caller frees. NULL with a message when out of memory. */
 char *quote_shown(const char *name);

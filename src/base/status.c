@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char message[2048];
+/* Room for two of the longest paths and what is wrong with them. */
+static _Thread_local char message[10000];
 
 static void set_message(const char *format, va_list arguments) {
     /* Formatted aside first: the arguments may include the message itself. */

@@ -60,11 +60,17 @@ void text_free(struct text *text) {
 }
 
 char *text_format(const char *format, ...) {
-    va_list arguments, again;
+    va_list arguments;
     va_start(arguments, format);
+    char *out = text_vformat(format, arguments);
+    va_end(arguments);
+    return out;
+}
+
+char *text_vformat(const char *format, va_list arguments) {
+    va_list again;
     va_copy(again, arguments);
     int length = vsnprintf(NULL, 0, format, arguments);
-    va_end(arguments);
     char *out = length < 0 ? NULL : memory_calloc((size_t)length + 1, 1);
     if (out) vsnprintf(out, (size_t)length + 1, format, again);
     va_end(again);

@@ -2,6 +2,7 @@
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -24,5 +25,6 @@ void text_free(struct text *text);
 
 /* printf into new memory; NULL with a message when out of memory. */
 char *text_format(const char *format, ...) STATUS_PRINTF(1, 2);
+char *text_vformat(const char *format, va_list arguments) STATUS_PRINTF(1, 0);
 
 #endif

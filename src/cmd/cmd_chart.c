@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/options.h"
 #include "cmd/run_choice.h"
 #include "plan/plan.h"
@@ -74,8 +75,8 @@ static enum status draw(const struct chart_options *options, bool json) {
     if (json)
         status = print_json(&picture);
     else
-        printf("wrote %s (data: %s, script: %s)\n", picture.path, picture.data_path,
-               picture.script_path);
+        quote_print(stdout, "wrote %s (data: %s, script: %s)", picture.path, picture.data_path,
+                    picture.script_path);
 done:
     store_close(store);
     plan_free(&plan);

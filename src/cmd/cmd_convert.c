@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "base/version.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
@@ -186,11 +187,11 @@ static enum status print_text(const struct convert_job *job, const struct inputs
         free(all);
         return STATUS_FAILED;
     }
-    printf("%s %s: %s, %zu of %d layers Mamba (%s), new: %s; %s\n",
-           settings->dry_run ? "would write" : "wrote",
-           settings->output ? settings->output : "a checkpoint", config_architecture(job->config),
-           inputs->layers.count, job->config->n_layers, *all ? all : "none",
-           *added ? added : "none", memory_format(size, job->bytes));
+    quote_print(stdout, "%s %s: %s, %zu of %d layers Mamba (%s), new: %s; %s",
+                settings->dry_run ? "would write" : "wrote",
+                settings->output ? settings->output : "a checkpoint",
+                config_architecture(job->config), inputs->layers.count, job->config->n_layers,
+                *all ? all : "none", *added ? added : "none", memory_format(size, job->bytes));
     if (job->added.count) {
         const struct mamba_config *mamba = &job->mamba;
         struct json *choices = mil_options_to_json(&job->options.mil, mamba);

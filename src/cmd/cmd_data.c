@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "data/dataset.h"
@@ -16,7 +17,7 @@ struct data_options {
 };
 
 static void print_text(const struct dataset_report *report, const struct dataset_options *options) {
-    printf("wrote %s\n", options->output);
+    quote_print(stdout, "wrote %s", options->output);
     printf("rows        %12" PRIu64 "   of up to %" PRIu64 " tokens\n", report->rows,
            report->longest_row);
     printf("tokens      %12" PRIu64 "   of a vocabulary of %" PRIu64 "\n", report->tokens,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/eval_task.h"
 #include "cmd/memory_table.h"
@@ -36,15 +37,15 @@ static void print_metric(const char *name, const struct statistics *metric, int 
 static void print_text(const struct compare_result *result, const char *model,
                        const char *teacher) {
     const struct statistics *metrics = result->metrics;
-    printf("%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s\n", model, result->rows,
-           result->tokens, result->seconds);
+    quote_print(stdout, "%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s", model,
+                result->rows, result->tokens, result->seconds);
     print_metric("ce", &metrics[METRIC_CE], 6, "nats per token");
     double perplexity = exp(metrics[METRIC_CE].mean);
     struct statistics shown = {.mean = perplexity,
                                .stderr_mean = perplexity * metrics[METRIC_CE].stderr_mean};
     print_metric("perplexity", &shown, 4, "");
     if (!teacher) return;
-    printf("against %s\n", teacher);
+    quote_print(stdout, "against %s", teacher);
     print_metric("teacher ce", &result->teacher_ce, 6, "nats per token");
     print_metric("kl", &metrics[METRIC_KL], 6, "nats, D_KL(teacher || model)");
     print_metric("rkl", &metrics[METRIC_RKL], 6, "nats, D_KL(model || teacher)");

@@ -2,10 +2,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "generate/generate.h"
@@ -59,12 +61,24 @@ static enum status read_prompts(struct job *job) {
     return status;
 }
 
+/* A model may write anything, also what a terminal would carry out: there it is shown instead. */
+static void write_text(const char *bytes, size_t length) {
+    struct text text = {0};
+    if (isatty(STDOUT_FILENO)) {
+        quote_terminal_text(&text, bytes, length);
+        fwrite(text.bytes, 1, text.length, stdout);
+    } else {
+        fwrite(bytes, 1, length, stdout);
+    }
+    text_free(&text);
+}
+
 /* One prompt's text goes out as it comes. */
 static void print_piece(void *context, size_t index, const char *text, size_t length,
                         bool finished) {
     (void)context;
     (void)index;
-    fwrite(text, 1, length, stdout);
+    write_text(text, length);
     if (finished) putchar('\n');
     fflush(stdout);
 }
@@ -102,7 +116,7 @@ static void print_text(const struct job *job) {
     for (size_t i = 0; job->list.count > 1 && i < job->list.count; i++) {
         const struct generate_output *output = &job->outputs[i];
         printf("--- %zu: %zu tokens, %s\n", i + 1, output->count, generate_stop_name(output->stop));
-        fwrite(output->text, 1, output->length, stdout);
+        write_text(output->text, output->length);
         putchar('\n');
     }
     const struct generate_statistics *s = &job->statistics;

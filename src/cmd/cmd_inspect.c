@@ -5,6 +5,7 @@
 
 #include "base/list.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
@@ -174,10 +175,11 @@ static void print_shape(const struct report *report) {
     char size[32];
     double millions = (double)report->now.all_parameters / 1e6;
     bool large = millions >= 1000;
-    printf("%s: %s, %.4g %s parameters, %s%s\n", checkpoint_directory(report->checkpoint),
-           config_architecture(config), large ? millions / 1000 : millions, large ? "B" : "M",
-           memory_format(size, report->now.all_bytes),
-           checkpoint_is_random(report->checkpoint) ? ", made-up weights" : "");
+    quote_print(stdout, "%s: %s, %.4g %s parameters, %s%s",
+                checkpoint_directory(report->checkpoint), config_architecture(config),
+                large ? millions / 1000 : millions, large ? "B" : "M",
+                memory_format(size, report->now.all_bytes),
+                checkpoint_is_random(report->checkpoint) ? ", made-up weights" : "");
     printf("%d layers, hidden %d, MLP %d, vocabulary %d, ", config->n_layers, config->hidden_size,
            config->intermediate_size, config->vocab_size);
     printf("%d query and %d key/value heads of %d\n", config->n_heads, config->n_kv_heads,

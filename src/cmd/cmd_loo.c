@@ -7,6 +7,7 @@
 #include "analysis/loo.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/base_option.h"
 #include "cmd/commands.h"
 #include "cmd/memory_table.h"
@@ -63,7 +64,7 @@ static enum status to_settings(struct loo_settings *settings, const struct loo_o
 
 static void print_table(const struct store_score_list *list, const char *base) {
     const struct store_score *trunk = score_list_find(list, STORE_TRUNK, "ce");
-    if (trunk) printf("%s: ce %.4f\n", base ? base : "unmodified model", trunk->value);
+    if (trunk) quote_print(stdout, "%s: ce %.4f", base ? base : "unmodified model", trunk->value);
     printf("%5s  %8s  %10s %8s  %10s  %6s\n", "layer", "ce", "kl", "+-", "rkl", "top1");
     for (size_t i = 0; i < list->count; i++) {
         const struct store_score *kl = &list->scores[i];
@@ -87,8 +88,8 @@ static void print_task(const struct store_score_list *list, const char *base) {
     const struct store_score *acc = score_list_find(list, STORE_TRUNK, "acc");
     const struct store_score *margin = score_list_find(list, STORE_TRUNK, "margin");
     if (!acc || !margin) return;
-    printf("%s: acc %.4f +- %.4f, margin %.4f\n", base ? base : "unmodified model", acc->value,
-           acc->stderr_value, margin->value);
+    quote_print(stdout, "%s: acc %.4f +- %.4f, margin %.4f", base ? base : "unmodified model",
+                acc->value, acc->stderr_value, margin->value);
     printf("%5s  %8s  %9s %8s  %11s %8s\n", "layer", "acc", "acc drop", "+-", "margin drop", "+-");
     for (size_t i = 0; i < list->count; i++) {
         const struct store_score *drop = &list->scores[i];
@@ -171,8 +172,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
             print_estimates(&list, estimate);
         else
             print_table(&list, options->base);
-        printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
-               outcome->run);
+        if (!status) status = score_list_print_command(options->database, outcome->run);
     }
     store_score_list_free(&list);
     store_close(store);

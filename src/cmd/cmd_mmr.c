@@ -181,8 +181,7 @@ static enum status report(const struct mmr_outcome *outcome, const struct mmr_op
         if (outcome->steps_saved)
             printf("stopping early saved %" PRId64 " steps\n", outcome->steps_saved);
         print_table(&list, options->loss);
-        printf("ranked: apriel-tool scores --db %s --run %" PRId64 "\n", options->database,
-               outcome->run);
+        if (!status) status = score_list_print_command(options->database, outcome->run);
     }
     store_score_list_free(&list);
     store_close(store);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "cmd/plan_schedule.h"
@@ -214,7 +215,7 @@ static enum status print_tie(const struct plan_stage *stage, size_t number) {
 }
 
 static enum status print_summary(const struct plan *plan) {
-    printf("plan for %s\n", plan->model);
+    quote_print(stdout, "plan for %s", plan->model);
     for (size_t i = 0; i < plan->n_signals; i++) {
         const struct plan_signal *signal = &plan->signals[i];
         printf("%s %s, run %lld", signal->kind, signal->metric, (long long)signal->run);
@@ -268,7 +269,7 @@ static enum status deliver(const struct plan *plan, const struct plan_command *c
     } else if (!status) {
         status = print_summary(plan);
         if (!status) status = plan_serving_print(plan, &mixer, &command->device);
-        if (!status && command->output) printf("written to %s\n", command->output);
+        if (!status && command->output) quote_print(stdout, "written to %s", command->output);
     }
     free(text);
     return status;

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/options.h"
 #include "cmd/scores.h"
@@ -158,19 +159,20 @@ static enum status print_trunk(struct store *store, const struct store_run *run)
 static enum status print_run(struct store *store, const struct store_run *run,
                              const struct ranking *ranking, const char *metric) {
     int replaced = replaced_in(run->base);
-    printf("run %lld: %s of %s on %s\n", (long long)run->id, run->kind, run->model_name,
-           run->dataset_path);
-    if (replaced > 0) printf("base: %d layers replaced, %s\n", replaced, run->base);
-    printf("%s, %lld layers, %lld rows%s; device %s, seed %lld, parameters %s\n", run->status,
-           (long long)run->layers, (long long)run->rows,
-           strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->device,
-           (long long)run->seed, run->parameters);
+    quote_print(stdout, "run %lld: %s of %s on %s", (long long)run->id, run->kind, run->model_name,
+                run->dataset_path);
+    if (replaced > 0) quote_print(stdout, "base: %d layers replaced, %s", replaced, run->base);
+    quote_print(stdout, "%s, %lld layers, %lld rows%s; device %s, seed %lld, parameters %s",
+                run->status, (long long)run->layers, (long long)run->rows,
+                strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->device,
+                (long long)run->seed, run->parameters);
     enum status status = print_trunk(store, run);
     if (status) return status;
     if (ranking_is_estimate(run->kind))
         printf("an estimate: apriel-tool loo without --estimate measures what it stands for\n");
-    printf("%s is unimportant for %s\n\n", ranking->ascending ? "a small value" : "a large value",
-           metric);
+    quote_print(stdout, "%s is unimportant for %s",
+                ranking->ascending ? "a small value" : "a large value", metric);
+    puts("");
     return print_ranking(ranking, metric);
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "cmd/eval_task.h"
 #include "cmd/table.h"
 #include "eval/exact_run.h"
@@ -132,11 +133,12 @@ static enum status print_text(const struct job *job) {
     if (result->problems_found == result->problems)
         printf("run %" PRId64 " was complete: nothing computed\n", result->run);
     else
-        printf("%s: %s, %" PRId64 " problems, %" PRId64 " sample%s each, %" PRId64
-               " new tokens in %.1f s\n",
-               job->options->model, job->name, result->problems, job->options->sampling->samples,
-               job->options->sampling->samples == 1 ? "" : "s", result->new_tokens,
-               result->seconds);
+        quote_print(
+            stdout,
+            "%s: %s, %" PRId64 " problems, %" PRId64 " sample%s each, %" PRId64
+            " new tokens in %.1f s",
+            job->options->model, job->name, result->problems, job->options->sampling->samples,
+            job->options->sampling->samples == 1 ? "" : "s", result->new_tokens, result->seconds);
     struct table table;
     table_begin(&table, "lrrrrrr");
     static const char *const headings[] = {"task", "problems"};

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
 #include "data/task.h"
@@ -91,9 +92,10 @@ static enum status print_text(const struct task_run_result *result,
     if (result->items_found == result->items)
         printf("run %" PRId64 " was complete: nothing computed\n", result->run);
     else
-        printf("%s: %s, %" PRId64 " items, %" PRId64 " rows of %" PRId64 " tokens, in %.1f s\n",
-               options->model, items->name, result->items, result->rows, result->tokens,
-               result->seconds);
+        quote_print(stdout,
+                    "%s: %s, %" PRId64 " items, %" PRId64 " rows of %" PRId64 " tokens, in %.1f s",
+                    options->model, items->name, result->items, result->rows, result->tokens,
+                    result->seconds);
     if (recall) status = print_cells(result);
     if (status) return status;
     for (int m = 0; m < ITEM_METRICS; m++)

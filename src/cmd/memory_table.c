@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/table.h"
 
 static enum status print_json(const struct memory_plan *plan) {
@@ -68,15 +69,17 @@ static enum status print_text(const struct memory_plan *plan) {
     cells(&table, "in all", plan->device, plan->host, pinned);
     enum status status = table_print(&table, stdout);
     if (!status)
-        printf("%s; %s may be used on %s%s%s%s\n", plan->work, memory_format(room, plan->room),
-               plan->where, *plan->bound ? " (" : "", plan->bound, *plan->bound ? ")" : "");
+        quote_print(stdout, "%s; %s may be used on %s%s%s%s", plan->work,
+                    memory_format(room, plan->room), plan->where, *plan->bound ? " (" : "",
+                    plan->bound, *plan->bound ? ")" : "");
     if (!status && pinned)
         printf("%s may be used on the host%s%s%s\n", memory_format(room, plan->host_room),
                *plan->host_bound ? " (" : "", plan->host_bound, *plan->host_bound ? ")" : "");
     if (!status && plan->cache_directory)
-        printf("cache in \"%s\": %s, of which %s are there; %s free\n", plan->cache_directory,
-               memory_format(text[0], plan->cache), memory_format(text[1], plan->cache_there),
-               memory_format(text[2], plan->cache_free));
+        quote_print(stdout, "cache in \"%s\": %s, of which %s are there; %s free",
+                    plan->cache_directory, memory_format(text[0], plan->cache),
+                    memory_format(text[1], plan->cache_there),
+                    memory_format(text[2], plan->cache_free));
     return status;
 }
 

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/quote.h"
 #include "base/text.h"
 #include "cmd/commands.h"
 #include "plan/build.h"
@@ -56,10 +57,29 @@ static void add_copy(struct words *words, const char *word) {
     add(words, memory_copy_string(word));
 }
 
+/* A path that nothing takes for an option. */
+static void add_path(struct words *words, const char *path) {
+    add(words, text_format("%s%s", *path == '-' ? "./" : "", path));
+}
+
+static void add_own_path(struct words *words, char *path) { /* takes the path over */
+    if (path)
+        add_path(words, path);
+    else
+        words->failed = true;
+    free(path);
+}
+
 static void add_option(struct words *words, const char *name, const char *value) {
     if (!value) return;
     add_copy(words, name);
     add_copy(words, value);
+}
+
+static void add_path_option(struct words *words, const char *name, const char *path) {
+    if (!path) return;
+    add_copy(words, name);
+    add_path(words, path);
 }
 
 static void add_number(struct words *words, const char *name, int64_t value) {
@@ -84,29 +104,12 @@ static void words_free(struct words *words) {
     *words = (struct words){0};
 }
 
-/* As a shell takes it. */
-static void append_quoted(struct text *text, const char *word) {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-./:,=@%+";
-    if (*word && !word[strspn(word, plain)]) {
-        text_append(text, "%s", word);
-        return;
-    }
-    text_append(text, "'");
-    for (; *word; word++)
-        if (*word == '\'')
-            text_append(text, "'\\''");
-        else
-            text_append_bytes(text, word, 1);
-    text_append(text, "'");
-}
-
 static char *command_line(const struct words *words) {
     struct text text = {0};
     text_append(&text, "apriel-tool");
     for (size_t i = 0; i < words->count; i++) {
         text_append(&text, " ");
-        append_quoted(&text, words->words[i]);
+        quote_shell(&text, words->words[i]);
     }
     return text_finish(&text);
 }
@@ -144,12 +147,12 @@ static void score_words(struct words *words, const struct schedule *schedule,
     const struct schedule_settings *settings = schedule->settings;
     bool first = step->before == 0;
     add_copy(words, first ? "loo" : "mmr");
-    add_copy(words, settings->model);
-    add_option(words, "--data", settings->data);
-    add_option(words, "--db", settings->database);
+    add_path(words, settings->model);
+    add_path_option(words, "--data", settings->data);
+    add_path_option(words, "--db", settings->database);
     if (!first) {
         add_copy(words, "--base");
-        add(words, base_path(schedule, step->before));
+        add_own_path(words, base_path(schedule, step->before));
         add_mixer(words, settings);
     }
     add_option(words, "--device", settings->device);
@@ -160,7 +163,7 @@ static void score_words(struct words *words, const struct schedule *schedule,
 static void plan_words(struct words *words, const struct schedule *schedule,
                        const struct increment *step) {
     add_copy(words, "plan");
-    add_option(words, "--db", schedule->settings->database);
+    add_path_option(words, "--db", schedule->settings->database);
     if (step->run)
         add_number(words, "--run", step->run);
     else
@@ -168,30 +171,30 @@ static void plan_words(struct words *words, const struct schedule *schedule,
     add_number(words, "--stages", step->after);
     add_option(words, "--keep", schedule->settings->keep);
     add_copy(words, "-o");
-    add(words, plan_path(schedule, step->after));
+    add_own_path(words, plan_path(schedule, step->after));
 }
 
 static void convert_words(struct words *words, const struct schedule *schedule,
                           const struct increment *step) {
     const struct schedule_settings *settings = schedule->settings;
     add_copy(words, "convert");
-    add_copy(words, settings->model);
+    add_path(words, settings->model);
     add_copy(words, "--plan");
-    add(words, plan_path(schedule, step->after));
+    add_own_path(words, plan_path(schedule, step->after));
     if (step->before) {
         add_copy(words, "--from");
-        add(words, base_path(schedule, step->before));
+        add_own_path(words, base_path(schedule, step->before));
     }
     add_mixer(words, settings);
     add_split(words, settings->convert);
     add_copy(words, "-o");
-    add(words, hybrid_path(schedule, step->after));
+    add_own_path(words, hybrid_path(schedule, step->after));
 }
 
 /* All stages in one plan, once every run is known. */
 static void final_words(struct words *words, const struct schedule *schedule) {
     add_copy(words, "plan");
-    add_option(words, "--db", schedule->settings->database);
+    add_path_option(words, "--db", schedule->settings->database);
     for (size_t i = 0; i < schedule->count; i++) {
         const struct increment *step = &schedule->increments[i];
         add_copy(words, "--run");
@@ -201,7 +204,7 @@ static void final_words(struct words *words, const struct schedule *schedule) {
     add_option(words, "--stages", schedule->settings->counts);
     add_option(words, "--keep", schedule->settings->keep);
     add_copy(words, "-o");
-    add(words, text_format("%s/plan.json", schedule->settings->work));
+    add_own_path(words, text_format("%s/plan.json", schedule->settings->work));
 }
 
 /* ---- printing and running */
@@ -231,10 +234,11 @@ static enum status note_step(const struct schedule *schedule, const char *comman
         js_set_string(step, "command", command);
         js_set_bool(step, "found", done); /* by this call: its result was there */
         js_append(schedule->steps, step);
-    } else if (automatic) {
-        printf(done ? "# done: %s\n" : "\n$ %s\n", command);
+    } else if (done || automatic) { /* a comment keeps to its line */
+        if (!done) puts("");
+        quote_print(stdout, "%s%s", done ? "# done: " : "$ ", command);
     } else {
-        printf("%s%s\n", done ? "# done: " : "", command);
+        puts(command);
     }
     return STATUS_OK;
 }
@@ -321,8 +325,10 @@ static void print_heading(const struct schedule *schedule, const struct incremen
 
 static void print_hint(const struct schedule *schedule, const struct increment *step, bool last) {
     if (schedule->steps || schedule->settings->automatic || last || !step->ends_stage) return;
-    printf("# Apriel-H1 distils here: %s/hybrid-%d-distilled, when it is there, is the next base\n",
-           schedule->settings->work, step->after);
+    quote_print(stdout,
+                "# Apriel-H1 distils here: %s/hybrid-%d-distilled, when it is there, is the next "
+                "base",
+                schedule->settings->work, step->after);
 }
 
 /* Score, plan, convert. */
@@ -385,7 +391,7 @@ static enum status make_directory(const char *path) {
 /* What a shell needs before the commands. */
 static enum status print_head(const struct schedule_settings *settings) {
     struct text line = {0};
-    append_quoted(&line, settings->work);
+    quote_shell_path(&line, settings->work);
     char *work = text_finish(&line);
     if (!work) return STATUS_FAILED;
     printf("set -e\n");

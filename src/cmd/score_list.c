@@ -1,6 +1,11 @@
 #include "cmd/score_list.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/quote.h"
 
 const struct store_score *score_list_find(const struct store_score_list *list, int layer,
                                           const char *metric) {
@@ -23,4 +28,14 @@ struct json *score_list_to_json(const struct store_score_list *list) {
         js_append(array, item);
     }
     return array;
+}
+
+enum status score_list_print_command(const char *database, int64_t run) {
+    struct text text = {0};
+    text_append(&text, "ranked: apriel-tool scores --db ");
+    quote_shell_path(&text, database);
+    char *line = text_finish(&text);
+    if (line) printf("%s --run %" PRId64 "\n", line, run);
+    free(line);
+    return line ? STATUS_OK : STATUS_FAILED;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/quote.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
 
@@ -109,11 +110,13 @@ static enum status put_line(struct table *table, const struct evaluation *evalua
 
 static enum status print_text(const struct evaluation *evaluation) {
     const struct store_run *run = evaluation->run;
-    printf("run %lld: eval %s of %s on %s\n", (long long)run->id, evaluation->task, run->model_name,
-           run->dataset_path);
-    printf("%s, %zu items%s; device %s, seed %lld, parameters %s\n\n", run->status,
-           evaluation->items.count, strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far",
-           run->device, (long long)run->seed, run->parameters);
+    quote_print(stdout, "run %lld: eval %s of %s on %s", (long long)run->id, evaluation->task,
+                run->model_name, run->dataset_path);
+    quote_print(stdout, "%s, %zu items%s; device %s, seed %lld, parameters %s", run->status,
+                evaluation->items.count,
+                strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->device,
+                (long long)run->seed, run->parameters);
+    puts("");
     if (!evaluation->scores.count) return STATUS_OK;
     char *alignment = memory_calloc(3 + 2 * evaluation->scores.count, 1);
     if (!alignment) return STATUS_FAILED;

@@ -1,21 +1,17 @@
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/quote.h"
 #include "cmd/scores.h"
 
-/* A text field; quoted when it has to be. */
-static void print_field(const char *text) {
-    if (!text[strcspn(text, ",\"\n\r")]) {
-        fputs(text, stdout);
-        return;
-    }
-    putchar('"');
-    for (; *text; text++) {
-        if (*text == '"') putchar('"');
-        putchar(*text);
-    }
-    putchar('"');
+/* Prints a row, a text without its newline, and empties it. */
+static enum status print_row(struct text *row) {
+    char *line = text_finish(row);
+    if (line) puts(line);
+    free(line);
+    return line ? STATUS_OK : STATUS_FAILED;
 }
 
 static enum status export_layers(struct store *store, int64_t run) {
@@ -23,11 +19,13 @@ static enum status export_layers(struct store *store, int64_t run) {
     enum status status = store_get_scores(&list, store, run);
     for (size_t i = 0; !status && i < list.count; i++) {
         const struct store_score *score = &list.scores[i];
-        printf("%lld,%d,", (long long)run, score->layer);
-        print_field(score->metric);
-        printf(",%.17g,", score->value);
-        if (isfinite(score->stderr_value)) printf("%.17g", score->stderr_value);
-        printf(",%lld\n", (long long)score->n);
+        struct text row = {0};
+        text_append(&row, "%lld,%d,", (long long)run, score->layer);
+        quote_csv(&row, score->metric);
+        text_append(&row, ",%.17g,", score->value);
+        if (isfinite(score->stderr_value)) text_append(&row, "%.17g", score->stderr_value);
+        text_append(&row, ",%lld", (long long)score->n);
+        status = print_row(&row);
     }
     store_score_list_free(&list);
     return status;
@@ -41,10 +39,13 @@ static enum status export_sequences(struct store *store, int64_t run) {
         status = store_get_sequence_scores(&values, store, run, list.scores[i].layer,
                                            list.scores[i].metric);
         for (size_t k = 0; !status && k < values.count; k++) {
-            printf("%lld,%d,%lld,", (long long)run, list.scores[i].layer,
-                   (long long)values.values[k].row);
-            print_field(list.scores[i].metric);
-            printf(",%.17g,%lld\n", values.values[k].value, (long long)values.values[k].count);
+            struct text row = {0};
+            text_append(&row, "%lld,%d,%lld,", (long long)run, list.scores[i].layer,
+                        (long long)values.values[k].row);
+            quote_csv(&row, list.scores[i].metric);
+            text_append(&row, ",%.17g,%lld", values.values[k].value,
+                        (long long)values.values[k].count);
+            status = print_row(&row);
         }
         store_sequence_list_free(&values);
     }
@@ -80,13 +81,15 @@ static enum status export_item(struct store *store, int64_t run,
     for (size_t k = 0; !status && k < values.count; k++) {
         while (i < items->count && items->items[i].row < values.values[k].row) i++;
         if (i == items->count || items->items[i].row != values.values[k].row) continue;
-        printf("%lld,%lld,", (long long)run, (long long)values.values[k].row);
-        print_field(items->items[i].category ? items->items[i].category : "");
-        putchar(',');
-        print_field(items->items[i].gold);
-        putchar(',');
-        print_field(score->metric);
-        printf(",%.17g\n", values.values[k].value);
+        struct text row = {0};
+        text_append(&row, "%lld,%lld,", (long long)run, (long long)values.values[k].row);
+        quote_csv(&row, items->items[i].category ? items->items[i].category : "");
+        text_append(&row, ",");
+        quote_csv(&row, items->items[i].gold);
+        text_append(&row, ",");
+        quote_csv(&row, score->metric);
+        text_append(&row, ",%.17g", values.values[k].value);
+        status = print_row(&row);
     }
     store_sequence_list_free(&values);
     return status;
@@ -122,12 +125,13 @@ static enum status export_answers(struct store *store, int64_t run) {
     enum status status = store_get_answers(&list, store, run);
     for (size_t i = 0; !status && i < list.count; i++) {
         const struct store_answer *answer = &list.answers[i];
-        printf("%lld,%lld,%lld,%d,%lld,", (long long)run, (long long)answer->row,
-               (long long)answer->sample, answer->correct, (long long)answer->tokens);
-        print_field(answer->answer ? answer->answer : "");
-        putchar(',');
-        print_field(answer->text);
-        putchar('\n');
+        struct text row = {0};
+        text_append(&row, "%lld,%lld,%lld,%d,%lld,", (long long)run, (long long)answer->row,
+                    (long long)answer->sample, answer->correct, (long long)answer->tokens);
+        quote_csv(&row, answer->answer ? answer->answer : "");
+        text_append(&row, ",");
+        quote_csv(&row, answer->text);
+        status = print_row(&row);
     }
     store_answer_list_free(&list);
     return status;

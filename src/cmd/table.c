@@ -5,27 +5,30 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/quote.h"
+#include "base/text.h"
 
 void table_begin(struct table *table, const char *alignment) {
     *table = (struct table){.alignment = alignment};
 }
 
-void table_cell(struct table *table, const char *format, ...) {
-    va_list arguments, again;
-    va_start(arguments, format);
-    va_copy(again, arguments);
-    int length = vsnprintf(NULL, 0, format, arguments);
+static enum status add_cell(struct table *table, const char *text) {
     char **cells = memory_resize(table->cells, table->count + 1, sizeof *cells);
-    if (cells) table->cells = cells;
-    char *cell = cells && length >= 0 ? memory_calloc((size_t)length + 1, 1) : NULL;
-    if (cell) {
-        vsnprintf(cell, (size_t)length + 1, format, again);
-        table->cells[table->count++] = cell;
-    } else {
-        table->status = STATUS_FAILED;
-    }
+    if (!cells) return STATUS_FAILED;
+    table->cells = cells;
+    cells[table->count] = quote_shown(text);
+    if (!cells[table->count]) return STATUS_FAILED;
+    table->count++;
+    return STATUS_OK;
+}
+
+void table_cell(struct table *table, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    char *text = text_vformat(format, arguments);
+    if (!text || add_cell(table, text)) table->status = STATUS_FAILED;
+    free(text);
     va_end(arguments);
-    va_end(again);
 }
 
 /* Characters, not bytes: continuation bytes of UTF-8 take no room. */

@@ -15,7 +15,8 @@ struct table {
     enum status status; /* out of memory at some cell; told by table_print */
 };
 
-/* Begin with the alignment, then give the cells of the heading and of each row, left to right. */
+/* Begin with the alignment, then give the cells of the heading and of each row, left to right; what
+ * a terminal would carry out is shown instead (base/quote.h). */
 void table_begin(struct table *table, const char *alignment);
 void table_cell(struct table *table, const char *format, ...) STATUS_PRINTF(2, 3);
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/text.h"
+#include "base/quote.h"
 
 static const char *const format_names[] = {
     [PLAN_FORMAT_PLAN] = "plan",         [PLAN_FORMAT_HF] = "hf",
@@ -79,8 +79,10 @@ static void write_pattern(struct text *text, const char *layout) {
 
 static void write_heading(struct text *text, const struct plan *plan,
                           const struct plan_stage *stage, const char *use) {
-    text_append(text, "# %zu of %d attention mixers replaced, ranked by %s.\n# %s\n",
-                stage->layers.count, plan->layers, plan->signal, use);
+    text_append(text, "# %zu of %d attention mixers replaced, ranked by ", stage->layers.count,
+                plan->layers);
+    quote_terminal(text, plan->signal); /* in one line: a comment ends with it */
+    text_append(text, ".\n# %s\n", use);
 }
 
 static const char *yes_or_no(bool value) {
@@ -106,9 +108,11 @@ static void write_fast_llm_rest(struct text *text, const struct plan *plan,
 static void write_rotary(struct text *text, const struct plan *plan) {
     const char *type = js_string_or(js_member(plan->shape, "rope_type"), "default");
     double theta = js_number_or(js_member(plan->shape, "rope_theta"), 0);
-    if (strcmp(type, "default") != 0)
-        text_append(text, "        # rotary: %s scaling, as the checkpoint has it\n", type);
-    else if (theta > 0 && isfinite(theta))
+    if (strcmp(type, "default") != 0) {
+        text_append(text, "        # rotary: ");
+        quote_terminal(text, type);
+        text_append(text, " scaling, as the checkpoint has it\n");
+    } else if (theta > 0 && isfinite(theta))
         text_append(text, "        rotary:\n          type: default\n          theta: %.10g\n",
                     theta);
 }
