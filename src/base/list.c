@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/text.h"
 
 static bool read_number(const char **cursor, int low, int high, int *out) {
@@ -18,12 +19,10 @@ static bool read_number(const char **cursor, int low, int high, int *out) {
         *cursor += 4;
         return true;
     }
-    if (**cursor < '0' || **cursor > '9') return false;
-    char *end;
-    long value = strtol(*cursor, &end, 10);
-    *cursor = end;
-    *out = value > high ? high + 1 : (int)value;
-    return true;
+    uint64_t value;
+    enum number_fault fault = number_read(&value, cursor, false);
+    *out = fault == NUMBER_GOOD && value <= (uint64_t)high ? (int)value : high + 1;
+    return fault == NUMBER_GOOD || fault == NUMBER_TOO_LARGE;
 }
 
 enum status list_parse(struct int_list *out, const char *text, int low, int high,

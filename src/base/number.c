@@ -5,8 +5,8 @@
 
 __extension__ typedef unsigned __int128 wide;
 
-enum { MOST_EXPONENT = 99 };                             /* beyond any number that fits */
-static const uint64_t most_mantissa = 99999999999999999; /* times a digit and a unit: below 2^114 */
+enum { MOST_EXPONENT = 99 };                                 /* beyond any number that fits */
+static const uint64_t most_mantissa = (UINT64_MAX - 9) / 10; /* one digit more still fits */
 
 struct decimal {
     uint64_t mantissa;
@@ -97,6 +97,9 @@ enum number_fault number_read(uint64_t *out, const char **cursor, bool bytes) {
 }
 
 enum number_fault number_parse(uint64_t *out, const char *text, bool bytes) {
-    enum number_fault fault = number_read(out, &text, bytes);
-    return *text ? NUMBER_MALFORMED : fault;
+    uint64_t value = 0;
+    enum number_fault fault = number_read(&value, &text, bytes);
+    if (*text) return NUMBER_MALFORMED;
+    if (fault == NUMBER_GOOD) *out = value;
+    return fault;
 }

@@ -9,7 +9,9 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "cmd/commands.h"
+#include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "cmd/table.h"
 #include "generate/bench.h"
@@ -17,7 +19,8 @@
 
 struct bench_command {
     const char *model, *plan, *layers, *batch, *prefill, *db, *device;
-    int64_t prompt, output, d_state, dt_rank, d_conv, random_seed;
+    int64_t prompt, output, random_seed;
+    struct mixer_values mixer;
     uint64_t memory;
     bool json;
 };
@@ -39,6 +42,8 @@ struct job {
 /* On the CPU what a person has in mind for a trial, elsewhere what the device has. */
 static const uint64_t CPU_MEMORY = 2000000000;
 
+enum { MOST_NUMBER = 1 << 24 }; /* tokens or sequences */
+
 /* "auto,1,8" or "512,2048": numbers from 1, in the order given. The caller frees. */
 static enum status parse_numbers(int64_t **out, size_t *count, const char *text, bool automatic,
                                  const char *option) {
@@ -48,13 +53,14 @@ static enum status parse_numbers(int64_t **out, size_t *count, const char *text,
     *out = memory_calloc(commas + 1, sizeof **out);
     if (!*out) return STATUS_FAILED;
     for (const char *at = text; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-        size_t length = strcspn(at, ","), digits = strspn(at, "0123456789");
-        int64_t value = digits && digits == length && digits < 8 ? atoll(at) : 0;
-        bool word = automatic && length == 4 && strncmp(at, "auto", 4) == 0;
-        if (!word && value < 1)
+        const char *end = at;
+        uint64_t value = 0;
+        bool word = automatic && strcspn(at, ",") == 4 && strncmp(at, "auto", 4) == 0;
+        bool good = word || number_read(&value, &end, false) == NUMBER_GOOD;
+        if (!good || (!word && (value < 1 || value > MOST_NUMBER || (*end && *end != ','))))
             return status_set(STATUS_USAGE, "bench: %s cannot be \"%s\" (%s)", option, text,
                               automatic ? "as in auto,1,8" : "as in 512,2048");
-        (*out)[(*count)++] = word ? BENCH_AUTO : value;
+        (*out)[(*count)++] = word ? BENCH_AUTO : (int64_t)value;
     }
     return STATUS_OK;
 }
@@ -114,7 +120,6 @@ static enum status choose_counts(struct job *job) {
 
 static enum status prepare(struct job *job) {
     const struct bench_command *command = job->command;
-    const struct mil_words words = {0};
     struct checkpoint_options options = {.random_weights = command->random_seed >= 0,
                                          .seed = (uint64_t)command->random_seed};
     struct mamba_config mamba;
@@ -123,10 +128,7 @@ static enum status prepare(struct job *job) {
     if (!status && command->prefill)
         status =
             parse_numbers(&job->prefills, &job->n_prefills, command->prefill, false, "--prefill");
-    if (!status) status = mil_options_parse(&job->mil, &words);
-    job->mil.d_state = (int)command->d_state;
-    job->mil.dt_rank = (int)command->dt_rank;
-    job->mil.d_conv = (int)command->d_conv;
+    if (!status) status = mixer_option_resolve(&job->mil, &command->mixer);
     if (!status) status = backend_open(&job->backend, command->device);
     if (status) return status;
     bool cpu = job->backend->act == job->backend->acc;
@@ -374,11 +376,13 @@ static enum status bench(const struct bench_command *command) {
     return status;
 }
 
+enum { OWN_OPTIONS = 10 };
+
 enum status cmd_bench(int argc, char **argv) {
     struct bench_command values = {
         .device = "auto", .batch = "auto", .prompt = 1, .output = 16384, .random_seed = -1};
     enum { MOST = 1 << 20 };
-    struct option table[] = {
+    struct option table[OWN_OPTIONS + MIXER_SIZES] = {
         {"layers", OPTION_STRING, &values.layers, "LIST",
          "numbers of replaced layers, as in 0,25,30 (0 and the plan's stages; else 0 and the "
          "published shares)",
@@ -406,12 +410,6 @@ enum status cmd_bench(int argc, char **argv) {
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
          "draw MODEL's weights from N(0, 0.02): it needs only config.json", .high = INT64_MAX,
          .group = GROUP_FILES},
-        {"d-state", OPTION_COUNT, &values.d_state, "N", "state size of new mixers (16)", .low = 1,
-         .high = MOST, .group = GROUP_MIXERS},
-        {"d-conv", OPTION_COUNT, &values.d_conv, "N", "their convolution's width (4)", .low = 1,
-         .high = 64, .group = GROUP_MIXERS},
-        {"dt-rank", OPTION_COUNT, &values.dt_rank, "N", "their dt rank (hidden size / 16)",
-         .low = 1, .high = MOST, .group = GROUP_MIXERS},
     };
     struct command_line line = {
         .command = "bench",
@@ -428,6 +426,7 @@ enum status cmd_bench(int argc, char **argv) {
         .epilogue = "example:\n  apriel-tool bench recipes/demo-model --output 1024 --memory 200M",
     };
     struct command_arguments arguments;
+    mixer_option_sizes(table + OWN_OPTIONS, &values.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help && arguments.positional.count != 1)
         status = status_set(STATUS_USAGE,

@@ -7,6 +7,7 @@
 #include "base/quote.h"
 #include "base/version.h"
 #include "cmd/commands.h"
+#include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "convert/convert.h"
 #include "plan/plan.h"
@@ -14,9 +15,9 @@
 /* What the command line says. */
 struct settings {
     const char *model, *plan, *layers, *from, *output, *format;
-    int64_t stage, seed, random_weights, d_state, dt_rank, d_conv;
+    int64_t stage, seed, random_weights;
     uint64_t max_shard;
-    struct mil_words words;
+    struct mixer_values mixer;
     bool dry_run;
 };
 
@@ -239,12 +240,9 @@ static enum status convert(const struct settings *settings, bool json) {
     struct inputs inputs = {0};
     struct convert_job job = {0};
     struct json *provenance = NULL;
-    struct convert_options options = {.mil = {.d_state = (int)settings->d_state,
-                                              .dt_rank = (int)settings->dt_rank,
-                                              .d_conv = (int)settings->d_conv,
-                                              .seed = (uint64_t)settings->seed},
+    struct convert_options options = {.mil.seed = (uint64_t)settings->seed,
                                       .max_shard_bytes = settings->max_shard};
-    enum status status = mil_options_parse(&options.mil, &settings->words);
+    enum status status = mixer_option_resolve(&options.mil, &settings->mixer);
     if (!status) status = open_inputs(&inputs, settings);
     if (status) goto done;
     options.base = inputs.from ? inputs.from : inputs.model;
@@ -277,9 +275,11 @@ static enum status check_usage(const struct settings *settings, size_t positiona
     return STATUS_OK;
 }
 
+enum { OWN_OPTIONS = 10 };
+
 enum status cmd_convert(int argc, char **argv) {
     struct settings s = {.random_weights = -1};
-    struct option options[] = {
+    struct option options[OWN_OPTIONS + MIXER_CHOICES + MIXER_SIZES] = {
         {"plan", OPTION_STRING, &s.plan, "PLAN.json", "which layers to replace",
          .group = GROUP_FILES, .completes = "*.json"},
         {"stage", OPTION_INTEGER, &s.stage, "K", "stage of the plan, from 1 (the last)", .low = 1,
@@ -294,38 +294,6 @@ enum status cmd_convert(int argc, char **argv) {
         {"format", OPTION_CHOICE, &s.format, NULL,
          "apriel-h1 or apriel2 (that of HYBRID, else apriel-h1)", .group = GROUP_FILES,
          .choices = "apriel-h1|apriel2"},
-        {"init", OPTION_CHOICE, &s.words.init, NULL,
-         "published or improved (improved): sets the next six", .group = GROUP_MIXERS,
-         .choices = "published|improved"},
-        {"align", OPTION_CHOICE, &s.words.align, NULL, "paper or gqa: order of query sub-heads",
-         .group = GROUP_MIXERS, .choices = "paper|gqa"},
-        {"conv-init", OPTION_CHOICE, &s.words.conv_init, NULL, "random or identity",
-         .group = GROUP_MIXERS, .choices = "random|identity"},
-        {"dt-bias", OPTION_CHOICE, &s.words.dt_bias, NULL, "twice or once the draw",
-         .group = GROUP_MIXERS, .choices = "twice|once"},
-        {"gate", OPTION_CHOICE, &s.words.gate, NULL,
-         "random, or open: silu(z) starts as 1, which takes biases", .group = GROUP_MIXERS,
-         .choices = "random|open"},
-        {"skip", OPTION_CHOICE, &s.words.skip, NULL, "D starts as one or zero",
-         .group = GROUP_MIXERS, .choices = "one|zero"},
-        {"c-scale", OPTION_CHOICE, &s.words.c_scale, NULL,
-         "one, or head: C divided by sqrt(head_dim)", .group = GROUP_MIXERS, .choices = "one|head"},
-        {"a-init", OPTION_CHOICE, &s.words.a_init, NULL,
-         "A of the new mixers: -1 to -N over the states, or -1 in all (s4d)", .group = GROUP_MIXERS,
-         .choices = "s4d|one"},
-        {"dt-range", OPTION_STRING, &s.words.dt_range, "LOW,HIGH",
-         "range of the step sizes that they start with (0.001,0.1)", .group = GROUP_MIXERS},
-        {"qkv-bias", OPTION_CHOICE, &s.words.qkv_bias, NULL,
-         "keep or drop attention biases in new mixers (keep)", .group = GROUP_MIXERS,
-         .choices = "keep|drop"},
-        {"d-state", OPTION_COUNT, &s.d_state, "N",
-         "state size; must divide the head size (16, or as in HYBRID)", .low = 1, .high = 1 << 16,
-         .group = GROUP_MIXERS},
-        {"dt-rank", OPTION_COUNT, &s.dt_rank, "N",
-         "rank of the step size projection (hidden size / 16)", .low = 1, .high = 1 << 24,
-         .group = GROUP_MIXERS},
-        {"d-conv", OPTION_COUNT, &s.d_conv, "N", "convolution taps (4)", .low = 1, .high = 64,
-         .group = GROUP_MIXERS},
         {"seed", OPTION_INTEGER, &s.seed, "N", "of the random parts of new mixers (0)",
          .high = INT64_MAX, .group = GROUP_MIXERS},
         {"max-shard-size", OPTION_SIZE, &s.max_shard, "SIZE", "largest file of weights (5G)",
@@ -348,6 +316,8 @@ enum status cmd_convert(int argc, char **argv) {
             "example:\n  apriel-tool convert Llama-3.1-8B --plan plan.json --stage 1 -o hybrid-1",
     };
     struct command_arguments arguments;
+    mixer_option_choices(options + OWN_OPTIONS, &s.mixer);
+    mixer_option_sizes(options + OWN_OPTIONS + MIXER_CHOICES, &s.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
         status = check_usage(&s, arguments.positional.count);

@@ -9,15 +9,15 @@
 #include "base/memory.h"
 #include "cmd/commands.h"
 #include "cmd/memory_table.h"
+#include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
 #include "scores/store.h"
 
 struct mmr_options {
     const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache;
-    struct mil_words init;
+    struct mixer_values mixer;
     int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, together, limit, random_seed;
-    int64_t d_state, dt_rank, d_conv;
     uint64_t device_memory;
     bool dry_run, recompute;
     double lr, beta1, beta2, epsilon, decay, clip, temperature;
@@ -61,11 +61,7 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_optio
         probe->beta2 < 0 || probe->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
-    status = mil_options_parse(&probe->mil, &options->init);
-    probe->mil.d_state = (int)options->d_state;
-    probe->mil.dt_rank = (int)options->dt_rank;
-    probe->mil.d_conv = (int)options->d_conv;
-    return status;
+    return mixer_option_resolve(&probe->mil, &options->mixer);
 }
 
 static enum status to_settings(struct mmr_settings *settings, const struct mmr_options *options,
@@ -204,6 +200,8 @@ static enum status run(int64_t *id, struct mmr_options *options,
     return status ? status : report(&outcome, options, arguments->json);
 }
 
+enum { OWN_OPTIONS = 30 };
+
 enum status mmr_command(int64_t *id, int argc, char **argv) {
     struct mmr_options v = {.device = "auto",
                             .loss = "rkl",
@@ -220,7 +218,7 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
                             .beta2 = 0.95,
                             .epsilon = 1e-8,
                             .temperature = 1};
-    struct option table[] = {
+    struct option table[OWN_OPTIONS + MIXER_CHOICES + MIXER_SIZES] = {
         {"data", OPTION_STRING, &v.data, "FILE.h5", "token set (see apriel-tool data)",
          .group = GROUP_FILES, .completes = "*.h5"},
         {"db", OPTION_STRING, &v.database, "FILE.db", "score database, created when absent",
@@ -250,34 +248,6 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
          "what trains: the new mixer; its layer's MLP and norms too; or all from that layer on, "
          "with the final norm and an untied head (mixer)",
          .group = GROUP_TRAINING, .choices = "mixer|layer|all"},
-        {"init", OPTION_CHOICE, &v.init.init, NULL, "initialisation of the mixer (improved)",
-         .group = GROUP_MIXERS, .choices = "published|improved"},
-        {"align", OPTION_CHOICE, &v.init.align, NULL, "one of its choices", .group = GROUP_MIXERS,
-         .choices = "paper|gqa"},
-        {"conv-init", OPTION_CHOICE, &v.init.conv_init, NULL, "one of its choices",
-         .group = GROUP_MIXERS, .choices = "random|identity"},
-        {"dt-bias", OPTION_CHOICE, &v.init.dt_bias, NULL, "one of its choices",
-         .group = GROUP_MIXERS, .choices = "twice|once"},
-        {"gate", OPTION_CHOICE, &v.init.gate, NULL, "one of its choices", .group = GROUP_MIXERS,
-         .choices = "random|open"},
-        {"skip", OPTION_CHOICE, &v.init.skip, NULL, "one of its choices", .group = GROUP_MIXERS,
-         .choices = "one|zero"},
-        {"c-scale", OPTION_CHOICE, &v.init.c_scale, NULL, "one of its choices",
-         .group = GROUP_MIXERS, .choices = "one|head"},
-        {"a-init", OPTION_CHOICE, &v.init.a_init, NULL,
-         "A of the new mixers: -1 to -N over the states, or -1 in all (s4d)", .group = GROUP_MIXERS,
-         .choices = "s4d|one"},
-        {"dt-range", OPTION_STRING, &v.init.dt_range, "LOW,HIGH",
-         "range of the step sizes that they start with (0.001,0.1)", .group = GROUP_MIXERS},
-        {"qkv-bias", OPTION_CHOICE, &v.init.qkv_bias, NULL,
-         "attention biases become biases of the mixer (keep)", .group = GROUP_MIXERS,
-         .choices = "keep|drop"},
-        {"d-state", OPTION_COUNT, &v.d_state, "N", "state size of the mixer (16)", .low = 1,
-         .high = 1024, .group = GROUP_MIXERS},
-        {"dt-rank", OPTION_COUNT, &v.dt_rank, "N", "rank of dt (hidden size / 16)", .low = 1,
-         .high = 65536, .group = GROUP_MIXERS},
-        {"d-conv", OPTION_COUNT, &v.d_conv, "N", "taps of the convolution (4)", .low = 1,
-         .high = 16, .group = GROUP_MIXERS},
         {"schedule", OPTION_CHOICE, &v.schedule, NULL, "learning rate after the warm-up (constant)",
          .group = GROUP_TRAINING, .choices = "constant|cosine"},
         {"warmup", OPTION_COUNT, &v.warmup, "STEPS", "linear warm-up (0)", .high = 1000000,
@@ -331,6 +301,8 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
                     "scores.db",
     };
     struct command_arguments arguments;
+    mixer_option_choices(table + OWN_OPTIONS, &v.mixer);
+    mixer_option_sizes(table + OWN_OPTIONS + MIXER_CHOICES, &v.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) status = run(id, &v, &arguments);
     options_free(&arguments, &line);

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
+#include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "cmd/plan_schedule.h"
 #include "cmd/plan_serving.h"
@@ -23,7 +24,8 @@ struct plan_command {
     struct string_list runs, signals;
     bool unfinished;
     struct schedule_settings schedule;
-    int64_t stage, d_state, d_conv, dt_rank;
+    int64_t stage;
+    struct mixer_values sizes;
     struct serving_device device;
     uint64_t bandwidth; /* bytes a second */
 };
@@ -251,8 +253,8 @@ static void record(const struct plan *plan, int64_t model, const char *db) {
 
 static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
     enum plan_format format = PLAN_FORMAT_PLAN;
-    const struct plan_mixer mixer = {(int)command->d_state, (int)command->d_conv,
-                                     (int)command->dt_rank};
+    const struct plan_mixer mixer = {(int)command->sizes.d_state, (int)command->sizes.d_conv,
+                                     (int)command->sizes.dt_rank};
     char *text = NULL;
     const char *source = command->plan ? command->plan : "plan";
     enum status status = STATUS_OK;
@@ -304,9 +306,9 @@ static enum status run_schedule(struct plan_command *command,
     struct schedule_settings *schedule = &command->schedule;
     schedule->database = command->db;
     schedule->keep = command->keep;
-    schedule->d_state = command->d_state;
-    schedule->dt_rank = command->dt_rank;
-    schedule->d_conv = command->d_conv;
+    schedule->d_state = command->sizes.d_state;
+    schedule->dt_rank = command->sizes.dt_rank;
+    schedule->d_conv = command->sizes.d_conv;
     schedule->quiet = arguments->quiet;
     schedule->json = arguments->json;
     return schedule_run(schedule);
@@ -332,11 +334,12 @@ static enum status check_command(const struct plan_command *command,
     return STATUS_OK;
 }
 
+enum { OWN_OPTIONS = 24 };
+
 enum status cmd_plan(int argc, char **argv) {
     struct plan_command command = {.schedule.group = 5, .device = serving_defaults()};
     command.bandwidth = (uint64_t)command.device.speed.bandwidth;
-    enum { MOST = 1 << 20 };
-    struct option options[] = {
+    struct option options[OWN_OPTIONS + MIXER_SIZES] = {
         {"db", OPTION_STRING, &command.db, "FILE", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
         {"run", OPTION_LIST, &command.runs, "N[@K]",
@@ -368,14 +371,6 @@ enum status cmd_plan(int argc, char **argv) {
          .high = PLAN_MAX_LAYERS, .group = GROUP_FILES},
         {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one",
          .group = GROUP_FILES, .completes = "*.json"},
-        {"d-state", OPTION_COUNT, &command.d_state, "N",
-         "state size of the Mamba mixers in fast-llm, surgery and --schedule (default: 16)",
-         .low = 1, .high = MOST, .group = GROUP_MIXERS},
-        {"d-conv", OPTION_COUNT, &command.d_conv, "N", "their convolution's width (default: 4)",
-         .low = 1, .high = MOST, .group = GROUP_MIXERS},
-        {"dt-rank", OPTION_COUNT, &command.dt_rank, "N",
-         "their dt rank (default: hidden size / 16)", .low = 1, .high = MOST,
-         .group = GROUP_MIXERS},
         {"memory", OPTION_SIZE, &command.device.memory, "SIZE",
          "of the device that serving is estimated for (80G)", .group = GROUP_SERVING},
         {"bandwidth", OPTION_SIZE, &command.bandwidth, "BYTES",
@@ -430,6 +425,7 @@ enum status cmd_plan(int argc, char **argv) {
                     "      --db scores.db --work steps",
     };
     struct command_arguments arguments;
+    mixer_option_sizes(options + OWN_OPTIONS, &command.sizes);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
         status = check_command(&command, &arguments);

@@ -1,0 +1,23 @@
+/* The options of new Mamba mixers, shared by mmr, convert, plan and bench: one spelling, one set of
+ * bounds. */
+#ifndef CMD_MIXER_OPTION_H
+#define CMD_MIXER_OPTION_H
+
+#include "cmd/options.h"
+#include "model/mil.h"
+
+struct mixer_values {
+    struct mil_words words;
+    int64_t d_state, dt_rank, d_conv; /* 0: the default */
+};
+
+/* The rows of the sizes, and of the choices of the initialisation. */
+enum { MIXER_SIZES = 3, MIXER_CHOICES = 10 };
+void mixer_option_sizes(struct option table[MIXER_SIZES], struct mixer_values *values);
+void mixer_option_choices(struct option table[MIXER_CHOICES], struct mixer_values *values);
+
+/* Into the sizes and choices of `out`; its seed stays. */
+enum status mixer_option_resolve(struct mil_options *out,
+                                 const struct mixer_values *values) STATUS_CHECKED;
+
+#endif
