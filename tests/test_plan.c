@@ -38,10 +38,21 @@ static void read_published(void) {
 /* A database with a LOO run that gives the published order and, on top of its first 25 layers, an
  * MMR run that prefers `mmr_choice`, in that order. The layer that the published list leaves out is
  * the most important one. */
+static char published_path[64];
+
+static void close_published(struct store *store) {
+    store_close(store);
+    unlink(published_path);
+}
+
 static struct store *published_store(int64_t runs[2]) {
     read_published();
     struct store *store;
-    ok(store_open(&store, ":memory:", STORE_WRITE));
+    strcpy(published_path, "/tmp/test_plan.XXXXXX");
+    int file = mkstemp(published_path); /* an empty file is a new database */
+    ck_assert_int_ge(file, 0);
+    close(file);
+    ok(store_open(&store, published_path, STORE_WRITE));
     struct store_run_key key = {.kind = "loo", .base = "", .parameters = "{}", .device = "cpu"};
     ok(store_add_model(&key.model, store, "f00d", "Apriel-Nemotron-15B-Thinker", shape));
     ok(store_add_dataset(&key.dataset, store, "da7a", "tokens.h5", 16, 16384));
@@ -117,7 +128,7 @@ START_TEST(the_published_stages) {
     js_free(document);
     plan_free(&again);
     plan_free(&plan);
-    store_close(store);
+    close_published(store);
 }
 END_TEST
 
@@ -136,7 +147,7 @@ START_TEST(mmr_alone_goes_on_from_its_base) {
     ck_assert_int_eq(plan_from_store(&plan, &model, store, &choices), STATUS_USAGE);
     ck_assert_str_eq(status_message(),
                      "a stage of 25 layers: the base of run 2 has 25 replaced already");
-    store_close(store);
+    close_published(store);
 }
 END_TEST
 
@@ -184,8 +195,9 @@ START_TEST(impossible_wishes) {
     refuse(store, (struct plan_choices){loo, 2, NULL, "20,25", false}, STATUS_USAGE,
            "run 2 decides from 25 layers on, but the last stage replaces 25");
     struct plan_choice absent[] = {{7, 0, NULL}};
-    refuse(store, (struct plan_choices){absent, 1, NULL, "20", false}, STATUS_FAILED,
-           "\":memory:\" has no run 7");
+    char message[128];
+    snprintf(message, sizeof message, "\"%s\" has no run 7", published_path);
+    refuse(store, (struct plan_choices){absent, 1, NULL, "20", false}, STATUS_FAILED, message);
     struct plan_choice metric[] = {{1, 0, "rkl"}};
     refuse(store, (struct plan_choices){metric, 1, NULL, "20", false}, STATUS_FAILED,
            "run 1 (loo) has no metric \"rkl\"; it has: kl");
@@ -210,7 +222,7 @@ START_TEST(impossible_wishes) {
     struct plan_choice mixed[] = {{1, 0, NULL}, {run, 10, NULL}};
     refuse(store, (struct plan_choices){mixed, 2, NULL, "20", false}, STATUS_FAILED,
            "runs 1 and 3 score different models (\"Apriel-Nemotron-15B-Thinker\" and \"another\")");
-    store_close(store);
+    close_published(store);
 }
 END_TEST
 
@@ -458,7 +470,7 @@ START_TEST(formats_for_others) {
                      STATUS_USAGE);
     ck_assert_str_eq(status_message(), "\"p\" has 2 stages, there is no stage 3");
     plan_free(&plan);
-    store_close(store);
+    close_published(store);
 }
 END_TEST
 

@@ -285,7 +285,8 @@ static enum status find_done(struct mmr_work *work, bool *done) {
     struct store_score_list list;
     enum status status = store_get_scores(&list, work->store, work->run);
     for (size_t i = 0; !status && i < list.count; i++)
-        if (list.scores[i].layer >= 0 && strcmp(list.scores[i].metric, "heldout_rkl_before") == 0)
+        if (list.scores[i].layer >= 0 && list.scores[i].layer < work->student->config->n_layers &&
+            strcmp(list.scores[i].metric, "heldout_rkl_before") == 0)
             done[list.scores[i].layer] = true;
     if (!status) store_score_list_free(&list);
     return status;

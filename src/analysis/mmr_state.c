@@ -48,20 +48,38 @@ enum status mmr_state_put(struct mmr_work *work, const struct probe *probe, int 
     return status;
 }
 
+/* A saved state is as foreign as the rest of a database: it must be one that this run can have
+ * saved. Its numbers need not be finite, those of a probe that diverged are not. */
+static enum status check_state(const struct mmr_work *work, size_t bytes, size_t expected,
+                               int layer, int64_t step) {
+    int64_t steps = work->settings->probe.steps;
+    if (bytes != expected)
+        return status_fail("\"%s\": the saved training state of layer %d has %zu bytes, expected "
+                           "%zu",
+                           work->settings->database, layer, bytes, expected);
+    if (step < 1 || step > steps)
+        return status_fail("\"%s\": the saved training state of layer %d is of step %lld, and a "
+                           "probe has %lld",
+                           work->settings->database, layer, (long long)step, (long long)steps);
+    return STATUS_OK;
+}
+
 enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
                               int64_t *step) {
-    size_t bytes, size;
+    size_t bytes, size, expected = probe_state_bytes(probe);
     enum status status = store_find_probe_state(&bytes, step, work->store, work->run, layer, seed);
     if (status || !bytes) return status;
-    if (bytes != probe_state_bytes(probe))
-        return status_fail("the saved training state of layer %d has %zu bytes, expected %zu",
-                           layer, bytes, probe_state_bytes(probe));
+    status = check_state(work, bytes, expected, layer, *step);
     int64_t part = 0;
     for (size_t from = 0; !status && from < bytes; from += size) {
         void *host;
         status = store_get_probe_part(&host, &size, work->store, work->run, layer, seed, part++);
         if (status) break;
-        probe_restore(probe, host, from, size);
+        if (size <= bytes - from)
+            probe_restore(probe, host, from, size);
+        else
+            status = status_fail("\"%s\": the saved training state of layer %d has changed",
+                                 work->settings->database, layer);
         free(host);
     }
     work->state_there = true;

@@ -3,8 +3,7 @@
 
 #include "base/memory.h"
 #include "base/version.h"
-#include "scores/connection.h"
-#include "scores/store.h"
+#include "scores/reader.h"
 
 /* The clock of SQLite, as the other tables write it. */
 static const char insert[] =
@@ -25,36 +24,37 @@ enum status store_add_bench(int64_t *id, struct store *store, const struct store
     return connection_run(store, "UPDATE bench SET series = id WHERE id = ?", "i", *id);
 }
 
-static enum status append(struct store_bench_list *list, sqlite3_stmt *statement) {
-    struct store_bench *more = memory_resize(list->rows, list->count + 1, sizeof *more);
-    if (!more) return STATUS_FAILED;
-    list->rows = more;
+static enum status append(void *into, struct reader *reader) {
+    struct store_bench_list *list = into;
+    void *rows = list->rows;
+    enum status status = connection_grow(&rows, list->count, sizeof *list->rows);
+    list->rows = rows;
+    if (status) return status;
     struct store_bench *row = &list->rows[list->count++];
-    *row = (struct store_bench){
-        .id = sqlite3_column_int64(statement, 0),
-        .series = sqlite3_column_int64(statement, 1),
-        .model = sqlite3_column_int64(statement, 2),
-        .replaced = sqlite3_column_int64(statement, 3),
-        .batch = sqlite3_column_int64(statement, 4),
-        .automatic = sqlite3_column_int64(statement, 5) != 0,
-        .memory = sqlite3_column_int64(statement, 6),
-        .tokens_per_second = sqlite3_column_double(statement, 7),
-        .step_seconds = sqlite3_column_double(statement, 8),
-        .first_token_seconds = sqlite3_column_double(statement, 9),
-        .bytes_per_token = sqlite3_column_double(statement, 10),
-        .roofline = sqlite3_column_double(statement, 11),
-    };
-    char **texts[] = {&row->created, &row->device, &row->version, &row->settings, &row->model_name};
-    enum status status = STATUS_OK;
-    for (int i = 0; !status && i < (int)(sizeof texts / sizeof *texts); i++)
-        status = connection_text(texts[i], statement, 12 + i);
-    return status;
+    *row = (struct store_bench){0};
+    row->id = reader_integer(reader, 0, 1, INT64_MAX);
+    row->series = reader_integer(reader, 1, 1, INT64_MAX);
+    row->model = reader_integer(reader, 2, 1, INT64_MAX);
+    row->replaced = reader_integer(reader, 3, 0, STORE_LAYERS_MOST);
+    row->batch = reader_integer(reader, 4, 0, INT64_MAX);
+    row->automatic = reader_integer(reader, 5, 0, 1) != 0;
+    row->memory = reader_integer(reader, 6, 0, INT64_MAX);
+    row->tokens_per_second = reader_number(reader, 7, 0, false);
+    row->step_seconds = reader_number(reader, 8, 0, false);
+    row->first_token_seconds = reader_number(reader, 9, 0, false);
+    row->bytes_per_token = reader_number(reader, 10, 0, false);
+    row->roofline = reader_number(reader, 11, 0, false);
+    row->created = reader_text(reader, 12, 0);
+    row->device = reader_text(reader, 13, 0);
+    row->version = reader_text(reader, 14, 0);
+    row->settings = reader_object(reader, 15);
+    row->model_name = reader_text(reader, 16, READER_BYTES);
+    return reader->status;
 }
 
 enum status store_get_bench(struct store_bench_list *out, struct store *store, int64_t series) {
     *out = (struct store_bench_list){0};
     sqlite3_stmt *statement = NULL;
-    bool row = false;
     enum status status = STATUS_OK;
     if (!series)
         status =
@@ -62,17 +62,12 @@ enum status store_get_bench(struct store_bench_list *out, struct store *store, i
     if (!status)
         status = connection_prepare(
             &statement, store,
-            "SELECT bench.id, series, model, replaced, batch, automatic, memory,"
+            "SELECT bench.id AS id, series, model, replaced, batch, automatic, memory,"
             " tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline,"
-            " created, device, version, settings, model.name FROM bench"
-            " JOIN model ON model.id = bench.model WHERE series = ? ORDER BY bench.id",
+            " created, device, version, settings, model.name AS 'model.name' FROM bench"
+            " LEFT JOIN model ON model.id = bench.model WHERE series = ? ORDER BY bench.id",
             "i", series);
-    if (!status) status = connection_step(&row, store, statement);
-    while (!status && row) {
-        status = append(out, statement);
-        if (!status) status = connection_step(&row, store, statement);
-    }
-    if (statement) connection_reset(statement);
+    if (!status) status = reader_run(store, statement, "bench", 1, out, append);
     if (!status && !out->count)
         status = series ? status_fail("\"%s\" has no throughput series %lld", store->path,
                                       (long long)series)

@@ -1,22 +1,96 @@
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE
 #include "scores/connection.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
-#include "scores/store.h"
+
+/* ---- locks: SQLite takes a file system without any for one where another process holds them */
+
+static _Thread_local int lock_reason; /* of the last lock that was not given */
+
+static int note_lock(int file, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    if (command != F_SETLK && command != F_GETLK && command != F_SETLKW) {
+        int value = va_arg(arguments, int);
+        va_end(arguments);
+        return fcntl(file, command, value);
+    }
+    void *lock = va_arg(arguments, void *);
+    va_end(arguments);
+    int result = fcntl(file, command, lock);
+    if (command == F_SETLK) lock_reason = result == 0 ? 0 : errno;
+    return result;
+}
+
+static void replace_call(void) {
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (vfs && vfs->iVersion >= 3 && vfs->xSetSystemCall)
+        vfs->xSetSystemCall(vfs, "fcntl", (sqlite3_syscall_ptr)(void (*)(void))note_lock);
+}
+
+void connection_note_locks(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, replace_call);
+    lock_reason = 0;
+}
+
+static bool has_no_locks(void) {
+    static const int held[] = {0, EACCES, EAGAIN, EBUSY, EINTR, ETIMEDOUT, EDEADLK};
+    for (size_t i = 0; i < sizeof held / sizeof *held; i++)
+        if (lock_reason == held[i]) return false;
+    return true;
+}
+
+/* ---- messages */
+
+static enum status fail_to_write(const struct store *store, const char *reason) {
+    return status_fail("cannot write to \"%s\": %s", store->path, reason);
+}
+
+static enum status fail_read_only(const struct store *store, int code) {
+    switch (code) {
+    case SQLITE_READONLY_ROLLBACK:
+    case SQLITE_READONLY_RECOVERY:
+        return fail_to_write(store, "it is read-only, and has an unfinished transaction of a run "
+                                    "that was killed: open it once where it can be written");
+    case SQLITE_READONLY_DIRECTORY:
+    case SQLITE_READONLY_CANTINIT:
+        return fail_to_write(store, "its directory is read-only, and SQLite's journal belongs "
+                                    "there");
+    case SQLITE_READONLY_DBMOVED:
+        return fail_to_write(store, "the file was moved or removed while in use");
+    default:
+        return fail_to_write(store, "it is read-only");
+    }
+}
+
+static enum status fail_interrupted(const struct store *store) {
+    if (store->mode == STORE_READ && interrupt_requested())
+        return status_set(STATUS_INTERRUPTED, "interrupted");
+    return status_fail("score database \"%s\" is damaged: a query takes more steps than a file of "
+                       "its size can need",
+                       store->path);
+}
 
 enum status connection_fail(struct store *store, int code) {
     int reason = store->db ? sqlite3_system_errno(store->db) : 0;
-    const char *path = store->path;
-    store->failure = code & 0xff;
+    const char *path = store->path, *said = store->db ? sqlite3_errmsg(store->db) : "";
+    store->failure = code;
+    if (has_no_locks())
+        return status_fail("the file system of \"%s\" has no locks (%s): put the database on a "
+                           "local disk",
+                           path, strerror(lock_reason));
     switch (code & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -26,32 +100,85 @@ enum status connection_fail(struct store *store, int code) {
         return status_fail("\"%s\" is not a score database (not SQLite)", path);
     case SQLITE_CORRUPT:
         return status_fail("score database \"%s\" is damaged or truncated (%s)", path,
-                           store->db ? sqlite3_errmsg(store->db) : "malformed");
+                           *said ? said : "malformed");
     case SQLITE_READONLY:
-        return status_fail("cannot write to \"%s\": it is read-only", path);
+        return fail_read_only(store, code);
     case SQLITE_FULL:
-        return status_fail("cannot write to \"%s\": the disk is full", path);
+        return fail_to_write(store, "the disk is full");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return status_fail("\"%s\" was locked by another process for %d seconds; try again later",
                            path, STORE_BUSY_SECONDS);
     case SQLITE_NOMEM:
         return status_fail("out of memory while using \"%s\"", path);
+    case SQLITE_TOOBIG:
+        return status_fail("score database \"%s\" is damaged: it has a value of more than %d bytes",
+                           path, STORE_VALUE_MOST);
+    case SQLITE_INTERRUPT:
+        return fail_interrupted(store);
     case SQLITE_CANTOPEN:
         return status_fail("cannot open \"%s\": %s", path,
                            reason ? strerror(reason) : "unable to open the database file");
     case SQLITE_IOERR:
         /* The shared-memory file of WAL mode reports a full disk this way. */
-        if (reason == ENOSPC) return status_fail("cannot write to \"%s\": the disk is full", path);
+        if (reason == ENOSPC) return fail_to_write(store, "the disk is full");
         return status_fail("input or output error on \"%s\": %s", path,
                            reason ? strerror(reason) : sqlite3_errstr(code));
     default:
-        return status_fail("\"%s\": %s", path,
-                           store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
+        return status_fail("\"%s\": %s", path, store->db ? said : sqlite3_errstr(code));
     }
 }
 
+/* ---- watching */
+
+enum {
+    OPERATIONS = 10000,           /* between two looks */
+    LEAST_OPERATIONS = 300000000, /* what any statement may take: some seconds */
+    OPERATIONS_PER_BYTE = 8,
+};
+
+int64_t connection_bytes(const struct store *store) {
+    struct stat about;
+    int64_t bytes = stat(store->file, &about) == 0 ? about.st_size : 0;
+    char *log = text_format("%s-wal", store->file);
+    if (log && stat(log, &about) == 0) bytes += about.st_size;
+    free(log);
+    return bytes;
+}
+
+static int look(void *context) {
+    struct store *store = context;
+    if (store->mode == STORE_READ && interrupt_requested()) return 1;
+    store->operations += OPERATIONS;
+    if (store->operations <= store->most_operations) return 0;
+    /* The file may have grown since. */
+    store->most_operations = LEAST_OPERATIONS + OPERATIONS_PER_BYTE * connection_bytes(store);
+    return store->operations > store->most_operations;
+}
+
+/* Another process holds the lock: ask again, but not for ever, and not where there are none. What a
+ * run has finished must be saved after an interruption too, so that shortens the wait only. */
+static int wait_for_lock(void *context, int tries) {
+    enum { SHORTEST = 1, LONGEST = 50 };
+    struct store *store = context;
+    if (has_no_locks()) return 0;
+    if (tries == 0) store->busy_since = log_seconds();
+    double waited = log_seconds() - store->busy_since;
+    if (waited >= STORE_BUSY_SECONDS || (interrupt_requested() && waited >= 1.5)) return 0;
+    sqlite3_sleep(tries < LONGEST ? SHORTEST + tries : LONGEST);
+    return 1;
+}
+
+void connection_watch(struct store *store) {
+    store->most_operations = LEAST_OPERATIONS;
+    sqlite3_busy_handler(store->db, wait_for_lock, store);
+    sqlite3_progress_handler(store->db, OPERATIONS, look, store);
+}
+
+/* ---- statements */
+
 enum status connection_execute(struct store *store, const char *sql) {
+    store->operations = 0;
     int code = sqlite3_exec(store->db, sql, NULL, NULL, NULL);
     return code == SQLITE_OK ? STATUS_OK : connection_fail(store, code);
 }
@@ -76,6 +203,7 @@ static enum status bind(sqlite3_stmt **out, struct store *store, const char *sql
     enum status status = find_statement(out, store, sql);
     if (status) return status;
     connection_reset(*out);
+    store->operations = 0;
     int code = SQLITE_OK;
     for (int i = 1; *types && code == SQLITE_OK; types++, i++) {
         switch (*types) {
@@ -134,18 +262,11 @@ enum status connection_run(struct store *store, const char *sql, const char *typ
     return status;
 }
 
-enum status connection_text(char **out, sqlite3_stmt *statement, int column) {
-    *out = NULL;
-    const unsigned char *text = sqlite3_column_text(statement, column);
-    if (!text) return STATUS_OK;
-    *out = memory_copy_string((const char *)text);
-    return *out ? STATUS_OK : STATUS_FAILED;
-}
-
 enum status connection_integer(int64_t *out, struct store *store, const char *sql) {
     sqlite3_stmt *statement = NULL;
     bool row = false;
     *out = 0;
+    store->operations = 0;
     int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
     enum status status = code == SQLITE_OK ? STATUS_OK : connection_fail(store, code);
     if (!status) status = connection_step(&row, store, statement);
@@ -154,146 +275,10 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
     return status;
 }
 
-/* "file:PATH?immutable=1" with everything that means something in a URI escaped. */
-static char *immutable_uri(const char *path) {
-    struct text uri = {0};
-    text_append(&uri, "file:");
-    for (const char *byte = path; *byte; byte++)
-        if (strchr("%?#", *byte))
-            text_append(&uri, "%%%02X", (unsigned char)*byte);
-        else
-            text_append_bytes(&uri, byte, 1);
-    text_append(&uri, "?immutable=1");
-    return text_finish(&uri);
-}
-
-static enum status open_file(struct store *store, const char *name, int flags) {
-    sqlite3_close(store->db);
-    store->db = NULL;
-    int code = sqlite3_open_v2(name, &store->db, flags, NULL);
-    if (code != SQLITE_OK) return connection_fail(store, code);
-    sqlite3_extended_result_codes(store->db, 1);
-    sqlite3_busy_timeout(store->db, STORE_BUSY_SECONDS * 1000);
-    return connection_execute(store, "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; "
-                                     "PRAGMA cell_size_check = ON");
-}
-
-/* Changing the journal mode does not use the busy handler, so two processes that create one
- * database at once would disturb each other here. */
-static enum status enter_wal(struct store *store) {
-    for (int tries = 0;; tries++) {
-        int code = sqlite3_exec(store->db, "PRAGMA journal_mode = WAL", NULL, NULL, NULL);
-        if (code == SQLITE_OK) break;
-        if ((code & 0xff) != SQLITE_BUSY || tries >= STORE_BUSY_SECONDS * 20)
-            return connection_fail(store, code);
-        sqlite3_sleep(50);
-    }
-    return connection_execute(store, "PRAGMA synchronous = FULL");
-}
-
-static enum status open_for_writing(struct store *store) {
-    enum status status = open_file(store, store->path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
-    int64_t version = 0;
-    /* Look before touching: the journal mode of another program's database must stay. */
-    if (!status) status = schema_version(&version, store);
-    if (!status && sqlite3_db_readonly(store->db, "main") == 1)
-        status = connection_fail(store, SQLITE_READONLY);
-    if (!status) status = enter_wal(store);
-    if (!status) status = schema_migrate(store);
-    return status;
-}
-
-/* Failures of a reader that could not make the shared-memory file of WAL mode: no permission, no
- * space. */
-static bool wants_to_write(int failure) {
-    return failure == SQLITE_CANTOPEN || failure == SQLITE_READONLY || failure == SQLITE_FULL ||
-           failure == SQLITE_IOERR;
-}
-
-/* A WAL database in a directory that cannot be written (or is full) opens only as immutable, which
- * is right when no writer has left anything in a WAL file. */
-static enum status open_immutable(struct store *store) {
-    char *wal = text_format("%s-wal", store->path);
-    char *uri = immutable_uri(store->path);
-    enum status status = STATUS_FAILED; /* the message of the first try stands */
-    struct stat about;
-    bool pending = wal && stat(wal, &about) == 0 && about.st_size > 0;
-    if (wal && uri && !pending && access(store->path, R_OK) == 0)
-        status = open_file(store, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
-    free(wal);
-    free(uri);
-    return status;
-}
-
-static enum status open_for_reading(struct store *store) {
-    int64_t version = 0;
-    if (file_is_directory(store->path))
-        return status_fail("\"%s\" is a directory, not a score database", store->path);
-    enum status status = open_file(store, store->path, SQLITE_OPEN_READONLY);
-    if (!status) status = schema_version(&version, store);
-    if (status && wants_to_write(store->failure)) {
-        status = open_immutable(store);
-        if (!status) status = schema_version(&version, store);
-    }
-    if (status) return status;
-    if (version == 0) return status_fail("\"%s\" is empty, not a score database", store->path);
-    return version < SCHEMA_VERSION ? open_for_writing(store) : STATUS_OK;
-}
-
-enum status store_open(struct store **out, const char *path, enum store_mode mode) {
-    *out = NULL;
-    struct store *store = memory_calloc(1, sizeof *store);
-    if (!store) return STATUS_FAILED;
-    store->path = memory_copy_string(path);
-    enum status status = store->path ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = mode == STORE_WRITE ? open_for_writing(store) : open_for_reading(store);
-    if (status)
-        store_close(store);
-    else
-        *out = store;
-    return status;
-}
-
-void store_close(struct store *store) {
-    if (!store) return;
-    for (size_t i = 0; i < store->cached; i++) sqlite3_finalize(store->cache[i].statement);
-    sqlite3_close(store->db);
-    free(store->path);
-    free(store);
-}
-
-enum status store_begin(struct store *store) {
-    /* IMMEDIATE: wait for the other writer now, not in the middle. */
-    return connection_execute(store, "BEGIN IMMEDIATE");
-}
-
-enum status store_commit(struct store *store) {
-    enum status status = connection_execute(store, "COMMIT");
-    if (status) store_rollback(store);
-    return status;
-}
-
-void store_rollback(struct store *store) {
-    if (store && store->db && !sqlite3_get_autocommit(store->db))
-        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
-}
-
 enum status connection_grow(void **elements, size_t count, size_t size) {
     if (count & (count - 1)) return STATUS_OK;
     void *more = memory_resize(*elements, count ? 2 * count : 1, size);
     if (!more) return STATUS_FAILED;
     *elements = more;
     return STATUS_OK;
-}
-
-enum status connection_read(struct store *store, sqlite3_stmt *statement, void *list,
-                            enum status (*append)(void *list, sqlite3_stmt *statement)) {
-    bool row = false;
-    enum status status = connection_step(&row, store, statement);
-    while (!status && row) {
-        status = append(list, statement);
-        if (!status) status = connection_step(&row, store, statement);
-    }
-    connection_reset(statement);
-    return status;
 }

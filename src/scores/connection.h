@@ -9,22 +9,38 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "scores/store.h"
 
-enum { CONNECTION_STATEMENTS = 40 };
+enum { CONNECTION_STATEMENTS = 60 };
 
 struct store {
     sqlite3 *db;
-    char *path;
+    char *path; /* as given */
+    char *file; /* without symbolic links: beside this one lie the journals */
+    enum store_mode mode;
     struct {
         const char *sql;
         sqlite3_stmt *statement;
     } cache[CONNECTION_STATEMENTS]; /* [cached] */
     size_t cached;
-    int failure; /* SQLite's code of the last connection_fail */
+    int failure;                         /* SQLite's extended code of the last connection_fail */
+    int64_t operations, most_operations; /* of the statement that runs, in CONNECTION_OPERATIONS */
+    double busy_since;                   /* waiting for another process */
+    int64_t layers_run, layers;          /* the run that runs_find_layers was last asked for */
 };
 
 /* Turn SQLite's failure `code` into this thread's message: "\"FILE\": what happened". */
 enum status connection_fail(struct store *store, int code);
+
+/* Watch the open connection: waits for other processes, and ends statements that take more
+ * operations than a file of this size can need, or that a reader has interrupted. */
+void connection_watch(struct store *store);
+
+/* Keep in mind why a lock of the thread's last file was not given; for all connections. */
+void connection_note_locks(void);
+
+/* Bytes of the database and what waits in its log. */
+int64_t connection_bytes(const struct store *store);
 
 /* Run statements that give no rows. */
 enum status connection_execute(struct store *store, const char *sql) STATUS_CHECKED;
@@ -44,20 +60,16 @@ void connection_reset(sqlite3_stmt *statement);
 enum status connection_run(struct store *store, const char *sql, const char *types,
                            ...) STATUS_CHECKED;
 
-/* Calls `append` on every row of the statement, which gives rows, and resets it. */
-enum status connection_read(struct store *store, sqlite3_stmt *statement, void *list,
-                            enum status (*append)(void *list,
-                                                  sqlite3_stmt *statement)) STATUS_CHECKED;
-
 /* Room for one more element of an array that has `count`: its capacity doubles whenever `count`
  * reaches a power of two. */
 enum status connection_grow(void **elements, size_t count, size_t size) STATUS_CHECKED;
 
-/* A text column in new memory; NULL stays NULL and is not a failure. */
-enum status connection_text(char **out, sqlite3_stmt *statement, int column) STATUS_CHECKED;
-
 /* The first column of the first row of a statement without arguments; 0 when there is none. */
 enum status connection_integer(int64_t *out, struct store *store, const char *sql) STATUS_CHECKED;
+
+/* Layers that the model of a run has, as far as the database knows; no more than
+ * STORE_LAYERS_MOST. */
+enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
 
 enum { SCHEMA_VERSION = 6, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
@@ -68,5 +80,9 @@ enum status schema_version(int64_t *out, struct store *store) STATUS_CHECKED;
 /* Create or bring up to SCHEMA_VERSION in one transaction. Safe when two processes do it at once.
  */
 enum status schema_migrate(struct store *store) STATUS_CHECKED;
+
+/* The tables are tables with the columns that this program knows, not views or what else computes
+ * rows; for STORE_WRITE with their primary keys. What they hold is the reader's to check. */
+enum status schema_check(struct store *store) STATUS_CHECKED;
 
 #endif

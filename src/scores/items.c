@@ -2,8 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "scores/connection.h"
-#include "scores/store.h"
+#include "scores/reader.h"
 
 enum status store_put_item(struct store *store, int64_t run, const struct store_item *item) {
     return connection_run(store,
@@ -32,58 +31,58 @@ enum status store_put_answer(struct store *store, int64_t run, const struct stor
                           (int64_t)answer->correct, answer->tokens);
 }
 
-static enum status append_item(void *into, sqlite3_stmt *statement) {
+static enum status append_item(void *into, struct reader *reader) {
     struct store_item_list *list = into;
     void *items = list->items;
     enum status status = connection_grow(&items, list->count, sizeof *list->items);
     list->items = items;
     if (status) return status;
     struct store_item *item = &list->items[list->count++];
-    *item = (struct store_item){.row = sqlite3_column_int64(statement, 0)};
-    status = connection_text(&item->category, statement, 1);
-    if (!status) status = connection_text(&item->gold, statement, 2);
-    return status;
+    *item = (struct store_item){.row = reader_integer(reader, 1, 0, INT64_MAX)};
+    item->category = reader_text(reader, 2, READER_NULL | READER_BYTES);
+    item->gold = reader_text(reader, 3, READER_BYTES);
+    return reader->status;
 }
 
-static enum status append_choice(void *into, sqlite3_stmt *statement) {
+static enum status append_choice(void *into, struct reader *reader) {
     struct store_choice_list *list = into;
     void *choices = list->choices;
     enum status status = connection_grow(&choices, list->count, sizeof *list->choices);
     list->choices = choices;
-    if (!status)
-        list->choices[list->count++] =
-            (struct store_choice){.row = sqlite3_column_int64(statement, 0),
-                                  .choice = sqlite3_column_int64(statement, 1),
-                                  .loglikelihood = sqlite3_column_double(statement, 2),
-                                  .tokens = sqlite3_column_int64(statement, 3),
-                                  .characters = sqlite3_column_int64(statement, 4),
-                                  .greedy = sqlite3_column_int64(statement, 5)};
-    return status;
+    if (status) return status;
+    list->choices[list->count++] =
+        (struct store_choice){.row = reader_integer(reader, 1, 0, INT64_MAX),
+                              .choice = reader_integer(reader, 2, 0, INT32_MAX),
+                              .loglikelihood = reader_number(reader, 3, -INFINITY, false),
+                              .tokens = reader_integer(reader, 4, 0, INT64_MAX),
+                              .characters = reader_integer(reader, 5, 0, INT64_MAX),
+                              .greedy = reader_integer(reader, 6, 0, INT64_MAX)};
+    return reader->status;
 }
 
-static enum status append_answer(void *into, sqlite3_stmt *statement) {
+static enum status append_answer(void *into, struct reader *reader) {
     struct store_answer_list *list = into;
     void *answers = list->answers;
     enum status status = connection_grow(&answers, list->count, sizeof *list->answers);
     list->answers = answers;
     if (status) return status;
     struct store_answer *answer = &list->answers[list->count++];
-    *answer = (struct store_answer){.row = sqlite3_column_int64(statement, 0),
-                                    .sample = sqlite3_column_int64(statement, 1),
-                                    .correct = sqlite3_column_int(statement, 4) != 0,
-                                    .tokens = sqlite3_column_int64(statement, 5)};
-    status = connection_text(&answer->text, statement, 2);
-    if (!status) status = connection_text(&answer->answer, statement, 3);
-    return status;
+    *answer = (struct store_answer){.row = reader_integer(reader, 1, 0, INT64_MAX),
+                                    .sample = reader_integer(reader, 2, 0, INT32_MAX),
+                                    .correct = reader_integer(reader, 5, 0, 1) != 0,
+                                    .tokens = reader_integer(reader, 6, 0, INT64_MAX)};
+    answer->text = reader_text(reader, 3, READER_BYTES);
+    answer->answer = reader_text(reader, 4, READER_NULL | READER_BYTES);
+    return reader->status;
 }
 
 enum status store_get_items(struct store_item_list *out, struct store *store, int64_t run) {
     *out = (struct store_item_list){0};
     sqlite3_stmt *statement = NULL;
     enum status status = connection_prepare(
-        &statement, store, "SELECT row, category, gold FROM item WHERE run = ? ORDER BY row", "i",
-        run);
-    if (!status) status = connection_read(store, statement, out, append_item);
+        &statement, store, "SELECT run, row, category, gold FROM item WHERE run = ? ORDER BY row",
+        "i", run);
+    if (!status) status = reader_run(store, statement, "item", 2, out, append_item);
     if (status) store_item_list_free(out);
     return status;
 }
@@ -93,10 +92,10 @@ enum status store_get_choices(struct store_choice_list *out, struct store *store
     sqlite3_stmt *statement = NULL;
     enum status status =
         connection_prepare(&statement, store,
-                           "SELECT row, choice, loglikelihood, tokens, characters, greedy"
+                           "SELECT run, row, choice, loglikelihood, tokens, characters, greedy"
                            " FROM choice WHERE run = ? ORDER BY row, choice",
                            "i", run);
-    if (!status) status = connection_read(store, statement, out, append_choice);
+    if (!status) status = reader_run(store, statement, "choice", 3, out, append_choice);
     if (status) store_choice_list_free(out);
     return status;
 }
@@ -106,10 +105,10 @@ enum status store_get_answers(struct store_answer_list *out, struct store *store
     sqlite3_stmt *statement = NULL;
     enum status status =
         connection_prepare(&statement, store,
-                           "SELECT row, sample, text, answer, correct, tokens FROM answer"
+                           "SELECT run, row, sample, text, answer, correct, tokens FROM answer"
                            " WHERE run = ? ORDER BY row, sample",
                            "i", run);
-    if (!status) status = connection_read(store, statement, out, append_answer);
+    if (!status) status = reader_run(store, statement, "answer", 3, out, append_answer);
     if (status) store_answer_list_free(out);
     return status;
 }

@@ -18,8 +18,8 @@ bool ranking_ascending(const char *metric);
 bool ranking_is_estimate(const char *kind);
 
 /* The metric that a kind of run is ranked by unless told otherwise: "kl" for loo,
- * "margin_drop" for loo-task, "heldout_rkl_after" for mmr, "est_ce_abs", "est_kl" and "est_cosine" for the estimates; NULL for
- * an unknown kind. */
+ * "margin_drop" for loo-task, "heldout_rkl_after" for mmr, "est_ce_abs", "est_kl" and "est_cosine"
+ * for the estimates; NULL for an unknown kind. */
 const char *ranking_default_metric(const char *kind);
 
 /* A run and what to rank it by. */

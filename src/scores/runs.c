@@ -4,11 +4,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/version.h"
-#include "scores/connection.h"
-#include "scores/store.h"
+#include "scores/reader.h"
 
 enum { TIME_SIZE = sizeof "2026-01-31T12:00:00Z" };
 
@@ -54,39 +54,82 @@ enum status store_add_dataset(int64_t *id, struct store *store, const char *fing
     return find_id(id, store, "SELECT id FROM dataset WHERE fingerprint = ?", fingerprint);
 }
 
+static enum status fill_model(void *into, struct reader *reader) {
+    struct store_model *model = into;
+    store_model_free(model); /* of a row with the same id: the reader complains */
+    model->id = reader_integer(reader, 0, 1, INT64_MAX);
+    model->fingerprint = reader_text(reader, 1, 0);
+    model->name = reader_text(reader, 2, READER_BYTES);
+    model->shape = reader_object(reader, 3);
+    return reader->status;
+}
+
 enum status store_find_model(struct store_model *out, struct store *store, int64_t id) {
-    *out = (struct store_model){.id = id};
+    *out = (struct store_model){0};
     sqlite3_stmt *statement = NULL;
-    bool row = false;
     enum status status = connection_prepare(
-        &statement, store, "SELECT fingerprint, name, shape FROM model WHERE id = ?", "i", id);
-    if (!status) status = connection_step(&row, store, statement);
-    if (!status && !row)
+        &statement, store, "SELECT id, fingerprint, name, shape FROM model WHERE id = ?", "i", id);
+    if (!status) status = reader_run(store, statement, "model", 1, out, fill_model);
+    if (!status && !out->id)
         status = status_fail("\"%s\" has no model %lld", store->path, (long long)id);
-    if (!status) status = connection_text(&out->fingerprint, statement, 0);
-    if (!status) status = connection_text(&out->name, statement, 1);
-    if (!status) status = connection_text(&out->shape, statement, 2);
-    connection_reset(statement);
     if (status) store_model_free(out);
     return status;
 }
 
+static enum status fill_dataset(void *into, struct reader *reader) {
+    struct store_dataset *dataset = into;
+    store_dataset_free(dataset);
+    dataset->id = reader_integer(reader, 0, 1, INT64_MAX);
+    dataset->fingerprint = reader_text(reader, 1, 0);
+    dataset->path = reader_text(reader, 2, READER_BYTES);
+    dataset->rows = reader_integer(reader, 3, 0, INT64_MAX);
+    dataset->tokens = reader_integer(reader, 4, 0, INT64_MAX);
+    return reader->status;
+}
+
 enum status store_find_dataset(struct store_dataset *out, struct store *store, int64_t id) {
-    *out = (struct store_dataset){.id = id};
+    *out = (struct store_dataset){0};
     sqlite3_stmt *statement = NULL;
-    bool row = false;
     enum status status = connection_prepare(
-        &statement, store, "SELECT fingerprint, path, rows, tokens FROM dataset WHERE id = ?", "i",
-        id);
-    if (!status) status = connection_step(&row, store, statement);
-    if (!status && !row)
+        &statement, store, "SELECT id, fingerprint, path, rows, tokens FROM dataset WHERE id = ?",
+        "i", id);
+    if (!status) status = reader_run(store, statement, "dataset", 1, out, fill_dataset);
+    if (!status && !out->id)
         status = status_fail("\"%s\" has no token set %lld", store->path, (long long)id);
-    if (!status) status = connection_text(&out->fingerprint, statement, 0);
-    if (!status) status = connection_text(&out->path, statement, 1);
-    if (!status) out->rows = sqlite3_column_int64(statement, 2);
-    if (!status) out->tokens = sqlite3_column_int64(statement, 3);
-    connection_reset(statement);
     if (status) store_dataset_free(out);
+    return status;
+}
+
+/* Layers of the model of a run: no row of the run may name others. */
+static enum status fill_layers(void *into, struct reader *reader) {
+    struct json *shape = NULL;
+    char *text = reader_object(reader, 1);
+    if (reader->status) return reader->status;
+    enum status status = js_parse(&shape, text, strlen(text), "model.shape");
+    const struct json *layers = js_member(shape, "num_hidden_layers");
+    int64_t count = js_integer_or(layers, layers ? 0 : STORE_LAYERS_MOST);
+    if (!status && (count < 1 || count > STORE_LAYERS_MOST))
+        status = reader_fail(reader, 1, "has \"num_hidden_layers\" that is not 1 to %d",
+                             STORE_LAYERS_MOST);
+    *(int64_t *)into = count;
+    js_free(shape);
+    free(text);
+    return status;
+}
+
+enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) {
+    sqlite3_stmt *statement = NULL;
+    enum status status = STATUS_OK;
+    if (run != store->layers_run) {
+        store->layers = STORE_LAYERS_MOST;
+        status = connection_prepare(&statement, store,
+                                    "SELECT model.id AS id, model.shape AS shape FROM run"
+                                    " JOIN model ON model.id = run.model WHERE run.id = ?",
+                                    "i", run);
+        if (!status) status = reader_run(store, statement, "model", 1, &store->layers, fill_layers);
+        store->layers_run = status ? 0 : run;
+    }
+    *layers = store->layers;
     return status;
 }
 
@@ -110,26 +153,39 @@ static char *device_kind(const char *device) {
     return text_format("%.*s", (int)strcspn(device, ":"), device);
 }
 
-/* The run of the key, its status and device; `*id` 0 when there is none. */
-static enum status find_run(int64_t *id, bool *finished, char **device, struct store *store,
+/* The run of a key. */
+struct found {
+    int64_t id; /* 0: none */
+    bool finished;
+    char *device;
+};
+
+static const char *const statuses[] = {STORE_STATUS_DONE, STORE_STATUS_RUNNING,
+                                       STORE_STATUS_INTERRUPTED, STORE_STATUS_FAILED, NULL};
+
+static enum status fill_found(void *into, struct reader *reader) {
+    struct found *found = into;
+    free(found->device);
+    found->id = reader_integer(reader, 0, 1, INT64_MAX);
+    char *status = reader_word(reader, 1, statuses);
+    found->finished = status && strcmp(status, STORE_STATUS_DONE) == 0;
+    found->device = reader_text(reader, 2, 0);
+    free(status);
+    return reader->status;
+}
+
+static enum status find_run(struct found *found, struct store *store,
                             const struct store_run_key *key, const char *kind_of_device) {
     sqlite3_stmt *statement = NULL;
-    bool row = false;
-    *id = 0;
+    *found = (struct found){0};
     enum status status = connection_prepare(
         &statement, store,
-        "SELECT id, status = '" STORE_STATUS_DONE "', device FROM run WHERE kind = ? AND model = ?"
-        " AND dataset = ? AND base = ? AND parameters = ? AND seed = ? AND device_kind = ?",
+        "SELECT id, status, device FROM run WHERE kind = ? AND model = ?"
+        " AND dataset = ? AND base = ? AND parameters = ? AND seed = ? AND device_kind = ?"
+        " ORDER BY id",
         "tiittit", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
         kind_of_device);
-    if (!status) status = connection_step(&row, store, statement);
-    if (!status && row) {
-        *id = sqlite3_column_int64(statement, 0);
-        *finished = sqlite3_column_int(statement, 1) != 0;
-        status = connection_text(device, statement, 2);
-    }
-    connection_reset(statement);
-    return status;
+    return status ? status : reader_run(store, statement, "run", 1, found, fill_found);
 }
 
 static enum status insert_run(int64_t *id, struct store *store, const struct store_run_key *key,
@@ -161,24 +217,25 @@ static enum status continue_run(struct store *store, int64_t id, const char *bef
 
 enum status store_begin_run(int64_t *id, enum store_run_state *state, struct store *store,
                             const struct store_run_key *key) {
-    bool finished = false;
-    char *device = NULL, *kind_of_device = device_kind(key->device);
+    struct found found = {0};
+    char *kind_of_device = device_kind(key->device);
     enum status status = kind_of_device ? store_begin(store) : STATUS_FAILED;
     if (status) {
         free(kind_of_device);
         return status;
     }
-    status = find_run(id, &finished, &device, store, key, kind_of_device);
-    if (!status && !*id) {
+    status = find_run(&found, store, key, kind_of_device);
+    *id = found.id;
+    if (!status && !found.id) {
         *state = STORE_RUN_NEW;
         status = insert_run(id, store, key, kind_of_device);
-    } else if (!status && finished) {
+    } else if (!status && found.finished) {
         *state = STORE_RUN_FINISHED;
     } else if (!status) {
         *state = STORE_RUN_CONTINUED;
-        status = continue_run(store, *id, device, key->device);
+        status = continue_run(store, *id, found.device, key->device);
     }
-    free(device);
+    free(found.device);
     free(kind_of_device);
     if (!status) return store_commit(store);
     store_rollback(store);
@@ -195,55 +252,59 @@ enum status store_finish_run(struct store *store, int64_t run, const char *text)
 /* ---- reading runs */
 
 static const char select_runs[] =
-    "SELECT run.id, run.model, run.dataset, run.seed, run.kind, run.base, run.parameters,"
-    " run.device, run.version, run.status, run.started, run.finished, model.name, dataset.path,"
+    "SELECT run.id AS id, run.model AS model, run.dataset AS dataset, run.seed AS seed,"
+    " run.kind AS kind, run.base AS base, run.parameters AS parameters, run.device AS device,"
+    " run.version AS version, run.status AS status, run.started AS started,"
+    " run.finished AS finished, model.name AS 'model.name', dataset.path AS 'dataset.path',"
     " (SELECT count(DISTINCT layer) FROM (SELECT layer FROM score WHERE run = run.id"
     "   UNION SELECT layer FROM sequence_score WHERE run = run.id"
-    "   UNION SELECT layer FROM probe_step WHERE run = run.id) WHERE layer >= 0),"
-    " (SELECT count(DISTINCT row) FROM sequence_score WHERE run = run.id)"
-    " FROM run JOIN model ON model.id = run.model JOIN dataset ON dataset.id = run.dataset"
-    " WHERE ?1 = 0 OR run.id = ?1 ORDER BY run.id";
+    "   UNION SELECT layer FROM probe_step WHERE run = run.id) WHERE layer >= 0) AS layers,"
+    " (SELECT count(DISTINCT row) FROM sequence_score WHERE run = run.id) AS rows"
+    " FROM run LEFT JOIN model ON model.id = run.model"
+    " LEFT JOIN dataset ON dataset.id = run.dataset WHERE ?1 = 0 OR run.id = ?1 ORDER BY run.id";
 
-static enum status read_run(struct store_run *run, sqlite3_stmt *statement) {
-    *run = (struct store_run){
-        .id = sqlite3_column_int64(statement, 0),
-        .model = sqlite3_column_int64(statement, 1),
-        .dataset = sqlite3_column_int64(statement, 2),
-        .seed = sqlite3_column_int64(statement, 3),
-        .layers = sqlite3_column_int64(statement, 14),
-        .rows = sqlite3_column_int64(statement, 15),
-    };
-    char **texts[] = {&run->kind,       &run->base,        &run->parameters, &run->device,
-                      &run->version,    &run->status,      &run->started,    &run->finished,
-                      &run->model_name, &run->dataset_path};
-    enum status status = STATUS_OK;
-    for (int i = 0; !status && i < (int)(sizeof texts / sizeof *texts); i++)
-        status = connection_text(texts[i], statement, 4 + i);
-    if (status) store_run_free(run);
-    return status;
+/* A letter a layer. */
+static char *read_layout(struct reader *reader, int column) {
+    char *base = reader_text(reader, column, 0);
+    if (!base || !base[strspn(base, "tm")]) return base;
+    reader_fail(reader, column, "is not a layout of t and m");
+    free(base);
+    return NULL;
 }
 
-static enum status append_run(struct store_run_list *list, sqlite3_stmt *statement) {
-    struct store_run *more = memory_resize(list->runs, list->count + 1, sizeof *more);
-    if (!more) return STATUS_FAILED;
-    list->runs = more;
-    enum status status = read_run(&list->runs[list->count], statement);
-    if (!status) list->count++;
-    return status;
+static enum status append_run(void *into, struct reader *reader) {
+    struct store_run_list *list = into;
+    void *runs = list->runs;
+    enum status status = connection_grow(&runs, list->count, sizeof *list->runs);
+    list->runs = runs;
+    if (status) return status;
+    struct store_run *run = &list->runs[list->count++];
+    *run = (struct store_run){0};
+    run->id = reader_integer(reader, 0, 1, INT64_MAX);
+    run->model = reader_integer(reader, 1, 1, INT64_MAX);
+    run->dataset = reader_integer(reader, 2, 1, INT64_MAX);
+    run->seed = reader_integer(reader, 3, INT64_MIN, INT64_MAX);
+    run->kind = reader_text(reader, 4, 0);
+    run->base = read_layout(reader, 5);
+    run->parameters = reader_object(reader, 6);
+    run->device = reader_text(reader, 7, 0);
+    run->version = reader_text(reader, 8, 0);
+    run->status = reader_word(reader, 9, statuses);
+    run->started = reader_text(reader, 10, 0);
+    run->finished = reader_text(reader, 11, READER_NULL);
+    run->model_name = reader_text(reader, 12, READER_BYTES);
+    run->dataset_path = reader_text(reader, 13, READER_BYTES);
+    run->layers = reader_integer(reader, 14, 0, INT64_MAX);
+    run->rows = reader_integer(reader, 15, 0, INT64_MAX);
+    return reader->status;
 }
 
 /* Runs with this id; 0: all. */
 static enum status list_runs(struct store_run_list *out, struct store *store, int64_t id) {
     *out = (struct store_run_list){0};
     sqlite3_stmt *statement = NULL;
-    bool row = false;
     enum status status = connection_prepare(&statement, store, select_runs, "i", id);
-    if (!status) status = connection_step(&row, store, statement);
-    while (!status && row) {
-        status = append_run(out, statement);
-        if (!status) status = connection_step(&row, store, statement);
-    }
-    connection_reset(statement);
+    if (!status) status = reader_run(store, statement, "run", 1, out, append_run);
     if (status) store_run_list_free(out);
     return status;
 }

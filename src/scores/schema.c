@@ -154,7 +154,7 @@ static enum status read_version(int64_t *version, int64_t *application, int64_t 
                                 struct store *store) {
     enum status status = connection_integer(version, store, "PRAGMA user_version");
     if (!status) status = connection_integer(application, store, "PRAGMA application_id");
-    if (!status) status = connection_integer(tables, store, "SELECT count(*) FROM sqlite_schema");
+    if (!status) status = connection_integer(tables, store, "SELECT count(*) FROM sqlite_master");
     return status;
 }
 
@@ -208,5 +208,84 @@ enum status schema_migrate(struct store *store) {
     status = connection_execute(store, "PRAGMA foreign_keys = OFF");
     if (!status) status = migrate(store);
     if (!status) status = connection_execute(store, "PRAGMA foreign_keys = ON");
+    return status;
+}
+
+/* ---- what the tables must be */
+
+/* Columns that this program reads; those of the primary key are marked with "*". */
+static const struct {
+    const char *name;
+    const char *columns[20];
+} tables[] = {
+    {"model", {"*id", "fingerprint", "name", "shape"}},
+    {"dataset", {"*id", "fingerprint", "path", "rows", "tokens"}},
+    {"run",
+     {"*id", "kind", "model", "dataset", "base", "parameters", "seed", "device_kind", "device",
+      "version", "status", "started", "finished"}},
+    {"score", {"*run", "*layer", "*metric", "value", "stderr", "n"}},
+    {"sequence_score", {"*run", "*layer", "*row", "*metric", "value", "count"}},
+    {"probe_step", {"*run", "*layer", "*seed", "*step", "loss"}},
+    {"plan", {"*id", "model", "created", "document"}},
+    {"probe_state", {"*run", "*layer", "*seed", "*part", "step", "bytes"}},
+    {"item", {"*run", "*row", "category", "gold"}},
+    {"choice", {"*run", "*row", "*choice", "loglikelihood", "tokens", "characters", "greedy"}},
+    {"answer", {"*run", "*row", "*sample", "text", "answer", "correct", "tokens"}},
+    {"bench",
+     {"*id", "series", "model", "created", "device", "version", "settings", "replaced", "batch",
+      "automatic", "memory", "tokens_per_second", "step_seconds", "first_token_seconds",
+      "bytes_per_token", "roofline"}},
+};
+
+static enum status fail_for_table(const struct store *store, const char *table, const char *what) {
+    return status_fail("score database \"%s\" is damaged: \"%s\" %s", store->path, table, what);
+}
+
+static enum status check_columns(struct store *store, const char *table,
+                                 const char *const *columns) {
+    for (; *columns; columns++) {
+        bool key = **columns == '*';
+        const char *name = *columns + key;
+        int primary = 0;
+        int code = sqlite3_table_column_metadata(store->db, "main", table, name, NULL, NULL, NULL,
+                                                 &primary, NULL);
+        if (code == SQLITE_NOMEM) return connection_fail(store, code);
+        if (code != SQLITE_OK)
+            return status_fail("score database \"%s\" is damaged: table \"%s\" has no column "
+                               "\"%s\"",
+                               store->path, table, name);
+        if (store->mode == STORE_WRITE && key != (primary != 0))
+            return status_fail("score database \"%s\" is damaged: column \"%s\" of table \"%s\" "
+                               "is %s its primary key",
+                               store->path, name, table, key ? "not part of" : "part of");
+    }
+    return STATUS_OK;
+}
+
+/* A view, a virtual table or a generated column gives rows that are computed, without end if it
+ * likes. */
+static enum status check_table(struct store *store, const char *table, const char *const *columns) {
+    static const char plain[] =
+        "SELECT (SELECT count(*) FROM sqlite_master WHERE name = ?1 COLLATE NOCASE"
+        "   AND type = 'table' AND rootpage > 0 AND sql NOT LIKE '%create%virtual%')"
+        " + (SELECT count(*) FROM sqlite_master WHERE name = ?1 COLLATE NOCASE AND type = 'view')"
+        "   * 100 + (SELECT count(*) FROM pragma_table_xinfo(?1) WHERE hidden) * 1000";
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    enum status status = connection_prepare(&statement, store, plain, "t", table);
+    if (!status) status = connection_step(&row, store, statement);
+    int64_t found = !status && row ? sqlite3_column_int64(statement, 0) : 0;
+    connection_reset(statement);
+    if (status) return status;
+    if (found == 0) return fail_for_table(store, table, "is missing");
+    if (found >= 1000) return fail_for_table(store, table, "has columns that are computed");
+    if (found != 1) return fail_for_table(store, table, "is not a table");
+    return check_columns(store, table, columns);
+}
+
+enum status schema_check(struct store *store) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < sizeof tables / sizeof *tables; i++)
+        status = check_table(store, tables[i].name, tables[i].columns);
     return status;
 }

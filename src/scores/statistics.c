@@ -29,6 +29,7 @@ enum status statistics_mean(struct statistics *out, const struct sequence_value 
     }
     if (!out->n) return status_fail("no sequence has a counted position");
     out->mean = sum / positions;
+    if (!isfinite(out->mean)) return status_fail("the values are too large for a mean");
     for (size_t i = 0; i < count; i++) {
         if (!values[i].count) continue;
         double residual = (double)values[i].count * (values[i].value - out->mean) / positions;
@@ -73,6 +74,7 @@ enum status statistics_difference(struct statistics *out, const struct sequence_
     if (!out->n) return status_fail("the two sets of values have no row in common");
     double a_mean = a_sum / a_positions, b_mean = b_sum / b_positions;
     out->mean = a_mean - b_mean;
+    if (!isfinite(out->mean)) return status_fail("the values are too large for a mean");
     for (size_t i = 0, j = 0; next_pair(a, a_count, &i, b, b_count, &j); i++, j++) {
         double residual = (double)a[i].count * (a[i].value - a_mean) / a_positions -
                           (double)b[j].count * (b[j].value - b_mean) / b_positions;

@@ -20,6 +20,9 @@
 
 enum { STORE_BUSY_SECONDS = 30 };
 
+/* Bytes of one value that a reader takes; and layers of a model, which all share. */
+enum { STORE_VALUE_MOST = 64 << 20, STORE_LAYERS_MOST = 1 << 16 };
+
 /* The layer of values that belong to the unmodified pass (the trunk) itself. */
 enum { STORE_TRUNK = -1 };
 
@@ -30,10 +33,15 @@ enum store_mode {
     STORE_WRITE, /* created when absent */
 };
 
-/* Open, and bring an older schema up to date. A newer schema, another program's database and a file
- * that is no database are failures. */
+/* Open, and bring an older schema up to date. What names no plain file, a newer schema, another
+ * program's database, one whose tables are not this program's, and a file that is no database are
+ * failures. A database comes from anywhere: no query of a reader outlasts what the size of the file
+ * explains, and every row is checked where it is read; a fault names table, row and column. */
 enum status store_open(struct store **out, const char *path, enum store_mode mode) STATUS_CHECKED;
-void store_close(struct store *store); /* NULL is fine; an open transaction is rolled back */
+
+/* NULL is fine; an open transaction is rolled back. Leaves no journal behind, and gives the space
+ * of what was dropped back to the file system. */
+void store_close(struct store *store);
 
 /* Everything put between begin and commit is written at once. Without begin each put is its own
  * transaction (slow). Rollback after a failure; it does not touch the message. */

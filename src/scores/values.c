@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "scores/connection.h"
-#include "scores/store.h"
+#include "scores/reader.h"
 
 static enum status check_finite(struct store *store, int layer, const char *metric, double value) {
     if (isfinite(value)) return STATUS_OK;
@@ -49,47 +48,68 @@ enum status store_put_probe_step(struct store *store, int64_t run, int layer, in
 
 /* ---- reading */
 
-static enum status append_row(void *into, sqlite3_stmt *statement) {
+/* What is read, and the bounds of its rows. */
+struct list {
+    void *out;
+    int64_t layers; /* of the model */
+};
+
+static enum status append_row(void *into, struct reader *reader) {
     struct store_row_list *list = into;
     void *rows = list->rows;
     enum status status = connection_grow(&rows, list->count, sizeof *list->rows);
     list->rows = rows;
-    if (!status) list->rows[list->count++] = sqlite3_column_int64(statement, 0);
-    return status;
-}
-
-static enum status read_rows(struct store_row_list *out, struct store *store, const char *select,
-                             int64_t run) {
-    *out = (struct store_row_list){0};
-    sqlite3_stmt *statement = NULL;
-    enum status status = connection_prepare(&statement, store, select, "i", run);
-    if (!status) status = connection_read(store, statement, out, append_row);
-    if (status) store_row_list_free(out);
+    if (!status) list->rows[list->count++] = reader_integer(reader, 1, 0, INT64_MAX);
     return status;
 }
 
 enum status store_get_rows(struct store_row_list *out, struct store *store, int64_t run) {
-    return read_rows(out, store,
-                     "SELECT DISTINCT row FROM sequence_score WHERE run = ? ORDER BY row", run);
+    *out = (struct store_row_list){0};
+    sqlite3_stmt *statement = NULL;
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT DISTINCT run, row FROM sequence_score WHERE run = ? ORDER BY row", "i", run);
+    if (!status) status = reader_run(store, statement, "sequence_score", 2, out, append_row);
+    if (status) store_row_list_free(out);
+    return status;
+}
+
+static enum status append_layer(void *into, struct reader *reader) {
+    const struct list *list = into;
+    struct store_row_list *layers = list->out;
+    void *rows = layers->rows;
+    enum status status = connection_grow(&rows, layers->count, sizeof *layers->rows);
+    layers->rows = rows;
+    if (!status) layers->rows[layers->count++] = reader_integer(reader, 1, 0, list->layers - 1);
+    return status;
 }
 
 enum status store_get_probe_layers(struct store_row_list *out, struct store *store, int64_t run) {
-    return read_rows(out, store,
-                     "SELECT DISTINCT layer FROM probe_step WHERE run = ? ORDER BY layer", run);
+    *out = (struct store_row_list){0};
+    struct list list = {.out = out};
+    sqlite3_stmt *statement = NULL;
+    enum status status = runs_find_layers(&list.layers, store, run);
+    if (!status)
+        status = connection_prepare(
+            &statement, store,
+            "SELECT DISTINCT run, layer FROM probe_step WHERE run = ? ORDER BY layer", "i", run);
+    if (!status) status = reader_run(store, statement, "probe_step", 2, &list, append_layer);
+    if (status) store_row_list_free(out);
+    return status;
 }
 
-static enum status append_sequence(void *into, sqlite3_stmt *statement) {
+static enum status append_sequence(void *into, struct reader *reader) {
     struct store_sequence_list *list = into;
     void *values = list->values;
     enum status status = connection_grow(&values, list->count, sizeof *list->values);
     list->values = values;
-    if (!status)
-        list->values[list->count++] = (struct sequence_value){
-            .row = sqlite3_column_int64(statement, 0),
-            .count = sqlite3_column_int64(statement, 1),
-            .value = sqlite3_column_double(statement, 2),
-        };
-    return status;
+    if (status) return status;
+    list->values[list->count++] = (struct sequence_value){
+        .row = reader_integer(reader, 3, 0, INT64_MAX),
+        .count = reader_integer(reader, 4, 0, INT64_MAX),
+        .value = reader_number(reader, 5, -INFINITY, false),
+    };
+    return reader->status;
 }
 
 enum status store_get_sequence_scores(struct store_sequence_list *out, struct store *store,
@@ -98,73 +118,77 @@ enum status store_get_sequence_scores(struct store_sequence_list *out, struct st
     sqlite3_stmt *statement = NULL;
     enum status status =
         connection_prepare(&statement, store,
-                           "SELECT row, count, value FROM sequence_score WHERE run = ? AND"
-                           " metric = ? AND layer = ? ORDER BY row",
+                           "SELECT run, layer, metric, row, count, value FROM sequence_score"
+                           " WHERE run = ? AND metric = ? AND layer = ? ORDER BY row",
                            "iti", run, metric, (int64_t)layer);
-    if (!status) status = connection_read(store, statement, out, append_sequence);
+    if (!status) status = reader_run(store, statement, "sequence_score", 4, out, append_sequence);
     if (status) store_sequence_list_free(out);
     return status;
 }
 
-static enum status append_step(void *into, sqlite3_stmt *statement) {
+static enum status append_step(void *into, struct reader *reader) {
     struct store_step_list *list = into;
     void *steps = list->steps;
     enum status status = connection_grow(&steps, list->count, sizeof *list->steps);
     list->steps = steps;
-    if (!status)
-        list->steps[list->count++] = (struct store_step){
-            .seed = sqlite3_column_int64(statement, 0),
-            .step = sqlite3_column_int64(statement, 1),
-            .loss = sqlite3_column_double(statement, 2),
-        };
-    return status;
+    if (status) return status;
+    list->steps[list->count++] = (struct store_step){
+        .seed = reader_integer(reader, 2, INT64_MIN, INT64_MAX),
+        .step = reader_integer(reader, 3, 0, INT64_MAX - 1),
+        .loss = reader_number(reader, 4, -INFINITY, false),
+    };
+    return reader->status;
 }
 
 enum status store_get_probe_steps(struct store_step_list *out, struct store *store, int64_t run,
                                   int layer) {
     *out = (struct store_step_list){0};
     sqlite3_stmt *statement = NULL;
-    enum status status = connection_prepare(
-        &statement, store,
-        "SELECT seed, step, loss FROM probe_step WHERE run = ? AND layer = ? ORDER BY seed, step",
-        "ii", run, (int64_t)layer);
-    if (!status) status = connection_read(store, statement, out, append_step);
+    enum status status = connection_prepare(&statement, store,
+                                            "SELECT run, layer, seed, step, loss FROM probe_step"
+                                            " WHERE run = ? AND layer = ? ORDER BY seed, step",
+                                            "ii", run, (int64_t)layer);
+    if (!status) status = reader_run(store, statement, "probe_step", 4, out, append_step);
     if (status) store_step_list_free(out);
     return status;
 }
 
-static enum status append_score(void *into, sqlite3_stmt *statement) {
-    struct store_score_list *list = into;
-    void *scores = list->scores;
-    enum status status = connection_grow(&scores, list->count, sizeof *list->scores);
-    list->scores = scores;
+static enum status append_score(void *into, struct reader *reader) {
+    const struct list *list = into;
+    struct store_score_list *out = list->out;
+    void *scores = out->scores;
+    enum status status = connection_grow(&scores, out->count, sizeof *out->scores);
+    out->scores = scores;
     if (status) return status;
-    struct store_score *score = &list->scores[list->count];
-    *score = (struct store_score){
-        .layer = sqlite3_column_int(statement, 0),
-        .value = sqlite3_column_double(statement, 2),
-        .stderr_value = sqlite3_column_type(statement, 3) == SQLITE_NULL
-                            ? NAN
-                            : sqlite3_column_double(statement, 3),
-        .n = sqlite3_column_int64(statement, 4),
-    };
-    status = connection_text(&score->metric, statement, 1);
-    if (!status && !score->metric) status = status_fail("a score without a metric");
-    if (!status) list->count++;
-    return status;
+    struct store_score *score = &out->scores[out->count++];
+    *score = (struct store_score){0};
+    score->metric = reader_text(reader, 1, 0);
+    score->layer = (int)reader_integer(reader, 2, STORE_TRUNK, list->layers - 1);
+    score->value = reader_number(reader, 3, -INFINITY, false);
+    score->stderr_value = reader_number(reader, 4, 0, true);
+    score->n = reader_integer(reader, 5, 0, INT64_MAX);
+    return reader->status;
 }
 
 /* ---- summary of sequence values */
 
-/* Every (layer, metric) with sequence values, with mean and standard error. */
-static enum status summarise(struct store_score_list *list, struct store *store, int64_t run) {
+/* Every (layer, metric) with sequence values, without the numbers. */
+static enum status find_summaries(struct store_score_list *out, struct store *store, int64_t run) {
+    struct list list = {.out = out};
     sqlite3_stmt *statement = NULL;
-    enum status status =
-        connection_prepare(&statement, store,
-                           "SELECT layer, metric, 0.0, NULL, 0 FROM sequence_score WHERE run = ?"
-                           " GROUP BY metric, layer HAVING sum(count) > 0 ORDER BY metric, layer",
-                           "i", run);
-    if (!status) status = connection_read(store, statement, list, append_score);
+    enum status status = runs_find_layers(&list.layers, store, run);
+    if (!status)
+        status = connection_prepare(
+            &statement, store,
+            "SELECT run, metric, layer, 0.0 AS value, NULL AS stderr, 0 AS n FROM sequence_score"
+            " WHERE run = ? GROUP BY metric, layer HAVING total(count) > 0 ORDER BY metric, layer",
+            "i", run);
+    if (!status) status = reader_run(store, statement, "sequence_score", 3, &list, append_score);
+    return status;
+}
+
+static enum status summarise(struct store_score_list *list, struct store *store, int64_t run) {
+    enum status status = find_summaries(list, store, run);
     for (size_t i = 0; !status && i < list->count; i++) {
         struct store_score *score = &list->scores[i];
         struct store_sequence_list values;
@@ -187,13 +211,15 @@ static enum status summarise(struct store_score_list *list, struct store *store,
 
 enum status store_get_scores(struct store_score_list *out, struct store *store, int64_t run) {
     *out = (struct store_score_list){0};
+    struct list list = {.out = out};
     sqlite3_stmt *statement = NULL;
-    enum status status =
-        connection_prepare(&statement, store,
-                           "SELECT layer, metric, value, stderr, n FROM score WHERE run = ?"
-                           " ORDER BY metric, layer",
-                           "i", run);
-    if (!status) status = connection_read(store, statement, out, append_score);
+    enum status status = runs_find_layers(&list.layers, store, run);
+    if (!status)
+        status = connection_prepare(&statement, store,
+                                    "SELECT run, metric, layer, value, stderr, n FROM score"
+                                    " WHERE run = ? ORDER BY metric, layer",
+                                    "i", run);
+    if (!status) status = reader_run(store, statement, "score", 3, &list, append_score);
     if (!status && !out->count) status = summarise(out, store, run);
     if (status) store_score_list_free(out);
     return status;
@@ -217,23 +243,44 @@ enum status store_summarise_run(struct store *store, int64_t run) {
 
 /* ---- state of a probe */
 
+/* A state as its parts tell it. */
+struct state {
+    int64_t parts, step;
+    size_t bytes;
+};
+
+static enum status add_part(void *into, struct reader *reader) {
+    enum { MOST_PARTS = 1 << 20 };
+    struct state *state = into;
+    int64_t part = reader_integer(reader, 3, 0, MOST_PARTS);
+    int64_t step = reader_integer(reader, 4, 0, INT64_MAX);
+    int64_t bytes = reader_integer(reader, 5, 1, INT32_MAX); /* NULL unless a blob */
+    if (reader->status) return reader->status;
+    if (part != state->parts)
+        return reader_fail(reader, 3, "is %lld where %lld is missing", (long long)part,
+                           (long long)state->parts);
+    if (state->parts && step != state->step)
+        return reader_fail(reader, 4, "is %lld, not %lld as in the parts before", (long long)step,
+                           (long long)state->step);
+    state->parts++;
+    state->step = step;
+    state->bytes += (size_t)bytes;
+    return STATUS_OK;
+}
+
 enum status store_find_probe_state(size_t *bytes, int64_t *step, struct store *store, int64_t run,
                                    int layer, int64_t seed) {
     sqlite3_stmt *statement = NULL;
-    bool row = false;
-    *bytes = 0;
-    *step = 0;
-    enum status status =
-        connection_prepare(&statement, store,
-                           "SELECT coalesce(sum(length(bytes)), 0), coalesce(max(step), 0)"
-                           " FROM probe_state WHERE run = ? AND layer = ? AND seed = ?",
-                           "iii", run, (int64_t)layer, seed);
-    if (!status) status = connection_step(&row, store, statement);
-    if (!status && row) {
-        *bytes = (size_t)sqlite3_column_int64(statement, 0);
-        *step = sqlite3_column_int64(statement, 1);
-    }
-    connection_reset(statement);
+    struct state state = {0};
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT run, layer, seed, part, step,"
+        " CASE typeof(bytes) WHEN 'blob' THEN length(bytes) END AS bytes"
+        " FROM probe_state WHERE run = ? AND layer = ? AND seed = ? ORDER BY part",
+        "iii", run, (int64_t)layer, seed);
+    if (!status) status = reader_run(store, statement, "probe_state", 4, &state, add_part);
+    *bytes = state.bytes;
+    *step = state.step;
     return status;
 }
 
@@ -246,7 +293,7 @@ enum status store_get_probe_part(void **bytes, size_t *size, struct store *store
         "SELECT bytes FROM probe_state WHERE run = ? AND layer = ? AND seed = ? AND part = ?",
         "iiii", run, (int64_t)layer, seed, part);
     if (!status) status = connection_step(&row, store, statement);
-    if (!status && !row)
+    if (!status && (!row || sqlite3_column_type(statement, 0) != SQLITE_BLOB))
         status = status_fail("\"%s\": part %lld of the training state of layer %d is missing",
                              store->path, (long long)part, layer);
     if (!status) {
