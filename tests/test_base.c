@@ -2,6 +2,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -90,7 +91,7 @@ END_TEST
 
 START_TEST(json_errors_name_the_source) {
     struct json *value;
-    ck_assert_int_eq(js_parse(&value, "{\"a\": 1, \"a\": 2}", 16, "x.json"), STATUS_FAILED);
+    ck_assert_int_eq(js_parse_unique(&value, "{\"a\": 1, \"a\": 2}", 16, "x.json"), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "x.json"));
     ck_assert_int_eq(js_parse(&value, "{\"a\": 1.5}", 10, "x.json"), STATUS_OK);
     int64_t number;
@@ -115,7 +116,57 @@ START_TEST(integers_beyond_64_bits_become_numbers) {
     ck_assert_double_eq(js_number_or(js_element(list, 1), 0), 0.5);
     ck_assert_int_eq(js_integer_or(js_member(js_element(list, 2), "negative"), 0), -7);
     js_free(value);
-    ck_assert_int_eq(js_parse(&value, "[1e999]", 7, "x.json"), STATUS_FAILED);
+}
+END_TEST
+
+static struct json *parsed(const char *text) {
+    struct json *value = NULL;
+    enum status status = js_parse(&value, text, strlen(text), "x.json");
+    ck_assert_msg(status == STATUS_OK, "%s: %s", text, status_message());
+    return value;
+}
+
+/* What Python's json module reads, it being what writes most of these files. */
+START_TEST(json_is_read_as_python_does) {
+    struct json *value = parsed("{\"a\": 1, \"b\": 2, \"a\": 3}");
+    ck_assert_int_eq(js_integer_or(js_member(value, "a"), 0), 3);
+    ck_assert_uint_eq(js_count(value), 2);
+    js_free(value);
+    static const char *const words[] = {"NaN", "Infinity", "-Infinity", "1e999", "-1e400"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char text[256];
+        snprintf(text, sizeof text,
+                 "{\"list\": [0.0, %s], \"x\": %s, \"text\": \"%s \\\" %s\", \"big\": "
+                 "100000000000000000000, \"one\": 1}",
+                 words[i], words[i], words[i], words[i]);
+        value = parsed(text);
+        const struct json *x = js_member(value, "x");
+        ck_assert_ptr_nonnull(x);
+        ck_assert(!js_is_number(x) && !js_is_object(x) && !js_is_string(x) && !js_is_bool(x));
+        ck_assert(!js_is_array(x) && js_count(x) == 0);
+        ck_assert_uint_eq(js_count(js_member(value, "list")), 2);
+        ck_assert_int_eq(js_integer_or(js_member(value, "one"), 0), 1);
+        ck_assert_double_eq(js_number_or(js_member(value, "big"), 0), 1e20);
+        snprintf(text, sizeof text, "%s \" %s", words[i], words[i]);
+        ck_assert_str_eq(js_string_or(js_member(value, "text"), ""), text);
+        double number;
+        ck_assert_int_eq(js_get_number(&number, value, "x", "x.json"), STATUS_FAILED);
+        js_free(value);
+    }
+    value = parsed("{\"eps\": -Infinity}");
+    double number;
+    ck_assert_int_eq(js_get_number(&number, value, "eps", "x.json"), STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "\"x.json\": \"eps\" must be a number, found -Infinity");
+    js_free(value);
+    static const char *const wrong[] = {
+        "{\"a\": nan}",  "{\"a\": Infinit}",    "{\"a\": NaNs}",    "{\"a\": +Infinity}",
+        "{Infinity: 1}", "{\"a\": - Infinity}", "{\"a\": NaN NaN}", "{\"a\": \"NaN}"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        ck_assert_msg(js_parse(&value, wrong[i], strlen(wrong[i]), "x") == STATUS_FAILED, "%s",
+                      wrong[i]);
+    ck_assert_int_eq(js_parse_line(&value, "{\"a\": NaN, \"a\": 4}", 18, "x", 1), STATUS_OK);
+    ck_assert_int_eq(js_integer_or(js_member(value, "a"), 0), 4);
+    js_free(value);
 }
 END_TEST
 
@@ -132,8 +183,8 @@ START_TEST(sizes_read_well) {
 }
 END_TEST
 
-/* The signal that ends a program which got a SIGTERM and, so many seconds later, a SIGINT; 0 when it
- * only knows that it shall end. */
+/* The signal that ends a program which got a SIGTERM and, so many seconds later, a SIGINT; 0 when
+ * it only knows that it shall end. */
 static int signals_end(double second_after) {
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
@@ -164,5 +215,5 @@ END_TEST
 
 CHECK_MAIN("base", philox_matches_the_published_vector, random_moments, half_types_round_trip,
            sha256_of_abc, lists, json_errors_name_the_source,
-           integers_beyond_64_bits_become_numbers, sizes_read_well,
+           integers_beyond_64_bits_become_numbers, json_is_read_as_python_does, sizes_read_well,
            only_a_later_signal_ends_the_program)

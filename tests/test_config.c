@@ -100,11 +100,24 @@ START_TEST(mistral_windows) {
     c = good("{'architectures': ['MistralForCausalLM'], " SHAPE "}"); /* the class default */
     ck_assert_int_eq(c->layers[3].sliding_window, 4096);
     config_free(c);
+    /* With layer_types AutoConfig reads a Ministral: windows per layer. */
+    c = good("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': 7, "
+             "'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
+             "'sliding_attention']}");
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i % 2 ? 7 : 0);
+    config_free(c);
+    c = good("{'model_type': 'mistral', " SHAPE ", 'sliding_window': null, 'layer_types': null}");
+    ck_assert_int_eq(c->layers[1].sliding_window, 0);
+    config_free(c);
     refused("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': null, "
             "'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
             "'full_attention']}",
+            "\"config.json\": \"layer_types\" asks for a sliding window in layer 1, but none is "
+            "given or used");
+    refused(LLAMA(", 'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
+                  "'full_attention']"),
             "\"config.json\": \"layer_types\" says sliding_attention for layer 1, but "
-            "MistralForCausalLM does not read it and would do otherwise");
+            "LlamaForCausalLM does not read it and would do otherwise");
 }
 END_TEST
 
@@ -191,6 +204,71 @@ START_TEST(hybrids) {
 }
 END_TEST
 
+/* null stands for as many key/value heads as query heads in every class; the class default is for
+ * an absent key. */
+START_TEST(null_keys) {
+    static const char *const classes[] = {"Llama", "Mistral", "Qwen2", "Qwen3"};
+    for (size_t i = 0; i < 4; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{'architectures': ['%sForCausalLM'], 'hidden_size': 64, 'intermediate_size': 96, "
+                 "'vocab_size': 100, 'num_hidden_layers': 4, 'num_attention_heads': 4, "
+                 "'num_key_value_heads': null, 'sliding_window': null, 'rope_scaling': null, "
+                 "'rope_parameters': null, 'layer_types': null, 'eos_token_id': null, "
+                 "'bos_token_id': null, 'pad_token_id': null, 'quantization_config': null%s}",
+                 classes[i], i == 3 ? "" : ", 'head_dim': null");
+        struct model_config *c = good(text);
+        ck_assert_int_eq(c->n_kv_heads, 4);
+        ck_assert_int_eq(c->head_dim, i == 3 ? 128 : 16);
+        ck_assert_int_eq(c->layers[0].sliding_window, 0);
+        config_free(c);
+    }
+    static const char *const without[] = {"rms_norm_eps", "hidden_act", "rope_theta"};
+    for (size_t i = 0; i < 3; i++) {
+        char text[512], message[64];
+        snprintf(text, sizeof text,
+                 "{'architectures': ['LlamaForCausalLM'], " SHAPE ", '%s': null}", without[i]);
+        snprintf(message, sizeof message, "\"config.json\": \"%s\" is null", without[i]);
+        refused(text, message);
+    }
+    refused("{'architectures': ['Qwen3ForCausalLM'], " SHAPE ", 'head_dim': null}",
+            "\"config.json\": \"head_dim\" is null");
+    refused(QWEN2(", 'use_sliding_window': true, 'max_window_layers': null"),
+            "\"config.json\": \"max_window_layers\" is null");
+    refused(LLAMA(", 'rope_parameters': {'rope_theta': null}"),
+            "\"config.json\": \"rope_theta\" is null");
+}
+END_TEST
+
+/* Files that AutoModel saved without the head, and flags that say what is so anyway. */
+START_TEST(other_spellings) {
+    struct model_config *c =
+        good("{'architectures': ['LlamaModel'], 'model_type': 'llama', " SHAPE "}");
+    ck_assert_int_eq(c->family, FAMILY_LLAMA);
+    config_free(c);
+    c = good("{'architectures': ['Qwen3Model'], " SHAPE "}");
+    ck_assert_int_eq(c->family, FAMILY_QWEN3);
+    config_free(c);
+    c = good(LLAMA(", 'no_rope_layers': [1, 1, 1, 1], 'time_step_limit': [0.0, Infinity], "
+                   "'vocab_size': 101"));
+    ck_assert_int_eq(c->vocab_size, 101);
+    config_free(c);
+    c = good(LLAMA(", 'rope_scaling': {'rope_type': 'yarn', 'factor': 4.0, 'beta_fast': 0, "
+                   "'beta_slow': null, 'original_max_position_embeddings': 64}"));
+    ck_assert_double_eq(c->rope.beta_fast, 32);
+    ck_assert_double_eq(c->rope.beta_slow, 1);
+    config_free(c);
+    refused(LLAMA(", 'no_rope_layers': [1, 0, 1, 1]"),
+            "\"config.json\": \"no_rope_layers\": layers without rope are not supported");
+    refused(LLAMA(", 'rms_norm_eps': Infinity"),
+            "\"config.json\": \"rms_norm_eps\" must be a number, found Infinity");
+    refused("{'architectures': ['LlamaModels'], " SHAPE "}",
+            "\"config.json\": architecture \"LlamaModels\" is not supported (LlamaForCausalLM, "
+            "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM or "
+            "Apriel2ForCausalLM)");
+}
+END_TEST
+
 #define BLOCK_TAIL                                                                                 \
     "'mlp': {'type': 'mlp', 'intermediate_size': 96, 'activation': 'silu', 'gated': true, "        \
     "'add_linear_biases': false}, 'normalization': {'type': 'rms_norm', 'epsilon': 1e-6}"
@@ -217,6 +295,27 @@ START_TEST(apriel2_blocks) {
     ck_assert_double_eq(c->rope.factor, 4);
     ck_assert_double_eq(c->rope.original_max_position, 8192);
     config_free(c);
+    /* The head norms have epsilons of their own, 1e-5 when they are not stated. */
+    c = good(APRIEL2(ATTENTION
+                     "'rotary': {'type': 'default', 'theta': 5000}, 'query_norm': {'type': "
+                     "'rms_norm', 'epsilon': 10.0}, 'key_norm': {'type': 'rms_norm'}"));
+    ck_assert(c->qk_norm);
+    ck_assert_double_eq(c->q_norm_eps, 10);
+    ck_assert_double_eq(c->k_norm_eps, 1e-5);
+    ck_assert_double_eq(c->rms_norm_eps, 1e-6);
+    config_free(c);
+#define PLAIN ATTENTION "'rotary': {'type': 'default', 'theta': 5000}, "
+    refused(
+        APRIEL2(PLAIN "'query_norm': {'type': 'rms_norm'}"),
+        "\"config.json\": \"query_norm\" and \"key_norm\" must both be rms_norm or be left out");
+    refused(APRIEL2(PLAIN "'query_norm': {'type': 'layer_norm'}, 'key_norm': {'type': 'rms_norm'}"),
+            "\"config.json\": normalization \"layer_norm\" is not supported; only rms_norm is");
+    refused(APRIEL2(PLAIN "'value_norm': {'type': 'rms_norm'}"),
+            "\"config.json\": \"value_norm\" is not supported");
+    refused(APRIEL2(PLAIN "'softmax_scale_power': 1.0"),
+            "\"config.json\": \"softmax_scale_power\" is 1; only 0.5 is supported");
+    config_free(good(APRIEL2(PLAIN "'softmax_scale_power': 0.5, 'value_norm': null, "
+                                   "'shared_key_value': false, 'causal': true")));
     refused(APRIEL2("'type': 'gdn'"),
             "\"config.json\": mixer type \"gdn\" is not supported (attention or mamba)");
     refused(APRIEL2(ATTENTION "'rotary': {'type': 'default_2d', 'theta': 5000}"),
@@ -344,5 +443,6 @@ START_TEST(sizes_of_a_replacement) {
 END_TEST
 
 CHECK_MAIN("config", llama_3_1, qwen_2_5_with_yarn, mistral_windows, qwen_windows, qwen_3,
-           llama_biases_and_defaults, hybrids, apriel2_blocks, what_changes_the_function_is_refused,
-           broken_configs, rope_equals_transformers, sizes_of_a_replacement)
+           null_keys, other_spellings, llama_biases_and_defaults, hybrids, apriel2_blocks,
+           what_changes_the_function_is_refused, broken_configs, rope_equals_transformers,
+           sizes_of_a_replacement)

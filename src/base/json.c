@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/json_finite.h"
 
 static json_t *unwrap(const struct json *value) {
     return (json_t *)(uintptr_t)value;
@@ -32,22 +33,56 @@ static json_t *with_integers(json_t *value) {
     return value;
 }
 
+/* A number that is not finite is neither a number, an object nor null to the callers. */
+static const char *not_finite(const json_t *value) {
+    if (json_object_size(value) != 1) return NULL;
+    return json_string_value(json_object_get(value, JSON_NOT_FINITE));
+}
+
 /* Integers beyond 64 bits become reals: transformers writes 10^30 for a tokenizer without a limit
- * of its length. */
-static json_t *load(const char *text, size_t length, json_error_t *error) {
-    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+ * of its length. Of a repeated key the last value counts, as in Python. */
+static json_t *load_finite(const char *text, size_t length, size_t flags, json_error_t *error) {
     json_t *value = json_loadb(text, length, flags, error);
     if (value || json_error_code(error) != json_error_numeric_overflow) return value;
     value = json_loadb(text, length, flags | JSON_DECODE_INT_AS_REAL, error);
     return value ? with_integers(value) : NULL;
 }
 
+static json_t *load(const char *text, size_t length, json_error_t *error) {
+    json_t *value = load_finite(text, length, JSON_ALLOW_NUL, error);
+    if (value) return value;
+    size_t finite_length;
+    char *finite = json_finite_text(&finite_length, text, length);
+    if (finite) value = load_finite(finite, finite_length, JSON_ALLOW_NUL, error);
+    free(finite);
+    return value;
+}
+
+/* jansson says nothing when an allocation fails. */
+static bool out_of_memory(const json_error_t *error) {
+    return !*error->text || json_error_code(error) == json_error_out_of_memory;
+}
+
+static enum status fail_to_parse(const char *source, const json_error_t *error) {
+    if (out_of_memory(error))
+        return status_fail("\"%s\": out of memory while reading JSON", source);
+    return status_fail("\"%s\": invalid JSON at line %d, column %d: %s", source, error->line,
+                       error->column, error->text);
+}
+
 enum status js_parse(struct json **out, const char *text, size_t length, const char *source) {
     json_error_t error;
     json_t *value = load(text, length, &error);
-    if (!value)
-        return status_fail("\"%s\": invalid JSON at line %d, column %d: %s", source, error.line,
-                           error.column, error.text);
+    if (!value) return fail_to_parse(source, &error);
+    *out = wrap(value);
+    return STATUS_OK;
+}
+
+enum status js_parse_unique(struct json **out, const char *text, size_t length,
+                            const char *source) {
+    json_error_t error;
+    json_t *value = load_finite(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
+    if (!value) return fail_to_parse(source, &error);
     *out = wrap(value);
     return STATUS_OK;
 }
@@ -56,6 +91,7 @@ enum status js_parse_line(struct json **out, const char *text, size_t length, co
                           uint64_t line) {
     json_error_t error;
     json_t *value = load(text, length, &error);
+    if (!value && out_of_memory(&error)) return fail_to_parse(source, &error);
     if (!value)
         return status_fail("\"%s\": line %" PRIu64 ": invalid JSON at column %d: %s", source, line,
                            error.column, error.text);
@@ -78,7 +114,7 @@ void js_free(struct json *value) {
 }
 
 bool js_is_object(const struct json *value) {
-    return json_is_object(unwrap(value));
+    return json_is_object(unwrap(value)) && !not_finite(unwrap(value));
 }
 
 bool js_is_array(const struct json *value) {
@@ -109,17 +145,21 @@ const struct json *js_member(const struct json *object, const char *key) {
     return present(json_object_get(unwrap(object), key));
 }
 
+bool js_has(const struct json *object, const char *key) {
+    return json_object_get(unwrap(object), key) != NULL;
+}
+
 const struct json *js_element(const struct json *array, size_t index) {
     return present(json_array_get(unwrap(array), index));
 }
 
 size_t js_count(const struct json *container) {
     if (js_is_array(container)) return json_array_size(unwrap(container));
-    return json_object_size(unwrap(container));
+    return js_is_object(container) ? json_object_size(unwrap(container)) : 0;
 }
 
 void *js_first(const struct json *object) {
-    return json_object_iter(unwrap(object));
+    return js_is_object(object) ? json_object_iter(unwrap(object)) : NULL;
 }
 
 void *js_next(const struct json *object, void *iterator) {
@@ -158,6 +198,9 @@ static enum status wrong_kind(const struct json *object, const char *key, const 
                               const char *source) {
     const struct json *value = js_member(object, key);
     if (!value) return status_fail("\"%s\": \"%s\" is missing", source, key);
+    if (not_finite(unwrap(value)))
+        return status_fail("\"%s\": \"%s\" must be %s, found %s", source, key, wanted,
+                           not_finite(unwrap(value)));
     char *text = json_dumps(unwrap(value), JSON_ENCODE_ANY | JSON_COMPACT);
     enum status status = status_fail("\"%s\": \"%s\" must be %s, found %.80s", source, key, wanted,
                                      text ? text : "something else");

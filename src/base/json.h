@@ -1,6 +1,8 @@
-/* JSON values (jansson behind them; the prefix js_ keeps clear of its json_). Duplicate keys are an error. `struct json` is opaque; what a
- * getter returns is borrowed from its container, what js_parse, js_read and js_new_* return
- * is the caller's until it is handed to js_set or js_append. */
+/* JSON values (jansson behind them; the prefix js_ keeps clear of its json_), read as Python's json
+ * module reads them: the last of repeated keys counts; NaN, Infinity, -Infinity and numbers beyond
+ * double's range are accepted, but are no numbers (and nothing else) to the functions here.
+ * `struct json` is opaque; what a getter returns is borrowed from its container, what js_parse,
+ * js_read and js_new_* return is the caller's until it is handed to js_set or js_append. */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
 
@@ -16,6 +18,9 @@ struct json;
  * beyond 64 bits become numbers that are no integers. */
 enum status js_parse(struct json **out, const char *text, size_t length,
                        const char *source) STATUS_CHECKED;
+/* The same for a format that forbids repeated keys and numbers that are not finite. */
+enum status js_parse_unique(struct json **out, const char *text, size_t length,
+                            const char *source) STATUS_CHECKED;
 /* One line of a file of JSON lines; messages begin with "file": line N. */
 enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
                           uint64_t line) STATUS_CHECKED;
@@ -31,6 +36,7 @@ bool js_is_bool(const struct json *value);
 
 /* Members and elements. Absent, null and wrong containers all give NULL. */
 const struct json *js_member(const struct json *object, const char *key);
+bool js_has(const struct json *object, const char *key); /* there, if only as null */
 const struct json *js_element(const struct json *array, size_t index);
 size_t js_count(const struct json *container); /* of an array or object; 0 otherwise */
 

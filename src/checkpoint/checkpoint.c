@@ -34,142 +34,6 @@ static int compare_tensor_names(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-static const struct safetensors_entry *
-find_entry(const struct checkpoint *checkpoint, const struct safetensors **file, const char *name) {
-    for (size_t i = 0; i < checkpoint->n_files; i++) {
-        const struct safetensors_entry *entry = safetensors_find(checkpoint->files[i], name);
-        if (!entry) continue;
-        *file = checkpoint->files[i];
-        return entry;
-    }
-    return NULL;
-}
-
-/* A tensor as the file has it against what config.json implies. */
-static enum status check_entry(const struct checkpoint *checkpoint, const struct tensor_spec *spec,
-                               const struct safetensors_entry *entry, const char *path) {
-    enum dtype dtype = entry->dtype;
-    if (dtype != DTYPE_BF16 && dtype != DTYPE_F16 && dtype != DTYPE_F32)
-        return status_fail("\"%s\": tensor \"%s\" is %s; BF16, F16 or F32 is needed", path,
-                           spec->name, entry->dtype_name);
-    bool same = entry->rank == spec->rank;
-    for (int i = 0; i < spec->rank && same; i++) same = entry->shape[i] == spec->shape[i];
-    if (same) return STATUS_OK;
-    char found[TENSOR_SHAPE_SIZE], wanted[TENSOR_SHAPE_SIZE];
-    return status_fail("\"%s\": tensor \"%s\" has shape %s, but \"%s\" implies %s", path,
-                       spec->name, tensor_shape_format(found, entry->rank, entry->shape),
-                       checkpoint->config_path,
-                       tensor_shape_format(wanted, spec->rank, spec->shape));
-}
-
-static enum status bind_tensor(struct checkpoint *checkpoint, size_t index) {
-    const struct tensor_spec *spec = &checkpoint->specs[index];
-    struct checkpoint_tensor *tensor = &checkpoint->tensors[index];
-    tensor->name = spec->name;
-    tensor->role = spec->role;
-    tensor->layer = spec->layer;
-    tensor->rank = spec->rank;
-    tensor->count = 1;
-    for (int i = 0; i < spec->rank; i++) {
-        tensor->shape[i] = spec->shape[i];
-        tensor->count *= spec->shape[i];
-    }
-    if (checkpoint->random_weights) {
-        tensor->dtype = random_weights_dtype(spec->role);
-        tensor->file = checkpoint->config_path;
-    } else {
-        const struct safetensors *file = NULL;
-        const struct safetensors_entry *entry = find_entry(checkpoint, &file, spec->name);
-        if (!entry)
-            return status_fail("\"%s\": tensor \"%s\" is missing", checkpoint->directory,
-                               spec->name);
-        enum status status = check_entry(checkpoint, spec, entry, safetensors_path(file));
-        if (status) return status;
-        tensor->dtype = entry->dtype;
-        tensor->data = entry->data;
-        tensor->file = safetensors_path(file);
-    }
-    tensor->bytes = (size_t)tensor->count * dtype_size(tensor->dtype);
-    return STATUS_OK;
-}
-
-static enum status bind_tensors(struct checkpoint *checkpoint) {
-    const struct model_config *config = checkpoint->config;
-    enum status status = tensor_spec_list(&checkpoint->specs, &checkpoint->count, config);
-    if (status) return status;
-    size_t rows = (size_t)config->n_layers + 1;
-    checkpoint->tensors = memory_calloc(checkpoint->count, sizeof *checkpoint->tensors);
-    checkpoint->by_name = memory_calloc(checkpoint->count, sizeof *checkpoint->by_name);
-    checkpoint->by_role = memory_calloc(rows * TENSOR_ROLES, sizeof *checkpoint->by_role);
-    if (!checkpoint->tensors || !checkpoint->by_name || !checkpoint->by_role) return STATUS_FAILED;
-    for (size_t i = 0; i < checkpoint->count; i++) {
-        status = bind_tensor(checkpoint, i);
-        if (status) return status;
-        struct checkpoint_tensor *tensor = &checkpoint->tensors[i];
-        checkpoint->by_name[i] = tensor;
-        checkpoint->by_role[(size_t)(tensor->layer + 1) * TENSOR_ROLES + tensor->role] = tensor;
-    }
-    if (config->tie_word_embeddings)
-        checkpoint->by_role[TENSOR_HEAD] = checkpoint->by_role[TENSOR_EMBEDDING];
-    qsort(checkpoint->by_name, checkpoint->count, sizeof *checkpoint->by_name,
-          compare_tensor_names);
-    return STATUS_OK;
-}
-
-static bool starts_with(const char *text, const char *prefix) {
-    return strncmp(text, prefix, strlen(prefix)) == 0;
-}
-
-static bool ends_with(const char *text, const char *suffix) {
-    size_t length = strlen(text), tail = strlen(suffix);
-    return length >= tail && strcmp(text + length - tail, suffix) == 0;
-}
-
-/* A head stored beside tied embeddings is a harmless copy, or else the config is wrong. */
-static enum status check_tied_head(const struct checkpoint *checkpoint,
-                                   const struct safetensors_entry *head, const char *path) {
-    const struct checkpoint_tensor *embedding = checkpoint_find(checkpoint, -1, TENSOR_EMBEDDING);
-    bool same = head->dtype == embedding->dtype && head->bytes == embedding->bytes &&
-                memcmp(head->data, embedding->data, head->bytes) == 0;
-    mapping_drop(head->data, head->bytes);
-    checkpoint_drop(checkpoint, embedding);
-    if (same) return STATUS_OK;
-    return status_fail("\"%s\": \"%s\" differs from the embedding, but \"tie_word_embeddings\" in "
-                       "\"%s\" says they are one",
-                       path, head->name, checkpoint->config_path);
-}
-
-/* A tensor of a module the model has would change what is computed if it were used, so leaving it
- * out silently would be wrong; others (extra heads, towers) are left out with a warning. */
-static enum status check_unused(struct checkpoint *checkpoint,
-                                const struct safetensors_entry *entry, const char *path) {
-    static const char *const own[] = {"model.layers.", "model.decoder.", "model.embed_tokens.",
-                                      "model.norm.", "lm_head."};
-    if (checkpoint_has(checkpoint, entry->name)) return STATUS_OK;
-    if (ends_with(entry->name, "rotary_emb.inv_freq")) return STATUS_OK; /* old exports; derived */
-    if (checkpoint->config->tie_word_embeddings && strcmp(entry->name, "lm_head.weight") == 0)
-        return check_tied_head(checkpoint, entry, path);
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (starts_with(entry->name, own[i]))
-            return status_fail("\"%s\": tensor \"%s\" has no place in the %s with %d layers that "
-                               "\"%s\" describes",
-                               path, entry->name, config_architecture(checkpoint->config),
-                               checkpoint->config->n_layers, checkpoint->config_path);
-    return checkpoint_warn(checkpoint, "\"%s\": tensor \"%s\" is not used", path, entry->name);
-}
-
-static enum status check_all_used(struct checkpoint *checkpoint) {
-    for (size_t f = 0; f < checkpoint->n_files; f++) {
-        const struct safetensors *file = checkpoint->files[f];
-        for (size_t i = 0; i < safetensors_count(file); i++) {
-            enum status status =
-                check_unused(checkpoint, safetensors_at(file, i), safetensors_path(file));
-            if (status) return status;
-        }
-    }
-    return STATUS_OK;
-}
-
 enum status checkpoint_open(struct checkpoint **out, const char *directory,
                             const struct checkpoint_options *options) {
     enum status status = STATUS_FAILED;
@@ -189,12 +53,12 @@ enum status checkpoint_open(struct checkpoint **out, const char *directory,
         goto done;
     }
     status = config_read(&checkpoint->config, checkpoint->config_path);
+    if (!status) status = checkpoint_list_tensors(checkpoint);
     if (!status && checkpoint->random_weights)
         status = random_weights_quantiles(&checkpoint->quantiles);
     else if (!status)
         status = checkpoint_open_files(checkpoint);
-    if (!status) status = bind_tensors(checkpoint);
-    if (!status) status = check_all_used(checkpoint);
+    if (!status) status = checkpoint_bind_tensors(checkpoint);
 done:
     if (status)
         checkpoint_close(checkpoint);
@@ -214,6 +78,8 @@ void checkpoint_close(struct checkpoint *checkpoint) {
     free(checkpoint->tensors);
     free(checkpoint->by_role);
     free(checkpoint->by_name);
+    free(checkpoint->root);
+    free(checkpoint->head);
     free(checkpoint->directory);
     free(checkpoint->config_path);
     config_free(checkpoint->config);

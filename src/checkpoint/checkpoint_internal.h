@@ -11,6 +11,8 @@ struct checkpoint {
     struct model_config *config;
     struct safetensors **files; /* [n_files]; none for random weights */
     size_t n_files;
+    char *root; /* what stands in the files for "model.", often the same */
+    char *head; /* and for "lm_head.weight" */
     bool random_weights;
     uint64_t seed;
     uint16_t *quantiles; /* [65536] of random weights */
@@ -26,8 +28,29 @@ struct checkpoint {
     char fingerprint[SHA256_HEX_SIZE]; /* "" before the first call */
 };
 
-/* Opens the single file or all shards of the index, cross-checked; sets files. */
+/* The names that the files, or their index, have; borrowed. */
+struct tensor_names {
+    const char **names; /* [count] */
+    size_t count;
+};
+
+/* Sets root and head. */
+enum status checkpoint_find_names(struct checkpoint *checkpoint,
+                                  const struct tensor_names *names) STATUS_CHECKED;
+/* From "model.norm.weight" to what the files call it, and back; the caller frees. */
+char *checkpoint_stored_name(const struct checkpoint *checkpoint, const char *name);
+char *checkpoint_own_name(const struct checkpoint *checkpoint, const char *stored);
+/* Whether a name stands for something that is computed and need not be stored. */
+bool checkpoint_is_buffer(const char *name);
+
+/* What the model needs, by name and role, not yet found in a file: checkpoint_has works. */
+enum status checkpoint_list_tensors(struct checkpoint *checkpoint) STATUS_CHECKED;
+
+/* Opens the single file or all shards of the index, cross-checked; sets files and names. */
 enum status checkpoint_open_files(struct checkpoint *checkpoint) STATUS_CHECKED;
+
+/* Finds every tensor in the files, and looks at what else they have. */
+enum status checkpoint_bind_tensors(struct checkpoint *checkpoint) STATUS_CHECKED;
 
 /* Keep a warning and print it. */
 enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, ...)

@@ -70,10 +70,22 @@ enum status config_get_bool(bool *out, const struct json *object, const char *ke
     return STATUS_OK;
 }
 
+enum status config_refuse_null(const struct json *object, const char *key, const char *source) {
+    if (!js_has(object, key) || js_member(object, key)) return STATUS_OK;
+    return status_fail("\"%s\": \"%s\" is null", source, key);
+}
+
 enum status config_allocate_layers(struct model_config *config, int n_layers) {
     config->layers = memory_calloc((size_t)n_layers, sizeof *config->layers);
     config->n_layers = n_layers;
     return config->layers ? STATUS_OK : STATUS_FAILED;
+}
+
+/* "LlamaForCausalLM", or "LlamaModel" of a file that was saved without its head. */
+static bool is_class_of(const struct config_family_facts *facts, const char *name) {
+    size_t stem = strlen(facts->architecture) - strlen("ForCausalLM");
+    return strcmp(name, facts->architecture) == 0 ||
+           (strncmp(name, facts->architecture, stem) == 0 && strcmp(name + stem, "Model") == 0);
 }
 
 /* The family comes from "architectures"; "model_type" must agree where it is given. */
@@ -88,8 +100,7 @@ static enum status find_family(enum config_family *out, const struct json *json,
                            source);
     for (int i = 0; i < FAMILY_COUNT; i++) {
         const struct config_family_facts *facts = &config_families[i];
-        if (strcmp(name ? name : type, name ? facts->architecture : facts->model_type) != 0)
-            continue;
+        if (name ? !is_class_of(facts, name) : strcmp(type, facts->model_type) != 0) continue;
         if (type && strcmp(type, facts->model_type) != 0)
             return status_fail("\"%s\": \"model_type\" is \"%s\", but architecture \"%s\" has "
                                "\"%s\"",
@@ -131,9 +142,19 @@ static bool changes_nothing(const struct json *value) {
     return (js_is_array(value) || js_is_object(value)) && js_count(value) == 0;
 }
 
+/* A flag a layer, 1 for rope: all of them are what every layer has anyway. */
+static bool all_ones(const struct json *list) {
+    if (!js_is_array(list)) return false;
+    for (size_t i = 0; i < js_count(list); i++)
+        if (js_integer_or(js_element(list, i), 0) != 1) return false;
+    return true;
+}
+
 static enum status refuse_unsupported(const struct json *json, const char *source) {
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-        if (!changes_nothing(js_member(json, unsupported[i].key)))
+        if (!changes_nothing(js_member(json, unsupported[i].key)) &&
+            !(strcmp(unsupported[i].key, "no_rope_layers") == 0 &&
+              all_ones(js_member(json, "no_rope_layers"))))
             return status_fail("\"%s\": \"%s\": %s", source, unsupported[i].key,
                                unsupported[i].reason);
     const struct json *causal = js_member(json, "is_causal");
@@ -141,6 +162,8 @@ static enum status refuse_unsupported(const struct json *json, const char *sourc
         return status_fail("\"%s\": \"is_causal\": attention that is not causal is not supported",
                            source);
     static const char *const activation_keys[] = {"hidden_act", "hidden_activation"};
+    enum status status = config_refuse_null(json, "hidden_act", source);
+    if (status) return status;
     for (int i = 0; i < 2; i++) {
         const struct json *value = js_member(json, activation_keys[i]);
         const char *name = js_string_or(value, value ? "of another kind" : "silu");

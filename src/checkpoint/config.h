@@ -69,6 +69,7 @@ struct model_config {
     int n_heads, n_kv_heads, head_dim; /* all 0 when an Apriel2 model has no attention left */
     int max_position_embeddings;       /* 0: not stated */
     double rms_norm_eps;
+    double q_norm_eps, k_norm_eps; /* with qk_norm */
     bool tie_word_embeddings;
     bool q_bias, k_bias, v_bias, o_bias; /* of the attention projections */
     bool mlp_bias;                       /* of gate, up and down */

@@ -120,6 +120,30 @@ static enum status parse_rotary(struct model_config *config, const struct json *
     return status;
 }
 
+static enum status parse_norm(double *epsilon, const struct json *norm, const char *source) {
+    const char *type = js_string_or(js_member(norm, "type"), "rms_norm");
+    if (strcmp(type, "rms_norm") != 0)
+        return status_fail("\"%s\": normalization \"%s\" is not supported; only rms_norm is",
+                           source, type);
+    return config_get_positive(epsilon, norm, "epsilon", 1e-5, source);
+}
+
+/* Of each query and each key head, each with an epsilon of its own. */
+static enum status parse_head_norms(struct model_config *config, const struct json *mixer,
+                                    const char *source) {
+    const struct json *query = js_member(mixer, "query_norm"), *key = js_member(mixer, "key_norm");
+    config->qk_norm = query && key;
+    config->q_norm_eps = config->k_norm_eps = 0;
+    if (!query && !key) return STATUS_OK;
+    if (!config->qk_norm || !js_is_string(js_member(query, "type")) ||
+        !js_is_string(js_member(key, "type")))
+        return status_fail("\"%s\": \"query_norm\" and \"key_norm\" must both be rms_norm or be "
+                           "left out",
+                           source);
+    enum status status = parse_norm(&config->q_norm_eps, query, source);
+    return status ? status : parse_norm(&config->k_norm_eps, key, source);
+}
+
 static enum status parse_attention(struct model_config *config, struct layer_config *layer,
                                    const struct json *mixer, const char *source) {
     enum status status =
@@ -140,14 +164,8 @@ static enum status parse_attention(struct model_config *config, struct layer_con
     config->k_bias = projection_bias(mixer, "key_layer");
     config->v_bias = projection_bias(mixer, "value_layer");
     config->o_bias = projection_bias(mixer, "dense_layer");
-    const char *query_norm = js_string_or(js_member(js_member(mixer, "query_norm"), "type"), NULL);
-    const char *key_norm = js_string_or(js_member(js_member(mixer, "key_norm"), "type"), NULL);
-    if ((query_norm && strcmp(query_norm, "rms_norm") != 0) ||
-        (key_norm && strcmp(key_norm, "rms_norm") != 0) || !query_norm != !key_norm)
-        return status_fail("\"%s\": \"query_norm\" and \"key_norm\" must both be rms_norm or be "
-                           "left out",
-                           source);
-    config->qk_norm = query_norm != NULL;
+    status = parse_head_norms(config, mixer, source);
+    if (status) return status;
     return parse_rotary(config, js_member(mixer, "rotary"), source);
 }
 
@@ -169,19 +187,47 @@ static enum status parse_mlp(struct model_config *config, const struct json *mlp
                           -1, source);
 }
 
-static enum status parse_norm(double *epsilon, const struct json *norm, const char *source) {
-    const char *type = js_string_or(js_member(norm, "type"), "rms_norm");
-    if (strcmp(type, "rms_norm") != 0)
-        return status_fail("\"%s\": normalization \"%s\" is not supported; only rms_norm is",
-                           source, type);
-    return config_get_positive(epsilon, norm, "epsilon", 1e-5, source);
+/* Members of Fast-LLM's blocks that change what is computed, with the values that do not. Its
+ * weights may be zero-centred, blocks may have norms of other kinds and places, and so on. */
+static enum status refuse_others(const struct json *object, const char *const *keys, int count,
+                                 const char *source) {
+    for (int i = 0; i < count; i++) {
+        const struct json *value = js_member(object, keys[i]);
+        bool off = !value || (js_is_bool(value) && !js_bool_or(value, true)) ||
+                   (js_is_object(value) && js_has(value, "enabled") &&
+                    !js_bool_or(js_member(value, "enabled"), false));
+        if (!off) return status_fail("\"%s\": \"%s\" is not supported", source, keys[i]);
+    }
+    return STATUS_OK;
+}
+
+static enum status refuse_in_block(const struct json *block, const char *source) {
+    static const char *const of_block[] = {"pre_mixer_normalization", "pre_mlp_normalization",
+                                           "post_mixer_normalization", "post_mlp_normalization",
+                                           "output_scale"};
+    static const char *const of_attention[] = {"value_norm", "shared_key_value"};
+    static const char *const of_mlp[] = {"pre_norm", "post_norm"};
+    static const char *const of_norm[] = {"zero_centered"};
+    const struct json *mixer = js_member(block, "mixer");
+    double power = js_number_or(js_member(mixer, "softmax_scale_power"), 0.5);
+    enum status status = refuse_others(block, of_block, 5, source);
+    if (!status) status = refuse_others(mixer, of_attention, 2, source);
+    if (!status) status = refuse_others(js_member(block, "mlp"), of_mlp, 2, source);
+    if (!status) status = refuse_others(js_member(block, "normalization"), of_norm, 1, source);
+    if (!status) status = refuse_others(js_member(mixer, "query_norm"), of_norm, 1, source);
+    if (!status) status = refuse_others(js_member(mixer, "key_norm"), of_norm, 1, source);
+    if (!status && power != 0.5)
+        status = status_fail("\"%s\": \"softmax_scale_power\" is %g; only 0.5 is supported", source,
+                             power);
+    return status;
 }
 
 static enum status parse_block(struct model_config *config, struct layer_config *layer,
                                const struct json *block, const char *source) {
     const struct json *mixer = js_member(block, "mixer");
     const char *type = js_string_or(js_member(mixer, "type"), "missing");
-    enum status status;
+    enum status status = refuse_in_block(block, source);
+    if (status) return status;
     if (strcmp(type, "attention") == 0) {
         layer->mixer = MIXER_ATTENTION;
         status = parse_attention(config, layer, mixer, source);
@@ -210,6 +256,7 @@ static bool same_model(const struct model_config *a, const struct model_config *
     return same && a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
            a->head_dim == b->head_dim && a->q_bias == b->q_bias && a->k_bias == b->k_bias &&
            a->v_bias == b->v_bias && a->o_bias == b->o_bias && a->qk_norm == b->qk_norm &&
+           a->q_norm_eps == b->q_norm_eps && a->k_norm_eps == b->k_norm_eps &&
            ra->kind == rb->kind && ra->theta == rb->theta && ra->factor == rb->factor &&
            ra->low_freq_factor == rb->low_freq_factor &&
            ra->high_freq_factor == rb->high_freq_factor &&

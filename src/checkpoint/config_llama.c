@@ -9,11 +9,16 @@ static enum status parse_heads(struct model_config *config, const struct json *j
     enum status status = config_get_int(&config->n_heads, json, "num_attention_heads", 1,
                                         CONFIG_MAX_SIZE, -1, source);
     if (status) return status;
-    int kv_heads = facts->default_kv_heads ? facts->default_kv_heads : config->n_heads;
+    /* null is the older files' word for as many as query heads; only an absent key means the
+     * class default */
+    bool stated = js_has(json, "num_key_value_heads");
+    int kv_heads = facts->default_kv_heads && !stated ? facts->default_kv_heads : config->n_heads;
     status = config_get_int(&config->n_kv_heads, json, "num_key_value_heads", 1, CONFIG_MAX_SIZE,
                             kv_heads, source);
     if (status) return status;
     int head_dim = facts->default_head_dim;
+    if (head_dim) status = config_refuse_null(json, "head_dim", source);
+    if (status) return status;
     if (!head_dim && !js_member(json, "head_dim") && config->hidden_size % config->n_heads)
         return status_fail("\"%s\": \"num_attention_heads\" %d does not divide \"hidden_size\" %d, "
                            "and there is no \"head_dim\"",
@@ -38,8 +43,10 @@ static enum status parse_sizes(struct model_config *config, const struct json *j
     if (!status)
         status = config_get_int(&config->max_position_embeddings, json, "max_position_embeddings",
                                 1, INT32_MAX, 0, source);
+    if (!status) status = config_refuse_null(json, "rms_norm_eps", source);
     if (!status)
         status = config_get_positive(&config->rms_norm_eps, json, "rms_norm_eps", 1e-6, source);
+    config->q_norm_eps = config->k_norm_eps = config->rms_norm_eps;
     if (!status)
         status = config_get_bool(&config->tie_word_embeddings, json, "tie_word_embeddings", false,
                                  source);
@@ -72,16 +79,14 @@ static enum status default_window(int *window, int *first_layer, const struct js
     enum status status = STATUS_OK;
     if (qwen) {
         status = config_get_bool(&used, json, "use_sliding_window", false, source);
+        if (!status) status = config_refuse_null(json, "max_window_layers", source);
         if (!status)
             status =
                 config_get_int(first_layer, json, "max_window_layers", 0, INT32_MAX, 28, source);
     }
     if (status || !used) return status;
     /* null means none; an absent key means the class default */
-    bool absent = true;
-    for (void *i = js_first(json); i; i = js_next(json, i))
-        if (strcmp(js_key(i), "sliding_window") == 0) absent = false;
-    int fallback = absent ? (qwen ? 4096 : facts->default_window) : 0;
+    int fallback = js_has(json, "sliding_window") ? 0 : qwen ? 4096 : facts->default_window;
     return config_get_int(window, json, "sliding_window", 1, INT32_MAX, fallback, source);
 }
 
@@ -89,7 +94,8 @@ static enum status apply_layer_types(struct model_config *config, const struct j
                                      int window, const char *source) {
     if (!js_is_array(types) || js_count(types) != (size_t)config->n_layers)
         return status_fail("\"%s\": \"layer_types\" must list %d layers", source, config->n_layers);
-    bool qwen = config->family == FAMILY_QWEN2 || config->family == FAMILY_QWEN3;
+    /* AutoConfig takes a Mistral file with this key for a Ministral, which reads it */
+    bool own = config->family != FAMILY_LLAMA;
     for (int i = 0; i < config->n_layers; i++) {
         const char *type = js_string_or(js_element(types, (size_t)i), "");
         bool sliding = strcmp(type, "sliding_attention") == 0;
@@ -97,7 +103,7 @@ static enum status apply_layer_types(struct model_config *config, const struct j
             return status_fail("\"%s\": \"layer_types\": \"%s\" in layer %d is not supported "
                                "(full_attention or sliding_attention)",
                                source, type, i);
-        if (!qwen && sliding != (config->layers[i].sliding_window > 0))
+        if (!own && sliding != (config->layers[i].sliding_window > 0))
             return status_fail("\"%s\": \"layer_types\" says %s for layer %d, but %s does not read "
                                "it and would do otherwise",
                                source, type, i, config_architecture(config));
@@ -117,6 +123,8 @@ static enum status parse_windows(struct model_config *config, const struct json 
     if (status) return status;
     for (int i = first_layer; i < config->n_layers; i++) config->layers[i].sliding_window = window;
     const struct json *types = js_member(json, "layer_types");
+    /* Apriel-H1's class writes it for vLLM, from the layout that it reads itself */
+    if (config->family == FAMILY_APRIEL_H1) types = NULL;
     return types ? apply_layer_types(config, types, window, source) : STATUS_OK;
 }
 

@@ -30,6 +30,9 @@ enum status config_get_positive(double *out, const struct json *object, const ch
                                 double fallback, const char *source) STATUS_CHECKED;
 enum status config_get_bool(bool *out, const struct json *object, const char *key, bool fallback,
                             const char *source) STATUS_CHECKED;
+/* For keys of which null is no value in the class that reads them (it would fail later on). */
+enum status config_refuse_null(const struct json *object, const char *key,
+                               const char *source) STATUS_CHECKED;
 
 /* The rope settings of transformers' config.json, in either spelling. */
 enum status config_parse_rope(struct model_config *config, const struct json *json,

@@ -22,6 +22,11 @@ static void append_config(struct text *text, const struct model_config *config) 
                 config->hidden_size, config->intermediate_size, config->vocab_size, config->n_heads,
                 config->n_kv_heads, config->head_dim);
     text_append(text, "eps %.17g tied %d\n", config->rms_norm_eps, config->tie_word_embeddings);
+    /* only where they are their own, as no file of before this line had them */
+    if (config->qk_norm &&
+        (config->q_norm_eps != config->rms_norm_eps || config->k_norm_eps != config->rms_norm_eps))
+        text_append(text, "query and key eps %.17g %.17g\n", config->q_norm_eps,
+                    config->k_norm_eps);
     append_rope(text, &config->rope);
     for (int i = 0; i < config->n_layers; i++) {
         const struct layer_config *layer = &config->layers[i];

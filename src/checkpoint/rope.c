@@ -21,11 +21,19 @@ static enum status parse_llama3(struct rope_config *rope, const struct json *rul
     return status;
 }
 
+/* transformers takes 0 for absent: `get("beta_fast") or 32`. */
+static enum status get_beta(double *out, const struct json *rules, const char *key, double usual,
+                            const char *source) {
+    *out = usual;
+    if (js_number_or(js_member(rules, key), 1) == 0) return STATUS_OK;
+    return config_get_positive(out, rules, key, usual, source);
+}
+
 /* beta_fast, beta_slow, truncate and the attention factor. */
 static enum status parse_yarn(struct rope_config *rope, const struct json *rules,
                               const char *source) {
-    enum status status = config_get_positive(&rope->beta_fast, rules, "beta_fast", 32, source);
-    if (!status) status = config_get_positive(&rope->beta_slow, rules, "beta_slow", 1, source);
+    enum status status = get_beta(&rope->beta_fast, rules, "beta_fast", 32, source);
+    if (!status) status = get_beta(&rope->beta_slow, rules, "beta_slow", 1, source);
     if (!status) status = config_get_bool(&rope->truncate, rules, "truncate", true, source);
     if (status) return status;
     if (js_member(rules, "attention_factor"))
@@ -124,7 +132,9 @@ enum status config_parse_rope(struct model_config *config, const struct json *js
     enum status status = refuse_partial(json, source);
     if (!status) status = refuse_partial(rules, source);
     if (status) return status;
-    const struct json *holder = js_member(rules, "rope_theta") ? rules : json;
+    const struct json *holder = js_has(rules, "rope_theta") ? rules : json;
+    status = config_refuse_null(holder, "rope_theta", source);
+    if (status) return status;
     status = config_get_positive(&rope->theta, holder, "rope_theta", 10000, source);
     if (!status && rope->theta <= 1)
         status = status_fail("\"%s\": \"rope_theta\" must be greater than 1, found %g", source,

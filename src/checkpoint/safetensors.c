@@ -82,8 +82,8 @@ static enum status parse_header(struct safetensors *file) {
         return status_fail("\"%s\": the header claims %" PRIu64 " bytes, but only %zu follow: "
                            "truncated, or not safetensors",
                            file->path, length, rest);
-    enum status status =
-        js_parse(&file->header, (const char *)bytes + LENGTH_BYTES, (size_t)length, file->path);
+    enum status status = js_parse_unique(&file->header, (const char *)bytes + LENGTH_BYTES,
+                                         (size_t)length, file->path);
     if (status) return status;
     if (!js_is_object(file->header))
         return status_fail("\"%s\": the header is not a JSON object", file->path);

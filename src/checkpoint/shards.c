@@ -45,45 +45,124 @@ static enum status list_shards(const char ***out, size_t *count, const struct js
     return STATUS_OK;
 }
 
-static enum status open_one(struct checkpoint *checkpoint, const char *name, const char *index) {
-    char *path = file_join(checkpoint->directory, name);
-    if (!path) return STATUS_FAILED;
-    enum status status;
-    if (index && !file_exists(path))
-        status = status_fail("\"%s\" is missing; \"%s\" lists it", path, index);
-    else
-        status = safetensors_open(&checkpoint->files[checkpoint->n_files], path);
+/* Whether the model needs the tensor that an index or a file calls so. A tied model needs its head
+ * only where the embedding is not stored. */
+static enum status is_needed(bool *out, const struct checkpoint *checkpoint, const char *stored,
+                             const struct json *weight_map) {
+    char *name = checkpoint_own_name(checkpoint, stored);
+    if (!name) return STATUS_FAILED;
+    *out = checkpoint_has(checkpoint, name);
+    if (strcmp(name, "lm_head.weight") == 0 && checkpoint->config->tie_word_embeddings) {
+        char *embedding = checkpoint_stored_name(checkpoint, "model.embed_tokens.weight");
+        *out = embedding && !js_has(weight_map, embedding);
+        free(embedding);
+    }
+    free(name);
+    return STATUS_OK;
+}
+
+/* Whether a file of the index holds anything that the model needs. */
+static enum status is_needed_file(bool *out, const struct checkpoint *checkpoint, const char *name,
+                                  const struct json *weight_map) {
+    enum status status = STATUS_OK;
+    *out = false;
+    for (void *i = js_first(weight_map); i && !*out && !status; i = js_next(weight_map, i))
+        if (strcmp(js_string_or(js_value(i), ""), name) == 0)
+            status = is_needed(out, checkpoint, js_key(i), weight_map);
+    return status;
+}
+
+static enum status open_one(struct checkpoint *checkpoint, const char *path) {
+    enum status status = safetensors_open(&checkpoint->files[checkpoint->n_files], path);
     if (!status) checkpoint->n_files++;
+    return status;
+}
+
+static enum status open_shard(struct checkpoint *checkpoint, const char *name,
+                              const struct json *weight_map, const char *index) {
+    char *path = file_join(checkpoint->directory, name);
+    bool needed = true;
+    enum status status = path ? STATUS_OK : STATUS_FAILED;
+    if (!status && file_exists(path)) {
+        status = open_one(checkpoint, path);
+    } else if (!status) {
+        status = is_needed_file(&needed, checkpoint, name, weight_map);
+        if (!status && needed)
+            status = status_fail("\"%s\" is missing; \"%s\" lists it", path, index);
+        else if (!status)
+            status = checkpoint_warn(checkpoint,
+                                     "\"%s\", which \"%s\" lists, is missing; nothing "
+                                     "in it is used",
+                                     path, index);
+    }
     free(path);
     return status;
 }
 
-/* Every tensor must be in the shard the index names, and no shard may hold one the index places
- * elsewhere or does not know. */
+/* Every tensor that the model needs must be in the shard the index names, and no shard may hold one
+ * that the index places elsewhere or does not know. */
+static enum status check_shard(const struct checkpoint *checkpoint, const struct safetensors *file,
+                               const struct json *weight_map, const char *index) {
+    const char *path = safetensors_path(file);
+    for (size_t i = 0; i < safetensors_count(file); i++) {
+        const char *tensor = safetensors_at(file, i)->name;
+        const char *placed = js_string_or(js_member(weight_map, tensor), NULL);
+        bool needed = false;
+        if (placed && strcmp(placed, file_name(path)) == 0) continue;
+        enum status status = is_needed(&needed, checkpoint, tensor, weight_map);
+        if (status) return status;
+        if (needed && !placed)
+            return status_fail("\"%s\" has tensor \"%s\", which \"%s\" does not list", path, tensor,
+                               index);
+        if (needed)
+            return status_fail("\"%s\" has tensor \"%s\", which \"%s\" places in \"%s\"", path,
+                               tensor, index, placed);
+    }
+    return STATUS_OK;
+}
+
 static enum status cross_check(const struct checkpoint *checkpoint, const struct json *weight_map,
                                const char *index) {
+    enum status status = STATUS_OK;
     for (void *i = js_first(weight_map); i; i = js_next(weight_map, i)) {
         const char *name = js_string_or(js_value(i), "");
         struct safetensors **file = bsearch(name, checkpoint->files, checkpoint->n_files,
                                             sizeof *checkpoint->files, compare_with_file);
-        if (!safetensors_find(*file, js_key(i)))
+        bool needed = false;
+        if (!file || safetensors_find(*file, js_key(i))) continue;
+        status = is_needed(&needed, checkpoint, js_key(i), weight_map);
+        if (status) return status;
+        if (needed)
             return status_fail("\"%s\" places tensor \"%s\" in \"%s\", which does not have it",
                                index, js_key(i), name);
     }
-    for (size_t f = 0; f < checkpoint->n_files; f++) {
-        const struct safetensors *file = checkpoint->files[f];
-        for (size_t i = 0; i < safetensors_count(file); i++) {
-            const char *tensor = safetensors_at(file, i)->name;
-            const char *placed = js_string_or(js_member(weight_map, tensor), NULL);
-            if (!placed)
-                return status_fail("\"%s\" has tensor \"%s\", which \"%s\" does not list",
-                                   safetensors_path(file), tensor, index);
-            if (strcmp(placed, file_name(safetensors_path(file))) != 0)
-                return status_fail("\"%s\" has tensor \"%s\", which \"%s\" places in \"%s\"",
-                                   safetensors_path(file), tensor, index, placed);
-        }
-    }
-    return STATUS_OK;
+    for (size_t f = 0; f < checkpoint->n_files && !status; f++)
+        status = check_shard(checkpoint, checkpoint->files[f], weight_map, index);
+    return status;
+}
+
+/* From the index: a shard that is not there still has its names in it. */
+static enum status find_names_in_index(struct checkpoint *checkpoint,
+                                       const struct json *weight_map) {
+    struct tensor_names names = {.names = memory_calloc(js_count(weight_map), sizeof *names.names)};
+    if (!names.names) return STATUS_FAILED;
+    for (void *i = js_first(weight_map); i; i = js_next(weight_map, i))
+        names.names[names.count++] = js_key(i);
+    enum status status = checkpoint_find_names(checkpoint, &names);
+    free(names.names);
+    return status;
+}
+
+static enum status find_names_in_file(struct checkpoint *checkpoint) {
+    const struct safetensors *file = checkpoint->files[0];
+    struct tensor_names names = {.names =
+                                     memory_calloc(safetensors_count(file), sizeof *names.names)};
+    if (!names.names) return STATUS_FAILED;
+    for (; names.count < safetensors_count(file); names.count++)
+        names.names[names.count] = safetensors_at(file, names.count)->name;
+    enum status status = checkpoint_find_names(checkpoint, &names);
+    free(names.names);
+    return status;
 }
 
 static enum status open_index(struct checkpoint *checkpoint, const char *index) {
@@ -98,13 +177,15 @@ static enum status open_index(struct checkpoint *checkpoint, const char *index) 
         goto done;
     }
     status = list_shards(&names, &count, weight_map, index);
+    if (!status) status = find_names_in_index(checkpoint, weight_map);
     if (status) goto done;
     checkpoint->files = memory_calloc(count, sizeof *checkpoint->files);
     if (!checkpoint->files) {
         status = STATUS_FAILED;
         goto done;
     }
-    for (size_t i = 0; i < count && !status; i++) status = open_one(checkpoint, names[i], index);
+    for (size_t i = 0; i < count && !status; i++)
+        status = open_shard(checkpoint, names[i], weight_map, index);
     if (!status) status = cross_check(checkpoint, weight_map, index);
 done:
     free(names);
@@ -120,7 +201,8 @@ enum status checkpoint_open_files(struct checkpoint *checkpoint) {
     if (file_exists(single)) {
         checkpoint->files = memory_calloc(1, sizeof *checkpoint->files);
         if (!checkpoint->files) goto done;
-        status = open_one(checkpoint, "model.safetensors", NULL);
+        status = open_one(checkpoint, single);
+        if (!status) status = find_names_in_file(checkpoint);
         if (!status && file_exists(index))
             status = checkpoint_warn(checkpoint,
                                      "\"%s\" has both model.safetensors and an index of shards; "

@@ -169,8 +169,8 @@ static struct json *attention_mixer(const struct model_config *config, int windo
     set_bias(mixer, "dense_layer", config->o_bias);
     if (window) js_set_integer(mixer, "window_size", window);
     if (config->qk_norm) {
-        js_set(mixer, "query_norm", norm(config->rms_norm_eps));
-        js_set(mixer, "key_norm", norm(config->rms_norm_eps));
+        js_set(mixer, "query_norm", norm(config->q_norm_eps));
+        js_set(mixer, "key_norm", norm(config->k_norm_eps));
     }
     return mixer;
 }

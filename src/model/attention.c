@@ -42,10 +42,10 @@ static void project(const struct model *model, const struct mixer *mixer, struct
                     width);
     if (config->qk_norm) {
         backend->head_norm(backend, trace->qk, query + key, trace->q_rstd, trace->qkv, stride,
-                           mixer->weights[WEIGHT_Q_NORM], config->rms_norm_eps, n, heads, head_dim);
+                           mixer->weights[WEIGHT_Q_NORM], config->q_norm_eps, n, heads, head_dim);
         backend->head_norm(backend, at(backend, trace->qk, query), query + key, trace->k_rstd,
                            at(backend, trace->qkv, query), stride, mixer->weights[WEIGHT_K_NORM],
-                           config->rms_norm_eps, n, kv_heads, head_dim);
+                           config->k_norm_eps, n, kv_heads, head_dim);
     }
     struct attention_inputs in = locate(model, trace);
     /* Queries and keys are neighbours: one rotation over all their heads. */
