@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/random.h"
 #include "base/text.h"
 #include "check_main.h"
@@ -207,6 +208,64 @@ static int signals_end(double second_after) {
     return WIFSIGNALED(ended) ? WTERMSIG(ended) : WEXITSTATUS(ended);
 }
 
+START_TEST(numbers_have_as_few_digits_as_they_can) {
+    static const struct {
+        double value;
+        const char *text;
+    } cases[] = {
+        {0, "0"},
+        {1, "1"},
+        {-3, "-3"},
+        {0.1, "0.1"},
+        {1e-5, "1e-05"},
+        {1e-6, "1e-06"},
+        {0.1 + 0.2, "0.30000000000000004"},
+        {1.0 / 3, "0.3333333333333333"},
+        {2.0 / 3, "0.6666666666666666"},
+        {1e22, "1e+22"},
+        {123456789, "123456789"},
+        {5e-324, "5e-324"},
+        {1.7976931348623157e308, "1.7976931348623157e+308"},
+        {0.1F, "0.10000000149011612"},
+        {500000, "500000"},
+        {NAN, "nan"},
+        {INFINITY, "inf"},
+    };
+    char text[NUMBER_SIZE];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ck_assert_str_eq(number_format(text, cases[i].value), cases[i].text);
+    for (uint64_t i = 0; i < 20000; i++) { /* bits at random */
+        uint64_t bits = (i + 1) * 0x9E3779B97F4A7C15u;
+        double value;
+        memcpy(&value, &bits, sizeof value);
+        if (isfinite(value)) ck_assert(strtod(number_format(text, value), NULL) == value);
+    }
+}
+END_TEST
+
+START_TEST(json_is_printed_as_it_is_read) {
+    static const char text[] =
+        "{\"b\":[1,-2.5,1e-05,3.0,1e+22,true,false,null,[],{}],\"a\":{\"z\":\"\\\"\\\\\\n\\u0001/"
+        "\xc3\xa9\\u007F\",\"y\":9007199254740993}}";
+    struct json *value;
+    ck_assert_int_eq(js_parse(&value, text, strlen(text), "text"), STATUS_OK);
+    char *line = js_print(value, 0), *sorted = js_print_sorted(value), *lines = js_print(value, 2);
+    ck_assert_str_eq(line,
+                     "{\"b\": [1, -2.5, 1e-05, 3.0, 1e+22, true, false, null, [], {}], \"a\": "
+                     "{\"z\": \"\\\"\\\\\\n\\u0001/\xc3\xa9\x7f\", \"y\": 9007199254740993}}");
+    ck_assert_str_eq(sorted, "{\"a\":{\"y\":9007199254740993,\"z\":\"\\\"\\\\\\n\\u0001/\xc3\xa9"
+                             "\x7f\"},\"b\":[1,-2.5,1e-05,3.0,1e+22,true,false,null,[],{}]}");
+    ck_assert_str_eq(lines,
+                     "{\n  \"b\": [\n    1,\n    -2.5,\n    1e-05,\n    3.0,\n    1e+22,\n    "
+                     "true,\n    false,\n    null,\n    [],\n    {}\n  ],\n  \"a\": {\n    \"z\": "
+                     "\"\\\"\\\\\\n\\u0001/\xc3\xa9\x7f\",\n    \"y\": 9007199254740993\n  }\n}");
+    free(line);
+    free(sorted);
+    free(lines);
+    js_free(value);
+}
+END_TEST
+
 START_TEST(only_a_later_signal_ends_the_program) {
     ck_assert_int_eq(signals_end(0), 0);
     ck_assert_int_eq(signals_end(1.1), SIGINT);
@@ -216,4 +275,5 @@ END_TEST
 CHECK_MAIN("base", philox_matches_the_published_vector, random_moments, half_types_round_trip,
            sha256_of_abc, lists, json_errors_name_the_source,
            integers_beyond_64_bits_become_numbers, json_is_read_as_python_does, sizes_read_well,
+           numbers_have_as_few_digits_as_they_can, json_is_printed_as_it_is_read,
            only_a_later_signal_ends_the_program)

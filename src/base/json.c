@@ -292,16 +292,3 @@ void js_set_bool(struct json *object, const char *key, bool value) {
 void js_remove(struct json *object, const char *key) {
     json_object_del(unwrap(object), key);
 }
-
-char *js_print(const struct json *value, int indent) {
-    size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(17);
-    char *text = json_dumps(unwrap(value), flags | (indent ? JSON_INDENT((size_t)indent) : 0));
-    if (!text) (void)status_fail("out of memory while printing JSON");
-    return text;
-}
-
-char *js_print_sorted(const struct json *value) {
-    char *text = json_dumps(unwrap(value), JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
-    if (!text) (void)status_fail("out of memory while printing JSON");
-    return text;
-}

@@ -1,6 +1,10 @@
 #include "base/number.h"
 
+#include <float.h>
+#include <math.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 __extension__ typedef unsigned __int128 wide;
@@ -102,4 +106,14 @@ enum number_fault number_parse(uint64_t *out, const char *text, bool bytes) {
     if (*text) return NUMBER_MALFORMED;
     if (fault == NUMBER_GOOD) *out = value;
     return fault;
+}
+
+const char *number_format(char out[NUMBER_SIZE], double value) {
+    /* 15 digits that read as the number are the fewest: %g drops zeros. Numbers with fewer bits
+     * than others may do with less. */
+    for (int digits = fabs(value) < DBL_MIN ? 1 : 15; digits <= 17; digits++) {
+        snprintf(out, NUMBER_SIZE, "%.*g", digits, value);
+        if (strtod(out, NULL) == value) break;
+    }
+    return out;
 }

@@ -1,4 +1,4 @@
-/* Counts and sizes as people write them: 4096, 4k, 1.5M, 24G, 4Ki, 1e6. */
+/* Counts and sizes as people write them: 4096, 4k, 1.5M, 24G, 4Ki, 1e6; and numbers for people. */
 #ifndef BASE_NUMBER_H
 #define BASE_NUMBER_H
 
@@ -20,5 +20,9 @@ enum number_fault number_read(uint64_t *out, const char **cursor, bool bytes);
 
 /* The same of a whole text: anything behind the number is malformed. */
 enum number_fault number_parse(uint64_t *out, const char *text, bool bytes);
+
+/* The fewest digits that read as the same number again: 0.1, 1e-05, 3, nan. `out` is returned. */
+enum { NUMBER_SIZE = 32 };
+const char *number_format(char out[NUMBER_SIZE], double value);
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "cmd/table.h"
@@ -272,7 +273,8 @@ static struct json *settings_json(const struct job *job) {
 
 static enum status print_json(const struct job *job) {
     const struct bench_result *result = &job->result;
-    struct json *document = js_new_object(), *rows = js_new_array(), *prefills = js_new_array();
+    struct json *document = document_begin("bench"), *rows = js_new_array(),
+                *prefills = js_new_array();
     js_set_string(document, "model", job->command->model);
     js_set_string(document, "device", job->backend->name);
     js_set(document, "settings", settings_json(job));
@@ -287,12 +289,7 @@ static enum status print_json(const struct job *job) {
     }
     js_set(document, "rows", rows);
     js_set(document, "prefill", prefills);
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static enum status add_rows(struct store *store, const struct job *job, int64_t model,

@@ -1,4 +1,5 @@
 #include "cmd/commands.h"
+#include "cmd/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,16 +24,11 @@ struct chart_options {
 };
 
 static enum status print_json(const struct picture *picture) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("chart");
     js_set_string(document, "picture", picture->path);
     js_set_string(document, "data", picture->data_path);
     js_set_string(document, "script", picture->script_path);
-    char *text = js_print(document, 2);
-    if (text) printf("%s\n", text);
-    enum status status = text ? STATUS_OK : STATUS_FAILED;
-    free(text);
-    js_free(document);
-    return status;
+    return document_print(document);
 }
 
 /* Fill the picture of a kind; `*drawing` names its script. */

@@ -7,6 +7,7 @@
 #include "base/quote.h"
 #include "base/version.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/mixer_option.h"
 #include "cmd/options.h"
 #include "convert/convert.h"
@@ -121,7 +122,7 @@ static struct json *provenance_json(const struct inputs *inputs, const struct se
 
 static enum status print_json(const struct convert_job *job, const struct settings *settings,
                               const struct json *provenance) {
-    struct json *object = js_new_object(), *remarks = js_new_array();
+    struct json *object = document_begin("convert"), *remarks = js_new_array();
     js_set_string(object, "output", settings->output);
     js_set_bool(object, "dry_run", settings->dry_run);
     js_set_integer(object, "bytes", (int64_t)job->bytes);
@@ -148,12 +149,7 @@ static enum status print_json(const struct convert_job *job, const struct settin
         js_set(object, "tensors", tensors);
     else
         js_free(tensors);
-    char *text = js_print(object, 2);
-    js_free(object);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(object);
 }
 
 static enum status print_tensors(const struct convert_job *job) {

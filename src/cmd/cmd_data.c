@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/options.h"
 #include "data/dataset.h"
 
@@ -42,7 +43,7 @@ static void print_text(const struct dataset_report *report, const struct dataset
 
 static enum status print_json(const struct dataset_report *report,
                               const struct dataset_options *options) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("data");
     js_set_string(document, "output", options->output);
     js_set_integer(document, "rows", (int64_t)report->rows);
     js_set_integer(document, "tokens", (int64_t)report->tokens);
@@ -59,12 +60,7 @@ static enum status print_json(const struct dataset_report *report,
     js_set_string(document, "fingerprint", report->fingerprint);
     js_set_number(document, "seconds", report->seconds);
     js_set_number(document, "tokens_per_second", (double)report->tokens / report->seconds);
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 /* A shell makes it hard to pass a newline: \n, \t and \\ stand for what they stand for in C. */

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/eval_task.h"
 #include "cmd/memory_table.h"
 #include "cmd/options.h"
@@ -63,7 +64,7 @@ static void set_statistics(struct json *object, const char *name,
 
 static enum status print_json(const struct compare_result *result, const char *model,
                               const char *teacher) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("eval");
     js_set_string(document, "model", model);
     js_set_integer(document, "rows", result->rows);
     js_set_integer(document, "tokens", result->tokens);
@@ -76,12 +77,7 @@ static enum status print_json(const struct compare_result *result, const char *m
         for (int m = METRIC_KL; m < METRIC_COUNT; m++)
             set_statistics(document, metric_name((enum metric)m), &result->metrics[m]);
     }
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static enum status check(const struct eval_options *options,
@@ -134,7 +130,7 @@ static enum status evaluate(const struct eval_options *options,
     struct compare_result result;
     enum status status = compare_run(&result, &settings);
     if (!status && options->dry_run)
-        status = memory_table_print(&result.memory, arguments->json);
+        status = memory_table_print(&result.memory, "eval", arguments->json);
     else if (!status && arguments->json)
         status = print_json(&result, settings.model, settings.teacher);
     else if (!status)

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/options.h"
 #include "generate/generate.h"
 #include "generate/prompts.h"
@@ -139,7 +140,7 @@ static struct json *output_json(const struct job *job, size_t index) {
 
 static enum status print_json(const struct job *job) {
     const struct generate_statistics *s = &job->statistics;
-    struct json *document = js_new_object(), *outputs = js_new_array();
+    struct json *document = document_begin("generate"), *outputs = js_new_array();
     js_set_string(document, "model", job->options->model);
     js_set_string(document, "device", job->backend->name);
     if (job->chats) js_set_string(document, "template", chat_kind_name(job->style.kind));
@@ -150,12 +151,7 @@ static enum status print_json(const struct job *job) {
     js_set_integer(document, "new_tokens", s->new_tokens);
     js_set_number(document, "prefill_seconds", s->prefill_seconds);
     js_set_number(document, "decode_seconds", s->decode_seconds);
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static enum status generate(const struct generate_options *options) {

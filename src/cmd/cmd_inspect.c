@@ -8,6 +8,7 @@
 #include "base/quote.h"
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/options.h"
 #include "model/cost.h"
 
@@ -282,7 +283,7 @@ static struct json *layers_json(const struct report *report) {
 
 static struct json *shape_json(const struct report *report) {
     const struct model_config *config = report->config;
-    struct json *object = js_new_object();
+    struct json *object = document_begin("inspect");
     js_set_string(object, "model", checkpoint_directory(report->checkpoint));
     js_set_string(object, "architecture", config_architecture(config));
     js_set_string(object, "fingerprint", report->fingerprint);
@@ -315,12 +316,7 @@ static enum status print_json(const struct report *report) {
     for (size_t i = 0; i < checkpoint_warning_count(report->checkpoint); i++)
         js_append(warnings, js_new_string(checkpoint_warning(report->checkpoint, i)));
     js_set(object, "warnings", warnings);
-    char *text = js_print(object, 2);
-    js_free(object);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(object);
 }
 
 static enum status inspect(const char *model, int64_t seed, const char *asked, bool json) {

@@ -10,6 +10,7 @@
 #include "base/quote.h"
 #include "cmd/base_option.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/memory_table.h"
 #include "cmd/options.h"
 #include "cmd/score_list.h"
@@ -128,7 +129,7 @@ static void print_estimates(const struct store_score_list *list, enum estimate e
 
 static enum status print_json(const struct loo_outcome *outcome, const struct loo_options *options,
                               const struct store_score_list *list) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("loo");
     js_set_integer(document, "run", outcome->run);
     js_set_string(document, "ablate", options->ablate);
     if (options->estimate) js_set_string(document, "estimate", options->estimate);
@@ -142,12 +143,7 @@ static enum status print_json(const struct loo_outcome *outcome, const struct lo
     js_set_integer(document, "planned_bytes", (int64_t)outcome->memory.device);
     if (outcome->peak_bytes) js_set_integer(document, "peak_bytes", (int64_t)outcome->peak_bytes);
     js_set(document, "scores", score_list_to_json(list));
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static enum status report(const struct loo_outcome *outcome, const struct loo_options *options,
@@ -268,7 +264,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
                             values.database);
     *run = outcome.run;
     if (!status)
-        status = values.dry_run ? memory_table_print(&outcome.memory, arguments.json)
+        status = values.dry_run ? memory_table_print(&outcome.memory, "loo", arguments.json)
                                 : report(&outcome, &values, settings.estimate, arguments.json);
 done:
     list_free(&settings.removed);

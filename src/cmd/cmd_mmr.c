@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/memory_table.h"
 #include "cmd/mixer_option.h"
 #include "cmd/options.h"
@@ -134,7 +135,7 @@ static void print_table(const struct store_score_list *list, const char *loss) {
 
 static enum status print_json(const struct mmr_outcome *outcome,
                               const struct store_score_list *list) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("mmr");
     js_set_integer(document, "run", outcome->run);
     js_set_integer(document, "layers", outcome->layers);
     js_set_integer(document, "layers_found", outcome->layers_before);
@@ -150,12 +151,7 @@ static enum status print_json(const struct mmr_outcome *outcome,
     if (outcome->device_peak)
         js_set_integer(document, "device_peak_bytes", (int64_t)outcome->device_peak);
     js_set(document, "scores", score_list_to_json(list));
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static enum status report(const struct mmr_outcome *outcome, const struct mmr_options *options,
@@ -196,7 +192,8 @@ static enum status run(int64_t *id, struct mmr_options *options,
                             "run the same command to continue",
                             options->database);
     *id = outcome.run;
-    if (!status && options->dry_run) return memory_table_print(&outcome.memory, arguments->json);
+    if (!status && options->dry_run)
+        return memory_table_print(&outcome.memory, "mmr", arguments->json);
     return status ? status : report(&outcome, options, arguments->json);
 }
 

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
+#include "cmd/document.h"
 #include "cmd/options.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
@@ -53,15 +54,6 @@ struct json *run_to_json(const struct store_run *run) {
     return object;
 }
 
-enum status print_json(struct json *document) {
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
-}
-
 /* ---- the list of runs */
 
 static enum status print_runs(const struct store_run_list *list) {
@@ -101,10 +93,10 @@ static enum status show_list(struct store *store, bool json) {
     enum status status = store_list_runs(&list, store);
     if (status) return status;
     if (json) {
-        struct json *document = js_new_object(), *runs = js_new_array();
+        struct json *document = document_begin("scores"), *runs = js_new_array();
         for (size_t i = 0; i < list.count; i++) js_append(runs, run_to_json(&list.runs[i]));
         js_set(document, "runs", runs);
-        status = print_json(document);
+        status = document_print(document);
     } else {
         status = print_runs(&list);
     }
@@ -243,9 +235,9 @@ static enum status show_runs(struct store *store, const struct scores_choice *ch
                           choice->by_layers);
     }
     if (!status && json) {
-        struct json *document = js_new_object();
+        struct json *document = document_begin("scores");
         js_set(document, "runs", array);
-        return print_json(document);
+        return document_print(document);
     }
     js_free(array);
     return status;

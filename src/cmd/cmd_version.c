@@ -3,7 +3,14 @@
 #include <stdio.h>
 
 #include "base/version.h"
+#include "cmd/document.h"
 #include "cmd/options.h"
+
+static enum status print_json(void) {
+    struct json *document = document_begin("version");
+    js_set_string(document, "release", VERSION);
+    return document_print(document);
+}
 
 enum status cmd_version(int argc, char **argv) {
     struct command_line line = {
@@ -17,7 +24,7 @@ enum status cmd_version(int argc, char **argv) {
         goto done;
     }
     if (arguments.json)
-        printf("{\"version\": \"%s\"}\n", VERSION);
+        status = print_json();
     else
         printf("apriel-tool %s\n", VERSION);
 done:

@@ -1,4 +1,5 @@
 #include "cmd/eval_task.h"
+#include "cmd/document.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -204,11 +205,11 @@ enum status eval_tasks(const struct eval_task_options *options) {
     for (size_t i = 0; !status && i < options->tasks->count; i++)
         status = run_task(array, options, model, options->tasks->values[i]);
     if (!status && options->json) {
-        struct json *document = js_new_object();
+        struct json *document = document_begin("eval");
         js_set_string(document, "model", options->model);
         js_set(document, "tasks", array);
         array = NULL;
-        status = print_json(document);
+        status = document_print(document);
     }
     js_free(array);
     model_close(model);

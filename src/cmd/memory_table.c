@@ -2,15 +2,15 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/json.h"
 #include "base/memory.h"
 #include "base/quote.h"
+#include "cmd/document.h"
 #include "cmd/table.h"
 
-static enum status print_json(const struct memory_plan *plan) {
-    struct json *document = js_new_object(), *parts = js_new_array();
+static enum status print_json(const struct memory_plan *plan, const char *command) {
+    struct json *document = document_begin(command), *parts = js_new_array();
+    js_set_bool(document, "dry_run", true);
     js_set_string(document, "device", plan->where);
     js_set_string(document, "work", plan->work);
     js_set_integer(document, "room_bytes", (int64_t)plan->room);
@@ -33,12 +33,7 @@ static enum status print_json(const struct memory_plan *plan) {
         js_set_integer(document, "cache_bytes_there", (int64_t)plan->cache_there);
         js_set_integer(document, "cache_bytes_free", (int64_t)plan->cache_free);
     }
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (!text) return STATUS_FAILED;
-    puts(text);
-    free(text);
-    return STATUS_OK;
+    return document_print(document);
 }
 
 static void cells(struct table *table, const char *name, uint64_t device, uint64_t host,
@@ -83,6 +78,6 @@ static enum status print_text(const struct memory_plan *plan) {
     return status;
 }
 
-enum status memory_table_print(const struct memory_plan *plan, bool json) {
-    return json ? print_json(plan) : print_text(plan);
+enum status memory_table_print(const struct memory_plan *plan, const char *command, bool json) {
+    return json ? print_json(plan, command) : print_text(plan);
 }

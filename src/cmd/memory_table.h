@@ -5,6 +5,7 @@
 #include "analysis/memory_plan.h"
 
 /* As a table, or as one JSON document. */
-enum status memory_table_print(const struct memory_plan *plan, bool json) STATUS_CHECKED;
+enum status memory_table_print(const struct memory_plan *plan, const char *command,
+                               bool json) STATUS_CHECKED;
 
 #endif

@@ -1,4 +1,5 @@
 #include "cmd/plan_schedule.h"
+#include "cmd/document.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -401,14 +402,10 @@ static enum status print_head(const struct schedule_settings *settings) {
 }
 
 static enum status print_document(struct schedule *schedule) {
-    struct json *document = js_new_object();
+    struct json *document = document_begin("plan-schedule");
     js_set(document, "steps", schedule->steps);
     schedule->steps = NULL;
-    char *text = js_print(document, 2);
-    js_free(document);
-    if (text) puts(text);
-    free(text);
-    return text ? STATUS_OK : STATUS_FAILED;
+    return document_print(document);
 }
 
 enum status schedule_run(const struct schedule_settings *settings) {

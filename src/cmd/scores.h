@@ -38,9 +38,6 @@ struct json *run_to_json(const struct store_run *run);
 /* Decimals that show five digits of the largest value. */
 int number_digits(const struct ranking *ranking);
 
-/* Print and free. */
-enum status print_json(struct json *document) STATUS_CHECKED;
-
 /* Spearman, Kendall and the Jaccard index at each k of every pair of the chosen runs. */
 enum status show_comparison(struct store *store, const struct scores_choice *choice,
                             bool json) STATUS_CHECKED;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cmd/document.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
 #include "scores/comparison.h"
@@ -148,11 +149,11 @@ enum status show_comparison(struct store *store, const struct scores_choice *cho
     struct pairs all = {0};
     enum status status = compare_all(&all, store, choice);
     if (!status && json) {
-        struct json *document = js_new_object(), *pairs = js_new_array();
+        struct json *document = document_begin("scores"), *pairs = js_new_array();
         for (size_t i = 0; i < all.n_pairs; i++)
             js_append(pairs, pair_to_json(&all, &all.pairs[i]));
         js_set(document, "pairs", pairs);
-        status = print_json(document);
+        status = document_print(document);
     } else if (!status) {
         status = print_agreement(&all);
         if (!status) puts("\nJaccard index of the k least important layers:\n");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/quote.h"
 
 static const char *const format_names[] = {
@@ -198,9 +199,11 @@ static void write_csv(struct text *text, const struct plan *plan) {
     for (size_t i = 0; i < plan->n_ranked; i++) {
         const struct plan_entry *entry = &plan->ranking[i];
         size_t stage = stage_of(plan, entry->layer);
-        text_append(text, "%zu,%d,%lld,%.17g,", plan->base.count + i + 1, entry->layer,
-                    (long long)entry->run, entry->score);
-        if (isfinite(entry->stderr_score)) text_append(text, "%.17g", entry->stderr_score);
+        char number[NUMBER_SIZE];
+        text_append(text, "%zu,%d,%lld,%s,", plan->base.count + i + 1, entry->layer,
+                    (long long)entry->run, number_format(number, entry->score));
+        if (isfinite(entry->stderr_score))
+            text_append(text, "%s", number_format(number, entry->stderr_score));
         text_append(text, ",%d,", entry->tie_group);
         if (stage) text_append(text, "%zu", stage);
         text_append(text, "\n");

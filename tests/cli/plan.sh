@@ -39,7 +39,7 @@ same hf
 "$program" plan --plan plan.json --format csv | sed -n '1,2p' >csv.found
 cat >csv.expected <<'X'
 position,layer,run,score,stderr,tie_group,stage
-1,3,1,0.13304761904761908,0.0063955496890810556,1,1
+1,3,1,0.13304761904761908,0.006395549689081056,1,1
 X
 same csv
 "$program" plan --plan plan.json --format surgery --stage 1 --d-state 8 -o surgery.yaml >/dev/null
