@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/quote.h"
 #include "cmd/scores.h"
 
@@ -15,6 +16,7 @@ static enum status print_row(struct text *row) {
 }
 
 static enum status export_layers(struct store *store, int64_t run) {
+    char number[NUMBER_SIZE];
     struct store_score_list list;
     enum status status = store_get_scores(&list, store, run);
     for (size_t i = 0; !status && i < list.count; i++) {
@@ -22,8 +24,9 @@ static enum status export_layers(struct store *store, int64_t run) {
         struct text row = {0};
         text_append(&row, "%lld,%d,", (long long)run, score->layer);
         quote_csv(&row, score->metric);
-        text_append(&row, ",%.17g,", score->value);
-        if (isfinite(score->stderr_value)) text_append(&row, "%.17g", score->stderr_value);
+        text_append(&row, ",%s,", number_format(number, score->value));
+        if (isfinite(score->stderr_value))
+            text_append(&row, "%s", number_format(number, score->stderr_value));
         text_append(&row, ",%lld", (long long)score->n);
         status = print_row(&row);
     }
@@ -32,6 +35,7 @@ static enum status export_layers(struct store *store, int64_t run) {
 }
 
 static enum status export_sequences(struct store *store, int64_t run) {
+    char number[NUMBER_SIZE];
     struct store_score_list list;
     enum status status = store_get_scores(&list, store, run);
     for (size_t i = 0; !status && i < list.count; i++) {
@@ -43,7 +47,7 @@ static enum status export_sequences(struct store *store, int64_t run) {
             text_append(&row, "%lld,%d,%lld,", (long long)run, list.scores[i].layer,
                         (long long)values.values[k].row);
             quote_csv(&row, list.scores[i].metric);
-            text_append(&row, ",%.17g,%lld", values.values[k].value,
+            text_append(&row, ",%s,%lld", number_format(number, values.values[k].value),
                         (long long)values.values[k].count);
             status = print_row(&row);
         }
@@ -55,15 +59,16 @@ static enum status export_sequences(struct store *store, int64_t run) {
 
 /* Layers of probe steps need not have scores yet. */
 static enum status export_steps(struct store *store, int64_t run) {
+    char number[NUMBER_SIZE];
     struct store_row_list layers;
     enum status status = store_get_probe_layers(&layers, store, run);
     for (size_t i = 0; !status && i < layers.count; i++) {
         struct store_step_list list;
         status = store_get_probe_steps(&list, store, run, (int)layers.rows[i]);
         for (size_t k = 0; !status && k < list.count; k++)
-            printf("%lld,%lld,%lld,%lld,%.17g\n", (long long)run, (long long)layers.rows[i],
+            printf("%lld,%lld,%lld,%lld,%s\n", (long long)run, (long long)layers.rows[i],
                    (long long)list.steps[k].seed, (long long)list.steps[k].step,
-                   list.steps[k].loss);
+                   number_format(number, list.steps[k].loss));
         store_step_list_free(&list);
     }
     store_row_list_free(&layers);
@@ -74,6 +79,7 @@ static enum status export_steps(struct store *store, int64_t run) {
 static enum status export_item(struct store *store, int64_t run,
                                const struct store_item_list *items,
                                const struct store_score *score) {
+    char number[NUMBER_SIZE];
     struct store_sequence_list values;
     enum status status =
         store_get_sequence_scores(&values, store, run, score->layer, score->metric);
@@ -88,7 +94,7 @@ static enum status export_item(struct store *store, int64_t run,
         quote_csv(&row, items->items[i].gold);
         text_append(&row, ",");
         quote_csv(&row, score->metric);
-        text_append(&row, ",%.17g", values.values[k].value);
+        text_append(&row, ",%s", number_format(number, values.values[k].value));
         status = print_row(&row);
     }
     store_sequence_list_free(&values);
@@ -108,13 +114,14 @@ static enum status export_items(struct store *store, int64_t run) {
 }
 
 static enum status export_choices(struct store *store, int64_t run) {
+    char number[NUMBER_SIZE];
     struct store_choice_list list;
     enum status status = store_get_choices(&list, store, run);
     for (size_t i = 0; !status && i < list.count; i++) {
         const struct store_choice *choice = &list.choices[i];
-        printf("%lld,%lld,%lld,%.17g,%lld,%lld,%lld\n", (long long)run, (long long)choice->row,
-               (long long)choice->choice, choice->loglikelihood, (long long)choice->tokens,
-               (long long)choice->characters, (long long)choice->greedy);
+        printf("%lld,%lld,%lld,%s,%lld,%lld,%lld\n", (long long)run, (long long)choice->row,
+               (long long)choice->choice, number_format(number, choice->loglikelihood),
+               (long long)choice->tokens, (long long)choice->characters, (long long)choice->greedy);
     }
     store_choice_list_free(&list);
     return status;

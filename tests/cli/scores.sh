@@ -62,10 +62,10 @@ same itself
 "$program" scores --db scores.db --export csv --run 2 | head -n 2 >csv.found
 cat >csv.expected <<'X'
 run,layer,metric,value,stderr,n
-2,0,heldout_rkl_after,0.93361904761904768,0.0070021453821303209,6
+2,0,heldout_rkl_after,0.9336190476190477,0.007002145382130321,6
 X
 same csv
-[ "$("$program" scores --db scores.db --export steps | tail -n 1)" = "2,4,7,2,0.33333333333333331" ] ||
+[ "$("$program" scores --db scores.db --export steps | tail -n 1)" = "2,4,7,2,0.3333333333333333" ] ||
     complain "--export steps"
 [ "$("$program" scores --db scores.db --export sequences | wc -l)" -eq 151 ] ||
     complain "--export sequences: $("$program" scores --db scores.db --export sequences | wc -l) lines"
