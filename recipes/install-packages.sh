@@ -24,6 +24,7 @@ need libutf8proc-dev pkg-config --exists libutf8proc
 # shellcheck disable=SC2016
 need libdnnl-dev sh -c 'echo "#include <oneapi/dnnl/dnnl.h>" | ${CC:-cc} -E -'
 need libssl-dev pkg-config --exists libcrypto
+need zlib1g-dev pkg-config --exists zlib
 need check pkg-config --exists check
 need gnuplot-nox sh -c 'command -v gnuplot'
 need sqlite3 sh -c 'command -v sqlite3'

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 #include "base/json_finite.h"
@@ -87,16 +88,21 @@ enum status js_parse_unique(struct json **out, const char *text, size_t length,
     return STATUS_OK;
 }
 
-enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
-                          uint64_t line) {
+enum status js_parse_part(struct json **out, const char *text, size_t length, const char *source,
+                          const char *unit, uint64_t number) {
     json_error_t error;
     json_t *value = load(text, length, &error);
     if (!value && out_of_memory(&error)) return fail_to_parse(source, &error);
     if (!value)
-        return status_fail("\"%s\": line %" PRIu64 ": invalid JSON at column %d: %s", source, line,
-                           error.column, error.text);
+        return status_fail("\"%s\": %s %" PRIu64 ": invalid JSON at column %d: %s", source, unit,
+                           number, error.column, error.text);
     *out = wrap(value);
     return STATUS_OK;
+}
+
+enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
+                          uint64_t line) {
+    return js_parse_part(out, text, length, source, "line", line);
 }
 
 enum status js_read(struct json **out, const char *path) {
@@ -245,7 +251,11 @@ struct json *js_new_array(void) {
 }
 
 struct json *js_new_string(const char *text) {
-    json_t *value = text ? json_string(text) : json_null();
+    return js_new_bytes(text, text ? strlen(text) : 0);
+}
+
+struct json *js_new_bytes(const char *text, size_t length) {
+    json_t *value = text ? json_stringn(text, length) : json_null();
     return wrap(value ? value : json_null()); /* not UTF-8 */
 }
 

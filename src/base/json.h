@@ -24,6 +24,9 @@ enum status js_parse_unique(struct json **out, const char *text, size_t length,
 /* One line of a file of JSON lines; messages begin with "file": line N. */
 enum status js_parse_line(struct json **out, const char *text, size_t length, const char *source,
                           uint64_t line) STATUS_CHECKED;
+/* The same for any part of a text: "file": UNIT N. */
+enum status js_parse_part(struct json **out, const char *text, size_t length, const char *source,
+                          const char *unit, uint64_t number) STATUS_CHECKED;
 enum status js_read(struct json **out, const char *path) STATUS_CHECKED;
 void js_free(struct json *value);
 
@@ -56,15 +59,16 @@ size_t js_string_length(const struct json *value);
 /* Required members: a missing key, wrong kind or value outside the bounds is a failure that names
  * `source`, the key and what was found. */
 enum status js_get_integer(int64_t *out, const struct json *object, const char *key, int64_t low,
-                             int64_t high, const char *source) STATUS_CHECKED;
+                           int64_t high, const char *source) STATUS_CHECKED;
 enum status js_get_number(double *out, const struct json *object, const char *key,
-                            const char *source) STATUS_CHECKED;
+                          const char *source) STATUS_CHECKED;
 enum status js_get_string(const char **out, const struct json *object, const char *key,
-                            const char *source) STATUS_CHECKED;
+                          const char *source) STATUS_CHECKED;
 
 struct json *js_new_object(void);
 struct json *js_new_array(void);
 struct json *js_new_string(const char *text);
+struct json *js_new_bytes(const char *text, size_t length); /* may hold NUL */
 struct json *js_new_integer(int64_t value);
 struct json *js_new_number(double value); /* not finite: null */
 struct json *js_new_bool(bool value);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
@@ -12,8 +13,8 @@
 #include "data/dataset.h"
 
 struct data_options {
-    const char *tokenizer, *output, *end, *separator;
-    int64_t seq_len, limit_tokens;
+    const char *tokenizer, *output, *end, *separator, *fields, *format;
+    int64_t seq_len, limit_tokens, shuffle; /* shuffle -1: keep the order */
     bool no_pack, no_special;
 };
 
@@ -36,6 +37,11 @@ static void print_text(const struct dataset_report *report, const struct dataset
     if (report->dropped_tokens)
         printf("dropped     %12" PRIu64 "   tokens at the end, too few for a row\n",
                report->dropped_tokens);
+    if (report->long_rows)
+        printf("too long    %12" PRIu64 "   rows, of more than the model's %" PRIu64 " tokens\n",
+               report->long_rows, report->context);
+    if (options->shuffled)
+        printf("shuffled    %12" PRIu64 "   is the seed\n", options->shuffle_seed);
     if (report->limited) printf("stopped at --limit-tokens %" PRIu64 "\n", options->limit_tokens);
     printf("time        %12.2f s, %.0f tokens/s\n", report->seconds,
            (double)report->tokens / report->seconds);
@@ -53,6 +59,9 @@ static enum status print_json(const struct dataset_report *report,
     js_set_integer(document, "records", (int64_t)report->records);
     js_set_integer(document, "empty_records", (int64_t)report->empty_records);
     js_set_integer(document, "cut_rows", (int64_t)report->cut_rows);
+    js_set_integer(document, "long_rows", (int64_t)report->long_rows);
+    if (report->context) js_set_integer(document, "model_tokens", (int64_t)report->context);
+    if (options->shuffled) js_set_integer(document, "shuffle", (int64_t)options->shuffle_seed);
     js_set_integer(document, "dropped_tokens", (int64_t)report->dropped_tokens);
     js_set_bool(document, "limited", report->limited);
     js_set_integer(document, "vocab_size", (int64_t)report->vocab_size);
@@ -75,8 +84,19 @@ static char *unescape(const char *text) {
     return out;
 }
 
-static enum status build(const struct data_options *values,
+/* Rows that the model cannot take as a whole are for the user to deal with. */
+static void warn_long_rows(const struct dataset_report *report) {
+    if (!report->long_rows) return;
+    log_warn("%" PRIu64 " of %" PRIu64 " rows are longer than the %" PRIu64
+             " tokens that the model takes (up to %" PRIu64
+             "): pack the texts with --seq-len %" PRIu64 ", or cut them with --no-pack besides",
+             report->long_rows, report->rows, report->context, report->longest_row,
+             report->context);
+}
+
+static enum status check(const struct data_options *values,
                          const struct command_arguments *arguments) {
+    int standard = 0;
     if (!values->tokenizer) return status_set(STATUS_USAGE, "data: --tokenizer is needed");
     if (!values->output) return status_set(STATUS_USAGE, "data: -o is needed");
     if (arguments->positional.count == 0)
@@ -84,11 +104,29 @@ static enum status build(const struct data_options *values,
                                         "--help)");
     if (values->no_pack && !values->seq_len)
         return status_set(STATUS_USAGE, "data: --no-pack needs --seq-len");
+    for (size_t i = 0; i < arguments->positional.count; i++)
+        standard += strcmp(arguments->positional.values[i], "-") == 0;
+    if (standard > 1) return status_set(STATUS_USAGE, "data: standard input (-) is read only once");
+    return STATUS_OK;
+}
+
+static enum status build(const struct data_options *values,
+                         const struct command_arguments *arguments) {
+    enum input_kind kind = INPUT_BY_NAME;
+    struct record_fields fields = {0};
+    enum status status = check(values, arguments);
+    if (!status && values->format) status = input_kind_parse(&kind, values->format);
+    if (!status && values->fields) status = record_fields_parse(&fields, values->fields);
+    if (status) return status;
     char *separator = values->separator ? unescape(values->separator) : NULL;
     struct dataset_options options = {.tokenizer = values->tokenizer,
                                       .output = values->output,
                                       .inputs = arguments->positional.values,
                                       .input_count = arguments->positional.count,
+                                      .kind = kind,
+                                      .fields = &fields,
+                                      .shuffled = values->shuffle >= 0,
+                                      .shuffle_seed = (uint64_t)values->shuffle,
                                       .seq_len = (uint64_t)values->seq_len,
                                       .separate = values->no_pack,
                                       .limit_tokens = (uint64_t)values->limit_tokens,
@@ -96,17 +134,19 @@ static enum status build(const struct data_options *values,
                                       .no_special = values->no_special,
                                       .separator = separator};
     struct dataset_report report;
-    enum status status = dataset_build(&report, &options);
+    status = dataset_build(&report, &options);
+    if (!status) warn_long_rows(&report);
     if (!status && arguments->json)
         status = print_json(&report, &options);
     else if (!status)
         print_text(&report, &options);
     free(separator);
+    record_fields_free(&fields);
     return status;
 }
 
 enum status cmd_data(int argc, char **argv) {
-    struct data_options values = {0};
+    struct data_options values = {.shuffle = -1};
     struct option table[] = {
         {"tokenizer", OPTION_STRING, &values.tokenizer, "MODEL|FILE",
          "a model's directory or its tokenizer.json", .group = GROUP_FILES, .completes = "*.json"},
@@ -120,6 +160,14 @@ enum status cmd_data(int argc, char **argv) {
         {"limit-tokens", OPTION_COUNT, &values.limit_tokens, "N",
          "only the first rows, up to N tokens (all)", .low = 1, .high = INT64_MAX,
          .group = GROUP_TEXT},
+        {"shuffle", OPTION_INTEGER, &values.shuffle, "SEED",
+         "put the rows into random order, so that the last ones are a sample (as read)",
+         .high = INT64_MAX, .group = GROUP_TEXT},
+        {"fields", OPTION_STRING, &values.fields, "ROLE=NAME,...",
+         "which fields to read: prompt=question,response=answer, text=content",
+         .group = GROUP_TEXT},
+        {"format", OPTION_STRING, &values.format, "text|lines|json",
+         "what the inputs are (by their names)", .group = GROUP_TEXT, .choices = "text|lines|json"},
         {"end", OPTION_STRING, &values.end, "TOKEN|none",
          "end every text with this token (the model's own when packing)", .group = GROUP_TEXT},
         {"no-special", OPTION_FLAG, &values.no_special, NULL,
@@ -132,9 +180,11 @@ enum status cmd_data(int argc, char **argv) {
         .usage = "--tokenizer MODEL|tokenizer.json -o FILE.h5 [options] INPUT...",
         .about =
             "Turn text into a token set (HDF5), the input of loo, mmr, eval and distill. "
-            "INPUT is .txt (one\ndocument) or .jsonl, a record a line: {\"text\": ...}; "
-            "{\"prompt\": ..., \"response\": ...}, where only\nthe response counts in the loss; "
-            "or {\"ids\": [...]}, taken as it is, a row of its own.",
+            "INPUT is .txt (one\ndocument), .jsonl (a record a line) or .json (a list), also with "
+            ".gz behind, or - (standard\ninput). A record is {\"text\": ...}; {\"prompt\": ..., "
+            "\"response\": ...} or {\"instruction\": ...,\n\"input\": ..., \"output\": ...}, where "
+            "only the response counts in the loss; or {\"ids\": [...]},\ntaken as it is, a row of "
+            "its own. --fields gives other names.",
         .options = table,
         .count = sizeof table / sizeof *table,
         .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 \\\n"

@@ -10,11 +10,11 @@
 
 #include "base/file.h"
 #include "base/interrupt.h"
-#include "base/lines.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/threads.h"
+#include "data/input.h"
 #include "data/rows.h"
 
 enum { BATCH_LINES = 4096, BATCH_BYTES = 1 << 22 };
@@ -28,7 +28,7 @@ struct build {
     double done; /* MB of input */
 };
 
-/* A line of a .jsonl file on its way through a batch. */
+/* A record of a file on its way through a batch. */
 struct line {
     char *bytes; /* [length] */
     size_t length;
@@ -42,41 +42,20 @@ struct batch {
     size_t count, bytes;
 };
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), end_length = strlen(end);
-    return length > end_length && strcmp(text + length - end_length, end) == 0;
-}
-
 static enum status add_record(struct build *build, const struct record *record) {
     build->report->records++;
     if (record->count == 0) build->report->empty_records++;
     return rows_add(&build->rows, record);
 }
 
-static enum status add_text_file(struct build *build, const char *path) {
-    char *text = NULL;
-    size_t length;
-    struct record record = {0};
-    enum status status = file_read(&text, &length, path);
-    if (status) return status;
-    if (record_from_text(&record, &build->rules, text, length))
-        status = status_fail("\"%s\": %s", path, status_message());
-    if (!status) status = add_record(build, &record);
-    record_free(&record);
-    free(text);
-    build->done += (double)length / 1e6;
-    progress_update(&build->progress, build->done);
-    return status;
-}
-
-/* Parses and tokenizes the lines of a batch, then takes them in order; the first error counts. */
-static enum status finish_batch(struct build *build, struct batch *batch, const char *path) {
-    threads_settle();
+/* Parses and tokenizes the records of a batch, then takes them in order; the first error counts. */
+static enum status finish_batch(struct build *build, struct batch *batch,
+                                const struct input *input) {
 #pragma omp parallel for schedule(dynamic, 4)
     for (size_t i = 0; i < batch->count; i++) {
         struct line *line = &batch->lines[i];
-        if (record_parse(&line->record, &build->rules, line->bytes, line->length, path,
-                         line->number))
+        if (record_parse(&line->record, &build->rules, line->bytes, line->length, input->path,
+                         input->unit, line->number))
             line->error = memory_copy_string(status_message());
     }
     enum status status = STATUS_OK;
@@ -90,56 +69,72 @@ static enum status finish_batch(struct build *build, struct batch *batch, const 
         free(line->error);
         *line = (struct line){0};
     }
-    build->done += (double)batch->bytes / 1e6;
-    progress_update(&build->progress, build->done);
     batch->count = batch->bytes = 0;
+    progress_update(&build->progress, build->done + (double)input_read_bytes(input) / 1e6);
     return status;
 }
 
-/* Appends one line to the batch, unless it is blank. */
 static enum status add_line(struct batch *batch, const char *bytes, size_t length,
                             uint64_t number) {
-    batch->bytes += length;
-    if (!lines_trim(&bytes, &length, number)) return STATUS_OK;
     struct line *line = &batch->lines[batch->count];
     *line = (struct line){.length = length, .number = number};
     line->bytes = memory_copy_bytes(bytes, length);
     if (!line->bytes) return STATUS_FAILED;
+    batch->bytes += length;
     batch->count++;
     return STATUS_OK;
 }
 
-static enum status read_lines(struct build *build, struct batch *batch, FILE *file,
-                              const char *path) {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t length;
-    uint64_t number = 0;
+static enum status read_records(struct build *build, struct batch *batch, struct input *input) {
     enum status status = STATUS_OK;
-    errno = 0;
-    while (!status && !build->rows.full && (length = getline(&line, &capacity, file)) >= 0) {
-        status = add_line(batch, line, (size_t)length, ++number);
+    while (!status && !build->rows.full) {
+        const char *bytes;
+        size_t length;
+        status = input_next(&bytes, &length, input);
+        if (status == STATUS_FAILED && batch->count) { /* a record before may be the first wrong */
+            char *message = memory_copy_string(status_message());
+            if (message && !finish_batch(build, batch, input)) (void)status_fail("%s", message);
+            free(message);
+        }
+        if (status || !bytes) break;
+        status = add_line(batch, bytes, length, input->number);
         if (!status && (batch->count == BATCH_LINES || batch->bytes >= BATCH_BYTES))
-            status = finish_batch(build, batch, path);
+            status = finish_batch(build, batch, input);
         if (!status && interrupt_requested())
             status = status_set(STATUS_INTERRUPTED, "interrupted: nothing was written");
     }
-    if (!status && !build->rows.full && !feof(file))
-        status = status_fail("cannot read \"%s\": %s", path, strerror(errno));
-    if (!status) status = finish_batch(build, batch, path);
-    free(line);
+    return status ? status : finish_batch(build, batch, input);
+}
+
+static enum status add_records(struct build *build, struct input *input) {
+    struct batch *batch = memory_calloc(1, sizeof *batch);
+    enum status status = batch ? read_records(build, batch, input) : STATUS_FAILED;
+    for (size_t i = 0; batch && i < batch->count; i++) free(batch->lines[i].bytes);
+    free(batch);
     return status;
 }
 
-static enum status add_lines_file(struct build *build, const char *path) {
-    if (file_is_directory(path)) return status_fail("cannot read \"%s\": it is a directory", path);
-    FILE *file = fopen(path, "rb");
-    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
-    struct batch *batch = memory_calloc(1, sizeof *batch);
-    enum status status = batch ? read_lines(build, batch, file, path) : STATUS_FAILED;
-    for (size_t i = 0; batch && i < batch->count; i++) free(batch->lines[i].bytes);
-    free(batch);
-    fclose(file);
+static enum status add_text(struct build *build, struct input *input) {
+    const char *text;
+    size_t length;
+    struct record record = {0};
+    enum status status = input_next(&text, &length, input);
+    if (status) return status;
+    if (record_from_text(&record, &build->rules, text, length))
+        status = status_fail("\"%s\": %s", input->path, status_message());
+    if (!status) status = add_record(build, &record);
+    record_free(&record);
+    return status;
+}
+
+static enum status add_input(struct build *build, const char *path) {
+    struct input input;
+    enum status status = input_open(&input, path, build->options->kind);
+    if (!status)
+        status = input.kind == INPUT_TEXT ? add_text(build, &input) : add_records(build, &input);
+    build->done += (double)input_read_bytes(&input) / 1e6;
+    progress_update(&build->progress, build->done);
+    input_close(&input);
     return status;
 }
 
@@ -166,11 +161,15 @@ static enum status check_inputs(double *megabytes, const struct dataset_options 
     for (size_t i = 0; i < options->input_count; i++) {
         const char *path = options->inputs[i];
         struct stat about;
-        if (!ends_with(path, ".txt") && !ends_with(path, ".jsonl"))
-            return status_set(STATUS_USAGE, "input \"%s\" must be a .txt or a .jsonl file", path);
+        if (strcmp(path, "-") == 0) continue;
+        if (!options->kind && !input_kind_of(path))
+            return status_set(STATUS_USAGE,
+                              "input \"%s\" is not named .txt, .jsonl or .json (with .gz or "
+                              "without): say what it is with --format",
+                              path);
         if (stat(path, &about) != 0)
             return status_fail("cannot open \"%s\": %s", path, strerror(errno));
-        *megabytes += (double)about.st_size / 1e6;
+        if (S_ISREG(about.st_mode)) *megabytes += (double)about.st_size / 1e6;
     }
     return STATUS_OK;
 }
@@ -204,6 +203,8 @@ static enum status write_rows(struct build *build) {
                            .ids = rows->ids,
                            .loss_mask = rows->has_mask ? rows->mask : NULL,
                            .vocab_size = report->vocab_size,
+                           .shuffled = options->shuffled,
+                           .shuffle_seed = options->shuffle_seed,
                            .sources = text_finish(&sources)};
     memcpy(set.tokenizer_sha256, report->tokenizer_sha256, SHA256_HEX_SIZE);
     enum status status = set.sources ? tokenset_write(options->output, &set) : STATUS_FAILED;
@@ -213,7 +214,7 @@ static enum status write_rows(struct build *build) {
     return status;
 }
 
-static void count_rows(struct dataset_report *report, const struct rows *rows) {
+static void count_rows(struct dataset_report *report, const struct rows *rows, uint64_t context) {
     report->rows = rows->count;
     report->tokens = rows->tokens;
     report->has_mask = rows->has_mask;
@@ -222,6 +223,9 @@ static void count_rows(struct dataset_report *report, const struct rows *rows) {
     report->limited = rows->full;
     report->dropped_tokens = rows->full ? 0 : rows->pending;
     report->cut_rows = rows->cut;
+    report->context = context;
+    for (uint64_t r = 0; context && r < rows->count; r++)
+        report->long_rows += rows->offsets[r + 1] - rows->offsets[r] > context;
 }
 
 enum status dataset_build(struct dataset_report *report, const struct dataset_options *options) {
@@ -242,12 +246,13 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
     if (!status) status = rows_begin(&build.rows, options);
     progress_begin(&build.progress, "data", "MB", megabytes, 0);
     for (size_t i = 0; !status && !build.rows.full && i < options->input_count; i++)
-        status = ends_with(options->inputs[i], ".txt") ? add_text_file(&build, options->inputs[i])
-                                                       : add_lines_file(&build, options->inputs[i]);
+        status = add_input(&build, options->inputs[i]);
     progress_end(&build.progress);
+    if (!status && options->shuffled)
+        status = rows_shuffle(&build.rows, options->shuffle_seed, options->limit_tokens);
     if (!status) status = check_rows(&build);
     if (status) goto done;
-    count_rows(report, &build.rows);
+    count_rows(report, &build.rows, tokenizer_context(tokenizer));
     status = write_rows(&build);
     report->seconds = log_seconds() - start;
 done:

@@ -8,16 +8,6 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-/* Where a record stands, for messages. */
-struct place {
-    const char *source;
-    uint64_t line;
-};
-
-static enum status fail_at(const struct place *place, const char *reason) {
-    return status_fail("\"%s\": line %" PRIu64 ": %s", place->source, place->line, reason);
-}
-
 /* The text's ids as the record, without its end. */
 static enum status encode(struct record *out, const struct record_rules *rules, const char *text,
                           size_t length, enum tokenizer_around around) {
@@ -50,20 +40,12 @@ enum status record_from_text(struct record *out, const struct record_rules *rule
  * given when it answers; the mask covers the response and its end. What the template puts after a
  * text comes after the response. */
 static enum status from_pair(struct record *out, const struct record_rules *rules,
-                             const struct json *prompt, const struct json *response) {
-    struct text first = {0};
+                             const struct text *prompt, const struct json *response) {
     struct record second = {0};
-    size_t prompt_length = js_string_length(prompt), response_length = js_string_length(response);
-    if (prompt_length + response_length == 0) return STATUS_OK;
-    text_append_bytes(&first, js_string_or(prompt, ""), prompt_length);
-    if (rules->separator) text_append(&first, "%s", rules->separator);
-    size_t first_length = first.length;
-    char *first_text = text_finish(&first);
-    if (!first_text) return STATUS_FAILED;
-    enum status status = encode(out, rules, first_text, first_length, TOKENIZER_BEGIN);
-    free(first_text);
+    enum status status = encode(out, rules, prompt->bytes, prompt->length, TOKENIZER_BEGIN);
     if (!status)
-        status = encode(&second, rules, js_string_or(response, ""), response_length, TOKENIZER_END);
+        status = encode(&second, rules, js_string_or(response, ""), js_string_length(response),
+                        TOKENIZER_END);
     if (status) goto done;
     size_t prompt_count = out->count;
     uint32_t *ids = memory_resize(out->ids, out->count + second.count + 1, sizeof *ids);
@@ -87,73 +69,185 @@ done:
     return status;
 }
 
-static enum status read_mask(struct record *out, const struct json *mask,
-                             const struct place *place) {
+static enum status read_mask(struct record *out, const struct json *mask) {
     if (!mask) return STATUS_OK;
     if (!js_is_array(mask) || js_count(mask) != out->count)
-        return fail_at(place, "\"loss_mask\" must be a list as long as \"ids\"");
+        return status_fail("\"loss_mask\" must be a list as long as \"ids\"");
     out->mask = memory_calloc(out->count, 1);
     if (!out->mask) return STATUS_FAILED;
     for (size_t i = 0; i < out->count; i++) {
         int64_t value = js_integer_or(js_element(mask, i), -1);
-        if (value != 0 && value != 1) return fail_at(place, "\"loss_mask\" must hold 0 and 1");
+        if (value != 0 && value != 1) return status_fail("\"loss_mask\" must hold 0 and 1");
         out->mask[i] = (uint8_t)value;
     }
     return STATUS_OK;
 }
 
-static enum status from_ids(struct record *out, const struct record_rules *rules,
-                            const struct json *ids, const struct json *mask,
-                            const struct place *place) {
+/* ---- the forms of a record */
+
+static enum status check_string(const struct json *object, const struct record_rules *rules,
+                                enum record_role role) {
+    const struct json *value = record_member(object, rules->fields, role);
+    if (!value || js_is_string(value)) return STATUS_OK;
+    return status_fail("\"%.60s\" must be a string", record_field(rules->fields, role));
+}
+
+static enum status read_text(struct record *out, const struct record_rules *rules,
+                             const struct json *object) {
+    const struct json *text = record_member(object, rules->fields, ROLE_TEXT);
+    enum status status = check_string(object, rules, ROLE_TEXT);
+    if (status) return status;
+    return record_from_text(out, rules, js_string_or(text, ""), js_string_length(text));
+}
+
+/* The prompt is the texts of `first` and `second` (or RECORD_ROLES: none), a newline between. */
+static enum status read_pair_of(struct record *out, const struct record_rules *rules,
+                                const struct json *object, enum record_role first,
+                                enum record_role second, enum record_role answer) {
+    struct text prompt = {0};
+    const struct json *one = record_member(object, rules->fields, first), *two = NULL;
+    const struct json *response = record_member(object, rules->fields, answer);
+    enum status status = check_string(object, rules, first);
+    if (!status && second < RECORD_ROLES) {
+        status = check_string(object, rules, second);
+        two = record_member(object, rules->fields, second);
+    }
+    if (!status) status = check_string(object, rules, answer);
+    if (status) return status;
+    size_t one_length = js_string_length(one), two_length = js_string_length(two);
+    if (one_length + two_length + js_string_length(response) == 0) return STATUS_OK;
+    text_append_bytes(&prompt, js_string_or(one, ""), one_length);
+    if (one_length && two_length) text_append(&prompt, "\n");
+    if (two_length) text_append_bytes(&prompt, js_string_or(two, ""), two_length);
+    if (rules->separator) text_append(&prompt, "%s", rules->separator);
+    status =
+        prompt.failed ? status_fail("out of memory") : from_pair(out, rules, &prompt, response);
+    text_free(&prompt);
+    return status;
+}
+
+static enum status read_pair(struct record *out, const struct record_rules *rules,
+                             const struct json *object) {
+    return read_pair_of(out, rules, object, ROLE_PROMPT, RECORD_ROLES, ROLE_RESPONSE);
+}
+
+static enum status read_alpaca(struct record *out, const struct record_rules *rules,
+                               const struct json *object) {
+    return read_pair_of(out, rules, object, ROLE_INSTRUCTION, ROLE_INPUT, ROLE_OUTPUT);
+}
+
+static enum status read_ids(struct record *out, const struct record_rules *rules,
+                            const struct json *object) {
+    const struct json *ids = record_member(object, rules->fields, ROLE_IDS);
     int64_t vocab_size = (int64_t)tokenizer_vocab_size(rules->tokenizer);
-    if (!js_is_array(ids)) return fail_at(place, "\"ids\" must be a list of integers");
-    if (js_count(ids) == 0) return fail_at(place, "\"ids\" is empty");
+    if (!js_is_array(ids)) return status_fail("\"ids\" must be a list of integers");
+    if (js_count(ids) == 0) return status_fail("\"ids\" is empty");
     out->as_is = true;
     out->count = js_count(ids);
     out->ids = memory_calloc(out->count, sizeof *out->ids);
     if (!out->ids) return STATUS_FAILED;
     for (size_t i = 0; i < out->count; i++) {
         const struct json *element = js_element(ids, i);
-        if (!js_is_integer(element)) return fail_at(place, "\"ids\" must be a list of integers");
+        if (!js_is_integer(element)) return status_fail("\"ids\" must be a list of integers");
         int64_t id = js_integer_or(element, -1);
         if (id < 0 || id >= vocab_size)
-            return status_fail("\"%s\": line %" PRIu64 ": id %" PRId64
-                               " at position %zu is outside "
-                               "the vocabulary of %" PRId64 " tokens",
-                               place->source, place->line, id, i, vocab_size);
+            return status_fail("id %" PRId64
+                               " at position %zu is outside the vocabulary of %" PRId64 " tokens",
+                               id, i, vocab_size);
         out->ids[i] = (uint32_t)id;
     }
-    return read_mask(out, mask, place);
+    return read_mask(out, record_member(object, rules->fields, ROLE_LOSS_MASK));
+}
+
+struct form {
+    const char *name; /* for messages */
+    enum record_role needed[2];
+    int needed_count;
+    enum status (*read)(struct record *out, const struct record_rules *rules,
+                        const struct json *object);
+};
+
+static const struct form forms[] = {
+    {"\"text\"", {ROLE_TEXT}, 1, read_text},
+    {"\"prompt\" and \"response\"", {ROLE_PROMPT, ROLE_RESPONSE}, 2, read_pair},
+    {"\"instruction\" and \"output\"", {ROLE_INSTRUCTION, ROLE_OUTPUT}, 2, read_alpaca},
+    {"\"ids\"", {ROLE_IDS}, 1, read_ids},
+};
+enum { FORMS = sizeof forms / sizeof *forms };
+
+/* Does the record have the form's members, here also null ones? */
+static bool has_form(const struct form *form, const struct record_rules *rules,
+                     const struct json *object, bool or_null) {
+    for (int i = 0; i < form->needed_count; i++) {
+        const char *name = record_field(rules->fields, form->needed[i]);
+        if (!name || !(or_null ? js_has(object, name) : js_member(object, name) != NULL))
+            return false;
+    }
+    return true;
+}
+
+/* "text=text", for the forms that the record has: the first of them. */
+static void append_choice(struct text *out, const struct form *form) {
+    for (int i = 0; i < form->needed_count; i++)
+        text_append(out, "%s%s=%s", i ? "," : "", record_role_name(form->needed[i]),
+                    record_role_name(form->needed[i]));
+}
+
+static char *form_names(const struct record_rules *rules, const struct json *object, bool all) {
+    struct text text = {0};
+    const char *comma = "";
+    for (int i = 0; i < FORMS; i++)
+        if (all || has_form(&forms[i], rules, object, false)) {
+            text_append(&text, "%s%s", comma, forms[i].name);
+            comma = all ? ", or " : "; ";
+        }
+    for (int i = 0; !all && i < FORMS; i++)
+        if (has_form(&forms[i], rules, object, false)) {
+            text_append(&text, ": choose with --fields, as --fields ");
+            append_choice(&text, &forms[i]);
+            break;
+        }
+    return text_finish(&text);
+}
+
+/* The one form that the record has. Columns that a record leaves null do not count, unless all are.
+ */
+static enum status choose_form(const struct form **out, const struct record_rules *rules,
+                               const struct json *object) {
+    int found = 0;
+    bool null = false;
+    *out = NULL;
+    for (int i = 0; i < FORMS; i++) {
+        null |= has_form(&forms[i], rules, object, true);
+        if (!has_form(&forms[i], rules, object, false)) continue;
+        *out = &forms[i];
+        found++;
+    }
+    if (found == 1 || (found == 0 && null)) return STATUS_OK;
+    char *names = form_names(rules, object, found == 0);
+    if (!names) return STATUS_FAILED;
+    enum status status = found ? status_fail("the record has %s", names)
+                               : record_fields_refuse(object, rules->fields, names);
+    free(names);
+    return status;
 }
 
 static enum status from_object(struct record *out, const struct record_rules *rules,
-                               const struct json *object, const struct place *place) {
-    const struct json *text = js_member(object, "text"), *ids = js_member(object, "ids");
-    const struct json *prompt = js_member(object, "prompt");
-    const struct json *response = js_member(object, "response");
-    if (!js_is_object(object)) return fail_at(place, "a record must be a JSON object");
-    if (!text && !ids && !(prompt && response))
-        return fail_at(place, "a record needs \"text\", \"prompt\" and \"response\", or \"ids\"");
-    if ((text != NULL) + (ids != NULL) + (prompt && response) > 1)
-        return fail_at(place, "a record must have only one of \"text\", \"prompt\" and "
-                              "\"response\", and \"ids\"");
-    if (ids) return from_ids(out, rules, ids, js_member(object, "loss_mask"), place);
-    if (text && !js_is_string(text)) return fail_at(place, "\"text\" must be a string");
-    if (!text && (!js_is_string(prompt) || !js_is_string(response)))
-        return fail_at(place, "\"prompt\" and \"response\" must be strings");
-    enum status status =
-        text ? record_from_text(out, rules, js_string_or(text, ""), js_string_length(text))
-             : from_pair(out, rules, prompt, response);
-    return status ? fail_at(place, status_message()) : STATUS_OK;
+                               const struct json *object) {
+    const struct form *form;
+    if (!js_is_object(object)) return status_fail("a record must be a JSON object");
+    enum status status = choose_form(&form, rules, object);
+    return status || !form ? status : form->read(out, rules, object);
 }
 
-enum status record_parse(struct record *out, const struct record_rules *rules, const char *line,
-                         size_t length, const char *source, uint64_t number) {
+enum status record_parse(struct record *out, const struct record_rules *rules, const char *text,
+                         size_t length, const char *source, const char *unit, uint64_t number) {
     struct json *object = NULL;
-    struct place place = {source, number};
     *out = (struct record){0};
-    enum status status = js_parse_line(&object, line, length, source, number);
-    if (!status) status = from_object(out, rules, object, &place);
+    enum status status = js_parse_part(&object, text, length, source, unit, number);
+    if (status) return status;
+    if (from_object(out, rules, object))
+        status = status_fail("\"%s\": %s %" PRIu64 ": %s", source, unit, number, status_message());
     js_free(object);
     if (status) record_free(out);
     return status;

@@ -1,8 +1,17 @@
-/* One record of a .jsonl file as a row of ids: {"text": …}, {"prompt": …, "response": …} or
- * {"ids": […]} (with "loss_mask": […] if wanted). Other members are passed over. */
+/* One record of a file as a row of ids. A record is a JSON object of one of these forms; other
+ * members are passed over, and --fields (record_fields.h) gives the members other names:
+ *
+ *   {"text": …}
+ *   {"prompt": …, "response": …}                  the response counts in the loss
+ *   {"instruction": …, "input": …, "output": …}   the same of instruction, a newline and input
+ * (which may be empty or absent), and output
+ *   {"ids": […], "loss_mask": […]}                as they are; the mask may be absent
+ *
+ * A record whose text, prompt, response … is null holds no text. */
 #ifndef DATA_RECORD_H
 #define DATA_RECORD_H
 
+#include "data/record_fields.h"
 #include "data/tokenizer.h"
 
 /* How records become ids. */
@@ -12,6 +21,7 @@ struct record_rules {
     const char *separator; /* between prompt and response, belongs to the prompt; NULL: nothing */
     bool end;              /* end text and prompt+response with end_id */
     uint32_t end_id;
+    const struct record_fields *fields; /* NULL: the usual names */
 };
 
 struct record {
@@ -21,9 +31,11 @@ struct record {
     bool as_is;    /* came as ids: a row of its own */
 };
 
-/* `line` without its newline. Messages begin with "source": line `number`. */
-enum status record_parse(struct record *out, const struct record_rules *rules, const char *line,
-                         size_t length, const char *source, uint64_t number) STATUS_CHECKED;
+/* `text` is one JSON value. Messages begin with "source": `unit` `number`, as in "a.jsonl": line 3.
+ */
+enum status record_parse(struct record *out, const struct record_rules *rules, const char *text,
+                         size_t length, const char *source, const char *unit,
+                         uint64_t number) STATUS_CHECKED;
 
 /* A plain text as a record. */
 enum status record_from_text(struct record *out, const struct record_rules *rules, const char *text,

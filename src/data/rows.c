@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/random.h"
 
 enum status rows_begin(struct rows *rows, const struct dataset_options *options) {
-    *rows = (struct rows){.seq_len = options->seq_len,
-                          .limit = options->limit_tokens ? options->limit_tokens : UINT64_MAX,
-                          .pack = options->seq_len && !options->separate};
+    *rows = (struct rows){
+        .seq_len = options->seq_len,
+        .limit = options->limit_tokens && !options->shuffled ? options->limit_tokens : UINT64_MAX,
+        .pack = options->seq_len && !options->separate};
     rows->full = rows->pack && rows->seq_len > rows->limit;
     rows->offset_capacity = 1024;
     rows->offsets = memory_calloc(rows->offset_capacity, sizeof *rows->offsets);
@@ -105,4 +107,58 @@ static enum status pack(struct rows *rows, const struct record *record) {
 enum status rows_add(struct rows *rows, const struct record *record) {
     if (rows->full || record->count == 0) return STATUS_OK;
     return rows->pack && !record->as_is ? pack(rows, record) : add_row(rows, record);
+}
+
+/* A number below `below`, the same on every machine. */
+static uint64_t draw(const struct random_stream *stream, uint64_t index, uint64_t below) {
+    uint32_t bits[4];
+    random_block(bits, stream, index);
+    return (((uint64_t)bits[0] << 32) | bits[1]) % below;
+}
+
+static enum status draw_order(uint64_t **out, uint64_t count, uint64_t seed) {
+    struct random_stream stream = random_stream_for(seed, -1, "data/shuffle");
+    uint64_t *order = memory_calloc(count, sizeof *order);
+    if (!order) return STATUS_FAILED;
+    for (uint64_t i = 0; i < count; i++) order[i] = i;
+    for (uint64_t i = count; i > 1; i--) { /* Fisher and Yates */
+        uint64_t other = draw(&stream, i, i), last = order[i - 1];
+        order[i - 1] = order[other];
+        order[other] = last;
+    }
+    *out = order;
+    return STATUS_OK;
+}
+
+/* Row `from` of `old` behind the rows of `rows`. */
+static void copy_row(struct rows *rows, const struct rows *old, uint64_t from) {
+    uint64_t start = old->offsets[from], length = old->offsets[from + 1] - start;
+    memcpy(rows->ids + rows->tokens, old->ids + start, length * sizeof *rows->ids);
+    memcpy(rows->mask + rows->tokens, old->mask + start, length);
+    rows->tokens += length;
+    rows->offsets[++rows->count] = rows->tokens;
+}
+
+enum status rows_shuffle(struct rows *rows, uint64_t seed, uint64_t limit_tokens) {
+    uint64_t *order = NULL;
+    struct rows out = *rows;
+    out.limit = limit_tokens ? limit_tokens : UINT64_MAX;
+    out.full = false;
+    out.tokens = out.count = 0;
+    out.capacity = rows->tokens;
+    out.offset_capacity = rows->count + 1;
+    out.ids = memory_calloc(out.capacity, sizeof *out.ids);
+    out.mask = memory_calloc(out.capacity, 1);
+    out.offsets = memory_calloc(out.offset_capacity, sizeof *out.offsets);
+    enum status status = out.ids && out.mask && out.offsets ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = draw_order(&order, rows->count, seed);
+    for (uint64_t i = 0; !status && i < rows->count && !out.full; i++) {
+        uint64_t length = rows->offsets[order[i] + 1] - rows->offsets[order[i]];
+        out.full = length > out.limit - out.tokens;
+        if (!out.full) copy_row(&out, rows, order[i]);
+    }
+    free(order);
+    rows_free(status ? &out : rows);
+    if (!status) *rows = out;
+    return status;
 }

@@ -22,6 +22,9 @@ struct rows {
 
 enum status rows_begin(struct rows *rows, const struct dataset_options *options) STATUS_CHECKED;
 enum status rows_add(struct rows *rows, const struct record *record) STATUS_CHECKED;
+/* All rows in an order drawn from `seed`; of them the first that fit into `limit_tokens` (0: all).
+ */
+enum status rows_shuffle(struct rows *rows, uint64_t seed, uint64_t limit_tokens) STATUS_CHECKED;
 void rows_free(struct rows *rows);
 
 #endif

@@ -179,6 +179,15 @@ bool tokenizer_end_id(const struct tokenizer *tokenizer, uint32_t *id) {
     return tokenizer->end_id != NO_TOKEN;
 }
 
+const uint32_t *tokenizer_end_ids(const struct tokenizer *tokenizer, size_t *count) {
+    *count = tokenizer->end_ids.count;
+    return tokenizer->end_ids.values;
+}
+
+uint64_t tokenizer_context(const struct tokenizer *tokenizer) {
+    return tokenizer->context;
+}
+
 const char *tokenizer_sha256(const struct tokenizer *tokenizer) {
     return tokenizer->sha256;
 }
@@ -216,6 +225,7 @@ void tokenizer_free(struct tokenizer *tokenizer) {
     matcher_free(&tokenizer->normalized);
     free(tokenizer->before.values);
     free(tokenizer->after.values);
+    free(tokenizer->end_ids.values);
     bpe_free(&tokenizer->bpe);
     free(tokenizer);
 }

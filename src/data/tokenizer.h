@@ -32,8 +32,8 @@ enum tokenizer_around {
 };
 
 /* The ids of `length` bytes of UTF-8 (which may hold NUL). What the text itself begins or ends with
- * is not added a second time, unless with TOKENIZER_REPEAT. The caller frees `*ids`; several threads
- * may encode at once. Fails on text that is not UTF-8, naming the byte. */
+ * is not added a second time, unless with TOKENIZER_REPEAT. The caller frees `*ids`; several
+ * threads may encode at once. Fails on text that is not UTF-8, naming the byte. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t length,
                              enum tokenizer_around around, uint32_t **ids,
                              size_t *count) STATUS_CHECKED;
@@ -56,6 +56,13 @@ bool tokenizer_token_id(const struct tokenizer *tokenizer, const char *name, uin
 /* The token that ends a text: eos_token of tokenizer_config.json, or else eos_token_id of
  * generation_config.json or config.json, beside tokenizer.json; false when none of them says. */
 bool tokenizer_end_id(const struct tokenizer *tokenizer, uint32_t *id);
+
+/* Every token that ends a text: that one, and all of eos_token_id in generation_config.json and
+ * config.json. Borrowed; *count may be 0. */
+const uint32_t *tokenizer_end_ids(const struct tokenizer *tokenizer, size_t *count);
+
+/* max_position_embeddings of the config.json beside tokenizer.json; 0: unknown. */
+uint64_t tokenizer_context(const struct tokenizer *tokenizer);
 
 /* SHA-256 of tokenizer.json in hexadecimal. */
 const char *tokenizer_sha256(const struct tokenizer *tokenizer);

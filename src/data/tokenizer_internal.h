@@ -12,10 +12,10 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "data/regex.h"
 #include "data/string_table.h"
 #include "data/tokenizer.h"
-#include "base/utf8.h"
 
 #define NO_TOKEN UINT32_MAX
 
@@ -146,6 +146,8 @@ struct tokenizer {
     struct matcher raw, normalized;    /* by the tokens' `normalized` flag */
     struct id_list before, after;      /* the template's tokens around the text */
     uint32_t end_id;                   /* or NO_TOKEN */
+    struct id_list end_ids;            /* it, and those that the model's files name */
+    uint64_t context;                  /* tokens that the model takes; 0: unknown */
     uint64_t vocab_size;
     struct worker_pool {
         pthread_mutex_t lock;

@@ -59,25 +59,49 @@ static struct json *read_sibling(const char *directory, const char *name) {
     return value;
 }
 
-/* A file of another purpose decides only about this one id: one that cannot be read says nothing.
- */
-static void find_end_id(struct tokenizer *tokenizer, const char *directory) {
+/* Once each. */
+static enum status add_end_id(struct tokenizer *tokenizer, uint32_t id) {
+    for (size_t i = 0; i < tokenizer->end_ids.count; i++)
+        if (tokenizer->end_ids.values[i] == id) return STATUS_OK;
+    return id_list_append(&tokenizer->end_ids, id);
+}
+
+/* "eos_token_id" of a model's file: a number or a list. The first one serves as the end of a text
+ * where the tokenizer has none; the model may have more tokens than the tokenizer. */
+static enum status read_end_ids(struct tokenizer *tokenizer, const struct json *config) {
+    const struct json *ids = js_member(config, "eos_token_id");
+    size_t count = js_is_array(ids) ? js_count(ids) : 1;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < count; i++) {
+        int64_t id = js_integer_or(js_is_array(ids) ? js_element(ids, i) : ids, -1);
+        if (id < 0 || id > INT32_MAX) continue;
+        if (tokenizer->end_id == NO_TOKEN && (uint64_t)id < tokenizer->vocab_size)
+            tokenizer->end_id = (uint32_t)id;
+        status = add_end_id(tokenizer, (uint32_t)id);
+    }
+    return status;
+}
+
+/* What the files beside it say. They have another purpose: one that cannot be read says nothing. */
+static enum status read_siblings(struct tokenizer *tokenizer, const char *directory) {
     tokenizer->end_id = NO_TOKEN;
     struct json *config = read_sibling(directory, "tokenizer_config.json");
     const struct json *token = js_member(config, "eos_token");
     const char *name =
         js_string_or(js_is_object(token) ? js_member(token, "content") : token, NULL);
-    bool found = name && tokenizer_token_id(tokenizer, name, &tokenizer->end_id);
+    enum status status = STATUS_OK;
+    if (name && tokenizer_token_id(tokenizer, name, &tokenizer->end_id))
+        status = add_end_id(tokenizer, tokenizer->end_id);
     js_free(config);
     static const char *const others[] = {"generation_config.json", "config.json"};
-    for (int i = 0; i < 2 && !found; i++) {
+    for (int i = 0; i < 2 && !status; i++) {
         config = read_sibling(directory, others[i]);
-        const struct json *id = js_member(config, "eos_token_id");
-        int64_t value = js_integer_or(js_is_array(id) ? js_element(id, 0) : id, -1);
-        found = value >= 0 && (uint64_t)value < tokenizer->vocab_size;
-        if (found) tokenizer->end_id = (uint32_t)value;
+        status = read_end_ids(tokenizer, config);
+        int64_t context = js_integer_or(js_member(config, "max_position_embeddings"), 0);
+        if (context > 0) tokenizer->context = (uint64_t)context;
         js_free(config);
     }
+    return status;
 }
 
 static enum status read_everything(struct tokenizer *tokenizer, const struct json *file,
@@ -130,12 +154,17 @@ enum status tokenizer_read(struct tokenizer **out, const char *path) {
     size_t length;
     enum status status = STATUS_FAILED;
     bool is_directory = file_is_directory(path);
+    *out = NULL;
     file = is_directory ? file_join(path, "tokenizer.json") : memory_copy_string(path);
     directory = is_directory ? memory_copy_string(path) : file_parent(path);
     if (!file || !directory) goto done;
     status = file_read(&text, &length, file);
     if (!status) status = tokenizer_parse(out, text, length, file);
-    if (!status) find_end_id(*out, directory);
+    if (!status) status = read_siblings(*out, directory);
+    if (status && *out) {
+        tokenizer_free(*out);
+        *out = NULL;
+    }
 done:
     free(text);
     free(directory);

@@ -4,12 +4,13 @@
  *   /row_offsets  uint64 [rows + 1]    row r is tokens [row_offsets[r], row_offsets[r + 1])
  *   /loss_mask    uint8  [tokens]      optional; 1 where the token counts as a prediction target
  *   attributes    format "apriel-tool/tokens", version, tokenizer_sha256, vocab_size, sources,
- *                 fingerprint
+ *                 fingerprint; shuffle (the seed) where the rows were shuffled
  *
  * Any program may write one (h5py does): the fingerprint may be left out, the rest may not. */
 #ifndef DATA_TOKENSET_H
 #define DATA_TOKENSET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -26,6 +27,8 @@ struct tokenset {
     char tokenizer_sha256[SHA256_HEX_SIZE]; /* of tokenizer.json; "" when unknown */
     char fingerprint[SHA256_HEX_SIZE];      /* see tokenset_fingerprint; set by tokenset_read */
     char *sources;                          /* the input files' names, one a line */
+    bool shuffled;                          /* the rows' order was drawn from shuffle_seed */
+    uint64_t shuffle_seed;
 };
 
 /* Read and check a whole file: every offset, id and mask value is in its range, there is at least

@@ -230,6 +230,8 @@ static enum status read_attributes(struct tokenset *set, const struct source *so
     if (!status) status = read_integer(&set->vocab_size, source, "vocab_size");
     if (!status) status = read_digest(set->tokenizer_sha256, source, "tokenizer_sha256");
     if (!status) status = read_string(&set->sources, source, "sources");
+    set->shuffled = !status && H5Aexists(source->file, "shuffle") > 0;
+    if (set->shuffled) status = read_integer(&set->shuffle_seed, source, "shuffle");
     return status;
 }
 

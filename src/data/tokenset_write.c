@@ -50,6 +50,7 @@ static bool put_everything(hid_t file, const struct tokenset *set, const char *f
            put_integer(file, "vocab_size", set->vocab_size) &&
            put_string(file, "sources", set->sources ? set->sources : "") &&
            put_string(file, "fingerprint", fingerprint) &&
+           (!set->shuffled || put_integer(file, "shuffle", set->shuffle_seed)) &&
            put_dataset(file, "row_offsets", H5T_STD_U64LE, H5T_NATIVE_UINT64, set->row_offsets,
                        set->rows + 1) &&
            put_dataset(file, "tokens", H5T_STD_U32LE, H5T_NATIVE_UINT32, set->ids, set->tokens) &&

@@ -57,7 +57,10 @@ void generate_free(struct generate_output *outputs, size_t count) {
 static enum status collect_stops(struct run *run) {
     const struct generate_settings *settings = run->settings;
     const struct model_config *config = run->model->config;
-    size_t most = settings->stop_id_count + CONFIG_MAX_EOS + 1;
+    size_t ends = 0;
+    const uint32_t *end_ids =
+        settings->tokenizer ? tokenizer_end_ids(settings->tokenizer, &ends) : NULL;
+    size_t most = settings->stop_id_count + CONFIG_MAX_EOS + ends;
     run->stops = memory_calloc(most, sizeof *run->stops);
     if (!run->stops) return STATUS_FAILED;
     for (size_t i = 0; i < settings->stop_id_count; i++)
@@ -65,9 +68,7 @@ static enum status collect_stops(struct run *run) {
     if (!settings->use_model_stops) return STATUS_OK;
     for (int i = 0; i < config->n_eos; i++)
         run->stops[run->stop_count++] = (uint32_t)config->eos_token_ids[i];
-    uint32_t end;
-    if (settings->tokenizer && tokenizer_end_id(settings->tokenizer, &end))
-        run->stops[run->stop_count++] = end;
+    for (size_t i = 0; i < ends; i++) run->stops[run->stop_count++] = end_ids[i];
     return STATUS_OK;
 }
 

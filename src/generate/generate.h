@@ -46,7 +46,7 @@ struct generate_settings {
     const struct tokenizer *tokenizer; /* borrowed; needed for text and stop strings */
     const uint32_t *stop_ids;          /* [stop_id_count], borrowed */
     size_t stop_id_count;              /* besides the model's own, see use_model_stops */
-    bool use_model_stops;              /* eos_token_id of config.json and the tokenizer's end */
+    bool use_model_stops;              /* the model's and the tokenizer's ends: tokenizer_end_ids */
     const char *const *stop_strings;   /* [stop_string_count], borrowed */
     size_t stop_string_count;
     const struct mixer *const *mixers; /* as decoder_options has them */

@@ -8,22 +8,8 @@ tokens_around after 0 1
 tokens_around both 1 1
 items=$source/tests/data/cases/bos_items.jsonl
 
-# ---- records: the same rows written as ids have the same fingerprint
+# ---- records
 
-# rows NAME MODEL RECORD... -- ROW...: `data` makes of the records the rows that the ids give.
-rows() {
-    name=$1 model=$2
-    shift 2
-    : >records.jsonl
-    while [ "$1" != -- ]; do printf '%s\n' "$1" >>records.jsonl; shift; done
-    shift
-    printf '{"ids": %s\n' "$@" >rows.jsonl
-    # shellcheck disable=SC2086 # words
-    "$program" data --quiet --tokenizer "$model" -o a.h5 --json $options records.jsonl >found.json
-    "$program" data --quiet --tokenizer "$model" -o b.h5 --json rows.jsonl >expected.json
-    [ "$(grep fingerprint found.json)" = "$(grep fingerprint expected.json)" ] ||
-        complain "$name: other rows ($(grep -E '"(rows|tokens|masked_tokens)"' found.json | tr -d '\n'))"
-}
 options=
 question='{"prompt": "Question: Ann has 2 pens and buys 3 more. How many pens does she have?\nAnswer:", "response": " 2 + 3 = 5"}'
 asked='338, 26, 1560, 356, 221, 18, 1648, 299, 951, 221, 19, 450, 14, 410, 368, 1648, 517, 375, 404, 31, 199, 336, 26'
@@ -31,35 +17,35 @@ told='221, 18, 373, 221, 19, 287, 221, 21'
 out='0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0'
 text='{"text": "Ann has 2 pens."}'
 ann='33, 78, 78, 356, 221, 18, 1648, 14'
-rows "no template" "$demo" "$question" "$text" -- \
+records_give "no template" "$demo" "$question" "$text" -- \
     "[$asked, $told], \"loss_mask\": [$out,1,1,1,1,1,1,1,1]}" "[$ann]}"
-rows "an end" after "$question" "$text" -- \
+records_give "an end" after "$question" "$text" -- \
     "[$asked, $told, 0], \"loss_mask\": [$out,1,1,1,1,1,1,1,1,1]}" "[$ann, 0]}"
-rows "a beginning" before "$question" "$text" -- \
+records_give "a beginning" before "$question" "$text" -- \
     "[0, $asked, $told], \"loss_mask\": [0,$out,1,1,1,1,1,1,1,1]}" "[0, $ann]}"
-rows "both" both "$question" "$text" -- \
+records_give "both" both "$question" "$text" -- \
     "[0, $asked, $told, 0], \"loss_mask\": [0,$out,1,1,1,1,1,1,1,1,1]}" "[0, $ann, 0]}"
 # What the text brings is not added again.
-rows "an end of its own" both '{"text": "<|endoftext|>zq<|endoftext|>"}' \
+records_give "an end of its own" both '{"text": "<|endoftext|>zq<|endoftext|>"}' \
     '{"prompt": "<|endoftext|>a", "response": "zq<|endoftext|>"}' '{"text": "<|endoftext|>"}' -- \
     '[0, 90, 81, 0]}' '[0, 65, 90, 81, 0], "loss_mask": [0,0,1,1,1]}' '[0]}'
-rows "no response" both '{"prompt": "zq", "response": ""}' -- '[0, 90, 81, 0], "loss_mask": [0,0,0,1]}'
-rows "no prompt" both '{"prompt": "", "response": "zq"}' -- '[0, 90, 81, 0], "loss_mask": [0,1,1,1]}'
+records_give "no response" both '{"prompt": "zq", "response": ""}' -- '[0, 90, 81, 0], "loss_mask": [0,0,0,1]}'
+records_give "no prompt" both '{"prompt": "", "response": "zq"}' -- '[0, 90, 81, 0], "loss_mask": [0,1,1,1]}'
 options='--separator a'
-rows "a separator" both '{"prompt": "z", "response": "q"}' -- '[0, 90, 65, 81, 0], "loss_mask": [0,0,0,1,1]}'
+records_give "a separator" both '{"prompt": "z", "response": "q"}' -- '[0, 90, 65, 81, 0], "loss_mask": [0,0,0,1,1]}'
 options='--no-special'
-rows "--no-special" both "$question" -- "[$asked, $told], \"loss_mask\": [$out,1,1,1,1,1,1,1,1]}"
+records_give "--no-special" both "$question" -- "[$asked, $told], \"loss_mask\": [$out,1,1,1,1,1,1,1,1]}"
 # --end stands instead of the template's end.
 options='--end none'
-rows "--end none" both "$text" -- "[0, $ann]}"
+records_give "--end none" both "$text" -- "[0, $ann]}"
 options='--end Q'
-rows "--end Q" both '{"prompt": "z", "response": "q"}' -- '[0, 90, 81, 49], "loss_mask": [0,0,1,1]}'
+records_give "--end Q" both '{"prompt": "z", "response": "q"}' -- '[0, 90, 81, 49], "loss_mask": [0,0,1,1]}'
 options='--end <|endoftext|>'
-rows "--end as the template's" both "$text" -- "[0, $ann, 0]}"
+records_give "--end as the template's" both "$text" -- "[0, $ann, 0]}"
 # Packed texts are ended once, by the template or else by the model's end.
 options='--seq-len 4'
-rows "packed" both '{"text": "zq"}' '{"text": "zq"}' -- '[0, 90, 81, 0]}' '[0, 90, 81, 0]}'
-rows "packed after the beginning" before '{"text": "zq"}' '{"text": "zq"}' -- '[0, 90, 81, 0]}' '[0, 90, 81, 0]}'
+records_give "packed" both '{"text": "zq"}' '{"text": "zq"}' -- '[0, 90, 81, 0]}' '[0, 90, 81, 0]}'
+records_give "packed after the beginning" before '{"text": "zq"}' '{"text": "zq"}' -- '[0, 90, 81, 0]}' '[0, 90, 81, 0]}'
 options=
 
 # ---- prompts

@@ -81,3 +81,28 @@ tokens_around() {
     sed "s/^  \"post_processor\": null/  \"post_processor\": $template/" "$demo/tokenizer.json" >"$1/tokenizer.json"
     grep -q TemplateProcessing "$1/tokenizer.json" || complain "no template in $1"
 }
+
+# gives_rows NAME ROW...: the token set of found.json (data --json) has these rows, written as the
+# rest of {"ids": ...
+gives_rows() {
+    name=$1
+    shift
+    printf '{"ids": %s\n' "$@" >expected-rows.jsonl
+    "$program" data --quiet --tokenizer "$demo" -o expected.h5 --json expected-rows.jsonl >expected.json
+    [ "$(grep fingerprint found.json)" = "$(grep fingerprint expected.json)" ] ||
+        complain "$name: other rows ($(grep -E '"(rows|tokens|masked_tokens)"' found.json | tr -d '\n'))"
+}
+
+# records_give NAME MODEL RECORD... -- ROW...: `data` with $options makes the rows of the records.
+options=
+records_give() {
+    name=$1 model=$2
+    shift 2
+    : >given.jsonl
+    while [ "$1" != -- ]; do printf '%s\n' "$1" >>given.jsonl; shift; done
+    shift
+    # shellcheck disable=SC2086 # words
+    "$program" data --quiet --tokenizer "$model" -o found.h5 --json $options given.jsonl >found.json 2>errors ||
+        complain "$name: $(cat errors)"
+    gives_rows "$name" "$@"
+}

@@ -67,7 +67,7 @@ fails 2 'data: -o is needed' --tokenizer "$demo" text.txt
 fails 2 'data: name at least one input file (see apriel-tool data --help)' --tokenizer "$demo" -o x.h5
 fails 2 'data: --seq-len is 0, outside 1 to 2147483647' --tokenizer "$demo" -o x.h5 --seq-len 0 text.txt
 fails 2 'data: --no-pack needs --seq-len' --tokenizer "$demo" -o x.h5 --no-pack text.txt
-fails 2 'input "a.csv" must be a .txt or a .jsonl file' --tokenizer "$demo" -o x.h5 a.csv
+fails 2 'input "a.csv" is not named .txt, .jsonl or .json (with .gz or without): say what it is with --format' --tokenizer "$demo" -o x.h5 a.csv
 fails 1 'cannot open "no.txt": No such file or directory' --tokenizer "$demo" -o x.h5 no.txt
 fails 1 'cannot open "nowhere": No such file or directory' --tokenizer nowhere -o x.h5 text.txt
 fails 1 "the tokenizer of \"$demo\" has no token \"</s>\"" --tokenizer "$demo" -o x.h5 --end '</s>' text.txt
@@ -79,7 +79,7 @@ fails 1 'the first row has more than --limit-tokens 3 tokens' --tokenizer "$demo
 : >empty.txt
 fails 1 'the input holds no text' --tokenizer "$demo" -o x.h5 empty.txt
 printf 'abc\377' >broken.txt
-fails 1 '"broken.txt": the text is not UTF-8 at byte 3' --tokenizer "$demo" -o x.h5 broken.txt
+fails 1 '"broken.txt": the text is not UTF-8 at byte 3: convert it first, as with iconv -t UTF-8' --tokenizer "$demo" -o x.h5 broken.txt
 fails 1 "cannot write \"nowhere/x.h5\": No such file or directory" --tokenizer "$demo" -o nowhere/x.h5 text.txt
 
 # line REASON CONTENT: a malformed second line is named
@@ -91,11 +91,18 @@ line() {
 line "invalid JSON at column 13: ']' expected near end of file" '{"ids": [1, 2'
 line "invalid JSON at column 3: '[' or '{' expected near 'abc'" 'abc'
 line "a record must be a JSON object" '[1, 2]'
-line 'a record needs "text", "prompt" and "response", or "ids"' '{"texts": "a"}'
-line 'a record needs "text", "prompt" and "response", or "ids"' '{"prompt": "a"}'
-line 'a record must have only one of "text", "prompt" and "response", and "ids"' '{"text": "a", "ids": [1]}'
+needs='but needs "text", or "prompt" and "response", or "instruction" and "output", or "ids": name its fields with'
+line "the record has \"texts\", $needs --fields text=texts" '{"texts": "a"}'
+line "the record has \"prompt\", $needs --fields text=prompt" '{"prompt": "a"}'
+line "the record has \"id\", \"question\", \"answer\", $needs --fields prompt=question,response=answer" \
+    '{"id": "a", "question": "b", "answer": "c"}'
+line "the record has \"a\", \"b\", $needs --fields, as --fields prompt=question,response=answer" '{"a": "1", "b": "2"}'
+line "the record has no fields, $needs --fields, as --fields prompt=question,response=answer" '{}'
+line 'the record has "text"; "ids": choose with --fields, as --fields text=text' '{"text": "a", "ids": [1]}'
+line 'the record has "prompt" and "response"; "ids": choose with --fields, as --fields prompt=prompt,response=response' \
+    '{"prompt": "a", "response": "b", "ids": [1]}'
 line '"text" must be a string' '{"text": 1}'
-line '"prompt" and "response" must be strings' '{"prompt": "a", "response": []}'
+line '"response" must be a string' '{"prompt": "a", "response": []}'
 line '"ids" must be a list of integers' '{"ids": "1 2"}'
 line '"ids" must be a list of integers' '{"ids": [1, 2.5]}'
 line '"ids" is empty' '{"ids": []}'
@@ -103,7 +110,7 @@ line 'id 2048 at position 1 is outside the vocabulary of 2048 tokens' '{"ids": [
 line 'id -1 at position 0 is outside the vocabulary of 2048 tokens' '{"ids": [-1]}'
 line '"loss_mask" must be a list as long as "ids"' '{"ids": [1, 2], "loss_mask": [1]}'
 line '"loss_mask" must hold 0 and 1' '{"ids": [1, 2], "loss_mask": [1, 2]}'
-line "invalid JSON at column 20: duplicate object key near '\"text\"'" '{"text": "a", "text": "b"}'
+
 
 # A full disk: standard output, and the token set itself where a small file system can be mounted.
 if [ -w /dev/full ]; then

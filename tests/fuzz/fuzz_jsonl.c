@@ -39,14 +39,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     if (!tokenizer) make_tokenizer();
     /* The first byte chooses the rules. */
     int choice = size ? bytes[0] : 0;
-    struct record_rules rules = {tokenizer, choice & 1 ? TOKENIZER_WHOLE : TOKENIZER_PLAIN,
-                                 choice & 2 ? "\n" : NULL, choice & 4, 256};
+    struct record_rules rules = {tokenizer,
+                                 choice & 1 ? TOKENIZER_WHOLE : TOKENIZER_PLAIN,
+                                 choice & 2 ? "\n" : NULL,
+                                 choice & 4,
+                                 256,
+                                 NULL};
     const char *at = (const char *)bytes + (size > 0), *end = (const char *)bytes + size;
     for (uint64_t line = 1; at < end; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t length = (size_t)((stop ? stop : end) - at);
         struct record record;
-        if (record_parse(&record, &rules, at, length, "fuzz", line) == STATUS_OK) {
+        if (record_parse(&record, &rules, at, length, "fuzz", "line", line) == STATUS_OK) {
             check(&record);
             record_free(&record);
         }
