@@ -239,7 +239,8 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
     build.rules =
         (struct record_rules){.tokenizer = tokenizer,
                               .around = options->no_special ? TOKENIZER_PLAIN : TOKENIZER_WHOLE,
-                              .separator = options->separator};
+                              .separator = options->separator,
+                              .fields = options->fields};
     report->vocab_size = tokenizer_vocab_size(tokenizer);
     memcpy(report->tokenizer_sha256, tokenizer_sha256(tokenizer), SHA256_HEX_SIZE);
     status = choose_end(&build.rules, options);

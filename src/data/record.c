@@ -180,8 +180,10 @@ static bool has_form(const struct form *form, const struct record_rules *rules,
                      const struct json *object, bool or_null) {
     for (int i = 0; i < form->needed_count; i++) {
         const char *name = record_field(rules->fields, form->needed[i]);
-        if (!name || !(or_null ? js_has(object, name) : js_member(object, name) != NULL))
-            return false;
+        bool there =
+            name && (or_null ? js_has(object, name)
+                             : record_member(object, rules->fields, form->needed[i]) != NULL);
+        if (!there) return false;
     }
     return true;
 }

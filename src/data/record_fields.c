@@ -42,7 +42,10 @@ void record_fields_free(struct record_fields *fields) {
 const struct json *record_member(const struct json *object, const struct record_fields *fields,
                                  enum record_role role) {
     const char *name = record_field(fields, role);
-    return name ? js_member(object, name) : NULL;
+    const struct json *value = name ? js_member(object, name) : NULL;
+    bool some = js_is_string(value) || js_is_number(value) || js_is_bool(value) ||
+                js_is_array(value) || js_is_object(value);
+    return some ? value : NULL; /* pandas writes NaN where there is nothing */
 }
 
 static enum status parse_one(struct record_fields *out, const char *text, size_t length) {

@@ -33,7 +33,7 @@ const char *record_field(const struct record_fields *fields, enum record_role ro
 enum status record_fields_parse(struct record_fields *out, const char *text) STATUS_CHECKED;
 void record_fields_free(struct record_fields *fields); /* accepts a zeroed struct */
 
-/* The member that holds `role`; NULL where it is absent or null. */
+/* The member that holds `role`; NULL where it is absent, null or NaN. */
 const struct json *record_member(const struct json *object, const struct record_fields *fields,
                                  enum record_role role);
 
