@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -27,7 +28,22 @@ void sha256_finish(struct sha256 *sha, char hex[SHA256_HEX_SIZE]) {
     if (sha) EVP_DigestFinal_ex((EVP_MD_CTX *)sha, digest, &length);
     EVP_MD_CTX_free((EVP_MD_CTX *)sha);
     hex[0] = '\0';
-    for (unsigned i = 0; i < length; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    if (length == SHA256_SIZE) sha256_format(hex, digest);
+}
+
+void sha256_format(char hex[SHA256_HEX_SIZE], const unsigned char digest[SHA256_SIZE]) {
+    for (int i = 0; i < SHA256_SIZE; i++) snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+}
+
+enum status sha256_raw(unsigned char out[SHA256_SIZE], const void *head, size_t head_length,
+                       const void *bytes, size_t length) {
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    bool good = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 &&
+                EVP_DigestUpdate(context, head, head_length) == 1 &&
+                EVP_DigestUpdate(context, bytes, length) == 1 &&
+                EVP_DigestFinal_ex(context, out, NULL) == 1;
+    EVP_MD_CTX_free(context);
+    return good ? STATUS_OK : status_fail("cannot compute SHA-256");
 }
 
 enum status sha256_bytes(char hex[SHA256_HEX_SIZE], const void *bytes, size_t length) {

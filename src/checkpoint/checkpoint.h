@@ -87,12 +87,27 @@ void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoin
 void checkpoint_drop_elements(const struct checkpoint *checkpoint,
                               const struct checkpoint_tensor *tensor, int64_t first, int64_t count);
 
-/* SHA-256 over the shape and function of the model and, for every tensor in tensor_spec_list order,
- * its name, dtype, shape and content: all bytes up to 64 KiB, else 16 blocks of 4 KiB, evenly
- * spaced from the first byte on, and the last 4 KiB. Sharding does not enter. Random weights enter
- * as their seed. The result is kept after the first call. */
+/* What identifies a model: SHA-256 over what config.json says of the function that is computed and,
+ * for every tensor in the files, by name, its name, dtype, shape and digest; then over the
+ * metadata of the files. How the tensors are cut into files does not enter. Random weights enter as
+ * their seed. A tensor's digest covers every byte:
+ *
+ *     leaf(i) = SHA-256(00 | bytes i * CONTENT_CHUNK to (i + 1) * CONTENT_CHUNK - 1)
+ *     digest  = SHA-256(01 | length, 8 bytes little-endian | leaf(0) | leaf(1) | ...)
+ *
+ * so that threads share the work and do not show in the result. Digests are kept between runs (see
+ * base/hash_cache.h). A model that is changed while a command uses it is out of scope: the files are
+ * mapped, and what is read later is what they hold then; a change during the hashing is a failure.
+ * The result is kept after the first call. */
+enum { CHECKPOINT_FINGERPRINT = 2, CONTENT_CHUNK = 4 << 20 };
 enum status checkpoint_fingerprint(struct checkpoint *checkpoint,
                                    char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;
+
+/* The fingerprint of releases up to 0.1.0 (kind 1), which reads at most 17 blocks of 4 KiB of a
+ * tensor: good for recognising the model that an old file names, never for using old values. */
+enum { CHECKPOINT_FINGERPRINT_SAMPLED = 1 };
+enum status checkpoint_sampled_fingerprint(const struct checkpoint *checkpoint,
+                                           char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;
 
 /* A hybrid must have the shape of the transformer that it is said to come from. */
 enum status checkpoint_check_hybrid(const struct checkpoint *hybrid,

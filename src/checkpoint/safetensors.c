@@ -19,6 +19,7 @@ struct safetensors {
     char *path;
     void *map;
     size_t size;
+    struct file_identity identity;
     struct json *header;                /* owns the names */
     struct safetensors_entry *entries;  /* [count], by offset */
     struct safetensors_entry **by_name; /* [count], by name */
@@ -54,6 +55,7 @@ static enum status map_file(struct safetensors *file) {
         goto done;
     }
     file->size = (size_t)about.st_size;
+    file->identity = file_identity_from(&about);
     if (file->size < LENGTH_BYTES) {
         status =
             status_fail("\"%s\" has %zu bytes, too short for safetensors", file->path, file->size);
@@ -236,6 +238,10 @@ void safetensors_close(struct safetensors *file) {
 
 const char *safetensors_path(const struct safetensors *file) {
     return file->path;
+}
+
+const struct file_identity *safetensors_identity(const struct safetensors *file) {
+    return &file->identity;
 }
 
 size_t safetensors_count(const struct safetensors *file) {

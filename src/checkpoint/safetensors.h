@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/hash_cache.h"
 #include "base/json.h"
 #include "base/status.h"
 
@@ -33,6 +34,8 @@ enum status safetensors_open(struct safetensors **out, const char *path) STATUS_
 void safetensors_close(struct safetensors *file);
 
 const char *safetensors_path(const struct safetensors *file);
+/* The file that is mapped, as it was when it was opened. */
+const struct file_identity *safetensors_identity(const struct safetensors *file);
 size_t safetensors_count(const struct safetensors *file);
 /* In the order of their bytes. */
 const struct safetensors_entry *safetensors_at(const struct safetensors *file, size_t index);

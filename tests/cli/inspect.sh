@@ -22,7 +22,7 @@ for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/
 done
 "$program" inspect "$demo" --json >found
 grep -q '"replaceable_layers": 12' found || complain "--json: no replaceable_layers"
-grep -q '"fingerprint": "75c5dfb3' found || complain "--json: another fingerprint"
+grep -q '"fingerprint": "0b3aa028' found || complain "--json: another fingerprint"
 
 # A model of which only the config is there.
 mkdir only
