@@ -52,13 +52,23 @@ static enum status append(void *into, struct reader *reader) {
     return reader->status;
 }
 
+static enum status fill_series(void *into, struct reader *reader) {
+    *(int64_t *)into = reader_integer(reader, 1, 1, INT64_MAX);
+    return reader->status;
+}
+
+static enum status find_last(int64_t *series, struct store *store) {
+    sqlite3_stmt *statement = NULL;
+    enum status status = connection_prepare(
+        &statement, store, "SELECT id, series FROM bench ORDER BY id DESC LIMIT 1", "");
+    return status ? status : reader_run(store, statement, "bench", 1, series, fill_series);
+}
+
 enum status store_get_bench(struct store_bench_list *out, struct store *store, int64_t series) {
     *out = (struct store_bench_list){0};
     sqlite3_stmt *statement = NULL;
     enum status status = STATUS_OK;
-    if (!series)
-        status =
-            connection_integer(&series, store, "SELECT series FROM bench ORDER BY id DESC LIMIT 1");
+    if (!series) status = find_last(&series, store);
     if (!status)
         status = connection_prepare(
             &statement, store,

@@ -45,7 +45,7 @@ void connection_note_locks(void) {
     lock_reason = 0;
 }
 
-static bool has_no_locks(void) {
+bool connection_lacks_locks(void) {
     static const int held[] = {0, EACCES, EAGAIN, EBUSY, EINTR, ETIMEDOUT, EDEADLK};
     for (size_t i = 0; i < sizeof held / sizeof *held; i++)
         if (lock_reason == held[i]) return false;
@@ -87,7 +87,7 @@ enum status connection_fail(struct store *store, int code) {
     int reason = store->db ? sqlite3_system_errno(store->db) : 0;
     const char *path = store->path, *said = store->db ? sqlite3_errmsg(store->db) : "";
     store->failure = code;
-    if (has_no_locks())
+    if (connection_lacks_locks())
         return status_fail("the file system of \"%s\" has no locks (%s): put the database on a "
                            "local disk",
                            path, strerror(lock_reason));
@@ -107,6 +107,9 @@ enum status connection_fail(struct store *store, int code) {
         return fail_to_write(store, "the disk is full");
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+        if (interrupt_requested())
+            return status_set(STATUS_INTERRUPTED,
+                              "interrupted while \"%s\" was locked by another process", path);
         return status_fail("\"%s\" was locked by another process for %d seconds; try again later",
                            path, STORE_BUSY_SECONDS);
     case SQLITE_NOMEM:
@@ -161,7 +164,7 @@ static int look(void *context) {
 static int wait_for_lock(void *context, int tries) {
     enum { SHORTEST = 1, LONGEST = 50 };
     struct store *store = context;
-    if (has_no_locks()) return 0;
+    if (connection_lacks_locks()) return 0;
     if (tries == 0) store->busy_since = log_seconds();
     double waited = log_seconds() - store->busy_since;
     if (waited >= STORE_BUSY_SECONDS || (interrupt_requested() && waited >= 1.5)) return 0;

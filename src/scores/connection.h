@@ -39,6 +39,9 @@ void connection_watch(struct store *store);
 /* Keep in mind why a lock of the thread's last file was not given; for all connections. */
 void connection_note_locks(void);
 
+/* Whether the last lock failed for another reason than that somebody has it. */
+bool connection_lacks_locks(void);
+
 /* Bytes of the database and what waits in its log. */
 int64_t connection_bytes(const struct store *store);
 

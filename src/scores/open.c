@@ -140,6 +140,7 @@ static enum status open_file(struct store *store, const char *name, int flags) {
 
 /* Failures of WAL mode where the shared-memory file cannot be made or mapped. */
 static bool lacks_shared_memory(int failure) {
+    if (connection_lacks_locks()) return false;
     return failure == SQLITE_IOERR_SHMMAP || failure == SQLITE_IOERR_SHMOPEN ||
            failure == SQLITE_IOERR_SHMSIZE || (failure & 0xff) == SQLITE_CANTOPEN ||
            (failure & 0xff) == SQLITE_PROTOCOL;
@@ -154,7 +155,7 @@ static enum status set_journal(struct store *store, const char *pragma) {
         if ((code & 0xff) != SQLITE_BUSY || tries >= STORE_BUSY_SECONDS * 20)
             return connection_fail(store, code);
         enum status status = connection_fail(store, code);
-        if (strstr(status_message(), "has no locks")) return status;
+        if (connection_lacks_locks()) return status;
         sqlite3_sleep(50);
     }
 }
@@ -165,6 +166,9 @@ static enum status leave_wal(struct store *store) {
     enum status status = open_file(store, store->file, SQLITE_OPEN_READWRITE);
     if (!status) status = connection_execute(store, "PRAGMA locking_mode = EXCLUSIVE");
     if (!status) status = set_journal(store, "PRAGMA journal_mode = DELETE");
+    char *shared = text_format("%s-shm", store->file);
+    if (!status && shared) unlink(shared); /* of the attempt to map it */
+    free(shared);
     if (!status) status = open_file(store, store->file, SQLITE_OPEN_READWRITE);
     if (!status)
         log_warn("\"%s\": no shared memory on this file system, so the database goes on with a "
@@ -244,6 +248,7 @@ static char *immutable_uri(const char *path) {
 /* Failures of a reader that could not make the shared-memory file of WAL mode: no permission, no
  * space. */
 static bool wants_to_write(int failure) {
+    if (connection_lacks_locks()) return false;
     int primary = failure & 0xff;
     return primary == SQLITE_CANTOPEN || primary == SQLITE_READONLY || primary == SQLITE_FULL ||
            primary == SQLITE_IOERR;
@@ -348,7 +353,7 @@ static int64_t pragma_number(struct store *store, const char *sql) {
  * the rest is copied in a few seconds. What does not work now, because another process reads or the
  * disk is full, is done by a later run; a kill leaves the file as it was. */
 static void compact(struct store *store) {
-    enum { LEAST_UNUSED = 1 << 20, MOST_USED = 1 << 29 };
+    enum { LEAST_UNUSED = 1 << 16, MOST_USED = 1 << 29 };
     if (!store->db || store->mode != STORE_WRITE || !sqlite3_get_autocommit(store->db)) return;
     int64_t size = pragma_number(store, "PRAGMA page_size");
     int64_t unused = pragma_number(store, "PRAGMA freelist_count");

@@ -15,16 +15,6 @@ enum { MOST_KEYS = 4, SHOWN = 60 };
 
 /* ---- what went wrong where */
 
-/* A text key: as much of it as a message should have, without what a terminal would take for
- * commands. */
-static void append_word(struct text *out, const char *word) {
-    text_append(out, "\"");
-    for (int i = 0; word[i] && i < SHOWN; i++)
-        text_append(out, "%c",
-                    (unsigned char)word[i] < ' ' || (unsigned char)word[i] > '~' ? '?' : word[i]);
-    text_append(out, "\"");
-}
-
 /* "row 3" of a table with ids, else "row of run 1, layer 2, metric "kl"". */
 static void append_row(struct text *out, const struct reader *reader) {
     sqlite3_stmt *statement = reader->statement;
@@ -37,17 +27,20 @@ static void append_row(struct text *out, const struct reader *reader) {
         if (text && integer)
             text_append(out, "%s", text);
         else if (text)
-            append_word(out, text);
+            text_append(out, "\"%.*s\"", SHOWN, text);
         else
             text_append(out, "NULL");
     }
 }
 
-/* "\"FILE\" is damaged: table \"score\", row of run 1, layer 2" */
-static void append_place(struct text *out, const struct reader *reader, const char *table) {
+/* "\"FILE\" is damaged: table \"score\", row of run 1, layer 2"; of a `joined` table: "table
+ * \"model\", which row 1 of \"run\" refers to". */
+static void append_place(struct text *out, const struct reader *reader, const char *joined) {
     text_append(out, "score database \"%s\" is damaged: table \"%s\", ", reader->store->path,
-                table);
+                joined ? joined : reader->table);
+    if (joined) text_append(out, "which ");
     append_row(out, reader);
+    if (joined) text_append(out, " of \"%s\" refers to", reader->table);
 }
 
 enum status reader_fail(struct reader *reader, int column, const char *format, ...) {
@@ -56,8 +49,7 @@ enum status reader_fail(struct reader *reader, int column, const char *format, .
     const char *name = sqlite3_column_name(reader->statement, column);
     const char *dot = strchr(name, '.');
     char *table = dot ? memory_copy_bytes(name, (size_t)(dot - name)) : NULL;
-    append_place(&message, reader, table ? table : reader->table);
-    if (dot) text_append(&message, " of \"%s\"", reader->table);
+    append_place(&message, reader, table);
     text_append(&message, ": column \"%s\" ", dot ? dot + 1 : name);
     char reason[256];
     va_list arguments;
@@ -190,7 +182,7 @@ static enum status check_keys(struct keys *keys, struct reader *reader) {
     enum status status = compare_keys(&same, keys, reader);
     if (status || !same) return status;
     struct text message = {0};
-    append_place(&message, reader, reader->table);
+    append_place(&message, reader, NULL);
     char *text = text_finish(&message);
     status = text ? status_fail("%s is there twice", text) : STATUS_FAILED;
     free(text);
