@@ -1,17 +1,29 @@
-# bash completion for apriel-tool. Commands and options are asked of the program itself.
+# bash completion for apriel-tool. The program itself says what may stand where the cursor is:
+# a word and a tab a line, or which files.
 _apriel_tool() {
-    local current=${COMP_WORDS[COMP_CWORD]}
-    local program=${COMP_WORDS[0]}
-    local words
-    if [ "$COMP_CWORD" -eq 1 ]; then
-        words=$("$program" --help 2>/dev/null | sed -n '/^commands/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p')
-        mapfile -t COMPREPLY < <(compgen -W "$words --help --version" -- "$current")
-    elif [[ $current == -* ]]; then
-        words=$("$program" "${COMP_WORDS[1]}" --help 2>/dev/null | sed -n 's/^  \(-[a-z], \)\{0,1\}\(--[a-z0-9-]*\).*/\2/p')
-        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
-    else
-        compopt -o filenames
-        mapfile -t COMPREPLY < <(compgen -f -- "$current")
-    fi
+    local current=${COMP_WORDS[COMP_CWORD]} program=${COMP_WORDS[0]/#\~/$HOME} prefix= line
+    local -a words=("${COMP_WORDS[@]:1:COMP_CWORD}")
+    COMPREPLY=()
+    case $current in # "=" cuts words, unless somebody took it out of COMP_WORDBREAKS
+    =) current= ;;
+    [a-z-]*=*) prefix=${current%="${current##*=}"}= current=${current##*=} ;;
+    esac
+    while IFS= read -r line; do
+        case $line in
+        :directories)
+            compopt -o filenames
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -P "$prefix" -- "$current")
+            ;;
+        :files*)
+            compopt -o filenames
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(
+                compgen -f -X "!${line#:files }" -P "$prefix" -- "$current"
+                compgen -d -P "$prefix" -- "$current"
+            )
+            ;;
+        *) COMPREPLY+=("$prefix${line%%$'\t'*}") ;;
+        esac
+    done < <("$program" --complete "${words[@]}" 2>/dev/null)
+    [[ ${COMPREPLY[0]-} != *= || ${#COMPREPLY[@]} -ne 1 ]] || compopt -o nospace
 }
 complete -F _apriel_tool apriel-tool

@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "base/suggest.h"
 #include "base/threads.h"
 #include "cmd/commands.h"
+#include "cmd/options.h"
 
 /* In the order of the data flow, as the help shows them. */
 static const struct {
@@ -96,6 +98,26 @@ static enum status run_command(int argc, char **argv) {
     return run(argc, argv);
 }
 
+/* `apriel-tool --complete WORD... CURRENT`, from the shells' completion: a command itself, or what
+ * the command says of its own options. */
+static enum status complete(int argc, char **argv) {
+    const char *command = argc > 2 ? argv[2] : "", *current = argc > 2 ? argv[argc - 1] : "";
+    enum status (*run)(int, char **) = find_command(command);
+    if (argc > 3 && strcmp(command, "help") != 0) {
+        argv[2] = argv[1];
+        argv[1] = (char *)(uintptr_t)command;
+        return run ? run(argc - 1, argv + 1) : STATUS_OK;
+    }
+    for (int i = 0; i < COMMANDS; i++)
+        if (strncmp(commands[i].name, current, strlen(current)) == 0)
+            printf("%s\t%s\n", commands[i].name, commands[i].about);
+    static const char *const others[] = {"help\tdescribe a command", "--help\tlist the commands",
+                                         "--version\tprint the version"};
+    for (size_t i = 0; argc <= 3 && i < sizeof others / sizeof *others; i++)
+        if (strncmp(others[i], current, strlen(current)) == 0) puts(others[i]);
+    return STATUS_OK;
+}
+
 int main(int argc, char **argv) {
     static const struct {
         const char *option;
@@ -115,7 +137,8 @@ int main(int argc, char **argv) {
     }
     if (computes(argv[1])) threads_share_cores(argv);
     threads_limit();
-    enum status status = run_command(argc - 1, argv + 1);
+    bool completes = strcmp(argv[1], OPTIONS_COMPLETE) == 0;
+    enum status status = completes ? complete(argc, argv) : run_command(argc - 1, argv + 1);
     if (status == STATUS_OK) status = finish_stdout(status);
     if (status) quote_print(stderr, "apriel-tool: %s", status_message());
     return (int)status;

@@ -410,6 +410,7 @@ enum status cmd_bench(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "bench",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL [--layers 0,25,30] [--prompt 1] [--output 16384] [options]",
         .about =
             "Measure how fast a model generates with some of its attention layers made Mamba, each "

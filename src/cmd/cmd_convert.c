@@ -301,6 +301,7 @@ enum status cmd_convert(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "convert",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --plan PLAN.json [--stage K] -o DIR [options]",
         .about =
             "Write a hybrid checkpoint: MODEL with Mamba mixers, initialised from the attention "

@@ -177,6 +177,7 @@ enum status cmd_data(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "data",
+        .completes = COMPLETE_FILE,
         .usage = "--tokenizer MODEL|tokenizer.json -o FILE.h5 [options] INPUT...",
         .about =
             "Turn text into a token set (HDF5), the input of loo, mmr, eval and distill. "

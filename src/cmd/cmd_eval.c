@@ -156,7 +156,7 @@ enum status cmd_eval(int argc, char **argv) {
          .high = INT64_MAX, .group = GROUP_SCOPE},
         {"task", OPTION_LIST, &values.tasks, "NAME=FILE|recall",
          "instead of --data: a benchmark's .jsonl file, or the recall probe (may be repeated)",
-         .group = GROUP_TASKS, .choices = "recall"},
+         .group = GROUP_TASKS, .choices = TASK_CHOICES "|" TASK_ANSWERS, .completes = "*.jsonl"},
         {"db", OPTION_STRING, &values.database, "FILE.db",
          "keep the tasks' items here, and continue from what is there", .group = GROUP_FILES,
          .completes = "*.db"},
@@ -178,6 +178,7 @@ enum status cmd_eval(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "eval",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL [--teacher MODEL] --data FILE.h5 | --task NAME=FILE [options]",
         .about =
             "Evaluate a transformer or a hybrid: cross-entropy and perplexity of the token set's "

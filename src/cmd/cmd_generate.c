@@ -218,6 +218,7 @@ enum status cmd_generate(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "generate",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --prompt TEXT|--prompts FILE.jsonl [options]",
         .about =
             "Continue prompts with a transformer or a hybrid. One prompt's text is printed as "

@@ -349,6 +349,7 @@ enum status cmd_inspect(int argc, char **argv) {
     };
     struct command_line line = {
         .command = "inspect",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL [options]",
         .about = "Print what a checkpoint is: its architecture and layers, which mixers can be "
                  "replaced,\nparameters and bytes by part, key/value cache per token, and what "

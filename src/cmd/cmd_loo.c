@@ -186,7 +186,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
          .group = GROUP_FILES, .completes = "*.h5"},
         {"task", OPTION_STRING, &values.task, "NAME=FILE|recall",
          "instead of --data: how much of a task's score each layer carries (see eval)",
-         .group = GROUP_FILES, .choices = "recall"},
+         .group = GROUP_FILES, .choices = TASK_CHOICES, .completes = "*.jsonl"},
         {"db", OPTION_STRING, &values.database, "FILE.db", "score database, created when absent",
          .group = GROUP_FILES, .completes = "*.db"},
         {"ablate", OPTION_CHOICE, &values.ablate, NULL, "what a layer goes without (mixer)",
@@ -220,6 +220,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
     };
     struct command_line line = {
         .command = "loo",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --data FILE.h5|--task NAME=FILE --db FILE.db [options]",
         .about = "Score layers by leave-one-out ablation: how far the model's predictions move "
                  "when a\nlayer's attention (or the whole layer) is taken away. Scores and "

@@ -287,6 +287,7 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
     };
     struct command_line line = {
         .command = "mmr",
+        .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
         .about = "Score layers by short distillation probes: a Mamba mixer, initialised from a "
                  "layer's\nattention, takes its place and trains for some steps against the "

@@ -260,6 +260,10 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
     bool ended = false;
     *arguments = (struct command_arguments){0};
     options_common(options.common, arguments);
+    if (argc > 1 && strcmp(argv[1], OPTIONS_COMPLETE) == 0) {
+        arguments->help = true;
+        return options_complete(line, argc - 2, argv + 2);
+    }
     for (int i = 1; i < argc && !arguments->help; i++) {
         enum status status = STATUS_OK;
         if (ended || argv[i][0] != '-' || !argv[i][1])

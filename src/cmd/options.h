@@ -97,6 +97,12 @@ void options_free(struct command_arguments *arguments, const struct command_line
 enum { COMMON_OPTIONS = 4 };
 void options_common(struct option out[COMMON_OPTIONS], struct command_arguments *arguments);
 
+/* argv[1] that asks for completion instead of a run; argv[2..] are the words up to the cursor. */
+#define OPTIONS_COMPLETE "--complete"
+/* Print what may stand in the place of the last word of argv [argc]: lines of a word, a tab and
+ * what it means, and ":directories" or ":files PATTERN". */
+enum status options_complete(const struct command_line *line, int argc, char **argv) STATUS_CHECKED;
+
 /* Print --help of a command, at most 80 columns wide. */
 void options_print_help(const struct command_line *line);
 

@@ -12,6 +12,11 @@ struct task_values {
     bool special, no_special; /* the first is what happens without either */
 };
 
+/* What may stand after --task, for completion: the tasks of data/task.h and eval/problems.h. */
+#define TASK_CHOICES                                                                               \
+    "recall|arc=|arc_easy=|arc_challenge=|piqa=|hellaswag=|winogrande=|mmlu=|choice="
+#define TASK_ANSWERS "gsm8k=|math500=|aime=|amc="
+
 /* The rows of an option table for everything but --task and --seed; `values` holds the defaults. */
 enum { TASK_OPTIONS = 8 };
 #define TASK_DEFAULTS                                                                              \
