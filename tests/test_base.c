@@ -252,13 +252,13 @@ START_TEST(json_is_printed_as_it_is_read) {
     char *line = js_print(value, 0), *sorted = js_print_sorted(value), *lines = js_print(value, 2);
     ck_assert_str_eq(line,
                      "{\"b\": [1, -2.5, 1e-05, 3.0, 1e+22, true, false, null, [], {}], \"a\": "
-                     "{\"z\": \"\\\"\\\\\\n\\u0001/\xc3\xa9\x7f\", \"y\": 9007199254740993}}");
+                     "{\"z\": \"\\\"\\\\\\n\\u0001/\xc3\xa9\\u007F\", \"y\": 9007199254740993}}");
     ck_assert_str_eq(sorted, "{\"a\":{\"y\":9007199254740993,\"z\":\"\\\"\\\\\\n\\u0001/\xc3\xa9"
                              "\x7f\"},\"b\":[1,-2.5,1e-05,3.0,1e+22,true,false,null,[],{}]}");
     ck_assert_str_eq(lines,
                      "{\n  \"b\": [\n    1,\n    -2.5,\n    1e-05,\n    3.0,\n    1e+22,\n    "
                      "true,\n    false,\n    null,\n    [],\n    {}\n  ],\n  \"a\": {\n    \"z\": "
-                     "\"\\\"\\\\\\n\\u0001/\xc3\xa9\x7f\",\n    \"y\": 9007199254740993\n  }\n}");
+                     "\"\\\"\\\\\\n\\u0001/\xc3\xa9\\u007F\",\n    \"y\": 9007199254740993\n  }\n}");
     free(line);
     free(sorted);
     free(lines);

@@ -3,11 +3,36 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
+#include <setjmp.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/json_finite.h"
+#include "base/memory.h"
+#include "base/utf8.h"
+
+/* Set where a value could not be made or put in its place, for want of memory: js_print and
+ * js_complete tell it, so that no document goes out with a hole in it. It stays set: nothing that
+ * this process built can be trusted to be whole any more. */
+static atomic_bool incomplete;
+
+/* While jansson reads, memory that runs out ends the reading at once, and what was read is lost:
+ * its own ways out of there take it for wrong input, or end the program. */
+static _Thread_local jmp_buf *out_of_reading;
+
+static void *watched_malloc(size_t size) {
+    void *memory = malloc(size);
+    if (memory) return memory;
+    incomplete = true;
+    if (out_of_reading) longjmp(*out_of_reading, 1);
+    return NULL;
+}
+
+__attribute__((constructor)) static void watch_memory(void) {
+    json_set_alloc_funcs(watched_malloc, free);
+}
 
 static json_t *unwrap(const struct json *value) {
     return (json_t *)(uintptr_t)value;
@@ -17,20 +42,35 @@ static struct json *wrap(json_t *value) {
     return (struct json *)value;
 }
 
+/* A value that was just made. */
+static struct json *made(json_t *value) {
+    if (!value) incomplete = true;
+    return wrap(value);
+}
+
+enum status js_complete(void) {
+    return incomplete ? status_fail("out of memory while building JSON") : STATUS_OK;
+}
+
 /* Whole numbers that were read as reals become integers again, as far as a double is exact. */
 static json_t *with_integers(json_t *value) {
     double number = json_is_real(value) ? json_real_value(value) : NAN;
     if (fabs(number) <= 9007199254740992.0 && number == floor(number)) {
         json_decref(value);
-        return json_integer((json_int_t)number);
+        value = json_integer((json_int_t)number);
+        if (!value) incomplete = true;
+        return value;
     }
     const char *key;
     void *next;
     json_t *member;
-    json_object_foreach_safe(value, next, key, member)
-        json_object_set_new(value, key, with_integers(json_incref(member)));
+    json_object_foreach_safe(
+        value, next, key,
+        member) if (json_object_set_new(value, key, with_integers(json_incref(member))))
+        incomplete = true;
     for (size_t i = 0; i < json_array_size(value); i++)
-        json_array_set_new(value, i, with_integers(json_incref(json_array_get(value, i))));
+        if (json_array_set_new(value, i, with_integers(json_incref(json_array_get(value, i)))))
+            incomplete = true;
     return value;
 }
 
@@ -49,23 +89,29 @@ static json_t *load_finite(const char *text, size_t length, size_t flags, json_e
     return value ? with_integers(value) : NULL;
 }
 
+static json_t *load_watched(const char *text, size_t length, size_t flags, json_error_t *error) {
+    jmp_buf here;
+    json_t *value = NULL;
+    if (setjmp(here) == 0) {
+        out_of_reading = &here;
+        value = load_finite(text, length, flags, error);
+    }
+    out_of_reading = NULL;
+    return incomplete ? NULL : value;
+}
+
 static json_t *load(const char *text, size_t length, json_error_t *error) {
-    json_t *value = load_finite(text, length, JSON_ALLOW_NUL, error);
+    json_t *value = load_watched(text, length, JSON_ALLOW_NUL, error);
     if (value) return value;
     size_t finite_length;
     char *finite = json_finite_text(&finite_length, text, length);
-    if (finite) value = load_finite(finite, finite_length, JSON_ALLOW_NUL, error);
+    if (finite) value = load_watched(finite, finite_length, JSON_ALLOW_NUL, error);
     free(finite);
     return value;
 }
 
-/* jansson says nothing when an allocation fails. */
-static bool out_of_memory(const json_error_t *error) {
-    return !*error->text || json_error_code(error) == json_error_out_of_memory;
-}
-
 static enum status fail_to_parse(const char *source, const json_error_t *error) {
-    if (out_of_memory(error))
+    if (incomplete || memory_failures())
         return status_fail("\"%s\": out of memory while reading JSON", source);
     return status_fail("\"%s\": invalid JSON at line %d, column %d: %s", source, error->line,
                        error->column, error->text);
@@ -82,7 +128,7 @@ enum status js_parse(struct json **out, const char *text, size_t length, const c
 enum status js_parse_unique(struct json **out, const char *text, size_t length,
                             const char *source) {
     json_error_t error;
-    json_t *value = load_finite(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
+    json_t *value = load_watched(text, length, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &error);
     if (!value) return fail_to_parse(source, &error);
     *out = wrap(value);
     return STATUS_OK;
@@ -92,7 +138,7 @@ enum status js_parse_part(struct json **out, const char *text, size_t length, co
                           const char *unit, uint64_t number) {
     json_error_t error;
     json_t *value = load(text, length, &error);
-    if (!value && out_of_memory(&error)) return fail_to_parse(source, &error);
+    if (!value && incomplete) return fail_to_parse(source, &error);
     if (!value)
         return status_fail("\"%s\": %s %" PRIu64 ": invalid JSON at column %d: %s", source, unit,
                            number, error.column, error.text);
@@ -111,6 +157,107 @@ enum status js_read(struct json **out, const char *path) {
     enum status status = file_read(&text, &length, path);
     if (status) return status;
     status = js_parse(out, text, length, path);
+    free(text);
+    return status;
+}
+
+/* ---- documents that hold names */
+
+/* A private-use character stands for each byte from 0x80 on until the text is parsed: jansson takes
+ * no single surrogates. A document may have such characters of its own, hence the choice. */
+static const uint32_t stand_ins[] = {0xfdc00, 0x10dc00, 0xf1c00, 0x10ac00};
+
+/* The number of `\uXXXX` at `at`, or -1. */
+static long escaped_unit(const char *at, const char *end) {
+    char digits[5] = "";
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u') return -1;
+    memcpy(digits, at + 2, 4);
+    return digits[strspn(digits, "0123456789abcdefABCDEF")] ? -1 : strtol(digits, NULL, 16);
+}
+
+/* The text with stand-ins for the surrogates of bytes; `*found` counts them. The caller frees. */
+static char *put_stand_ins(size_t *length, size_t *found, const char *text, uint32_t stand_in) {
+    struct text out = {0};
+    const char *end = text + *length;
+    *found = 0;
+    while (text < end) {
+        const char *escape = memchr(text, '\\', (size_t)(end - text));
+        if (!escape) escape = end;
+        text_append_bytes(&out, text, (size_t)(escape - text));
+        text = escape;
+        long unit = escaped_unit(text, end);
+        bool pair = unit >= 0xd800 && unit < 0xdc00 && escaped_unit(text + 6, end) >= 0xdc00;
+        ptrdiff_t size = pair ? 12 : unit >= 0 ? 6 : end - text < 2 ? end - text : 2;
+        if (unit >= 0xdc80 && unit <= 0xdcff) {
+            uint32_t c = stand_in + (uint32_t)(unit & 0xff);
+            text_append(&out, "%c%c%c%c", (char)(0xf0 | c >> 18), (char)(0x80 | (c >> 12 & 0x3f)),
+                        (char)(0x80 | (c >> 6 & 0x3f)), (char)(0x80 | (c & 0x3f)));
+            ++*found;
+        } else {
+            text_append_bytes(&out, text, (size_t)size);
+        }
+        text += size;
+    }
+    *length = out.length;
+    return text_finish(&out);
+}
+
+/* The bytes that the stand-ins of a string stand for. */
+static void restore_string(json_t *string, size_t *restored, uint32_t stand_in) {
+    const char *from = json_string_value(string), *end = from + json_string_length(string);
+    struct text bytes = {0};
+    size_t before = *restored;
+    while (from < end) {
+        uint32_t character = utf8_decode(from);
+        char byte = (char)(character & 0xff);
+        bool stands_in = character >= stand_in + 0x80 && character <= stand_in + 0xff;
+        text_append_bytes(&bytes, stands_in ? &byte : from, stands_in ? 1 : utf8_length(*from));
+        *restored += stands_in;
+        from += utf8_length(*from);
+    }
+    if (*restored > before &&
+        (bytes.failed || json_string_setn_nocheck(string, bytes.bytes, bytes.length)))
+        incomplete = true;
+    text_free(&bytes);
+}
+
+static void restore_bytes(json_t *value, size_t *restored, uint32_t stand_in) {
+    const char *key;
+    json_t *member;
+    size_t i;
+    if (json_is_string(value)) restore_string(value, restored, stand_in);
+    json_object_foreach(value, key, member) restore_bytes(member, restored, stand_in);
+    json_array_foreach(value, i, member) restore_bytes(member, restored, stand_in);
+}
+
+enum status js_parse_names(struct json **out, const char *text, size_t length, const char *source) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < sizeof stand_ins / sizeof *stand_ins; i++) {
+        struct json *value = NULL;
+        size_t size = length, found = 0, restored = 0;
+        char *copy = put_stand_ins(&size, &found, text, stand_ins[i]);
+        status = copy ? js_parse(&value, copy, size, source) : STATUS_FAILED;
+        if (!status && found) restore_bytes(unwrap(value), &restored, stand_ins[i]);
+        if (!status) status = js_complete();
+        free(copy);
+        if (!status && found == restored) {
+            *out = value;
+            return STATUS_OK;
+        }
+        js_free(value);
+    }
+    return status ? status
+                  : status_fail("\"%s\": bytes that are not UTF-8 (\\udc80 to \\udcff) in the name "
+                                "of a member",
+                                source);
+}
+
+enum status js_read_names(struct json **out, const char *path) {
+    char *text;
+    size_t length;
+    enum status status = file_read(&text, &length, path);
+    if (status) return status;
+    status = js_parse_names(out, text, length, path);
     free(text);
     return status;
 }
@@ -242,45 +389,51 @@ enum status js_get_string(const char **out, const struct json *object, const cha
     return STATUS_OK;
 }
 
+/* NULL stands for null, or for what there was no memory for. */
+static json_t *null_for_nothing(void) {
+    if (memory_failures()) incomplete = true;
+    return json_null();
+}
+
 struct json *js_new_object(void) {
-    return wrap(json_object());
+    return made(json_object());
 }
 
 struct json *js_new_array(void) {
-    return wrap(json_array());
+    return made(json_array());
 }
 
 struct json *js_new_string(const char *text) {
-    return js_new_bytes(text, text ? strlen(text) : 0);
-}
-
-struct json *js_new_bytes(const char *text, size_t length) {
-    json_t *value = text ? json_stringn(text, length) : json_null();
-    return wrap(value ? value : json_null()); /* not UTF-8 */
+    return made(text ? json_stringn_nocheck(text, strlen(text)) : null_for_nothing());
 }
 
 struct json *js_new_integer(int64_t value) {
-    return wrap(json_integer(value));
+    return made(json_integer(value));
 }
 
 struct json *js_new_number(double value) {
-    return wrap(isfinite(value) ? json_real(value) : json_null());
+    return made(isfinite(value) ? json_real(value) : json_null());
 }
 
 struct json *js_new_bool(bool value) {
-    return wrap(json_boolean(value));
+    return made(json_boolean(value));
 }
 
 struct json *js_copy(const struct json *value) {
-    return wrap(json_deep_copy(unwrap(value)));
+    json_t *copy = json_deep_copy(unwrap(value));
+    if (value && !copy) (void)status_fail("out of memory while building JSON");
+    return value ? made(copy) : NULL;
 }
 
 void js_set(struct json *object, const char *key, struct json *value) {
-    json_object_set_new(unwrap(object), key, value ? unwrap(value) : json_null());
+    if (json_object_set_new_nocheck(unwrap(object), key,
+                                    value ? unwrap(value) : null_for_nothing()))
+        incomplete = true;
 }
 
 void js_append(struct json *array, struct json *value) {
-    json_array_append_new(unwrap(array), value ? unwrap(value) : json_null());
+    if (json_array_append_new(unwrap(array), value ? unwrap(value) : null_for_nothing()))
+        incomplete = true;
 }
 
 void js_set_string(struct json *object, const char *key, const char *text) {

@@ -28,6 +28,11 @@ enum status js_parse_line(struct json **out, const char *text, size_t length, co
 enum status js_parse_part(struct json **out, const char *text, size_t length, const char *source,
                           const char *unit, uint64_t number) STATUS_CHECKED;
 enum status js_read(struct json **out, const char *path) STATUS_CHECKED;
+/* Of a document of this program, whose names are bytes: \udc80 to \udcff stand for the bytes 0x80
+ * to 0xff of a string that is not UTF-8, which other documents may not have. */
+enum status js_parse_names(struct json **out, const char *text, size_t length,
+                           const char *source) STATUS_CHECKED;
+enum status js_read_names(struct json **out, const char *path) STATUS_CHECKED;
 void js_free(struct json *value);
 
 bool js_is_object(const struct json *value); /* all accept NULL */
@@ -74,16 +79,23 @@ struct json *js_new_number(double value); /* not finite: null */
 struct json *js_new_bool(bool value);
 struct json *js_copy(const struct json *value); /* deep */
 
-/* Takes `value` over; NULL (out of memory earlier) becomes null. Keys keep their order. */
+/* Takes `value` over; NULL becomes null. Keys keep their order.
+ *
+ * What there is no memory for is remembered, here and in js_new_* and js_copy: js_print then fails,
+ * so that no document goes out with a hole in it. A value that is used without being printed is
+ * good when js_complete says so. */
 void js_set(struct json *object, const char *key, struct json *value);
 void js_append(struct json *array, struct json *value);
 void js_set_string(struct json *object, const char *key, const char *text); /* NULL: null */
 void js_set_integer(struct json *object, const char *key, int64_t value);
 void js_set_number(struct json *object, const char *key, double value);
 void js_set_bool(struct json *object, const char *key, bool value);
+enum status js_complete(void) STATUS_CHECKED;
 void js_remove(struct json *object, const char *key);
 
-/* Text of a value, members in insertion order; `indent` 0 prints one line. The caller frees.
+/* Text of a value, members in insertion order; `indent` 0 prints one line. The caller frees; NULL
+ * with a message when memory ran out here or while the value was built. Strings may be any bytes:
+ * those that are not UTF-8 become \udc80 to \udcff, as Python's surrogateescape has them.
  * js_print_sorted sorts the keys: equal values give equal text, as run keys need. */
 char *js_print(const struct json *value, int indent);
 char *js_print_sorted(const struct json *value);

@@ -8,7 +8,9 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/number.h"
+#include "base/quote.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 struct printer {
     struct text text;
@@ -19,23 +21,41 @@ struct printer {
 
 static void print_value(struct printer *out, const struct json *value, int depth);
 
-static void print_string(struct text *out, const char *bytes, size_t length) {
+/* What could not be seen, or what a terminal would carry out, is escaped where people and other
+ * programs read the text; in run keys strings stay as they always were. */
+static bool is_escaped(uint32_t character, bool compact) {
+    return character < 0x20 || (!compact && quote_is_unseen(character));
+}
+
+static void print_escape(struct text *out, uint32_t character) {
     static const char escapes[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* a byte, and its letter */
+    const char *escape = escapes;
+    while (*escape && (unsigned char)*escape != character) escape += 2;
+    if (*escape)
+        text_append(out, "\\%c", escape[1]);
+    else if (character < 0x10000)
+        text_append(out, "\\u%04X", (unsigned)character);
+    else
+        text_append(out, "\\u%04X\\u%04X", (unsigned)(0xd7c0 + (character >> 10)),
+                    (unsigned)(0xdc00 + (character & 0x3ff)));
+}
+
+/* Bytes that are not UTF-8 become \udc80 to \udcff, a surrogate for each, as Python's
+ * surrogateescape has them: os.fsencode(json.loads(…)) gives the name back, and so does
+ * js_read_names. */
+static void print_string(struct printer *printer, const char *bytes, size_t length) {
+    struct text *out = &printer->text;
     text_append(out, "\"");
-    for (size_t i = 0, plain; i < length; i += plain) {
-        for (plain = 0; i + plain < length; plain++) {
-            unsigned char c = (unsigned char)bytes[i + plain];
-            if (c < 0x20 || c == '"' || c == '\\') break;
-        }
-        text_append_bytes(out, bytes + i, plain);
-        if (i + plain == length) break;
-        char c = bytes[i + plain++];
-        const char *escape = escapes;
-        while (*escape && *escape != c) escape += 2;
-        if (*escape)
-            text_append(out, "\\%c", escape[1]);
+    for (const char *end = bytes + length; bytes < end;) {
+        size_t size = utf8_check(bytes, (size_t)(end - bytes));
+        uint32_t character = size ? utf8_decode(bytes) : 0;
+        if (!size)
+            text_append(out, "\\udc%02x", (unsigned char)*bytes);
+        else if (character == '"' || character == '\\' || is_escaped(character, printer->compact))
+            print_escape(out, character);
         else
-            text_append(out, "\\u%04X", (unsigned)c);
+            text_append_bytes(out, bytes, size);
+        bytes += size ? size : 1;
     }
     text_append(out, "\"");
 }
@@ -72,7 +92,7 @@ static void print_object(struct printer *out, const struct json *object, int dep
     for (size_t i = 0; i < n; i++) {
         if (i) print_comma(out);
         print_break(out, depth + 1);
-        print_string(&out->text, keys[i], strlen(keys[i]));
+        print_string(out, keys[i], strlen(keys[i]));
         text_append(&out->text, out->compact ? ":" : ": ");
         print_value(out, js_member(object, keys[i]), depth + 1);
     }
@@ -99,7 +119,7 @@ static void print_value(struct printer *out, const struct json *value, int depth
     else if (js_is_array(value))
         print_array(out, value, depth);
     else if (js_is_string(value))
-        print_string(&out->text, js_string_or(value, ""), js_string_length(value));
+        print_string(out, js_string_or(value, ""), js_string_length(value));
     else if (js_is_integer(value))
         text_append(&out->text, "%" PRId64, js_integer_or(value, 0));
     else if (js_is_number(value))
@@ -110,14 +130,18 @@ static void print_value(struct printer *out, const struct json *value, int depth
         text_append(&out->text, "null");
 }
 
+static char *print(struct printer *out, const struct json *value) {
+    if (js_complete()) return NULL;
+    print_value(out, value, 0);
+    return text_finish(&out->text);
+}
+
 char *js_print(const struct json *value, int indent) {
     struct printer out = {.indent = indent};
-    print_value(&out, value, 0);
-    return text_finish(&out.text);
+    return print(&out, value);
 }
 
 char *js_print_sorted(const struct json *value) {
     struct printer out = {.compact = true, .sorted = true};
-    print_value(&out, value, 0);
-    return text_finish(&out.text);
+    return print(&out, value);
 }

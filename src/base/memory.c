@@ -2,6 +2,7 @@
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,17 @@
 #include "base/cgroup.h"
 #include "base/status.h"
 
+static atomic_size_t failures;
+
 static void *report(void *memory, size_t count, size_t size) {
-    if (!memory) (void)status_fail("out of memory for %zu elements of %zu bytes", count, size);
-    return memory;
+    if (memory) return memory;
+    failures++;
+    (void)status_fail("out of memory for %zu elements of %zu bytes", count, size);
+    return NULL;
+}
+
+size_t memory_failures(void) {
+    return failures;
 }
 
 void *memory_calloc(size_t count, size_t size) {

@@ -20,6 +20,9 @@ char *memory_copy_bytes(const char *bytes, size_t length);
 /* Uninitialised, 64-byte aligned. Free with free(). */
 void *memory_aligned(size_t bytes);
 
+/* How often one of these failed in this process. */
+size_t memory_failures(void);
+
 /* Bytes that this process can still get without swapping: the least of what the machine has
  * (MemAvailable), what its control groups allow (see cgroup.h), and the limits of its address space
  * and data (ulimit -v, -d); 0 when unknown. `bound` (or NULL) says which holds: "cgroup limit of

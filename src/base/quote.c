@@ -28,9 +28,7 @@ static bool next_piece(struct piece *piece, const char **at, const char *end) {
     return true;
 }
 
-/* Control characters, marks and overrides of direction, separators of lines, characters that show
- * nothing (but not the joiners that scripts and emoji need), tags, and what is no character. */
-static bool is_unseen(uint32_t c) {
+bool quote_is_unseen(uint32_t c) {
     static const struct {
         uint32_t first, last;
     } ranges[] = {
@@ -49,7 +47,7 @@ static bool is_unseen(uint32_t c) {
 
 /* As an escape when nobody could see it; false: it stays to be written as it is. */
 static bool show_unseen(struct text *out, const struct piece *piece) {
-    if (piece->valid && !is_unseen(piece->character)) return false;
+    if (piece->valid && !quote_is_unseen(piece->character)) return false;
     unsigned character = (unsigned)piece->character;
     if (character == '\n')
         text_append(out, "\\n");
@@ -133,7 +131,7 @@ void quote_shell(struct text *out, const char *word) {
         /* $(…) strips the newlines at its end: there must be something behind them, or they stand
          * as they are. */
         bool newline = piece.character == '\n' && piece.bytes < last;
-        bool unseen = !piece.valid || is_unseen(piece.character);
+        bool unseen = !piece.valid || quote_is_unseen(piece.character);
         if (behind_newline || newline || (unseen && piece.character != '\n')) {
             enter(out, &mode, SHELL_PRINTF);
             for (size_t i = 0; i < piece.length; i++)
@@ -171,7 +169,7 @@ void quote_yaml(struct text *out, const char *value) {
             text_append(out, "\\n");
         else if (character == '\t')
             text_append(out, "\\t");
-        else if (!is_unseen(character))
+        else if (!quote_is_unseen(character))
             text_append_bytes(out, piece.bytes, piece.length);
         else if (character < 0x100)
             text_append(out, "\\x%02X", character);

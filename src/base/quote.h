@@ -9,9 +9,15 @@
 #define BASE_QUOTE_H
 
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/text.h"
+
+/* Control characters, marks and overrides of direction, separators of lines, characters that show
+ * nothing (but not the joiners that scripts and emoji need), tags, and what is no character. */
+bool quote_is_unseen(uint32_t character);
 
 /* For people, on a terminal, in a comment of a script or in a picture: one line of valid UTF-8.
  * Control characters, what changes the direction or the place of text, and invisible characters

@@ -272,7 +272,7 @@ enum status plan_parse(struct plan *out, const struct json *document, const char
 enum status plan_read(struct plan *out, const char *path) {
     struct json *document = NULL;
     *out = (struct plan){0};
-    enum status status = js_read(&document, path);
+    enum status status = js_read_names(&document, path);
     if (!status) status = plan_parse(out, document, path);
     js_free(document);
     return status;
