@@ -1,368 +1,575 @@
+/* Comparing two answers: by their text, and by what their trees mean. Every comparison has three
+ * results, and what is not understood in a part makes the whole not understood, unless another part
+ * differs. */
 #define _GNU_SOURCE
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/memory.h"
-#include "base/text.h"
-#include "eval/answer_value.h"
+#include "eval/answer_sets.h"
+#include "eval/answer_tree.h"
+#include "eval/answer_words.h"
 #include "eval/answers.h"
 
-enum { MOST_PARTS = 64 };
+enum { MOST_ELEMENTS = 40 };
 
-struct span {
-    const char *start;
-    size_t length;
+/* One answer, read. */
+struct reading {
+    char *text; /* without what stands around an answer */
+    struct answer_tokens tokens;
+    struct answer_tree tree;
 };
 
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
+static enum answer_verdict compare(const struct answer_tree *a, int left,
+                                   const struct answer_tree *b, int right);
+
+static const struct answer_node *node_of(const struct answer_tree *tree, int node) {
+    return &tree->nodes[node];
 }
+
+static enum answer_verdict verdict_of(bool equal) {
+    return equal ? ANSWER_EQUAL : ANSWER_DIFFERENT;
+}
+
+/* ---- expressions */
+
+/* Values of an expression at all points; false: it has none at some point. */
+struct values {
+    struct answer_number at[ANSWER_POINTS];
+    int points; /* 1 when there are no variables */
+};
+
+static void values_init(struct values *values) {
+    for (int i = 0; i < ANSWER_POINTS; i++) answer_number_init(&values->at[i]);
+}
+
+static void values_clear(struct values *values) {
+    for (int i = 0; i < ANSWER_POINTS; i++) answer_number_clear(&values->at[i]);
+}
+
+static bool values_read(struct values *out, const struct answer_tree *tree, int node, int sign,
+                        int points) {
+    out->points = points;
+    for (int i = 0; i < points; i++)
+        if (!answer_tree_value(&out->at[i], tree, node, i, sign)) return false;
+    return true;
+}
+
+static int points_for(const struct answer_tree *a, int left, const struct answer_tree *b,
+                      int right) {
+    return answer_tree_has_variable(a, left) || answer_tree_has_variable(b, right) ? ANSWER_POINTS
+                                                                                   : 1;
+}
+
+/* An expression with one of its signs. */
+struct element {
+    const struct answer_tree *tree;
+    int node, sign;
+};
+
+static enum answer_verdict compare_values(const struct element *a, const struct element *b) {
+    struct values left, right;
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    int points = points_for(a->tree, a->node, b->tree, b->node);
+    bool decimal = a->tree->decimal || b->tree->decimal;
+    values_init(&left);
+    values_init(&right);
+    if (values_read(&left, a->tree, a->node, a->sign, points) &&
+        values_read(&right, b->tree, b->node, b->sign, points)) {
+        verdict = ANSWER_EQUAL;
+        for (int i = 0; i < points; i++)
+            if (!answer_number_equal(&left.at[i], &right.at[i], decimal))
+                verdict = ANSWER_DIFFERENT;
+    }
+    values_clear(&left);
+    values_clear(&right);
+    return verdict;
+}
+
+static enum answer_verdict compare_elements(const struct element *a, const struct element *b) {
+    bool expressions = answer_node_is_expression(node_of(a->tree, a->node)) &&
+                       answer_node_is_expression(node_of(b->tree, b->node));
+    return expressions ? compare_values(a, b) : compare(a->tree, a->node, b->tree, b->node);
+}
+
+/* a = factor * b; the other's value must be there. */
+static enum answer_verdict compare_times(const struct answer_tree *a, int left, long factor,
+                                         const struct answer_tree *b, int right) {
+    struct answer_number x, y, scale;
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    answer_number_init(&x);
+    answer_number_init(&y);
+    answer_number_init(&scale);
+    answer_number_set_ratio(&scale, factor, 1);
+    if (points_for(a, left, b, right) == 1 && answer_tree_value(&x, a, left, 0, 1) &&
+        answer_tree_value(&y, b, right, 0, 1) && answer_number_apply(&y, '*', &scale))
+        verdict = verdict_of(answer_number_equal(&x, &y, a->decimal || b->decimal));
+    answer_number_clear(&x);
+    answer_number_clear(&y);
+    answer_number_clear(&scale);
+    return verdict;
+}
+
+/* ---- lists and sets */
+
+struct elements {
+    struct element all[MOST_ELEMENTS];
+    int count;
+    bool fine;
+};
+
+static void add_element(struct elements *out, const struct answer_tree *tree, int node) {
+    bool both =
+        answer_node_is_expression(node_of(tree, node)) && answer_tree_has_either(tree, node);
+    if (out->count + 2 > MOST_ELEMENTS) {
+        out->fine = false;
+        return;
+    }
+    out->all[out->count++] = (struct element){tree, node, 1};
+    if (both) out->all[out->count++] = (struct element){tree, node, -1};
+}
+
+/* What is right of "=" where a name stands left of it, or the other way round; the node itself
+ * where it is no such equation. */
+static int without_name(const struct answer_tree *tree, int node);
+
+static void list_elements(struct elements *out, const struct answer_tree *tree, int index) {
+    const struct answer_node *node = node_of(tree, index);
+    out->count = 0;
+    out->fine = true;
+    if (node->kind != NODE_LIST && node->kind != NODE_SET) {
+        add_element(out, tree, index);
+        return;
+    }
+    for (int child = node->first; child >= 0; child = node_of(tree, child)->next)
+        add_element(out, tree, without_name(tree, child));
+}
+
+/* Every element of `a` has one of its own in `b`; of sets, whose elements may be repeated, any. */
+static enum answer_verdict match(const struct elements *a, const struct elements *b, bool sets) {
+    bool taken[MOST_ELEMENTS] = {false}, doubt = false;
+    if (!a->fine || !b->fine) return ANSWER_NOT_UNDERSTOOD;
+    if (!sets && a->count != b->count) return ANSWER_DIFFERENT;
+    for (int i = 0; i < a->count; i++) {
+        bool found = false;
+        for (int k = 0; k < b->count && !found; k++) {
+            if (taken[k] && !sets) continue;
+            enum answer_verdict verdict = compare_elements(&a->all[i], &b->all[k]);
+            doubt |= verdict == ANSWER_NOT_UNDERSTOOD;
+            found = verdict == ANSWER_EQUAL;
+            if (found) taken[k] = true;
+        }
+        if (!found) return doubt ? ANSWER_NOT_UNDERSTOOD : ANSWER_DIFFERENT;
+    }
+    return ANSWER_EQUAL;
+}
+
+/* The variable that an equation names: its letter or Greek name; NULL: none. */
+static const struct answer_node *name_of(const struct answer_tree *tree, int index) {
+    const struct answer_node *node = node_of(tree, index);
+    if (node->kind != NODE_RELATION || node->count != 2 || node->relations[0] != '=') return NULL;
+    const struct answer_node *first = node_of(tree, node->first);
+    return first->kind == NODE_VARIABLE ? first : NULL;
+}
+
+static bool same_name(const struct answer_tree *a, const struct answer_node *left,
+                      const struct answer_tree *b, const struct answer_node *right) {
+    if (left->length != right->length || memcmp(left->text, right->text, left->length) != 0)
+        return false;
+    if (left->first < 0 || right->first < 0) return left->first == right->first;
+    return same_name(a, node_of(a, left->first), b, node_of(b, right->first));
+}
+
+/* "x = 1, y = 2" in any order, when both sides name what they give; else not decided here. */
+static bool compare_named(enum answer_verdict *verdict, const struct answer_tree *a, int left,
+                          const struct answer_tree *b, int right) {
+    bool several_names = false;
+    const struct answer_node *first = name_of(a, node_of(a, left)->first);
+    *verdict = verdict_of(node_of(a, left)->count == node_of(b, right)->count);
+    for (int i = node_of(a, left)->first; i >= 0; i = node_of(a, i)->next) {
+        const struct answer_node *name = name_of(a, i);
+        if (!name) return false;
+        several_names |= !same_name(a, first, a, name);
+        bool found = false;
+        for (int k = node_of(b, right)->first; k >= 0; k = node_of(b, k)->next) {
+            const struct answer_node *other = name_of(b, k);
+            if (!other) return false;
+            if (!same_name(a, name, b, other)) continue;
+            enum answer_verdict one = compare(a, without_name(a, i), b, without_name(b, k));
+            found |= one == ANSWER_EQUAL;
+            if (one == ANSWER_NOT_UNDERSTOOD) *verdict = one;
+        }
+        if (!found && *verdict == ANSWER_EQUAL) *verdict = ANSWER_DIFFERENT;
+    }
+    return several_names;
+}
+
+static enum answer_verdict compare_lists(const struct answer_tree *a, int left,
+                                         const struct answer_tree *b, int right) {
+    enum answer_verdict verdict;
+    struct elements mine, other;
+    bool a_list = node_of(a, left)->kind == NODE_LIST,
+         b_list = node_of(b, right)->kind == NODE_LIST;
+    if (a_list && b_list && compare_named(&verdict, a, left, b, right)) return verdict;
+    bool sets = node_of(a, left)->kind == NODE_SET && node_of(b, right)->kind == NODE_SET;
+    list_elements(&mine, a, left);
+    list_elements(&other, b, right);
+    verdict = match(&mine, &other, sets);
+    if (verdict != ANSWER_EQUAL || !sets) return verdict;
+    return match(&other, &mine, true);
+}
+
+/* Children in their order. */
+static enum answer_verdict compare_children(const struct answer_tree *a, int left,
+                                            const struct answer_tree *b, int right) {
+    enum answer_verdict verdict = ANSWER_EQUAL;
+    int i = node_of(a, left)->first, k = node_of(b, right)->first;
+    if (node_of(a, left)->count != node_of(b, right)->count) return ANSWER_DIFFERENT;
+    for (; i >= 0 && k >= 0; i = node_of(a, i)->next, k = node_of(b, k)->next) {
+        enum answer_verdict one = compare(a, without_name(a, i), b, without_name(b, k));
+        if (one == ANSWER_DIFFERENT) return one;
+        if (one == ANSWER_NOT_UNDERSTOOD) verdict = one;
+    }
+    return verdict;
+}
+
+static enum answer_verdict compare_tuples(const struct answer_tree *a, int left,
+                                          const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    enum answer_verdict verdict = compare_children(a, left, b, right);
+    if (x->kind != y->kind || (x->open == y->open && x->close == y->close)) return verdict;
+    if (verdict != ANSWER_EQUAL) return verdict;
+    return x->count == 2 ? ANSWER_DIFFERENT : ANSWER_NOT_UNDERSTOOD;
+}
+
+static bool is_matrix_of(const struct answer_node *node, const char *environment) {
+    return node->length == strlen(environment) &&
+           memcmp(node->text, environment, node->length) == 0;
+}
+
+static enum answer_verdict compare_matrices(const struct answer_tree *a, int left,
+                                            const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (is_matrix_of(x, "vmatrix") != is_matrix_of(y, "vmatrix")) return ANSWER_NOT_UNDERSTOOD;
+    if (x->rows != y->rows) return ANSWER_DIFFERENT;
+    return compare_children(a, left, b, right);
+}
+
+/* ---- relations */
+
+static int without_name(const struct answer_tree *tree, int index) {
+    const struct answer_node *node = node_of(tree, index);
+    if (node->kind != NODE_RELATION) return index;
+    for (int i = 0; i + 1 < node->count; i++)
+        if (node->relations[i] != '=' && node->relations[i] != '~') return index;
+    int last = node->first;
+    while (node_of(tree, last)->next >= 0) last = node_of(tree, last)->next;
+    const struct answer_node *first = node_of(tree, node->first);
+    bool product = first->kind == NODE_BINARY && first->op == '*' &&
+                   node_of(tree, first->first)->kind == NODE_VARIABLE &&
+                   node_of(tree, node_of(tree, first->first)->next)->kind == NODE_VARIABLE;
+    if (first->kind == NODE_VARIABLE || product) return last; /* x = 5, f(x) = 2x */
+    if (node->count == 2 && node_of(tree, last)->kind == NODE_VARIABLE) return node->first;
+    bool calculation = !answer_tree_has_variable(tree, index); /* 5 + 3 = 8 */
+    return calculation || node->count > 2 ? last : index;
+}
+
+/* The difference of both sides at every point. */
+static bool differences(struct values *out, const struct answer_tree *tree, int index) {
+    const struct answer_node *node = node_of(tree, index);
+    struct answer_number right;
+    answer_number_init(&right);
+    int last = node_of(tree, node->first)->next;
+    bool fine = node->kind == NODE_RELATION && node->count == 2 &&
+                values_read(out, tree, node->first, 1, ANSWER_POINTS);
+    for (int i = 0; fine && i < ANSWER_POINTS; i++)
+        fine = answer_tree_value(&right, tree, last, i, 1) &&
+               answer_number_apply(&out->at[i], '-', &right);
+    answer_number_clear(&right);
+    return fine;
+}
+
+/* 2x > 6 and x > 3: the differences of their sides are in one ratio, which for inequalities must be
+ * positive, or negative where the signs point in opposite ways. */
+static enum answer_verdict compare_relations(const struct answer_tree *a, int left,
+                                             const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    static const char signs[] = "=n<>lg~", opposite[] = "=n><gl~";
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    struct values mine, other;
+    struct answer_number zero;
+    if (answer_tree_has_either(a, left) || answer_tree_has_either(b, right)) return verdict;
+    values_init(&mine);
+    values_init(&other);
+    answer_number_init(&zero);
+    if (differences(&mine, a, left) && differences(&other, b, right) &&
+        strchr(signs, x->relations[0]) && strchr(signs, y->relations[0])) {
+        bool fine = true, defined = true;
+        for (int i = 0; defined && i < ANSWER_POINTS; i++)
+            defined = answer_number_apply(&mine.at[i], '/', &other.at[i]);
+        for (int i = 1; defined && i < ANSWER_POINTS; i++)
+            fine &= answer_number_equal(&mine.at[0], &mine.at[i], a->decimal || b->decimal);
+        bool real = defined && fine && answer_number_is_real(&mine.at[0]);
+        bool turned = real && answer_number_order(&mine.at[0], &zero) < 0;
+        char expected = x->relations[0];
+        if (turned) expected = opposite[strchr(signs, expected) - signs];
+        if (defined && fine && real && answer_number_order(&mine.at[0], &zero) != 0)
+            verdict = verdict_of(expected == y->relations[0]);
+        else if (defined && !fine && x->relations[0] != '=')
+            verdict = ANSWER_NOT_UNDERSTOOD; /* x^2 < 4 and |x| < 2 are the same, too */
+        else if (defined && !fine)
+            verdict = ANSWER_DIFFERENT;
+    }
+    values_clear(&mine);
+    values_clear(&other);
+    answer_number_clear(&zero);
+    return verdict;
+}
+
+/* ---- quantities, percentages, ratios, words */
+
+static enum answer_verdict compare_units(const struct answer_tree *a, int left,
+                                         const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (x->kind != NODE_UNIT || y->kind != NODE_UNIT) {
+        int quantity = x->kind == NODE_UNIT ? x->first : left;
+        int plain = y->kind == NODE_UNIT ? y->first : right;
+        bool variable = answer_tree_has_variable(x->kind == NODE_UNIT ? b : a,
+                                                 x->kind == NODE_UNIT ? right : left);
+        return variable ? ANSWER_NOT_UNDERSTOOD : compare(a, quantity, b, plain);
+    }
+    char mine[64], other[64];
+    answer_unit_name(mine, x->text, x->length);
+    answer_unit_name(other, y->text, y->length);
+    return strcmp(mine, other) == 0 ? compare(a, x->first, b, y->first) : ANSWER_NOT_UNDERSTOOD;
+}
+
+static enum answer_verdict compare_percents(const struct answer_tree *a, int left,
+                                            const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (x->kind == NODE_PERCENT && y->kind == NODE_PERCENT)
+        return compare(a, x->first, b, y->first);
+    bool mine = x->kind == NODE_PERCENT;
+    int percent = mine ? x->first : y->first, plain = mine ? right : left;
+    const struct answer_tree *with = mine ? a : b, *without = mine ? b : a;
+    if (!answer_node_is_expression(node_of(without, plain))) return ANSWER_DIFFERENT;
+    enum answer_verdict same = compare(with, percent, without, plain);
+    return same == ANSWER_EQUAL ? same : compare_times(with, percent, 100, without, plain);
+}
+
+/* 3:2 and 6:4 may be a ratio or a score; a fraction beside a ratio is not decided either. */
+static enum answer_verdict compare_ratios(const struct answer_tree *a, int left,
+                                          const struct answer_tree *b, int right) {
+    if (node_of(a, left)->kind != node_of(b, right)->kind) return ANSWER_NOT_UNDERSTOOD;
+    enum answer_verdict same = compare_children(a, left, b, right);
+    return same == ANSWER_EQUAL ? same : ANSWER_NOT_UNDERSTOOD;
+}
+
+static enum answer_verdict compare_words(const struct answer_tree *a, int left,
+                                         const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (x->kind == NODE_TEXT && y->kind == NODE_TEXT) {
+        if (answer_words_equal(x->text, x->length, y->text, y->length)) return ANSWER_EQUAL;
+        bool words = answer_words_only(x->text, x->length) && answer_words_only(y->text, y->length);
+        return words ? ANSWER_DIFFERENT : ANSWER_NOT_UNDERSTOOD;
+    }
+    bool mine = x->kind == NODE_TEXT;
+    const struct answer_node *words = mine ? x : y, *other = mine ? y : x;
+    if (answer_words_say_empty(words->text, words->length))
+        return verdict_of(other->kind == NODE_EMPTY);
+    if (answer_words_say_reals(words->text, words->length) && other->kind == NODE_REALS)
+        return ANSWER_EQUAL;
+    int number = answer_word_number(words->text, words->length);
+    if (number < 0)
+        return answer_words_only(words->text, words->length) && answer_node_is_expression(other)
+                   ? ANSWER_DIFFERENT
+                   : ANSWER_NOT_UNDERSTOOD;
+    if (!answer_node_is_expression(other)) return ANSWER_NOT_UNDERSTOOD;
+    struct answer_number said, value;
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    answer_number_init(&said);
+    answer_number_init(&value);
+    answer_number_set_ratio(&said, number, 1);
+    if (answer_tree_value(&value, mine ? b : a, mine ? right : left, 0, 1))
+        verdict = verdict_of(answer_number_equal(&said, &value, false));
+    answer_number_clear(&said);
+    answer_number_clear(&value);
+    return verdict;
+}
+
+static enum answer_verdict compare_sets(const struct answer_tree *a, int left,
+                                        const struct answer_tree *b, int right) {
+    struct answer_set mine, other;
+    bool read = answer_set_read(&mine, a, left), read_other = answer_set_read(&other, b, right);
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    if (read && read_other)
+        verdict = verdict_of(answer_set_equal(&mine, &other, a->decimal || b->decimal));
+    else if ((read && answer_node_is_expression(node_of(b, right))) ||
+             (read_other && answer_node_is_expression(node_of(a, left))))
+        verdict = ANSWER_DIFFERENT; /* a number is no set */
+    answer_set_clear(&mine);
+    answer_set_clear(&other);
+    return verdict;
+}
+
+/* ---- what is compared how */
+
+static bool either_is(const struct answer_node *a, const struct answer_node *b,
+                      enum answer_node_kind kind) {
+    return a->kind == kind || b->kind == kind;
+}
+
+static enum answer_verdict compare(const struct answer_tree *a, int left,
+                                   const struct answer_tree *b, int right) {
+    const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (either_is(x, y, NODE_TEXT) && !either_is(x, y, NODE_LIST))
+        return compare_words(a, left, b, right);
+    bool meant = answer_set_is_meant(a, left) || answer_set_is_meant(b, right);
+    enum answer_verdict verdict = meant ? compare_sets(a, left, b, right) : ANSWER_NOT_UNDERSTOOD;
+    if (verdict != ANSWER_NOT_UNDERSTOOD) return verdict;
+    int mine = without_name(a, left), other = without_name(b, right);
+    bool relations = x->kind == NODE_RELATION && y->kind == NODE_RELATION;
+    if (relations && (mine == left || other == right)) return compare_relations(a, left, b, right);
+    if (mine != left || other != right) {
+        verdict = compare(a, mine, b, other);
+        if (verdict == ANSWER_EQUAL || !relations) return verdict;
+        enum answer_verdict whole = compare_relations(a, left, b, right);
+        return whole == ANSWER_EQUAL ? whole : verdict;
+    }
+    if (meant) return ANSWER_NOT_UNDERSTOOD;
+    if (either_is(x, y, NODE_UNIT)) return compare_units(a, left, b, right);
+    if (either_is(x, y, NODE_PERCENT)) return compare_percents(a, left, b, right);
+    if (either_is(x, y, NODE_RATIO)) return compare_ratios(a, left, b, right);
+    if (x->kind == NODE_MATRIX && y->kind == NODE_MATRIX)
+        return compare_matrices(a, left, b, right);
+    if (either_is(x, y, NODE_MATRIX)) /* a column and a tuple may be the same vector */
+        return answer_node_is_expression(x) || answer_node_is_expression(y) ? ANSWER_DIFFERENT
+                                                                            : ANSWER_NOT_UNDERSTOOD;
+    if (either_is(x, y, NODE_INFINITY)) return verdict_of(x->kind == y->kind);
+    bool tuple = x->kind == NODE_TUPLE || y->kind == NODE_TUPLE;
+    bool list = x->kind == NODE_LIST || y->kind == NODE_LIST;
+    if (x->kind == NODE_TUPLE && y->kind == NODE_TUPLE) return compare_tuples(a, left, b, right);
+    if (tuple && list) return compare_children(a, left, b, right);
+    if (tuple) return ANSWER_DIFFERENT;
+    if (list || either_is(x, y, NODE_SET) || answer_tree_has_either(a, left) ||
+        answer_tree_has_either(b, right))
+        return compare_lists(a, left, b, right);
+    if (either_is(x, y, NODE_RELATION)) return ANSWER_DIFFERENT; /* an equation and a number */
+    return compare_values(&(struct element){a, left, 1}, &(struct element){b, right, 1});
+}
+
+/* ---- whole answers */
 
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* ---- cleaning: what does not change an answer goes, what is written in several ways becomes one
- */
-
-static const struct {
-    const char *from, *to;
-} rewrites[] = {
-    {"\\\\", "\\\\"}, /* the end of a matrix row, not the beginning of another */
-    {"\\left", ""},
-    {"\\right", ""},
-    {"\\displaystyle", ""},
-    {"\\!", ""},
-    {"\\,", ""},
-    {"\\;", ""},
-    {"\\:", ""},
-    {"\\ ", ""},
-    {"\\quad", ""},
-    {"~", ""},
-    {"\\$", ""},
-    {"$", ""},
-    {"\\(", ""},
-    {"\\)", ""},
-    {"\\[", ""},
-    {"\\]", ""},
-    {"\\dfrac", "\\frac"},
-    {"\\tfrac", "\\frac"},
-    {"\\cfrac", "\\frac"},
-    {"^{\\circ}", ""},
-    {"^\\circ", ""},
-    {"\xc2\xb0", ""},
-    {"\\degree", ""},
-    {"\\%", "%"},
-    {"\xe2\x88\x92", "-"},
-    {"\xe2\x80\x93", "-"},
-    {"{,}", ","},
-    {"\\cdot", "*"},
-    {"\\times", "*"},
-    {"\xc3\x97", "*"},
-    {"\xc2\xb7", "*"},
-    {"\\div", "/"},
-    {"\xc3\xb7", "/"},
-    {"\xe2\x82\xac", ""},
-    {"\xc2\xa3", ""},
-    {"\xcf\x80", "\\pi"},
-    {"**", "^"},
-};
-
-/* Commands whose braces hold words: only the braces' inside stays. */
-static const char *const text_commands[] = {"\\text", "\\textbf", "\\textit", "\\textrm",
-                                            "\\mbox", "\\mathrm", "\\mathbf", "\\operatorname"};
-
-/* Length of the text command at `at` with its brace; 0: none there. */
-static size_t text_command(const char *at) {
-    for (size_t i = 0; i < sizeof text_commands / sizeof *text_commands; i++) {
-        size_t length = strlen(text_commands[i]);
-        if (strncmp(at, text_commands[i], length) == 0 && at[length] == '{') return length + 1;
-    }
-    return 0;
+/* Blanks, dots and the like around an answer go, and a choice's letter loses its brackets. */
+static char *strip(const char *answer) {
+    size_t length = strlen(answer), from = 0;
+    while (length && strchr(" \t\r\n.,;:", answer[length - 1]) &&
+           !(length > 1 && answer[length - 2] == '\\'))
+        length--;
+    while (from < length && strchr(" \t\r\n,;:", answer[from])) from++;
+    const char *at = answer + from;
+    size_t rest = length - from;
+    bool open = rest > 1 && at[0] == '(';
+    if ((rest == 2u + open) && is_letter(at[open]) && at[open + 1] == ')')
+        return memory_copy_bytes(at + open, 1);
+    return memory_copy_bytes(at, rest);
 }
 
-/* "-3 1/2": a mixed number, which needs its blank. Writes "-(3+1/2)". */
-static bool write_mixed(struct text *out, const char *text) {
-    const char *at = text + strspn(text, " ");
-    bool minus = *at == '-';
-    if (minus) at++;
-    size_t whole = strspn(at, "0123456789"), blanks = strspn(at + whole, " ");
-    const char *top = at + whole + blanks;
-    size_t top_length = strspn(top, "0123456789");
-    const char *bottom = top + top_length + 1;
-    if (!whole || !blanks || !top_length || bottom[-1] != '/') return false;
-    size_t bottom_length = strspn(bottom, "0123456789");
-    if (!bottom_length || bottom[bottom_length + strspn(bottom + bottom_length, " .")])
-        return false;
-    text_append(out, "%s(%.*s+%.*s/%.*s)", minus ? "-" : "", (int)whole, at, (int)top_length, top,
-                (int)bottom_length, bottom);
-    return true;
+static void reading_free(struct reading *reading) {
+    answer_tree_free(&reading->tree);
+    answer_tokens_free(&reading->tokens);
+    free(reading->text);
 }
 
-/* Whether the text ends with a command's letters, to which another letter must not be joined. */
-static bool ends_with_command(const struct text *text) {
-    size_t at = text->length;
-    while (at && is_letter(text->bytes[at - 1])) at--;
-    return at && at < text->length && text->bytes[at - 1] == '\\';
+static enum status read_tokens(struct reading *out, const char *answer) {
+    *out = (struct reading){.tree = {.root = -1}};
+    out->text = strip(answer);
+    enum status status = out->text ? answer_tokens_read(&out->tokens, out->text) : STATUS_FAILED;
+    if (status) reading_free(out);
+    return status;
 }
 
-static void rewrite(struct text *out, const char *text) {
-    bool in_words = false; /* inside a text command's braces, which hold none of their own */
-    bool apart = false;    /* something was left out before this character */
-    for (; *text; text++) {
-        size_t i = 0, rules = sizeof rewrites / sizeof *rewrites, skip = text_command(text);
-        while (i < rules && strncmp(text, rewrites[i].from, strlen(rewrites[i].from)) != 0) i++;
-        if (skip || i < rules) {
-            if (!skip) text_append(out, "%s", rewrites[i].to);
-            text += (skip ? skip : strlen(rewrites[i].from)) - 1;
-            in_words |= skip > 0;
-            apart |= skip || !*rewrites[i].to;
-        } else if (strchr(" \t\r\n", *text) || (in_words && *text == '}')) {
-            in_words &= *text != '}';
-            apart = true;
-        } else {
-            if (apart && is_letter(*text) && ends_with_command(out)) text_append(out, " ");
-            text_append_bytes(out, text, 1);
-            apart = false;
-        }
-    }
-}
-
-/* The cleaned answer, without blanks but those that end a command before a letter ("\\pi r"); the
- * caller frees. NULL when out of memory. */
-static char *clean(const char *answer) {
-    struct text out = {0};
-    text_append(&out, "%s", "");
-    if (!write_mixed(&out, answer)) rewrite(&out, answer);
-    char *text = text_finish(&out);
-    if (!text) return NULL;
-    size_t length = strlen(text);
-    while (length && strchr(".,;:", text[length - 1])) length--;
-    text[length] = '\0';
-    return text;
-}
-
-/* What is right of the only "=", when a name stands left of it: "x=5", "f(x)=2x". */
-static struct span without_name(const char *text) {
-    const char *equals = strchr(text, '=');
-    struct span all = {text, strlen(text)};
-    if (!equals || strchr(equals + 1, '=') || !is_letter(*text)) return all;
-    size_t left = (size_t)(equals - text);
-    bool name = left == 1 || (left == 4 && text[1] == '(' && text[3] == ')') || text[1] == '_';
-    return name ? (struct span){equals + 1, strlen(equals + 1)} : all;
-}
-
-/* ---- values */
-
-/* Whether a run of letters is a unit or another word, not a product of variables. */
-static bool is_word(const char *letters, size_t length) {
-    static const char *const units[] = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in",
-                                        "yd", "mi", "lb", "oz", "hr", "am", "pm", "mph"};
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (length == strlen(units[i]) && memcmp(letters, units[i], length) == 0) return true;
-    if (length < 3) return false;
-    for (size_t i = 0; i < length; i++)
-        if (!strchr("abcnxyz", letters[i])) return true;
-    return false;
-}
-
-/* The first word that is no command; with `single_letters` also a unit of one letter. NULL: none.
- */
-static const char *find_word(struct span span, bool single_letters) {
-    for (size_t i = 0, run; i < span.length; i += run ? run : 1) {
-        bool command = span.start[i] == '\\';
-        size_t first = i + command;
-        run = 0;
-        while (first + run < span.length && is_letter(span.start[first + run])) run++;
-        bool unit = single_letters && run == 1 && strchr("mgshL", span.start[first]);
-        if (!command && run && (unit || is_word(span.start + first, run))) return span.start + i;
-        run += command;
-    }
-    return NULL;
-}
-
-/* The number, sign and percent sign of an answer. */
-struct value {
-    double values[3]; /* at three points */
-    bool percent;
-};
-
-/* Points with no relation to each other, as expressions may have by chance. */
-static void fill_point(double variables[ANSWER_VARIABLES], int point) {
-    for (int i = 0; i < ANSWER_VARIABLES; i++)
-        variables[i] = 0.3 + fmod((i + 1) * 0.7548776662466927 + point * 0.5698402909980532, 1.0) +
-                       0.11 * point;
-}
-
-static bool get_value(struct value *out, struct span span) {
-    double variables[ANSWER_VARIABLES];
-    out->percent = span.length && span.start[span.length - 1] == '%';
-    if (out->percent) span.length--;
-    for (int point = 0; point < 3; point++) {
-        fill_point(variables, point);
-        if (!answer_evaluate(&out->values[point], span.start, span.length, variables)) return false;
-    }
-    return true;
-}
-
-static bool same_values(const struct value *a, const struct value *b, double factor) {
-    for (int point = 0; point < 3; point++) {
-        double left = a->values[point] * factor, right = b->values[point];
-        if (!(fabs(left - right) <= 1e-9 * fmax(1e-3, fmax(fabs(left), fabs(right))))) return false;
-    }
-    return true;
-}
-
-static bool equal_values(struct span a, struct span b) {
-    struct value left, right;
-    if (!get_value(&left, a) || !get_value(&right, b)) return false;
-    if (same_values(&left, &right, 1)) return true;
-    if (left.percent && !right.percent) return same_values(&left, &right, 0.01);
-    return right.percent && !left.percent && same_values(&left, &right, 100);
-}
-
-static bool equal_text(struct span a, struct span b) {
-    return a.length == b.length && strncasecmp(a.start, b.start, a.length) == 0;
-}
-
-/* Letters of choices may stand in brackets: "(A)". */
-static struct span bare_letter(struct span span) {
-    bool bracketed = span.length == 3 && span.start[0] == '(' && span.start[2] == ')' &&
-                     is_letter(span.start[1]);
-    return bracketed ? (struct span){span.start + 1, 1} : span;
-}
-
-/* A number with a unit against the number alone: "12cm^2" and 12. */
-static bool equal_with_unit(struct span with, struct span without) {
-    for (size_t i = 0; i < without.length; i++)
-        if (is_letter(without.start[i]) && (i == 0 || without.start[i - 1] != '\\') &&
-            !strchr(without.start, '\\'))
+/* The same tokens, whatever stands between them. Of words and single letters the case does not
+ * matter. */
+static bool same_tokens(const struct answer_tokens *a, const struct answer_tokens *b) {
+    if (a->count != b->count || a->too_many || b->too_many || a->count == 1) return false;
+    for (size_t i = 0; i < a->count; i++) {
+        const struct answer_token *x = &a->tokens[i], *y = &b->tokens[i];
+        if (x->kind != y->kind || x->mark != y->mark || x->length != y->length) return false;
+        bool letter = a->count == 2 && x->length == 1;
+        bool word = x->kind == TOKEN_WORD || letter;
+        if (x->length && (word ? strncasecmp(x->text, y->text, x->length)
+                               : memcmp(x->text, y->text, x->length)) != 0)
             return false;
-    const char *unit = find_word(with, true);
-    if (!unit || unit == with.start) return false;
-    with.length = (size_t)(unit - with.start);
-    return equal_values(with, without);
-}
-
-/* Two answers that are no lists. */
-static bool equal_single(struct span a, struct span b) {
-    a = bare_letter(a);
-    b = bare_letter(b);
-    if (equal_text(a, b)) return true;
-    if (!find_word(a, false) && !find_word(b, false) && equal_values(a, b)) return true;
-    return equal_with_unit(a, b) || equal_with_unit(b, a);
-}
-
-/* ---- lists */
-
-struct parts {
-    struct span parts[MOST_PARTS]; /* [count] */
-    int count;
-    char open, close; /* 0: none */
-    bool too_many;
-};
-
-/* "1,234,567": commas that part thousands only. */
-static bool is_grouped_number(struct span span) {
-    const char *at = span.start, *end = at + span.length;
-    if (at < end && (*at == '-' || *at == '+')) at++;
-    size_t digits = 0, groups = 0;
-    for (; at < end && (is_digit(*at) || *at == ','); at++) {
-        if (*at == ',') {
-            if (groups ? digits != 3 : digits < 1 || digits > 3) return false;
-            groups++;
-            digits = 0;
-        } else {
-            digits++;
-        }
-    }
-    if (!groups || digits != 3) return false;
-    return at == end || !is_digit(*at);
-}
-
-static int bracket(char c) {
-    return strchr("([{", c) ? 1 : strchr(")]}", c) ? -1 : 0;
-}
-
-/* Whether the bracket that opens the span closes at its end. */
-static bool encloses(struct span span) {
-    int depth = 0;
-    for (size_t i = 0; i < span.length; i++) {
-        depth += bracket(span.start[i]);
-        if (depth == 0) return i + 1 == span.length;
-    }
-    return false;
-}
-
-/* Cut at the commas outside all brackets, those around everything taken off first. */
-static void split(struct parts *out, struct span span) {
-    *out = (struct parts){0};
-    size_t set = span.length >= 4 && strncmp(span.start, "\\{", 2) == 0 &&
-                 strncmp(span.start + span.length - 2, "\\}", 2) == 0;
-    struct span inside = {span.start + 1 + set, span.length >= 2 ? span.length - 2 - 2 * set : 0};
-    bool around = set || (span.length > 2 && bracket(*span.start) == 1 && encloses(span));
-    struct span whole = around ? inside : span;
-    int depth = 0;
-    size_t start = 0;
-    if (!is_grouped_number(whole))
-        for (size_t i = 0; i < whole.length; i++) {
-            depth += bracket(whole.start[i]);
-            if (whole.start[i] != ',' || depth) continue;
-            if (out->count == MOST_PARTS - 1) {
-                out->too_many = true;
-                return;
-            }
-            out->parts[out->count++] = (struct span){whole.start + start, i - start};
-            start = i + 1;
-        }
-    if (out->count && around) {
-        out->open = set ? '{' : *span.start;
-        out->close = set ? '}' : span.start[span.length - 1];
-    }
-    out->parts[out->count] =
-        out->count ? (struct span){whole.start + start, whole.length - start} : span;
-    out->count++;
-}
-
-/* Every part of `a` has one of its own in `b`. */
-static bool equal_sets(const struct parts *a, const struct parts *b) {
-    bool taken[MOST_PARTS] = {false};
-    for (int i = 0; i < a->count; i++) {
-        int k = 0;
-        while (k < b->count && (taken[k] || !equal_single(a->parts[i], b->parts[k]))) k++;
-        if (k == b->count) return false;
-        taken[k] = true;
     }
     return true;
 }
 
-static bool equal_lists(const struct parts *a, const struct parts *b) {
-    if (a->count != b->count) return false;
-    bool both = a->open && b->open;
-    if (both && (a->open != b->open || a->close != b->close)) return false;
-    if ((!a->open || a->open == '{') && (!b->open || b->open == '{')) return equal_sets(a, b);
-    for (int i = 0; i < a->count; i++)
-        if (!equal_single(a->parts[i], b->parts[i])) return false;
-    return true;
+/* The digits of "204_5" and 54 are one number, but not one answer to "write it in base 5". */
+static enum answer_verdict compare_trees(const struct answer_tree *a, const struct answer_tree *b) {
+    enum answer_verdict verdict = compare(a, a->root, b, b->root);
+    bool bases = a->base != b->base;
+    return bases && verdict == ANSWER_EQUAL ? ANSWER_NOT_UNDERSTOOD : verdict;
+}
+
+static enum status judge(enum answer_verdict *verdict, bool *grouped, const char *answer,
+                         const char *gold, bool grouping) {
+    struct reading left, right;
+    *verdict = ANSWER_NOT_UNDERSTOOD;
+    *grouped = false;
+    enum status status = read_tokens(&left, answer);
+    if (status) return status;
+    status = read_tokens(&right, gold);
+    if (status) {
+        reading_free(&left);
+        return status;
+    }
+    if (same_tokens(&left.tokens, &right.tokens) ||
+        (*left.text && strcasecmp(left.text, right.text) == 0)) {
+        *verdict = ANSWER_EQUAL;
+    } else {
+        status = answer_tree_parse(&left.tree, &left.tokens, grouping);
+        if (!status) status = answer_tree_parse(&right.tree, &right.tokens, grouping);
+        if (!status && left.tree.root >= 0 && right.tree.root >= 0)
+            *verdict = compare_trees(&left.tree, &right.tree);
+        *grouped = left.tree.grouped || right.tree.grouped;
+    }
+    reading_free(&right);
+    reading_free(&left);
+    return status;
+}
+
+enum status answer_compare(enum answer_verdict *verdict, const char *answer, const char *gold) {
+    bool grouped;
+    enum status status = judge(verdict, &grouped, answer, gold, true);
+    /* "100,200" may be a list, too */
+    if (status || *verdict == ANSWER_EQUAL || !grouped) return status;
+    enum answer_verdict first = *verdict;
+    status = judge(verdict, &grouped, answer, gold, false);
+    if (!status && *verdict != ANSWER_EQUAL) *verdict = first;
+    return status;
 }
 
 enum status answer_equal(bool *equal, const char *answer, const char *gold) {
-    char *left = clean(answer), *right = clean(gold);
-    enum status status = left && right ? STATUS_OK : STATUS_FAILED;
-    *equal = false;
-    if (!status && *left && *right) {
-        struct span a = without_name(left), b = without_name(right);
-        struct parts a_parts, b_parts;
-        *equal = strcasecmp(left, right) == 0;
-        split(&a_parts, a);
-        split(&b_parts, b);
-        bool lists = a_parts.count > 1 || b_parts.count > 1;
-        if (!*equal && !a_parts.too_many && !b_parts.too_many)
-            *equal = lists ? equal_lists(&a_parts, &b_parts) : equal_single(a, b);
-    }
-    free(left);
-    free(right);
+    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
+    enum status status = answer_compare(&verdict, answer, gold);
+    *equal = !status && verdict == ANSWER_EQUAL;
+    return status;
+}
+
+enum status answer_is_understood(bool *understood, const char *text, bool words) {
+    struct reading reading;
+    *understood = false;
+    enum status status = read_tokens(&reading, text);
+    if (status) return status;
+    status = answer_tree_parse(&reading.tree, &reading.tokens, true);
+    int root = reading.tree.root;
+    *understood = root >= 0 && (words || reading.tree.nodes[root].kind != NODE_TEXT);
+    reading_free(&reading);
     return status;
 }

@@ -4,25 +4,29 @@
 
 #include "base/memory.h"
 #include "eval/answers.h"
+#include "eval/answers_internal.h"
 
-enum { MOST_BRACES = 256 };
-
-struct span {
-    const char *start;
-    size_t length;
-};
+enum { MOST_BRACES = 256, MOST_WORDS = 3, LONGEST_WORDS = 60 };
 
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-static struct span trim(struct span span) {
-    while (span.length && strchr(" \t\r\n", *span.start)) {
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static struct span cut(struct span span, const char *before, const char *after) {
+    while (span.length && strchr(before, *span.start)) {
         span.start++;
         span.length--;
     }
-    while (span.length && strchr(" \t\r\n", span.start[span.length - 1])) span.length--;
+    while (span.length && strchr(after, span.start[span.length - 1])) span.length--;
     return span;
+}
+
+static struct span trim(struct span span) {
+    return cut(span, " \t\r\n", " \t\r\n");
 }
 
 /* Braces that are open at a place of the text. */
@@ -80,75 +84,168 @@ static bool find_box(struct span *out, const char *text) {
     return found != NULL;
 }
 
-static bool find_mark(struct span *out, const char *text) {
-    const char *at = NULL;
-    for (const char *next = text; (next = strstr(next, "####")); next += 4) at = next + 4;
-    if (!at) return false;
-    *out = trim((struct span){at, strcspn(at, "\n")});
-    return out->length > 0;
+/* ---- what follows "answer is" */
+
+bool answer_span_understood(struct span span, bool words) {
+    bool understood = false;
+    char *copy =
+        span.length && span.length < 2000 ? memory_copy_bytes(span.start, span.length) : NULL;
+    if (copy && answer_is_understood(&understood, copy, words)) understood = false;
+    free(copy);
+    return understood;
 }
 
-/* "… answer is $x = 5$. I hope …": up to the end of the formula, else of the sentence. */
-static bool find_phrase(struct span *out, const char *text) {
-    static const char *const phrases[] = {"answer is", "answer:"};
+/* The inside of the formula that begins here: $…$, $$…$$, \(…\), \[…\]. A dollar sign before a
+ * price begins none. */
+bool answer_formula_at(struct span *out, const char *at, const char **end) {
+    static const struct {
+        const char *open, *close;
+    } marks[] = {{"$$", "$$"}, {"$", "$"}, {"\\[", "\\]"}, {"\\(", "\\)"}};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        size_t length = strlen(marks[i].open);
+        if (strncmp(at, marks[i].open, length) != 0) continue;
+        const char *close = strstr(at + length, marks[i].close);
+        bool one_line = strcmp(marks[i].open, "$") == 0;
+        if (!close || (one_line && memchr(at, '\n', (size_t)(close - at)))) return false;
+        *out = trim((struct span){at + length, (size_t)(close - at) - length});
+        *end = close + length;
+        bool price = one_line && is_digit(at[1]) && !answer_span_understood(*out, false);
+        return out->length > 0 && !price;
+    }
+    return false;
+}
+
+/* "C) 12", "(B) the cat", "D.": the letter of a choice. */
+static bool find_choice(struct span *out, const char *at) {
+    bool open = *at == '(';
+    const char *letter = at + open;
+    if (*letter < 'A' || *letter > 'J' || (*letter == 'I' && !open)) return false;
+    const char *after = letter + 1;
+    bool marked = open ? *after == ')' : *after && strchr(").:", *after);
+    if (!marked || (after[1] && !strchr(" \n\t*.,", after[1]))) return false;
+    *out = (struct span){letter, 1};
+    return true;
+}
+
+/* Words after which a sentence says something about the answer, not the answer. */
+static bool is_about(const char *word, size_t length, bool first) {
+    bool goes_on = word[length] == ' ' && is_letter(word[length + 1]);
+    static const char *const always[] = {"because", "since", "which", "so",   "when",      "where",
+                                         "while",   "for",   "if",    "that", "therefore", "thus",
+                                         "hence",   "is",    "are",   "was",  "were",      "this",
+                                         "it",      "we",    "as",    "but",  "the"};
+    static const char *const at_first[] = {
+        "correct", "right",  "wrong",  "incorrect", "clear", "unclear", "obvious",
+        "simple",  "simply", "given",  "found",     "shown", "below",   "above",
+        "not",     "also",   "still",  "then",      "now",   "in",      "a",
+        "an",      "to",     "indeed", "actually",  "just"};
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (length == strlen(always[i]) && strncasecmp(word, always[i], length) == 0) return true;
+    if (length == 1 && !goes_on) return false; /* a + b */
+    for (size_t i = 0; first && i < sizeof at_first / sizeof *at_first; i++)
+        if (length == strlen(at_first[i]) && strncasecmp(word, at_first[i], length) == 0)
+            return true;
+    return false;
+}
+
+/* Up to the first word that goes on about something else; words in brackets, as in "8 (eight)". */
+static struct span before_comment(struct span span) {
+    for (size_t i = 0; i < span.length;) {
+        size_t run = 0;
+        bool apart = i == 0 || strchr(" ,", span.start[i - 1]);
+        while (i + run < span.length && is_letter(span.start[i + run])) run++;
+        bool bracket = i && span.start[i] == '(' && span.start[i - 1] == ' ' &&
+                       i + 3 < span.length && is_letter(span.start[i + 1]) &&
+                       is_letter(span.start[i + 2]);
+        if (bracket || (run && apart && is_about(span.start + i, run, i == 0))) {
+            span.length = i;
+            break;
+        }
+        i += run ? run : 1;
+    }
+    return cut(span, " \t", " \t,;:");
+}
+
+static struct span sentence(const char *at) {
+    struct span span = {at, strcspn(at, "\n")};
+    for (size_t i = 0; i + 1 < span.length; i++)
+        if (strchr(".!?", at[i]) && strchr(" *", at[i + 1]) && at[i]) {
+            if (at[i] == '!' && i && (is_digit(at[i - 1]) || at[i - 1] == ')'))
+                continue; /* 5! + 2 */
+            span.length = i;
+        }
+    return cut(span, " \t*_`\"", " \t*_`\".!\r"); /* in prose, "5!" is an exclamation */
+}
+
+static bool is_few_words(struct span span) {
+    size_t words = 1;
+    if (span.length == 0 || span.length > LONGEST_WORDS) return false;
+    for (size_t i = 0; i < span.length; i++) {
+        words += span.start[i] == ' ';
+        bool fine =
+            is_letter(span.start[i]) || strchr(" -'", span.start[i]) || (span.start[i] & 0x80);
+        if (!fine) return false;
+    }
+    return words <= MOST_WORDS;
+}
+
+/* The answer that a line or sentence says. */
+static bool find_said(struct span *out, const char *at) {
+    const char *end;
+    at += strspn(at, " :*\t_`");
+    if (answer_formula_at(out, at, &end) || find_choice(out, at)) return true;
+    struct span said = sentence(at), answer = before_comment(said);
+    if (answer.length &&
+        (answer_span_understood(answer, *answer.start == '\\') || is_few_words(answer))) {
+        *out = answer;
+        return true;
+    }
+    return answer_find_number(out, said);
+}
+
+static const char *after_phrase(const char *text) {
+    static const char *const phrases[] = {"answer is", "answer:", "answers are",
+                                          "answers:", "answer ="};
     const char *at = NULL;
-    for (int i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++)
         for (const char *next = text; (next = strcasestr(next, phrases[i]));) {
             next += strlen(phrases[i]);
             if (!at || next > at) at = next;
         }
+    return at;
+}
+
+/* "… answer is $x = 5$. I hope …", also with the answer on a line of its own. */
+static bool find_phrase(struct span *out, const char *text) {
+    const char *at = after_phrase(text);
     if (!at) return false;
-    at += strspn(at, " :*\t");
-    struct span span = {at, strcspn(at, "\n")};
-    const char *dollar = *at == '$' ? memchr(at + 1, '$', span.length - 1) : NULL;
-    if (dollar) {
-        *out = trim((struct span){at + 1, (size_t)(dollar - at - 1)});
-        return out->length > 0;
-    }
-    for (size_t i = 0; i + 1 < span.length; i++)
-        if (at[i] == '.' && (at[i + 1] == ' ' || at[i + 1] == '*')) span.length = i;
-    *out = trim(span);
-    while (out->length && strchr(".*", out->start[out->length - 1])) out->length--;
-    return out->length && (is_digit(*at) || strchr("$-+.(\\", *at));
+    const char *line = at + strspn(at, " :*\t");
+    if (*line == '\n' || *line == '\r') at = line + strspn(line, " \t\r\n");
+    return find_said(out, at);
 }
 
-/* The number that ends before `end` (its last digit), with all that belongs to it. */
-static struct span number_before(const char *text, const char *end) {
-    const char *start = end;
-    bool slash = false;
-    for (; start > text; start--) {
-        char before = start[-1];
-        bool inside = is_digit(before) || ((before == '.' || before == ',') && is_digit(*start));
-        if (before == '/' && !slash && is_digit(*start) && start - 1 > text &&
-            is_digit(start[-2])) {
-            slash = true;
-            continue;
-        }
-        if (!inside) break;
-    }
-    /* ",5" and the like begin at the digit; ".5" is a number. */
-    while (start < end && *start == ',') start++;
-    if (start > text && start[-1] == '$') start--;
-    bool minus = start > text && start[-1] == '-';
-    bool binary =
-        minus && start - 1 > text &&
-        (is_digit(start[-2]) || start[-2] == ')' || (start[-2] >= 'a' && start[-2] <= 'z') ||
-         (start[-2] >= 'A' && start[-2] <= 'Z'));
-    if (minus && !binary) start--;
-    return (struct span){start, (size_t)(end - start)};
-}
-
-static bool find_number(struct span *out, const char *text) {
-    const char *end = text + strlen(text);
-    while (end > text && !is_digit(end[-1])) end--;
-    if (end == text) return false;
-    *out = number_before(text, end);
+static bool find_mark(struct span *out, const char *text) {
+    const char *at = NULL;
+    for (const char *next = text; (next = strstr(next, "####")); next += 4) at = next + 4;
+    if (!at) return false;
+    struct span line = cut((struct span){at, strcspn(at, "\n")}, " \t*_`", " \t*_`\r");
+    if (line.length == 0) return false;
+    char *copy = memory_copy_bytes(line.start, line.length);
+    const char *said = copy ? after_phrase(copy) : NULL;
+    bool found = said ? find_said(out, line.start + (said - copy)) : find_said(out, line.start);
+    free(copy);
+    /* what is no answer of a known form is kept as it stands: the text decides */
+    if (!found || out->start > line.start + line.length) *out = line;
     return true;
+}
+
+static bool find_last(struct span *out, const char *text) {
+    return answer_find_number(out, (struct span){text, strlen(text)});
 }
 
 enum status answer_extract(char **out, const char *text) {
     static bool (*const finders[])(struct span *, const char *) = {find_box, find_mark, find_phrase,
-                                                                   find_number};
+                                                                   find_last};
     struct span span;
     *out = NULL;
     for (const char *next = text; (next = strstr(next, "</think>"));) {

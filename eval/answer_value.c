@@ -1,236 +1,134 @@
-#include "eval/answer_value.h"
-
-#include <math.h>
-#include <stdlib.h>
+/* The value of an expression of an answer at a point. */
 #include <string.h>
 
-/* Nested deeper than any answer: a text must not exhaust the stack. */
-enum { MOST_DEPTH = 60, LONGEST = 1000 };
+#include "eval/answer_tree.h"
 
-struct parser {
-    const char *at, *end;
-    const double *variables;
-    int depth;
-    bool failed;
+struct evaluation {
+    const struct answer_tree *tree;
+    int point, sign;
 };
 
-static double expression(struct parser *parser);
+static bool value(struct answer_number *out, const struct evaluation *in, int node, bool angle);
 
-static double fail(struct parser *parser) {
-    parser->failed = true;
-    return 0;
+static uint64_t name_hash(uint64_t hash, const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)text[i]) * 1099511628211u;
+    return hash ^ (hash >> 29);
 }
 
-static char peek(struct parser *parser) {
-    while (parser->at < parser->end && *parser->at == ' ') parser->at++;
-    return parser->at < parser->end ? *parser->at : '\0';
-}
-
-static bool take(struct parser *parser, char character) {
-    if (peek(parser) != character) return false;
-    parser->at++;
-    return true;
-}
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* Whether the next command is `name`; it is taken. */
-static bool take_command(struct parser *parser, const char *name) {
-    size_t length = strlen(name);
-    if (peek(parser) != '\\' || (size_t)(parser->end - parser->at) < length + 1) return false;
-    if (memcmp(parser->at + 1, name, length) != 0) return false;
-    const char *after = parser->at + 1 + length;
-    if (after < parser->end && is_letter(*after)) return false;
-    parser->at = after;
-    return true;
-}
-
-/* Digits with a decimal point; groups of three digits may be parted by commas. `*whole` tells that
- * there was no point. */
-static double number(struct parser *parser, bool *whole) {
-    double value = 0, scale = 1;
-    bool any = false;
-    *whole = true;
-    for (;;) {
-        const char *at = parser->at, *end = parser->end;
-        bool comma = any && end - at >= 4 && *at == ',' && is_digit(at[1]) && is_digit(at[2]) &&
-                     is_digit(at[3]) && (end - at == 4 || !is_digit(at[4]));
-        if (comma) parser->at++;
-        if (!is_digit(peek(parser))) break;
-        value = 10 * value + (*parser->at++ - '0');
-        any = true;
+/* Rationals with no relation to each other. The first point has positive values, the last negative
+ * ones, those between have both: sqrt(x^2) is x at the first alone. */
+static void variable_value(struct answer_number *out, const struct evaluation *in,
+                           const struct answer_node *node) {
+    uint64_t hash = name_hash(14695981039346656037u, node->text, node->length);
+    if (node->first >= 0) {
+        const struct answer_node *below = &in->tree->nodes[node->first];
+        hash = name_hash(hash * 31 + 7, below->text, below->length);
     }
-    if (peek(parser) == '.') {
-        parser->at++;
-        *whole = false;
-        for (; is_digit(peek(parser)); any = true) {
-            scale /= 10;
-            value += scale * (*parser->at++ - '0');
-        }
-    }
-    return any ? value : fail(parser);
+    bool odd = (hash >> 17) & 1;
+    bool negative = in->point == 3 || (in->point == 1 && odd) || (in->point == 2 && !odd);
+    hash = name_hash(hash, (const char *)&in->point, sizeof in->point);
+    long top = 101 + (long)(hash % 397);
+    answer_number_set_ratio(out, negative ? -top : top, 89 + (unsigned long)((hash >> 32) % 193));
 }
 
-/* Between brackets. */
-static double group(struct parser *parser, char close) {
-    if (++parser->depth > MOST_DEPTH) return fail(parser);
-    double value = expression(parser);
-    parser->depth--;
-    return take(parser, close) ? value : fail(parser);
-}
-
-static double base(struct parser *parser);
-
-/* What a command applies to: {…}, or one digit, letter or command, as in \frac12. */
-static double argument(struct parser *parser) {
-    if (take(parser, '{')) return group(parser, '}');
-    if (is_digit(peek(parser))) return *parser->at++ - '0';
-    return base(parser);
-}
-
-static double variable(struct parser *parser) {
-    char letter = *parser->at++;
-    return parser->variables[letter >= 'a' ? letter - 'a' + 26 : letter - 'A'];
-}
-
-static double root(struct parser *parser) {
-    double degree = 2;
-    if (take(parser, '[')) degree = group(parser, ']');
-    double of = argument(parser);
-    if (degree == 2) return sqrt(of);
-    if (degree == 3) return cbrt(of);
-    return pow(of, 1 / degree);
-}
-
-/* A function's operand may stand without brackets, as in \sin x or \log_2 8. */
-static double command(struct parser *parser) {
-    static const struct {
-        const char *name;
-        double (*function)(double);
-    } functions[] = {
-        {"sin", sin},     {"cos", cos},     {"tan", tan}, {"arcsin", asin},
-        {"arccos", acos}, {"arctan", atan}, {"ln", log},  {"exp", exp},
-    };
-    if (take_command(parser, "frac")) {
-        double top = argument(parser);
-        return top / argument(parser);
-    }
-    if (take_command(parser, "sqrt")) return root(parser);
-    if (take_command(parser, "pi")) return M_PI;
-    if (take_command(parser, "log")) {
-        double of = 10;
-        if (take(parser, '_')) of = argument(parser);
-        return log(argument(parser)) / log(of);
-    }
-    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
-        if (take_command(parser, functions[i].name)) return functions[i].function(argument(parser));
-    return fail(parser);
-}
-
-static double base(struct parser *parser) {
-    char next = peek(parser);
-    bool whole;
-    if (++parser->depth > MOST_DEPTH) return fail(parser);
-    double value = 0;
-    if (is_digit(next) || next == '.')
-        value = number(parser, &whole);
-    else if (take(parser, '('))
-        value = group(parser, ')');
-    else if (take(parser, '{'))
-        value = group(parser, '}');
-    else if (take(parser, '|'))
-        value = fabs(group(parser, '|'));
-    else if (next == '\\')
-        value = command(parser);
-    else if (is_letter(next))
-        value = variable(parser);
-    else
-        value = fail(parser);
-    parser->depth--;
-    return value;
-}
-
-static double factor(struct parser *parser) {
-    double value = base(parser);
-    while (!parser->failed && take(parser, '!')) value = tgamma(value + 1);
-    if (parser->failed || !take(parser, '^')) return value;
-    if (++parser->depth > MOST_DEPTH) return fail(parser);
-    double sign = take(parser, '-') ? -1 : 1;
-    double exponent = peek(parser) == '{' ? argument(parser) : factor(parser);
-    parser->depth--;
-    return pow(value, sign * exponent);
-}
-
-/* Digits in braces, or one without. */
-static bool plain_argument(struct parser *parser, double *value) {
-    bool braces = take(parser, '{');
-    if (!is_digit(peek(parser))) return false;
-    *value = *parser->at++ - '0';
-    while (braces && is_digit(peek(parser))) *value = 10 * *value + (*parser->at++ - '0');
-    return !braces || take(parser, '}');
-}
-
-/* "1\frac{1}{2}" is one and a half. Looks at plain numbers only: reading expressions twice would
- * take time that doubles with each nesting. */
-static bool mixed_number(struct parser *parser, const char *start, double *value) {
-    struct parser ahead = *parser;
-    double top, bottom;
-    for (const char *c = start; c < parser->at; c++)
-        if (!is_digit(*c)) return false;
-    if (start == parser->at || !take_command(&ahead, "frac")) return false;
-    if (!plain_argument(&ahead, &top) || !plain_argument(&ahead, &bottom) || top >= bottom)
+static bool binomial(struct answer_number *out, const struct answer_number *below) {
+    if (!out->exact || !below->exact || mpz_cmp_ui(mpq_denref(out->q), 1) != 0 ||
+        mpz_cmp_ui(mpq_denref(below->q), 1) != 0 || mpq_sgn(below->q) < 0 ||
+        mpz_cmpabs_ui(mpq_numref(out->q), 10000) > 0 || mpz_cmp_ui(mpq_numref(below->q), 10000) > 0)
         return false;
-    parser->at = ahead.at;
-    *value += top / bottom;
+    mpz_bin_ui(mpq_numref(out->q), mpq_numref(out->q), mpz_get_ui(mpq_numref(below->q)));
     return true;
 }
 
-static double term(struct parser *parser) {
-    const char *start = parser->at;
-    double value = factor(parser);
-    if (!parser->failed) mixed_number(parser, start, &value);
-    while (!parser->failed) {
-        char next = peek(parser);
-        if (take(parser, '*')) {
-            value *= factor(parser);
-        } else if (take(parser, '/')) {
-            value /= factor(parser);
-        } else if (is_letter(next) || next == '\\' || next == '(' || next == '{') {
-            value *= factor(parser); /* 2\sqrt3, 3x */
-        } else {
-            break;
-        }
-    }
-    return value;
+static bool of_two(struct answer_number *out, const struct evaluation *in,
+                   const struct answer_node *node, char op, bool angle) {
+    struct answer_number right;
+    answer_number_init(&right);
+    int second = in->tree->nodes[node->first].next;
+    bool fine = value(out, in, node->first, angle) && value(&right, in, second, angle && op != '^');
+    if (fine) fine = op == 'c' ? binomial(out, &right) : answer_number_apply(out, op, &right);
+    answer_number_clear(&right);
+    return fine;
 }
 
-static double expression(struct parser *parser) {
-    double value = 0;
-    bool minus = take(parser, '-');
-    if (!minus) take(parser, '+');
-    value = term(parser);
-    if (minus) value = -value;
-    while (!parser->failed) {
-        if (take(parser, '+'))
-            value += term(parser);
-        else if (take(parser, '-'))
-            value -= term(parser);
-        else
-            break;
-    }
-    return value;
+static bool negate(struct answer_number *out) {
+    struct answer_number minus;
+    answer_number_init(&minus);
+    answer_number_set_ratio(&minus, -1, 1);
+    bool fine = answer_number_apply(out, '*', &minus);
+    answer_number_clear(&minus);
+    return fine;
 }
 
-bool answer_evaluate(double *out, const char *text, size_t length,
-                     const double variables[ANSWER_VARIABLES]) {
-    struct parser parser = {.at = text, .end = text + length, .variables = variables};
-    if (length == 0 || length > LONGEST) return false;
-    *out = expression(&parser);
-    return !parser.failed && parser.at == parser.end && isfinite(*out);
+static bool degrees(struct answer_number *out) {
+    struct answer_number factor, half_turn;
+    answer_number_init(&factor);
+    answer_number_init(&half_turn);
+    answer_number_set_ratio(&half_turn, 180, 1);
+    bool fine = answer_number_call(&factor, "pi", 2) &&
+                answer_number_apply(&factor, '/', &half_turn) &&
+                answer_number_apply(out, '*', &factor);
+    answer_number_clear(&factor);
+    answer_number_clear(&half_turn);
+    return fine;
+}
+
+static bool is_of_angle(const struct answer_node *node) {
+    static const char *const names[] = {"sin", "cos", "tan", "cot", "sec", "csc"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (node->length == 3 && memcmp(node->text, names[i], 3) == 0) return true;
+    return false;
+}
+
+static bool value(struct answer_number *out, const struct evaluation *in, int index, bool angle) {
+    const struct answer_node *node = &in->tree->nodes[index];
+    int sign = node->op == 'p' ? in->sign : -in->sign;
+    switch (node->kind) {
+    case NODE_NUMBER:
+        return answer_number_read(out, node->text, node->length, node->base);
+    case NODE_VARIABLE:
+        variable_value(out, in, node);
+        return true;
+    case NODE_CONSTANT:
+        return answer_number_call(out, node->text, node->length);
+    case NODE_BINARY:
+        return of_two(out, in, node, node->op, angle);
+    case NODE_NEGATE:
+        return value(out, in, node->first, angle) && negate(out);
+    case NODE_EITHER:
+        if (node->count == 2) return of_two(out, in, node, sign > 0 ? '+' : '-', angle);
+        return value(out, in, node->first, angle) && (sign > 0 || negate(out));
+    case NODE_CALL:
+        return value(out, in, node->first, is_of_angle(node)) &&
+               answer_number_call(out, node->text, node->length);
+    case NODE_DEGREE:
+        return value(out, in, node->first, angle) && (!angle || degrees(out));
+    default:
+        return false;
+    }
+}
+
+bool answer_tree_value(struct answer_number *out, const struct answer_tree *tree, int node,
+                       int point, int sign) {
+    struct evaluation in = {.tree = tree, .point = point, .sign = sign};
+    return value(out, &in, node, false);
+}
+
+bool answer_node_is_expression(const struct answer_node *node) {
+    return node->kind <= NODE_DEGREE && node->kind != NODE_INFINITY;
+}
+
+static bool has(const struct answer_tree *tree, int node, enum answer_node_kind kind) {
+    if (tree->nodes[node].kind == kind) return true;
+    for (int child = tree->nodes[node].first; child >= 0; child = tree->nodes[child].next)
+        if (has(tree, child, kind)) return true;
+    return false;
+}
+
+bool answer_tree_has_either(const struct answer_tree *tree, int node) {
+    return has(tree, node, NODE_EITHER);
+}
+
+bool answer_tree_has_variable(const struct answer_tree *tree, int node) {
+    return has(tree, node, NODE_VARIABLE);
 }

@@ -24,7 +24,8 @@ struct work {
 };
 
 const char *exact_metric_name(enum exact_metric metric) {
-    static const char *const names[EXACT_METRICS] = {"pass@1", "answered", "finished", "tokens"};
+    static const char *const names[EXACT_METRICS] = {"pass@1", "answered", "not_understood",
+                                                     "finished", "tokens"};
     return names[metric];
 }
 
@@ -62,12 +63,14 @@ static enum status judge(struct work *work, size_t problem, int sample,
     double share = 1.0 / work->settings->samples;
     double *values = work->values + problem * EXACT_METRICS;
     char *answer = NULL;
-    bool correct = false;
+    enum answer_verdict verdict = ANSWER_DIFFERENT;
     enum status status = answer_extract(&answer, output->text);
-    if (!status && answer) status = answer_equal(&correct, answer, gold);
+    if (!status && answer) status = answer_compare(&verdict, answer, gold);
+    bool correct = verdict == ANSWER_EQUAL;
     if (!status) {
         values[EXACT_PASS] += share * correct;
         values[EXACT_ANSWERED] += share * (answer != NULL);
+        values[EXACT_UNCLEAR] += share * (verdict == ANSWER_NOT_UNDERSTOOD);
         values[EXACT_FINISHED] += share * (output->stop != GENERATE_LENGTH);
         values[EXACT_TOKENS] += share * (double)output->count;
         work->new_tokens += (int64_t)output->count;

@@ -11,6 +11,7 @@
 enum exact_metric {
     EXACT_PASS,     /* share of samples that are right: pass@1 averaged over them */
     EXACT_ANSWERED, /* share of samples with an answer */
+    EXACT_UNCLEAR, /* share of samples whose answer is of no form that is compared: none is right */
     EXACT_FINISHED, /* share of samples that ended before max_tokens */
     EXACT_TOKENS,   /* of a sample */
     EXACT_METRICS,

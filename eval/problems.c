@@ -9,7 +9,9 @@
 #include "base/lines.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/task_field.h"
 #include "data/task_select.h"
+#include "eval/answers.h"
 
 struct record {
     char *question, *gold;
@@ -63,19 +65,6 @@ static void records_free(struct records *list) {
     free(list->records);
 }
 
-/* A text member without NUL, or the number that stands in its place; NULL with a message. */
-static char *member_text(const struct json *object, const char *key) {
-    const struct json *value = js_member(object, key);
-    char *text = NULL;
-    if (js_is_integer(value))
-        text = text_format("%" PRId64, js_integer_or(value, 0));
-    else if (js_is_string(value) && strlen(js_string_or(value, "")) == js_string_length(value))
-        text = memory_copy_string(js_string_or(value, ""));
-    else
-        (void)!status_fail("\"%s\" must be a string without NUL", key);
-    return text;
-}
-
 /* What stands after the last "####" of GSM8K's answers. */
 static char *after_mark(const char *answer) {
     const char *at = NULL;
@@ -87,30 +76,50 @@ static char *after_mark(const char *answer) {
     return memory_copy_bytes(at, length);
 }
 
+/* The answer that a record gives: a text, a number, a list with one of them, or what its solution
+ * puts in a box (the MATH data set). NULL with a message. */
+static char *read_answer(const struct json *object, const char *solution) {
+    static const char *const finals[] = {"final", "final_answer", NULL};
+    static const char *const names[] = {"answer", NULL};
+    const struct json *value = task_field(object, finals);
+    if (js_is_array(value) && js_count(value) == 1) value = js_element(value, 0);
+    if (!value) value = task_field(object, names);
+    if (value || !solution) return task_field_text(value, "answer");
+    char *boxed = NULL;
+    if (strstr(solution, "\\boxed") && answer_extract(&boxed, solution)) return NULL;
+    if (!boxed) (void)!status_fail("\"answer\" is missing, and \"solution\" has no \\boxed{}");
+    return boxed;
+}
+
+/* How an example shows its record: the publisher's solution, or the answer. */
+static char *write_solution(const char *answer, const char *solution, const char *gold) {
+    if (strstr(answer, "####")) return memory_copy_string(answer);
+    if (solution) return memory_copy_string(solution);
+    return text_format("The final answer is $%s$.", gold);
+}
+
 static enum status parse(struct record *out, const struct json *object) {
+    static const char *const questions[] = {"problem", "question", NULL};
+    static const char *const answers[] = {"answer", NULL};
+    static const char *const solutions[] = {"solution", NULL};
     *out = (struct record){0};
     if (!js_is_object(object)) return status_fail("a record must be a JSON object");
-    const char *question = js_member(object, "problem") ? "problem" : "question";
-    if (!js_member(object, question)) return status_fail("\"problem\" is missing");
-    if (!js_member(object, "answer")) return status_fail("\"answer\" is missing");
-    char *answer = member_text(object, "answer");
-    out->question = member_text(object, question);
-    if (answer && js_member(object, "final"))
-        out->gold = member_text(object, "final");
-    else if (answer)
+    const struct json *explained = task_field(object, solutions);
+    char *solution = explained ? task_field_text(explained, "solution") : NULL, *worked = NULL;
+    char *answer = explained && !solution ? NULL : read_answer(object, solution);
+    if (answer) out->question = task_field_text(task_field(object, questions), "problem");
+    if (out->question) /* GSM8K's own field, of which "final" is the end */
+        worked = js_is_string(task_field(object, answers))
+                     ? task_field_text(task_field(object, answers), "answer")
+                     : memory_copy_string(answer);
+    if (worked)
         out->gold = strstr(answer, "####") ? after_mark(answer) : memory_copy_string(answer);
-    if (answer && out->gold) {
-        if (strstr(answer, "####"))
-            out->solution = memory_copy_string(answer);
-        else if (js_member(object, "solution"))
-            out->solution = member_text(object, "solution");
-        else
-            out->solution = text_format("The final answer is $%s$.", out->gold);
-    }
+    if (out->gold) out->solution = write_solution(worked, solution, out->gold);
     free(answer);
-    const char *split = js_string_or(js_member(object, "split"), "");
-    out->example = strcmp(split, "dev") == 0 || strcmp(split, "train") == 0;
-    if (out->question && out->gold && out->solution) {
+    free(worked);
+    free(solution);
+    out->example = task_field_is_example(object);
+    if (out->solution) {
         if (*out->gold) return STATUS_OK;
         (void)!status_fail("\"answer\" holds no answer");
     }

@@ -5,7 +5,8 @@
  *
  * With a chat format the problem is a user's message that asks for the answer in \boxed{}, without
  * examples. A file has one JSON record a line: problem | question; answer (of GSM8K with its
- * "####") or final; solution (for examples, if there is one); split. */
+ * "####"), final or final_answer, a text or a number; solution (for examples, and for the answer in
+ * its \boxed{} where there is no other); split. Names may begin with a capital. */
 #ifndef EVAL_PROBLEMS_H
 #define EVAL_PROBLEMS_H
 

@@ -25,6 +25,10 @@ need libutf8proc-dev pkg-config --exists libutf8proc
 need libdnnl-dev sh -c 'echo "#include <oneapi/dnnl/dnnl.h>" | ${CC:-cc} -E -'
 need libssl-dev pkg-config --exists libcrypto
 need zlib1g-dev pkg-config --exists zlib
+need libgmp-dev pkg-config --exists gmp
+need libmpfr-dev pkg-config --exists mpfr
+# shellcheck disable=SC2016
+need libmpc-dev sh -c 'echo "#include <mpc.h>" | ${CC:-cc} -E -'
 need check pkg-config --exists check
 need gnuplot-nox sh -c 'command -v gnuplot'
 need sqlite3 sh -c 'command -v sqlite3'

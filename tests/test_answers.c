@@ -1,7 +1,11 @@
-/* Taking answers out of texts, and telling whether two are equal: cases written by hand. */
+/* Taking answers out of texts, and telling whether two are equal: cases written by hand, and pairs
+ * whose verdict is sympy's (tests/oracle/answers.py). */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+#include "base/json.h"
+#include "base/lines.h"
 #include "check_main.h"
 #include "eval/answers.h"
 
@@ -31,7 +35,7 @@ static const struct {
     {"Tom has 3 apples and 4 pears, so 7 fruits.", "7"},
     {"It costs $1,250.50.", "$1,250.50"},
     {"The temperature was -12 degrees", "-12"},
-    {"So 10-4 is left", "4"},
+    {"So 10-4 is left", "10-4"},
     {"a chance of 3/8", "3/8"},
     {"It fell to .75", ".75"},
     {"in 2019, 2020, and 2021,", "2021"},
@@ -156,6 +160,67 @@ START_TEST(equal_answers_are_equal) {
 }
 END_TEST
 
+/* Calls `test` with every record of a file of tests/data. */
+static void for_each_record(const char *path, void (*test)(const struct json *)) {
+    char *text;
+    size_t size, length, count = 0;
+    const char *line;
+    ck_assert_int_eq(file_read(&text, &size, path), STATUS_OK);
+    for (struct lines lines = lines_begin(text, size); lines_next(&lines, &line, &length);
+         count++) {
+        struct json *record;
+        ck_assert_int_eq(js_parse_line(&record, line, length, path, lines.number), STATUS_OK);
+        test(record);
+        js_free(record);
+    }
+    ck_assert_uint_gt(count, 90);
+    free(text);
+}
+
+static const char *text_of(const struct json *record, const char *key) {
+    const char *text = js_string_or(js_member(record, key), NULL);
+    ck_assert_ptr_nonnull(text);
+    return text;
+}
+
+static void check_pair(const struct json *record) {
+    const struct json *equal = js_member(record, "equal");
+    enum answer_verdict right = !js_is_bool(equal)         ? ANSWER_NOT_UNDERSTOOD
+                                : js_bool_or(equal, false) ? ANSWER_EQUAL
+                                                           : ANSWER_DIFFERENT;
+    static const char *const names[] = {"equal", "different", "not understood"};
+    for (int swap = 0; swap < 2; swap++) {
+        const char *a = text_of(record, swap ? "gold" : "answer");
+        const char *b = text_of(record, swap ? "answer" : "gold");
+        enum answer_verdict verdict;
+        ck_assert_int_eq(answer_compare(&verdict, a, b), STATUS_OK);
+        ck_assert_msg(verdict == right, "\"%s\" and \"%s\": %s, not %s", a, b, names[verdict],
+                      names[right]);
+    }
+}
+
+START_TEST(pairs_are_judged_as_by_sympy) {
+    for_each_record(TEST_DATA "/answers.jsonl", check_pair);
+}
+END_TEST
+
+static void check_text(const struct json *record) {
+    char *found;
+    bool equal = false;
+    ck_assert_int_eq(answer_extract(&found, text_of(record, "text")), STATUS_OK);
+    if (found) ck_assert_int_eq(answer_equal(&equal, found, text_of(record, "gold")), STATUS_OK);
+    ck_assert_msg(equal == js_bool_or(js_member(record, "right"), false),
+                  "\"%s\": \"%s\" was found, %s %s", text_of(record, "text"),
+                  found ? found : "nothing", equal ? "equal to" : "not equal to",
+                  text_of(record, "gold"));
+    free(found);
+}
+
+START_TEST(texts_are_graded_as_a_reader_would) {
+    for_each_record(TEST_DATA "/answer_texts.jsonl", check_text);
+}
+END_TEST
+
 /* Nothing that a model can write may end the program or take long. */
 START_TEST(hostile_answers) {
     enum { LENGTH = 200000 };
@@ -185,4 +250,5 @@ START_TEST(hostile_answers) {
 }
 END_TEST
 
-CHECK_MAIN("answers", answers_are_found, equal_answers_are_equal, hostile_answers)
+CHECK_MAIN("answers", answers_are_found, equal_answers_are_equal, pairs_are_judged_as_by_sympy,
+           texts_are_graded_as_a_reader_would, hostile_answers)

@@ -94,13 +94,52 @@ static void check_fails(const char *text, int shots, const char *message) {
     tokenizer_free(tokenizer);
 }
 
+/* As published: AI-MO's AMC, Maxwell-Jia's AIME 2024, Hendrycks' MATH, OlympiadBench, AIME 2025. */
+START_TEST(fields_as_published) {
+    static const struct {
+        const char *record, *gold;
+    } records[] = {
+        {"{\"id\": 0, \"problem\": \"a\", \"answer\": 2.0, \"url\": \"u\"}", "2"},
+        {"{\"ID\": \"2024-I-1\", \"Problem\": \"a\", \"Solution\": \"It is 4.\", \"Answer\": 204}",
+         "204"},
+        {"{\"problem\": \"a\", \"level\": \"Level 5\", \"solution\": \"So "
+         "$\\\\boxed{\\\\frac{1}{2}}$.\"}",
+         "\\frac{1}{2}"},
+        {"{\"question\": \"a\", \"final_answer\": [\"2, 3\"], \"solution\": [\"b\"]}", NULL},
+        {"{\"question\": \"a\", \"final_answer\": [\"$2$\"]}", "$2$"},
+        {"{\"question\": \"a\", \"answer\": \"070\"}", "070"},
+        {"{\"QUESTION\": \"a\", \"ANSWER\": -1.5}", "-1.5"},
+        {"{\"problem\": \"a\", \"answer\": 1e20}", "1e+20"},
+        {"{\"problem\": \"a\", \"answer\": null, \"final\": 3}", "3"},
+    };
+    struct tokenizer *tokenizer = open_tokenizer();
+    struct prompt_rules rules = {.tokenizer = tokenizer};
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+        struct problem_set set;
+        const char *path = file_with(records[i].record);
+        struct problem_options options = {.name = "aime", .path = path};
+        enum status status = problems_read(&set, &rules, &options);
+        ck_assert_msg((status == STATUS_OK) == (records[i].gold != NULL), "%s: %s",
+                      records[i].record, status_message());
+        if (!status) {
+            ck_assert_str_eq(set.golds[0], records[i].gold);
+            problems_free(&set);
+        }
+        remove(path);
+    }
+    tokenizer_free(tokenizer);
+}
+END_TEST
+
 START_TEST(records_that_are_no_problems) {
     check_fails("\n", 0, " has no records");
     check_fails("[7]", 0, ": line 1: a record must be a JSON object");
     check_fails("{\"answer\": \"2\"}", 0, ": line 1: \"problem\" is missing");
     check_fails("{\"problem\": \"a\"}", 0, ": line 1: \"answer\" is missing");
     check_fails("{\"problem\": \"a\", \"answer\": [2]}", 0,
-                ": line 1: \"answer\" must be a string without NUL");
+                ": line 1: \"answer\" must be a number or a string without NUL");
+    check_fails("{\"problem\": \"a\", \"solution\": \"It is 2.\"}", 0,
+                ": line 1: \"answer\" is missing, and \"solution\" has no \\boxed{}");
     check_fails("{\"problem\": \"a\", \"answer\": \"none ####  \"}", 0,
                 ": line 1: \"answer\" holds no answer");
     check_fails("{\"problem\": \"a\", \"answer\": \"2\"}", 1,
@@ -179,4 +218,5 @@ START_TEST(samples_are_judged_and_kept) {
 }
 END_TEST
 
-CHECK_MAIN("exact", prompts_and_golds, records_that_are_no_problems, samples_are_judged_and_kept)
+CHECK_MAIN("exact", prompts_and_golds, fields_as_published, records_that_are_no_problems,
+           samples_are_judged_and_kept)

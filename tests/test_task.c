@@ -9,6 +9,7 @@
 #include "check_main.h"
 #include "data/recall.h"
 #include "data/task.h"
+#include "data/task_record.h"
 #include "eval/multiple_choice.h"
 
 #define SOURCE TEST_DATA "/../.."
@@ -77,6 +78,43 @@ START_TEST(records_that_cannot_be_items) {
                 "\"split\":\"dev\"}\n"
                 "{\"question\":\"a\",\"choices\":[\"b\",\"c\"],\"answer\":0,\"subject\":\"z\"}\n",
                 1, ": line 2: there are 0 examples of z for --shots 1");
+}
+END_TEST
+
+/* The same item as AI2, Hugging Face and others publish it. */
+START_TEST(choices_as_published) {
+    static const struct {
+        const char *task, *record;
+    } records[] = {
+        {"arc_easy", "{\"id\":\"x\",\"question\":{\"stem\":\"q\",\"choices\":[{\"text\":\"ice\","
+                     "\"label\":\"A\"},"
+                     "{\"text\":\"fire\",\"label\":\"B\"}]},\"answerKey\":\"B\"}"},
+        {"arc_easy",
+         "{\"question\":\"q\",\"choices\":{\"text\":[\"ice\",\"fire\"],\"label\":[\"1\",\"2\"]},"
+         "\"answerKey\":\"2\"}"},
+        {"arc_easy", "{\"question_stem\":\"q\",\"choices\":{\"text\":[\"ice\",\"fire\"],\"label\":["
+                     "\"A\",\"B\"]},"
+                     "\"answerKey\":\"B\"}"},
+        {"mmlu", "{\"Question\":\"q\",\"A\":\"ice\",\"B\":\"fire\",\"Answer\":\"B\"}"},
+        {"mmlu", "{\"question\":\"q\",\"options\":[\"ice\",\"fire\"],\"answer\":\"B\"}"},
+        {"mmlu", "{\"question\":\"q\",\"choices\":[\"ice\",\"fire\"],\"answer\":1.0}"},
+        {"hellaswag", "{\"ctx\":\"q\",\"endings\":[\"ice\",\"fire\"],\"label\":\"1\"}"},
+        {"piqa", "{\"goal\":\"q\",\"sol1\":\"ice\",\"sol2\":\"fire\",\"label\":1}"},
+        {"winogrande",
+         "{\"sentence\":\"a _ b\",\"option1\":\"ice\",\"option2\":\"fire\",\"answer\":\"2\"}"},
+    };
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+        struct json *object;
+        struct task_record record;
+        const char *text = records[i].record;
+        ok(js_parse(&object, text, strlen(text), "record"));
+        enum status status = task_record_parse(&record, records[i].task, object);
+        ck_assert_msg(!status, "%s: %s", text, status_message());
+        ck_assert_int_eq(record.count, 2);
+        ck_assert_int_eq(record.gold, 1);
+        task_record_free(&record);
+        js_free(object);
+    }
 }
 END_TEST
 
@@ -354,5 +392,6 @@ START_TEST(recall_items) {
 }
 END_TEST
 
-CHECK_MAIN("task", records_that_cannot_be_items, prompts_of_lm_evaluation_harness,
-           limits_and_long_contexts, golden_log_likelihoods, metrics_of_an_item, recall_items)
+CHECK_MAIN("task", choices_as_published, records_that_cannot_be_items,
+           prompts_of_lm_evaluation_harness, limits_and_long_contexts, golden_log_likelihoods,
+           metrics_of_an_item, recall_items)

@@ -140,7 +140,7 @@ static enum status print_text(const struct job *job) {
             job->options->model, job->name, result->problems, job->options->sampling->samples,
             job->options->sampling->samples == 1 ? "" : "s", result->new_tokens, result->seconds);
     struct table table;
-    table_begin(&table, "lrrrrrr");
+    table_begin(&table, "lrrrrrrr");
     static const char *const headings[] = {"task", "problems"};
     for (int i = 0; i < 2; i++) table_cell(&table, "%s", headings[i]);
     for (int m = 0; m < EXACT_METRICS; m++) {

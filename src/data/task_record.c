@@ -6,20 +6,12 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/task_field.h"
 
-/* ---- fields under several names */
-
-/* The first of the names (ended by NULL) that the record has; NULL when it has none. */
-static const struct json *find(const struct json *object, const char *const *names) {
-    for (; *names; names++) {
-        const struct json *value = js_member(object, *names);
-        if (value) return value;
-    }
-    return NULL;
-}
-
+/* AI2's own files have the text as the question's "stem". */
 static enum status get_text(const char **out, const struct json *object, const char *const *names) {
-    const struct json *value = find(object, names);
+    const struct json *value = task_field(object, names);
+    if (js_is_object(value)) value = js_member(value, "stem");
     if (!value) return status_fail("\"%s\" is missing", *names);
     if (!js_is_string(value) || strlen(js_string_or(value, "")) != js_string_length(value))
         return status_fail("\"%s\" must be a string without NUL", *names);
@@ -37,39 +29,63 @@ static enum status add_choice(struct task_record *out, const struct json *value)
     return out->continuations[out->count++] ? STATUS_OK : STATUS_FAILED;
 }
 
+/* The record's list of choices, if it has one; `*labels` are their names, `*own` where each choice
+ * is an object of its own, as in AI2's files. */
+static const struct json *find_list(const struct json **labels, bool *own,
+                                    const struct json *object) {
+    static const char *const lists[] = {"choices", "endings", "options", NULL};
+    static const char *const questions[] = {"question", NULL};
+    const struct json *list = task_field(object, lists);
+    if (!list) list = js_member(task_field(object, questions), "choices");
+    if (js_is_object(list)) {
+        *labels = js_member(list, "label");
+        return js_member(list, "text");
+    }
+    *own = js_is_object(js_element(list, 0));
+    if (*own) *labels = list;
+    return list;
+}
+
+/* Choices in fields of their own. */
+static enum status get_separate(struct task_record *out, bool *from_one,
+                                const struct json *object) {
+    static const char *const fields[][5] = {
+        {"sol1", "sol2"}, {"option1", "option2"}, {"A", "B", "C", "D"}};
+    for (int i = 0; i < 3; i++) {
+        if (!js_member(object, fields[i][0]) || !js_member(object, fields[i][1])) continue;
+        *from_one = i == 1;
+        enum status status = STATUS_OK;
+        for (int k = 0; !status && fields[i][k] && js_member(object, fields[i][k]); k++)
+            status = add_choice(out, js_member(object, fields[i][k]));
+        return status;
+    }
+    return STATUS_OK;
+}
+
 /* `*labels` is the list of the choices' names, where the record has one; `*from_one` tells that
  * answers count from 1. */
 static enum status get_choices(struct task_record *out, const struct json **labels, bool *from_one,
                                const struct json *object) {
-    static const char *const lists[] = {"choices", "endings", NULL};
-    static const char *const pairs[][2] = {{"sol1", "sol2"}, {"option1", "option2"}};
-    const struct json *list = find(object, lists);
     enum status status = STATUS_OK;
+    bool own = false;
     *labels = NULL;
     *from_one = false;
-    if (js_is_object(list)) {
-        *labels = js_member(list, "label");
-        list = js_member(list, "text");
-    }
+    const struct json *list = find_list(labels, &own, object);
     if (list && !js_is_array(list)) return status_fail("\"choices\" must be a list of strings");
-    for (size_t i = 0; !status && list && i < js_count(list); i++)
-        status = add_choice(out, js_element(list, i));
-    for (int p = 0; !list && p < 2; p++) {
-        const struct json *first = js_member(object, pairs[p][0]);
-        const struct json *second = js_member(object, pairs[p][1]);
-        if (!first || !second) continue;
-        *from_one = p == 1;
-        status = add_choice(out, first);
-        if (!status) status = add_choice(out, second);
-        break;
-    }
+    for (size_t i = 0; !status && i < js_count(list); i++)
+        status =
+            add_choice(out, own ? js_member(js_element(list, i), "text") : js_element(list, i));
+    if (!list) status = get_separate(out, from_one, object);
     if (!status && out->count < 2) status = status_fail("a record needs at least two \"choices\"");
     return status;
 }
 
 static int label_index(const struct json *labels, const char *text) {
-    for (size_t i = 0; i < js_count(labels); i++)
-        if (strcmp(js_string_or(js_element(labels, i), ""), text) == 0) return (int)i;
+    for (size_t i = 0; i < js_count(labels); i++) {
+        const struct json *label = js_element(labels, i);
+        if (js_is_object(label)) label = js_member(label, "label");
+        if (strcmp(js_string_or(label, ""), text) == 0) return (int)i;
+    }
     return -1;
 }
 
@@ -77,21 +93,18 @@ static int label_index(const struct json *labels, const char *text) {
 static enum status get_gold(struct task_record *out, const struct json *object,
                             const struct json *labels, bool from_one) {
     static const char *const names[] = {"answer", "answerKey", "label", "gold", NULL};
-    const struct json *value = find(object, names);
+    const struct json *value = task_field(object, names);
+    if (!value) return status_fail("\"answer\" is missing");
+    char *text = task_field_text(value, "answer");
     int64_t gold = -1;
-    if (js_is_integer(value)) {
-        gold = js_integer_or(value, -1);
-    } else if (js_is_string(value)) {
-        const char *text = js_string_or(value, "");
-        if (js_is_array(labels))
-            gold = label_index(labels, text);
-        else if (*text >= 'A' && *text <= 'Z' && !text[1])
-            gold = *text - 'A';
-        else if (*text >= '0' && *text <= '9' && !text[1])
-            gold = *text - '0' - from_one;
-    } else {
-        return status_fail("\"answer\" is missing");
-    }
+    if (!text) return STATUS_FAILED;
+    if (js_is_array(labels) && js_is_string(value))
+        gold = label_index(labels, text);
+    else if (*text >= 'A' && *text <= 'Z' && !text[1])
+        gold = *text - 'A';
+    else if (*text >= '0' && *text <= '9' && (!text[1] || !js_is_string(value)))
+        gold = atoll(text) - (from_one && js_is_string(value));
+    free(text);
     if (gold < 0 || gold >= out->count)
         return status_fail("\"answer\" names none of the %d choices", out->count);
     out->gold = (int)gold;
@@ -174,7 +187,8 @@ static enum status set_contexts(struct task_record *out, char *context) {
     return context ? STATUS_OK : STATUS_FAILED;
 }
 
-static const char *const question_names[] = {"context", "question", "goal", "ctx", NULL};
+static const char *const question_names[] = {"context", "question", "question_stem",
+                                             "goal",    "ctx",      NULL};
 
 static enum status question_and_answer(struct task_record *out, const struct json *object) {
     const char *question;
@@ -305,8 +319,7 @@ enum status task_record_parse(struct task_record *out, const char *name,
     if (!status) status = get_gold(out, object, labels, from_one);
     if (!status)
         status = task < 0 ? status_fail("no task \"%s\"", name) : tasks[task].write(out, object);
-    const char *split = js_string_or(js_member(object, "split"), "");
-    out->example = strcmp(split, "dev") == 0 || strcmp(split, "train") == 0;
+    out->example = task_field_is_example(object);
     if (status) task_record_free(out);
     return status;
 }

@@ -92,7 +92,7 @@ code=0
 "$program" eval "$demo" --device cpu --quiet --task "gsm8k=$samples/gsm8k.jsonl" --limit 4 --shots 1 \
     --samples 2 --temperature 0.8 --max-tokens 24 --db exact.db >out
 grep -q 'gsm8k, 4 problems, 2 samples each, [0-9]* new tokens in ' out || complain "gsm8k: $(cat out)"
-grep -q '^task  *problems  pass@1  *+-  answered  finished  *tokens$' out || complain "gsm8k: $(cat out)"
+grep -q '^task  *problems  pass@1  *+-  answered  not_understood  finished  *tokens$' out || complain "gsm8k: $(cat out)"
 "$program" eval "$demo" --device cpu --quiet --task "gsm8k=$samples/gsm8k.jsonl" --limit 4 --shots 1 \
     --samples 2 --temperature 0.8 --max-tokens 24 --db exact.db >again
 [ "$(head -n 1 again)" = "run 1 was complete: nothing computed" ] || complain "gsm8k again: $(cat again)"

@@ -1,0 +1,167 @@
+#include "eval/answer_words.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+enum { LONGEST_WORD = 24 };
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* ---- units */
+
+static const struct {
+    const char *word, *name;
+} units[] = {
+    {"centimeter", "cm"}, {"centimetre", "cm"}, {"millimeter", "mm"}, {"millimetre", "mm"},
+    {"kilometer", "km"},  {"kilometre", "km"},  {"meter", "m"},       {"metre", "m"},
+    {"kilogram", "kg"},   {"gram", "g"},        {"milligram", "mg"},  {"pound", "lb"},
+    {"ounce", "oz"},      {"hour", "h"},        {"hr", "h"},          {"minute", "min"},
+    {"second", "s"},      {"sec", "s"},         {"feet", "ft"},       {"foot", "ft"},
+    {"inch", "in"},       {"inche", "in"},      {"yard", "yd"},       {"mile", "mi"},
+    {"liter", "l"},       {"litre", "l"},       {"milliliter", "ml"}, {"millilitre", "ml"},
+    {"degree", "degree"}, {"deg", "degree"},    {"dollar", "dollar"}, {"usd", "dollar"},
+    {"buck", "dollar"},   {"cent", "cent"},     {"day", "day"},       {"year", "year"},
+    {"yr", "year"},       {"mph", "mi/h"},      {"kph", "km/h"},      {"kmh", "km/h"},
+    {"unit", "unit"},     {"per", "/"},         {"of", ""},           {"the", ""},
+};
+
+static void append(char out[64], const char *text) {
+    size_t length = strlen(out);
+    snprintf(out + length, 64 - length, "%s", text);
+}
+
+static void append_unit(char out[64], char *word, char *power) {
+    size_t length = strlen(word);
+    static const char *const squares[] = {"square", "sq", "cubic", "cu"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(word, squares[i]) == 0) {
+            *power = i < 2 ? '2' : '3';
+            return;
+        }
+    if (length > 2 && word[length - 1] == 's') word[length - 1] = '\0';
+    const char *name = word;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(units[i].word, word) == 0) name = units[i].name;
+    append(out, name);
+    if (*power) append(out, (char[2]){*power, '\0'});
+    *power = '\0';
+}
+
+/* Letters of the word at `at`, in lower case; its length there. */
+static size_t read_word(char word[LONGEST_WORD], const char *at, size_t length) {
+    size_t count = 0;
+    while (count < length && is_letter(at[count])) count++;
+    for (size_t i = 0; i < count && i < LONGEST_WORD - 1; i++) word[i] = (char)(at[i] | 0x20);
+    word[count < LONGEST_WORD ? count : LONGEST_WORD - 1] = '\0';
+    return count;
+}
+
+/* Length of a LaTeX command at `at`, of which nothing is kept. */
+static size_t command_length(const char *at, size_t length) {
+    size_t count = 0;
+    if (length && at[0] == '\\') count = 1;
+    while (count && count < length && is_letter(at[count])) count++;
+    return count;
+}
+
+void answer_unit_name(char out[64], const char *text, size_t length) {
+    char power = '\0', word[LONGEST_WORD];
+    *out = '\0';
+    for (size_t i = 0; i < length;) {
+        size_t command = command_length(text + i, length - i);
+        size_t letters = command ? 0 : read_word(word, text + i, length - i);
+        if (letters) append_unit(out, word, &power);
+        if (!letters && !command && strchr("0123456789/", text[i]))
+            append(out, (char[2]){text[i], '\0'});
+        if (!command && length - i >= 2 && memcmp(text + i, "\xc2\xb2", 2) == 0) append(out, "2");
+        if (!command && length - i >= 2 && memcmp(text + i, "\xc2\xb3", 2) == 0) append(out, "3");
+        i += command + letters ? command + letters : 1;
+    }
+}
+
+/* ---- words */
+
+static const char *const small_numbers[] = {
+    "zero",     "one",     "two",     "three",     "four",     "five",     "six",
+    "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",   "thirteen",
+    "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"};
+static const char *const tens[] = {"thirty",  "forty",  "fifty", "sixty",
+                                   "seventy", "eighty", "ninety"};
+
+int answer_word_number(const char *text, size_t length) {
+    char word[LONGEST_WORD];
+    while (length && (text[length - 1] == ' ' || text[length - 1] == '.')) length--;
+    if (read_word(word, text, length) != length) return -1;
+    for (int i = 0; i <= 20; i++)
+        if (strcmp(word, small_numbers[i]) == 0) return i;
+    for (int i = 0; i < 7; i++)
+        if (strcmp(word, tens[i]) == 0) return 30 + 10 * i;
+    return -1;
+}
+
+/* The next letter in lower case, marks and commands left out; '\0' at the end. */
+static char next_letter(const char *text, size_t length, size_t *at) {
+    while (*at < length) {
+        size_t command = command_length(text + *at, length - *at);
+        if (command) {
+            *at += command;
+            continue;
+        }
+        unsigned char c = (unsigned char)text[(*at)++];
+        if (is_letter((char)c)) return (char)(c | 0x20);
+        if ((c >= '0' && c <= '9') || c >= 0x80) return (char)c;
+    }
+    return '\0';
+}
+
+bool answer_words_equal(const char *a, size_t a_length, const char *b, size_t b_length) {
+    size_t i = 0, k = 0;
+    for (;;) {
+        char left = next_letter(a, a_length, &i), right = next_letter(b, b_length, &k);
+        if (left != right) return false;
+        if (!left) return true;
+    }
+}
+
+static bool says_number(const char *word) {
+    static const char *const others[] = {"half",    "third",    "quarter", "hundred", "thousand",
+                                         "million", "billion",  "dozen",   "thirds",  "quarters",
+                                         "halves",  "infinite", "infinity"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(word, others[i]) == 0) return true;
+    return answer_word_number(word, strlen(word)) >= 0;
+}
+
+bool answer_words_only(const char *text, size_t length) {
+    for (size_t i = 0; i < length;) {
+        char word[LONGEST_WORD];
+        size_t command = command_length(text + i, length - i);
+        size_t letters = command ? command : read_word(word, text + i, length - i);
+        if (letters && !command && says_number(word)) return false;
+        if (!letters && !strchr(" \t\n.,;:'\"-{}()!?", text[i]) && !(text[i] & 0x80)) return false;
+        i += letters ? letters : 1;
+    }
+    return length > 0;
+}
+
+static bool is_one_of(const char *text, size_t length, const char *const *list, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (answer_words_equal(text, length, list[i], strlen(list[i]))) return true;
+    return false;
+}
+
+bool answer_words_say_empty(const char *text, size_t length) {
+    static const char *const list[] = {"no solution",      "no solutions",  "none",
+                                       "empty set",        "the empty set", "no real solution",
+                                       "no real solutions"};
+    return is_one_of(text, length, list, sizeof list / sizeof *list);
+}
+
+bool answer_words_say_reals(const char *text, size_t length) {
+    static const char *const list[] = {"all real numbers", "all reals", "real numbers",
+                                       "the real numbers", "the set of real numbers"};
+    return is_one_of(text, length, list, sizeof list / sizeof *list);
+}

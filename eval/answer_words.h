@@ -1,0 +1,25 @@
+/* Words in final answers: units and number words. */
+#ifndef EVAL_ANSWER_WORDS_H
+#define EVAL_ANSWER_WORDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A unit's usual abbreviation: "square centimeters" and "cm^2" become "cm2", "miles per hour"
+ * "mi/h". Cut at the end of `out`. */
+void answer_unit_name(char out[64], const char *text, size_t length);
+
+/* The number that a single word says, "zero" to "twenty" and the tens; -1: none. */
+int answer_word_number(const char *text, size_t length);
+
+/* Letters of two texts without case, blanks, marks and the commands that hold them. */
+bool answer_words_equal(const char *a, size_t a_length, const char *b, size_t b_length);
+
+/* Whether all is letters, blanks and the marks of sentences, and no word says a number. */
+bool answer_words_only(const char *text, size_t length);
+
+/* "no solution", "none": the empty set. "all real numbers": the reals. */
+bool answer_words_say_empty(const char *text, size_t length);
+bool answer_words_say_reals(const char *text, size_t length);
+
+#endif

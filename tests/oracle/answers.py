@@ -1,0 +1,372 @@
+#!/usr/bin/env python3
+"""Pairs of final answers with the right verdict, for tests/test_answers.c.
+
+Each line of PAIRS is: answer | gold | what both mean, in sympy's words. The verdict is sympy's: the
+difference simplifies to zero, sets and matrices are equal; it never comes from apriel-tool. Where the
+third part is a bare word, it is the verdict itself, of texts that sympy has no words for: same,
+differ, or refuse (two readings, or a form that is out of scope: neither equal nor different).
+
+usage: answers.py > tests/data/answers.jsonl
+"""
+import json
+
+import sympy
+from sympy import *  # noqa: F401,F403
+
+x, y, z, a, b, c, n, r, t, k = symbols("x y z a b c n r t k", real=True)
+theta, alpha = symbols("theta alpha", real=True)
+x_1, x_2, m, g, h, s, L = symbols("x_1 x_2 m g h s L", real=True)
+inf = oo
+R = S.Reals
+
+
+def deg(v):
+    return v * pi / 180
+
+
+def I_(lo, hi, left=False, right=False):
+    return Interval(lo, hi, left, right)
+
+
+PAIRS = r"""
+42 | 42 | 42 ; 42
+42.0 | 42 | Rational('42.0') ; 42
+0042 | 42 | 42 ; 42
+1,234 | 1234 | 1234 ; 1234
+1,234,567.5 | 1234567.5 | Rational('1234567.5') ; Rational('1234567.5')
+1{,}000 | 1000 | 1000 ; 1000
+10,\!000 | 10000 | 10000 ; 10000
+10\,000 | 10000 | 10000 ; 10000
+999999999 | 1000000000 | 999999999 ; 1000000000
+123456789012345678901 | 123456789012345678902 | 123456789012345678901 ; 123456789012345678902
+10^{100}+1 | 10^{100} | 10**100+1 ; 10**100
+10^{400}+1 | 10^{400} | 10**400+1 ; 10**400
+2^{1000} | 2^{999}\cdot 2 | 2**1000 ; 2**999*2
+\frac{1}{2004!} | \frac{1}{2006!} | 1/factorial(2004) ; 1/factorial(2006)
+\frac{1}{2^{99}} | \frac{1}{2^{98}} | Rational(1,2**99) ; Rational(1,2**98)
+10^{-13} | 0 | Rational(1,10**13) ; 0
+10^{-300} | 0 | Rational(1,10**300) ; 0
+0.0000000000001 | 0 | Rational(1,10**13) ; 0
+\frac{1}{3} | \frac{333333333}{1000000000} | Rational(1,3) ; Rational(333333333,10**9)
+\frac{22}{7} | \pi | Rational(22,7) ; pi
+\frac{355}{113} | \pi | Rational(355,113) ; pi
+e^{\pi\sqrt{163}} | 262537412640768744 | exp(pi*sqrt(163)) ; 262537412640768744
+3e4 | 30000 | 30000 ; 30000
+1.5e-3 | 0.0015 | Rational(3,2000) ; Rational(3,2000)
+2.5 \times 10^3 | 2500 | 2500 ; 2500
+6.02\cdot10^{23} | 602 \times 10^{21} | 602*10**21 ; 602*10**21
+-7 | 7 | -7 ; 7
+−7 | -7 | -7 ; -7
+– 7 | -7 | -7 ; -7
++3 | 3 | 3 ; 3
+0.5 | \frac12 | Rational(1,2) ; Rational(1,2)
+.25 | \frac{1}{4} | Rational(1,4) ; Rational(1,4)
+0.3 | \frac13 | Rational(3,10) ; Rational(1,3)
+2.718281828 | e | same
+2.71828 | e | differ
+1.41421356 | \sqrt{2} | Rational('1.41421356') ; Rational('1.41421357')
+\frac{6}{8} | \frac{3}{4} | Rational(6,8) ; Rational(3,4)
+3/4 | \dfrac{3}{4} | Rational(3,4) ; Rational(3,4)
+\frac34 | \tfrac{3}{4} | Rational(3,4) ; Rational(3,4)
+\frac{-1}{2} | -\frac12 | -Rational(1,2) ; -Rational(1,2)
+\frac{1}{-2} | -\frac12 | -Rational(1,2) ; -Rational(1,2)
+{3 \over 4} | 0.75 | Rational(3,4) ; Rational(3,4)
+½ | 0.5 | Rational(1,2) ; Rational(1,2)
+2¾ | \frac{11}{4} | Rational(11,4) ; Rational(11,4)
+2 3/4 | 2.75 | Rational(11,4) ; Rational(11,4)
+-1\frac{1}{2} | -\frac{3}{2} | -Rational(3,2) ; -Rational(3,2)
+5\frac{1}{2} | \frac{5}{2} | Rational(11,2) ; Rational(5,2)
+\frac{\frac{1}{2}}{\frac{3}{4}} | \frac{2}{3} | Rational(2,3) ; Rational(2,3)
+\frac{a}{b} | \frac{b}{a} | a/b ; b/a
+\sqrt{8} | 2\sqrt{2} | sqrt(8) ; 2*sqrt(2)
+√8 | 2√2 | sqrt(8) ; 2*sqrt(2)
+√(x+1) | \sqrt{x+1} | sqrt(x+1) ; sqrt(x+1)
+√2 | 2 | sqrt(2) ; 2
+\sqrt[3]{54} | 3\sqrt[3]{2} | real_root(54,3) ; 3*real_root(2,3)
+\sqrt[3]{-8} | -2 | -2 ; -2
+∛27 | 3 | 3 ; 3
+\sqrt[4]{16} | 2 | 2 ; 2
+27^{2/3} | 9 | 9 ; 9
+8^{-\frac{1}{3}} | \frac12 | Rational(1,2) ; Rational(1,2)
+sqrt(5)/2 | \frac{\sqrt5}{2} | sqrt(5)/2 ; sqrt(5)/2
+\frac{1}{\sqrt{3}} | \frac{\sqrt{3}}{3} | 1/sqrt(3) ; sqrt(3)/3
+\sqrt{5+2\sqrt{6}} | \sqrt{2}+\sqrt{3} | sqrt(2)+sqrt(3) ; sqrt(2)+sqrt(3)
+\frac{1+\sqrt{5}}{2} | \frac{2}{\sqrt{5}-1} | (1+sqrt(5))/2 ; 2/(sqrt(5)-1)
+\sqrt{2}+\sqrt{3} | \sqrt{5} | sqrt(2)+sqrt(3) ; sqrt(5)
+\sqrt{-4} | 2i | sqrt(-4) ; 2*I
+i^2 | -1 | I**2 ; -1
+(1+i)^2 | 2i | expand((1+I)**2) ; 2*I
+\frac{1}{1+i} | \frac{1-i}{2} | 1/(1+I) ; (1-I)/2
+3+4i | 4+3i | 3+4*I ; 4+3*I
+|3+4i| | 5 | 5 ; 5
+e^{i\pi} | -1 | exp(I*pi) ; -1
+2^{10} | 1024 | 1024 ; 1024
+2^10 | 1024 | 1024 ; 1024
+2**10 | 1024 | 1024 ; 1024
+2³ | 8 | 8 ; 8
+-2^2 | -4 | -4 ; -4
+(-2)^2 | 4 | 4 ; 4
+2^{3^2} | 512 | 512 ; 512
+5! | 120 | 120 ; 120
+\frac{2000!}{1999!} | 2000 | 2000 ; 2000
+\frac{10!}{7!3!} | 120 | 120 ; 120
+\binom{5}{2} | 10 | 10 ; 10
+\dbinom{10}{3} | 120 | 120 ; 120
+{7 \choose 3} | 35 | 35 ; 35
+\binom{5}{2} | \binom{5}{3} | 10 ; 10
+\ln e | 1 | 1 ; 1
+\ln(e^3) | 3 | 3 ; 3
+\log_2 8 | 3 | 3 ; 3
+\log_{10} 1000 | 3 | 3 ; 3
+\log 100 | 2 | 2 ; 2
+\log_28 | 3 | 3 ; 3
+\log_{4}{8} | \frac32 | Rational(3,2) ; Rational(3,2)
+\frac{\ln 8}{\ln 2} | 3 | 3 ; 3
+\ln 6 | \ln 2 + \ln 3 | log(6) ; log(2)+log(3)
+\ln 2 | \log_{10} 2 | log(2) ; log(2,10)
+\sin 30^\circ | 1/2 | sin(deg(30)) ; Rational(1,2)
+\sin 30 | \frac{1}{2} | sin(30) ; Rational(1,2)
+\cos 60° | 0.5 | Rational(1,2) ; Rational(1,2)
+\tan 45^{\circ} | 1 | 1 ; 1
+\sin\frac{\pi}{6} | \frac12 | Rational(1,2) ; Rational(1,2)
+\cos(\pi/3) | 0.5 | Rational(1,2) ; Rational(1,2)
+\sin^2 x + \cos^2 x | 1 | sin(x)**2+cos(x)**2 ; 1
+2\sin x\cos x | \sin 2x | 2*sin(x)*cos(x) ; sin(2*x)
+\sin 2x | 2\sin x | sin(2*x) ; 2*sin(x)
+\arctan 1 | \frac{\pi}{4} | pi/4 ; pi/4
+\sin^{-1} 1 | \frac{\pi}{2} | pi/2 ; pi/2
+\sec^2\theta - \tan^2\theta | 1 | sec(theta)**2-tan(theta)**2 ; 1
+\sin x/2 | \frac{\sin x}{2} | refuse
+\sin (x)^2 | \sin^2 x | refuse
+30^\circ | 30 | 30 ; 30
+90° | 90 | 90 ; 90
+\frac{\pi}{2} | 90^\circ | pi/2 ; 90
+2\pi | 6.28 | 2*pi ; Rational('6.28')
+π/2 | \frac{\pi}{2} | pi/2 ; pi/2
+2pi | 2\pi | 2*pi ; 2*pi
+4\pi r^2 | 4\pi\,r^{2} | 4*pi*r**2 ; 4*pi*r**2
+\lfloor 3.7 \rfloor | 3 | 3 ; 3
+\lceil \sqrt{2} \rceil | 2 | 2 ; 2
+|-5| | 5 | 5 ; 5
+|x| | x | Abs(x) ; x
+\sqrt{x^2} | x | sqrt(x**2) ; x
+\sqrt{x^2} | |x| | Abs(x) ; Abs(x)
+|x-2| | |2-x| | Abs(x-2) ; Abs(2-x)
+\frac{x^2-1}{x-1} | x+1 | (x**2-1)/(x-1) ; x+1
+(x+1)^2 | x^2+2x+1 | (x+1)**2 ; x**2+2*x+1
+(x+1)(x-1) | x^2-1 | (x+1)*(x-1) ; x**2-1
+x^2-1 | x^2+1 | x**2-1 ; x**2+1
+(a+b)^3 | a^3+3a^2b+3ab^2+b^3 | (a+b)**3 ; a**3+3*a**2*b+3*a*b**2+b**3
+a+b | b+a | a+b ; b+a
+a-b | b-a | a-b ; b-a
+-(a-b) | b-a | -(a-b) ; b-a
+2xy | 2yx | 2*x*y ; 2*y*x
+x^{10} | x^10 | x**10 ; x**10
+\frac{x}{2} | 0.5x | x/2 ; x/2
+3x | x3 | refuse
+x_1 + x_2 | x_{2}+x_{1} | x_1+x_2 ; x_2+x_1
+x_1 | x_{1} | x_1 ; x_1
+x_1 | x_2 | x_1 ; x_2
+\alpha+1 | 1+\alpha | alpha+1 ; 1+alpha
+\theta | \alpha | theta ; alpha
+2^{n+1} | 2\cdot 2^n | 2**(n+1) ; 2*2**n
+2^{n+1} | 2^n+1 | 2**(n+1) ; 2**n+1
+\frac{n(n+1)}{2} | \frac{n^2+n}{2} | n*(n+1)/2 ; (n**2+n)/2
+x=5 | 5 | 5 ; 5
+x = -5 | 5 | -5 ; 5
+5 = x | x = 5 | 5 ; 5
+f(x)=2x+1 | 2x+1 | 2*x+1 ; 2*x+1
+y = 2x+3 | 2x - y + 3 = 0 | same
+y = 2x+3 | y = 2x-3 | differ
+2x + 4y = 6 | x + 2y = 3 | same
+x^2 + y^2 = 1 | y^2 + x^2 - 1 = 0 | same
+x^2 + y^2 = 1 | x^2 + y^2 = 2 | differ
+5 + 3 = 8 | 8 | 8 ; 8
+x = 2 + 3 = 5 | 5 | 5 ; 5
+x>3 | (3, \infty) | I_(3,inf,True) ; I_(3,inf,True)
+x \ge 3 | [3,\infty) | I_(3,inf) ; I_(3,inf)
+x ≥ 3 | (3,\infty) | I_(3,inf) ; I_(3,inf,True)
+3 \le x | x \geq 3 | I_(3,inf) ; I_(3,inf)
+1 < x \le 4 | (1,4] | I_(1,4,True) ; I_(1,4,True)
+4 \ge x > 1 | 1 < x \leq 4 | I_(1,4,True) ; I_(1,4,True)
+-2 \le x \le 7 | x \in [-2,7] | I_(-2,7) ; I_(-2,7)
+x < 1 \text{ or } x > 3 | (-\infty,1) \cup (3,\infty) | Union(I_(-inf,1,True,True),I_(3,inf,True,True)) ; Union(I_(-inf,1,True,True),I_(3,inf,True,True))
+x > 1 \text{ and } x < 3 | (1,3) | I_(1,3,True,True) ; I_(1,3,True,True)
+x \ne 2 | (-\infty,2)\cup(2,\infty) | R - FiniteSet(2) ; R - FiniteSet(2)
+x \neq 2 | x \ne 3 | R - FiniteSet(2) ; R - FiniteSet(3)
+2x > 6 | x > 3 | same
+2x > 6 | x < 3 | differ
+-x > 3 | x < -3 | same
+x+y \le 4 | y \le 4 - x | same
+[0,1)\cup[1,2] | [0,2] | I_(0,2) ; I_(0,2)
+(0,1) \cup (2,3) | (2,3)\cup(0,1) | Union(I_(0,1,True,True),I_(2,3,True,True)) ; Union(I_(0,1,True,True),I_(2,3,True,True))
+(0,1) ∪ (2,3) | (0,3) | Union(I_(0,1,True,True),I_(2,3,True,True)) ; I_(0,3,True,True)
+(0,1) \cup (2,3) | [0,1] \cup (2,3) | Union(I_(0,1,True,True),I_(2,3,True,True)) ; Union(I_(0,1),I_(2,3,True,True))
+(0,2) \cap (1,3) | (1,2) | I_(1,2,True,True) ; I_(1,2,True,True)
+\mathbb{R} \setminus \{0\} | (-\infty,0)\cup(0,\infty) | R - FiniteSet(0) ; R - FiniteSet(0)
+(-\infty,\infty) | \mathbb{R} | R ; R
+(-∞, 5] | x \le 5 | I_(-inf,5) ; I_(-inf,5)
+(-\infty, 5] | (-\infty, 5) | I_(-inf,5) ; I_(-inf,5,True,True)
+(-\infty, -\sqrt{2}] | (-\infty,-2^{1/2}] | I_(-inf,-sqrt(2)) ; I_(-inf,-sqrt(2))
+[0,1) | [0,1] | I_(0,1,False,True) ; I_(0,1)
+\left[-\frac12, 3\right] | [-0.5,3] | I_(-Rational(1,2),3) ; I_(-Rational(1,2),3)
+\emptyset | no solution | same
+\{\} | \emptyset | same
+(1,2) | (2,1) | Tuple(1,2) ; Tuple(2,1)
+(1, 2) | \left(1,2\right) | Tuple(1,2) ; Tuple(1,2)
+(\frac12, 3) | (0.5,3) | Tuple(Rational(1,2),3) ; Tuple(Rational(1,2),3)
+(1,2,3) | (1,2,4) | Tuple(1,2,3) ; Tuple(1,2,4)
+(3,-1) | \langle 3,-1\rangle | Tuple(3,-1) ; Tuple(3,-1)
+(2\cos t, 2\sin t) | (2\cos t,3\sin t) | Tuple(2*cos(t),2*sin(t)) ; Tuple(2*cos(t),3*sin(t))
+1, 2 | 2, 1 | FiniteSet(1,2) ; FiniteSet(2,1)
+1 and 2 | 2,1 | FiniteSet(1,2) ; FiniteSet(2,1)
+1, 2, and 3 | 3,2,1 | FiniteSet(1,2,3) ; FiniteSet(1,2,3)
+1 \text{ and } 2 | 1,3 | FiniteSet(1,2) ; FiniteSet(1,3)
+x = 1 \text{ or } x = 2 | 1, 2 | FiniteSet(1,2) ; FiniteSet(1,2)
+x=1, x=-1 | \pm 1 | FiniteSet(1,-1) ; FiniteSet(1,-1)
+\pm 2 | 2, -2 | FiniteSet(2,-2) ; FiniteSet(2,-2)
+±3 | -3, 3 | FiniteSet(3,-3) ; FiniteSet(3,-3)
+3 \pm \sqrt{2} | 3+\sqrt2, 3-\sqrt2 | FiniteSet(3+sqrt(2),3-sqrt(2)) ; FiniteSet(3+sqrt(2),3-sqrt(2))
+\frac{1 \pm \sqrt{5}}{2} | \frac{1\pm\sqrt{3}}{2} | FiniteSet((1+sqrt(5))/2,(1-sqrt(5))/2) ; FiniteSet((1+sqrt(3))/2,(1-sqrt(3))/2)
+\pm 2 | 2 | FiniteSet(2,-2) ; FiniteSet(2)
+x=1, y=2 | y=2, x=1 | same
+x=1, y=2 | x=2, y=1 | differ
+x = 1, y = 2 | (1,2) | same
+\{1,2,3\} | \{3,1,2\} | FiniteSet(1,2,3) ; FiniteSet(1,2,3)
+\{1,2\} | \{1,2,3\} | FiniteSet(1,2) ; FiniteSet(1,2,3)
+\{1,1,2\} | \{1,2\} | FiniteSet(1,2) ; FiniteSet(1,2)
+\{5\} | 5 | same
+100,200 | 200,100 | FiniteSet(100,200) ; FiniteSet(100,200)
+\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} | \begin{bmatrix} 1 & 2 \\ 3 & 4 \end{bmatrix} | Matrix([[1,2],[3,4]]) ; Matrix([[1,2],[3,4]])
+\begin{pmatrix} 1/2 & 0 \\ 0 & 1 \end{pmatrix} | \begin{pmatrix} 0.5 & 0 \\ 0 & 1 \end{pmatrix} | Matrix([[Rational(1,2),0],[0,1]]) ; Matrix([[Rational(1,2),0],[0,1]])
+\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} | \begin{pmatrix} 1 & 3 \\ 2 & 4 \end{pmatrix} | Matrix([[1,2],[3,4]]) ; Matrix([[1,3],[2,4]])
+\begin{pmatrix} 1 \\ 2 \end{pmatrix} | \begin{pmatrix} 1 & 2 \end{pmatrix} | Matrix([1,2]) ; Matrix([[1,2]])
+\left( \begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array} \right) | \begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix} | Matrix([[1,2],[3,4]]) ; Matrix([[1,2],[3,4]])
+\begin{pmatrix} \frac{1}{2} \\ -\sqrt{4} \end{pmatrix} | \begin{pmatrix}0.5\\-2\end{pmatrix} | Matrix([Rational(1,2),-2]) ; Matrix([Rational(1,2),-2])
+4210_{5} | 4210_5 | 555 ; 555
+1011_2 | 11 | refuse
+1011_2 | 13_8 | refuse
+204_5 | 54 | refuse
+204_5 | 55 | 54 ; 55
+54_{10} | 54 | 54 ; 54
+\frac 34 | \frac14 | Rational(3,4) ; Rational(1,4)
+1011_2 | 1011 | 11 ; 1011
+1A_{16} | 1a_{16} | 26 ; 26
+FF_{16} | FF_{16} | 255 ; 255
+FF_{16} | FE_{16} | 255 ; 254
+A2F_{16} | 2607 | refuse
+120_3 | 120_4 | 15 ; 24
+50\% | \frac12 | Rational(1,2) ; Rational(1,2)
+50% | 50 | same
+12.5% | 0.125 | Rational(1,8) ; Rational(1,8)
+50% | 5 | differ
+50% | 50\% | same
+\$18 | 18 | 18 ; 18
+$18.50 | 18.5 | Rational('18.5') ; Rational('18.5')
+€5 | 5 | 5 ; 5
+12 dollars | 12 | 12 ; 12
+12 cm | 12 | 12 ; 12
+12 \text{ cm}^2 | 12 | 12 ; 12
+12\ \mathrm{cm} | 12\text{ cm} | 12 ; 12
+5 centimeters | 5 cm | same
+3 hours | 3\text{ hr} | same
+60 miles per hour | 60 mph | same
+25 square feet | 25\text{ ft}^2 | same
+5 km | 5 miles | refuse
+100 cm | 1 m | refuse
+6 apples | 5 apples | differ
+2 hours 30 minutes | 2 | refuse
+5 m | 5 | 5 ; 5
+3:2 | 3:2 | same
+3:2 | 6:4 | refuse
+3:2 | \frac32 | refuse
+\text{east} | East | same
+\text{(B)} | B | same
+(B) | b | same
+B) | B | same
+\textbf{(C)} | C | same
+(A) | B | differ
+Evelyn | evelyn | same
+\text{Evelyn} | Evelyn. | same
+Monday | Tuesday | differ
+even | odd | differ
+yes | no | differ
+twelve | 12 | 12 ; 12
+Seven | 8 | 7 ; 8
+\text{odd} | 3 | differ
+red and blue | blue, red | same
+**18** | 18 | 18 ; 18
+**3/4** | 0.75 | Rational(3,4) ; Rational(3,4)
+\boxed{7} | 7 | 7 ; 7
+\mathbf{7} | 7 | 7 ; 7
+7. | 7 | 7 ; 7
+7\text{.} | 7 | refuse
+\frac{0}{0} | 1 | refuse
+\int_0^1 x dx | \frac12 | refuse
+\sum_{i=1}^{3} i | 6 | refuse
+\lim_{x\to 0} \frac{\sin x}{x} | 1 | refuse
+1.000000000001 | 1 | same
+100000000.5 | 100000000 | Rational('100000000.5') ; 100000000
+0.1+0.2 | 0.3 | Rational(3,10) ; Rational(3,10)
+2\frac{3}{4}x | \frac{11x}{4} | Rational(11,4)*x ; Rational(11,4)*x
+1/2x | \frac{x}{2} | x/2 ; x/2
+\frac{3}{2}\pi | 1.5\pi | 3*pi/2 ; 3*pi/2
+-\infty | \infty | differ
+\infty | ∞ | same
+(x-1)(x-2)(x-3) | x^3-6x^2+11x-6 | (x-1)*(x-2)*(x-3) ; x**3-6*x**2+11*x-6
+\frac{1}{x}+\frac{1}{y} | \frac{x+y}{xy} | 1/x+1/y ; (x+y)/(x*y)
+\frac{1}{x+y} | \frac1x+\frac1y | 1/(x+y) ; 1/x+1/y
+5!! | 15 | 15 ; 15
+(5!)! | 5!! | factorial(120) ; 15
+17\frac{1}{2}\% | 0.175 | Rational(175,1000) ; Rational(175,1000)
+\left\lfloor \frac{7}{2} \right\rfloor | 3 | 3 ; 3
+\frac{\pi^2}{6} | 1.6449340668482264 | same
+\sqrt{3}i | i\sqrt{3} | sqrt(3)*I ; I*sqrt(3)
+-1+2i, -1-2i | -1 \pm 2i | FiniteSet(-1+2*I,-1-2*I) ; FiniteSet(-1+2*I,-1-2*I)
+\{x : x > 3\} | (3,\infty) | refuse
+\ln |x| + C | \ln|x|+C | same
+e^{-1000}(1+x) | e^{-1001}(1+x) | exp(-1000)*(1+x) ; exp(-1001)*(1+x)
+e^{-1000} | e^{-1001} | exp(-1000) ; exp(-1001)
+1 - 10^{-50} | 1 | 1-Rational(1,10**50) ; 1
+\sqrt{10^{60}+1} | 10^{30} | sqrt(10**60+1) ; 10**30
+"""
+
+
+def equal(left, right):
+    one, other = eval(left), eval(right)
+    if isinstance(one, (sympy.Set, sympy.Tuple)) or isinstance(one, sympy.MatrixBase):
+        if isinstance(one, sympy.MatrixBase):
+            return one.shape == other.shape and bool(sympy.simplify(one - other).is_zero_matrix)
+        return one == other or sympy.simplify(one) == sympy.simplify(other)
+    if one == other:
+        return True
+    difference = sympy.expand(sympify(one) - sympify(other))
+    names = sorted(difference.free_symbols, key=str)
+    for signs in ((1, -1, 1), (-1, 1, -1)) if names else ((1,),):
+        at = {name: signs[i % 3] * Rational(37 * (i + 1), 29) for i, name in enumerate(names)}
+        value = difference.subs(at)
+        if value.is_Rational:
+            if value != 0:
+                return False
+        elif not value.equals(0) and abs(value.evalf(900, maxn=4000)) > Float("1e-800", 20):
+            return False
+    return True
+
+
+def main():
+    for line in PAIRS.strip().split("\n"):
+        columns = line.split(" | ")  # |x| has no blanks around its bars
+        if len(columns) != 3:
+            raise SystemExit("three columns expected: " + line)
+        answer, gold, meaning = columns
+        if meaning in ("same", "differ", "refuse"):
+            verdict = {"same": True, "differ": False, "refuse": None}[meaning]
+            how = "by reading"
+        else:
+            left, right = meaning.split(" ; ")
+            verdict, how = equal(left, right), "sympy"
+        print(json.dumps({"answer": answer, "gold": gold, "equal": verdict, "how": how},
+                         ensure_ascii=False))
+
+
+main()
