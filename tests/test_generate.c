@@ -7,11 +7,10 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "check_main.h"
 #include "base/utf8.h"
+#include "check_main.h"
 #include "generate/chat.h"
 #include "generate/generate.h"
-#include "generate/stream.h"
 #include "model/block.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
@@ -558,63 +557,6 @@ START_TEST(cuts_equal_those_of_a_full_sort) {
 }
 END_TEST
 
-/* Text in pieces of one token, the tokenizer's bytes: nothing is cut, stop strings end it. */
-static char *stream_text(const char *text, const char *const *stops, size_t stop_count,
-                         bool *stopped) {
-    struct tokenizer *tokenizer;
-    uint32_t *ids;
-    size_t count, length, where;
-    must(tokenizer_read(&tokenizer, DEMO));
-    must(tokenizer_encode(tokenizer, text, strlen(text), TOKENIZER_PLAIN, &ids, &count));
-    struct stream stream = {.tokenizer = tokenizer, .stops = stops, .stop_count = stop_count};
-    struct text pieces = {0};
-    for (size_t i = 0; i < count && !stream.stopped; i++) {
-        must(stream_add(&stream, ids[i]));
-        const char *piece = stream_next(&stream, false, &length);
-        ck_assert(utf8_valid(piece, length, &where));
-        for (size_t s = 0; s < stop_count; s++) /* held back until it is known to be no stop */
-            ck_assert(!length || piece[length - 1] != stops[s][0] || stops[s][1] == '\0');
-        text_append_bytes(&pieces, piece, length);
-    }
-    must(stream_finish(&stream));
-    const char *rest = stream_next(&stream, true, &length);
-    text_append_bytes(&pieces, rest, length);
-    *stopped = stream.stopped;
-    stream_free(&stream);
-    free(ids);
-    tokenizer_free(tokenizer);
-    if (!pieces.bytes) return memory_copy_string("");
-    return text_finish(&pieces);
-}
-
-START_TEST(streams_keep_characters_whole_and_end_at_stop_strings) {
-    static const char *const stops[] = {"\nQ:", "END"};
-    static const struct {
-        const char *text, *expected;
-        bool stopped;
-    } cases[] = {
-        {"plain text", "plain text", false},
-        {"日本語 é 🙂 end", "日本語 é 🙂 end", false},
-        {"an answer\nQ: more", "an answer", true},
-        {"E EN ENE \n Q \nQ", "E EN ENE \n Q \nQ", false},
-        {"first END then \nQ:", "first ", true},
-        {"END", "", true},
-        {"ENEND and", "EN", true},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        bool stopped;
-        char *text = stream_text(cases[i].text, stops, 2, &stopped);
-        ck_assert_str_eq(text, cases[i].expected);
-        ck_assert_int_eq(stopped, cases[i].stopped);
-        free(text);
-    }
-    bool stopped;
-    char *text = stream_text("\xf0\x9f\x99\x82\xf0\x9f\x99\x82", NULL, 0, &stopped);
-    ck_assert_str_eq(text, "\xf0\x9f\x99\x82\xf0\x9f\x99\x82");
-    free(text);
-}
-END_TEST
-
 static void write_template(const char *directory, const struct json *item, bool separate) {
     char *config_path = file_join(directory, "tokenizer_config.json");
     char *jinja_path = file_join(directory, "chat_template.jinja");
@@ -687,5 +629,4 @@ CHECK_MAIN("generate", steps_equal_the_full_pass_for_every_architecture,
            greedy_ids_are_those_of_transformers,
            samples_depend_on_seed_and_stream_but_not_on_the_batch,
            samples_follow_the_cut_distribution, cuts_equal_those_of_a_full_sort,
-           streams_keep_characters_whole_and_end_at_stop_strings,
            chat_templates_give_what_their_jinja_gives)

@@ -340,8 +340,56 @@ START_TEST(missing_files_are_named) {
 }
 END_TEST
 
+static void put(const char *directory, const char *name, const char *text) {
+    char *path = file_join(directory, name);
+    remove(path);
+    if (text) ck_assert_int_eq(file_write_atomic(path, text, strlen(text)), STATUS_OK);
+    free(path);
+}
+
+/* Ends of a text: of the tokenizer, and all that the model's files name. */
+START_TEST(every_end_id_counts) {
+    static const struct {
+        const char *tokenizer, *generation, *config;
+        int first; /* -1: none */
+        size_t count;
+        uint32_t ids[4];
+    } cases[] = {
+        {"{\"eos_token\":\"b\"}", "{\"eos_token_id\":[1,2]}", "{\"eos_token_id\":1}", 1, 2, {1, 2}},
+        {"{\"eos_token\":\"b\"}", "{\"eos_token_id\":2}", NULL, 1, 2, {1, 2}},
+        {NULL, "{\"eos_token_id\":[2,1]}", "{\"eos_token_id\":0}", 2, 3, {2, 1, 0}},
+        {NULL, NULL, "{\"eos_token_id\":[0,2]}", 0, 2, {0, 2}},
+        {"{\"eos_token\":{\"content\":\"c\"}}", "{\"eos_token_id\":null}", "{}", 2, 1, {2}},
+        {NULL, "{\"eos_token_id\":[null,\"1\",-1,1.5,[2],1,1]}", NULL, 1, 1, {1}},
+        {"{\"eos_token\":\"zz\"}", "{\"eos_token_id\":[9]}", NULL, -1, 1, {9}},
+        {"{\"eos_token\":null}", "{\"eos_token_id\":[]}", NULL, -1, 0, {0}},
+        {"{broken", "[1]", "{\"eos_token_id\":{\"a\":1}}", -1, 0, {0}},
+        {NULL, "{\"eos_token_id\":99999999999}", "{\"eos_token_id\":true}", -1, 0, {0}},
+    };
+    char directory[] = "/tmp/test_tokenizer.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    put(directory, "tokenizer.json",
+        "{\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{\"a\":0,\"b\":1,\"c\":2}}}");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tokenizer *tokenizer;
+        uint32_t end;
+        size_t count;
+        put(directory, "tokenizer_config.json", cases[i].tokenizer);
+        put(directory, "generation_config.json", cases[i].generation);
+        put(directory, "config.json", cases[i].config);
+        ck_assert_int_eq(tokenizer_read(&tokenizer, directory), STATUS_OK);
+        ck_assert_int_eq(tokenizer_end_id(tokenizer, &end) ? (int)end : -1, cases[i].first);
+        const uint32_t *ids = tokenizer_end_ids(tokenizer, &count);
+        ck_assert_uint_eq(count, cases[i].count);
+        for (size_t j = 0; j < count; j++) ck_assert_uint_eq(ids[j], cases[i].ids[j]);
+        tokenizer_free(tokenizer);
+    }
+    ck_assert_int_eq(file_remove_directory(directory), STATUS_OK);
+}
+END_TEST
+
 CHECK_MAIN("tokenizer", demo_model_cases_are_equal, families_equal_the_reference,
            long_words_take_linear_time, long_runs_of_marks_take_linear_time,
            threads_share_a_tokenizer, texts_that_are_not_utf8_are_refused,
            broken_bytes_are_decoded_to_replacement_characters,
-           what_is_not_understood_is_refused_by_name, missing_files_are_named)
+           what_is_not_understood_is_refused_by_name, every_end_id_counts, missing_files_are_named)

@@ -404,7 +404,11 @@ struct json *js_new_array(void) {
 }
 
 struct json *js_new_string(const char *text) {
-    return made(text ? json_stringn_nocheck(text, strlen(text)) : null_for_nothing());
+    return js_new_bytes(text, text ? strlen(text) : 0);
+}
+
+struct json *js_new_bytes(const char *text, size_t length) {
+    return made(text ? json_stringn_nocheck(text, length) : null_for_nothing());
 }
 
 struct json *js_new_integer(int64_t value) {

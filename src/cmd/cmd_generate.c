@@ -129,9 +129,10 @@ static void print_text(const struct job *job) {
 static struct json *output_json(const struct job *job, size_t index) {
     const struct generate_output *output = &job->outputs[index];
     struct json *item = js_new_object(), *ids = js_new_array();
-    if (job->list.texts[index]) js_set_string(item, "prompt", job->list.texts[index]);
+    if (job->list.texts[index])
+        js_set(item, "prompt", js_new_bytes(job->list.texts[index], job->list.lengths[index]));
     js_set_integer(item, "prompt_tokens", (int64_t)job->list.prompts[index].count);
-    js_set_string(item, "text", output->text);
+    js_set(item, "text", js_new_bytes(output->text, output->length));
     for (size_t i = 0; i < output->count; i++) js_append(ids, js_new_integer(output->ids[i]));
     js_set(item, "ids", ids);
     js_set_string(item, "stop", generate_stop_name(output->stop));

@@ -179,6 +179,11 @@ bool tokenizer_end_id(const struct tokenizer *tokenizer, uint32_t *id) {
     return tokenizer->end_id != NO_TOKEN;
 }
 
+bool tokenizer_plain_id(const struct tokenizer *tokenizer, uint32_t *id) {
+    *id = tokenizer->plain_id;
+    return tokenizer->plain_id != NO_TOKEN;
+}
+
 const uint32_t *tokenizer_end_ids(const struct tokenizer *tokenizer, size_t *count) {
     *count = tokenizer->end_ids.count;
     return tokenizer->end_ids.values;

@@ -47,6 +47,13 @@ bool tokenizer_adds(const struct tokenizer *tokenizer, enum tokenizer_around aro
 enum status tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
                              bool skip_special, char **text, size_t *length) STATUS_CHECKED;
 
+/* Does tokenizer_decode with skip_special put something out for the id? */
+bool tokenizer_shows(const struct tokenizer *tokenizer, uint32_t id);
+
+/* A token of plain letters, before which others are decoded as inside a text; false when there is
+ * none. */
+bool tokenizer_plain_id(const struct tokenizer *tokenizer, uint32_t *id);
+
 /* One more than the largest id. */
 uint64_t tokenizer_vocab_size(const struct tokenizer *tokenizer);
 

@@ -185,6 +185,30 @@ static enum status append_token(struct token_list *list, const struct tokenizer 
     return end_token(list);
 }
 
+bool tokenizer_shows(const struct tokenizer *tokenizer, uint32_t id) {
+    const struct bpe *bpe = &tokenizer->bpe;
+    uint32_t added = id < tokenizer->vocab_size ? tokenizer->added_of_id[id] : NO_TOKEN;
+    if (added != NO_TOKEN) return !tokenizer->added[added].special;
+    return id < bpe->id_count && bpe->entry_of_id[id] != NO_TOKEN;
+}
+
+static bool is_plain(const struct tokenizer *tokenizer, uint32_t id) {
+    const struct bpe *bpe = &tokenizer->bpe;
+    if (tokenizer->added_of_id[id] != NO_TOKEN || bpe->entry_of_id[id] == NO_TOKEN) return false;
+    const char *bytes = string_table_bytes(&bpe->vocab, bpe->entry_of_id[id]);
+    size_t length = bpe->vocab.entries[bpe->entry_of_id[id]].length;
+    for (size_t i = 0; i < length; i++)
+        if (!((bytes[i] >= 'a' && bytes[i] <= 'z') || (bytes[i] >= 'A' && bytes[i] <= 'Z')))
+            return false;
+    return length > 0;
+}
+
+uint32_t tokenizer_find_plain_id(const struct tokenizer *tokenizer) {
+    for (uint32_t id = 0; id < tokenizer->bpe.id_count; id++)
+        if (is_plain(tokenizer, id)) return id;
+    return NO_TOKEN;
+}
+
 static enum status join(struct text *out, const struct token_list *list, bool spaces) {
     for (size_t i = 0; i < list->count; i++) {
         struct span token = token_at(list, i);

@@ -147,6 +147,7 @@ struct tokenizer {
     struct id_list before, after;      /* the template's tokens around the text */
     uint32_t end_id;                   /* or NO_TOKEN */
     struct id_list end_ids;            /* it, and those that the model's files name */
+    uint32_t plain_id;                 /* tokenizer_plain_id, or NO_TOKEN */
     uint64_t context;                  /* tokens that the model takes; 0: unknown */
     uint64_t vocab_size;
     struct worker_pool {
@@ -268,6 +269,9 @@ enum status bpe_encode_word(const struct bpe *bpe, struct worker *worker, const 
                             size_t length) STATUS_CHECKED;
 const struct merge *bpe_find_merge(const struct bpe *bpe, uint32_t left, uint32_t right);
 void bpe_free(struct bpe *bpe);
+
+/* tokenizer_decode.c: for tokenizer_plain_id. */
+uint32_t tokenizer_find_plain_id(const struct tokenizer *tokenizer);
 
 /* In byte-level vocabularies a byte is written as a printable character (GPT-2's table): itself
  * where it is printable in Latin-1, else the next free one from U+0100 on. */

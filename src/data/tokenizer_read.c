@@ -123,6 +123,7 @@ static enum status read_everything(struct tokenizer *tokenizer, const struct jso
     if (!status) status = tokenizer_read_decoder(tokenizer, js_member(file, "decoder"), path);
     if (status) return status;
     status = index_ids(tokenizer, path);
+    tokenizer->plain_id = status ? NO_TOKEN : tokenizer_find_plain_id(tokenizer);
     if (!status) status = check_template(tokenizer, path);
     return status ? status : add_to_matchers(tokenizer);
 }

@@ -225,6 +225,7 @@ static enum status begin(struct run *run, struct generate_statistics *statistics
                               .stream = {.tokenizer = run->settings->tokenizer,
                                          .stops = run->settings->stop_strings,
                                          .stop_count = run->settings->stop_string_count}};
+        stream_begin(&run->sequences[slot].stream, prompt->ids, prompt->count);
         run->active[rows++] = slot;
     }
     if (rows == 0) return STATUS_OK;

@@ -29,7 +29,8 @@ enum generate_stop {
 struct generate_output {
     uint32_t *ids; /* [count]: the new tokens */
     size_t count;
-    char *text; /* of the new tokens, terminated; special tokens left out; NULL without tokenizer */
+    char *text; /* what the new tokens add to the prompt's text, terminated; without special tokens;
+                   may hold NUL; NULL without tokenizer */
     size_t length;
     enum generate_stop stop;
 };

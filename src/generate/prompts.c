@@ -8,7 +8,8 @@
 #include "base/memory.h"
 
 /* Takes `ids` and `text` over, also when it fails. */
-static enum status append(struct prompt_list *list, uint32_t *ids, size_t count, char *text) {
+static enum status append(struct prompt_list *list, uint32_t *ids, size_t count, char *text,
+                          size_t length) {
     enum status status = STATUS_OK;
     if (!count) status = status_fail("the prompt has no tokens");
     struct generate_prompt *prompts =
@@ -16,13 +17,16 @@ static enum status append(struct prompt_list *list, uint32_t *ids, size_t count,
     if (prompts) list->prompts = prompts;
     char **texts = prompts ? memory_resize(list->texts, list->count + 1, sizeof *texts) : NULL;
     if (texts) list->texts = texts;
-    if (!texts) {
+    size_t *lengths = texts ? memory_resize(list->lengths, list->count + 1, sizeof *lengths) : NULL;
+    if (lengths) list->lengths = lengths;
+    if (!lengths) {
         free(ids);
         free(text);
         return STATUS_FAILED;
     }
     prompts[list->count] =
         (struct generate_prompt){.ids = ids, .count = count, .stream = list->count};
+    lengths[list->count] = length;
     texts[list->count++] = text;
     return STATUS_OK;
 }
@@ -33,7 +37,7 @@ static enum status append_text(struct prompt_list *list, const struct prompt_rul
     uint32_t *ids;
     size_t count;
     enum status status = tokenizer_encode(rules->tokenizer, text, length, around, &ids, &count);
-    if (!status) return append(list, ids, count, text);
+    if (!status) return append(list, ids, count, text, length);
     free(text);
     return status;
 }
@@ -85,7 +89,7 @@ static enum status add_ids(struct prompt_list *list, const struct json *array) {
         }
         ids[i] = (uint32_t)id;
     }
-    return append(list, ids, count, NULL);
+    return append(list, ids, count, NULL, 0);
 }
 
 static enum status add_line(struct prompt_list *list, const struct prompt_rules *rules,
@@ -144,5 +148,6 @@ void prompts_free(struct prompt_list *list) {
     }
     free(list->prompts);
     free(list->texts);
+    free(list->lengths);
     *list = (struct prompt_list){0};
 }

@@ -8,7 +8,8 @@
 
 struct prompt_list {
     struct generate_prompt *prompts; /* [count], their ids owned by the list */
-    char **texts; /* [count]: what was encoded, terminated; NULL where ids were given; owned */
+    char **texts;    /* [count]: what was encoded, terminated; NULL where ids were given; owned */
+    size_t *lengths; /* [count], of the texts, which may hold NUL */
     size_t count;
 };
 

@@ -13,13 +13,16 @@ struct stream {
     size_t stop_count;
     uint32_t *ids; /* [count] */
     size_t count, capacity;
-    size_t context, settled; /* ids before `settled` are in `text`; decoding begins at `context` */
-    struct text text;        /* all settled text, without a stop string */
-    size_t released;         /* bytes of it that stream_next has given out */
-    bool stopped;            /* a stop string has come: `text` ends before it */
+    size_t settled;   /* ids before it are in `text` */
+    bool begun;       /* some token before those shows as text, be it one of the prompt */
+    struct text text; /* all settled text, without a stop string */
+    size_t released;  /* bytes of it that stream_next has given out */
+    bool stopped;     /* a stop string has come: `text` ends before it */
 };
 
-/* `stream` holds the two borrowed members; the rest is zero. */
+/* `stream` holds the borrowed members; the rest is zero. The text is what the new ids add to that
+ * of the prompt [count]: a word that follows one begins with a blank. */
+void stream_begin(struct stream *stream, const uint32_t *prompt, size_t count);
 enum status stream_add(struct stream *stream, uint32_t id) STATUS_CHECKED;
 
 /* No more tokens: what was held back (an unfinished character as U+FFFD) is settled. */

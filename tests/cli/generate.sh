@@ -37,6 +37,26 @@ printf '{{ "<start_of_turn>" }}' >chat/chat_template.jinja
 fails 1 '"chat/chat_template.jinja": the chat template is none of those built in (chatml, llama3, mistral, apriel): name one with --template, or pass text that is ready with --prompt' chat --prompt a --chat
 fails 2 '--template cannot be "alpaca" (chatml, llama3, mistral or apriel)' "$demo" --prompt a --template alpaca
 
+# What the ends of texts are, and the blank and the characters at their borders: tests/data/cases.
+cases=$source/tests/data/cases
+# shellcheck disable=SC2086 # words
+case_of() {
+    "$program" generate "$cases/$1" --prompts letter.jsonl --max-tokens "$2" --device cpu --quiet ${3-}
+}
+echo '{"ids": [286]}' >letter.jsonl
+case_of generate-eos-list 4 --json | tr -d ' \n' >json
+grep -qF '"ids":[326],"stop":"stoptoken"' json || complain "an end of generation_config.json: $(cat json)"
+case_of generate-eos-list 4 '--json --ignore-end' | tr -d ' \n' | grep -qF '"ids":[326,329,327,328],"stop":"length"' ||
+    complain "--ignore-end"
+[ "$(case_of generate-leading-space 2)" = ' time flies' ] || complain "the blank before the first word"
+[ "$(case_of generate-byte-fallback-cut 3 | od -An -tx1 | tr -d ' \n')" = 0aefbfbdefbfbd0a ] || complain "a cut character"
+case_of generate-byte-fallback-cut 3 --json | grep -qF '"text": "\n��"' || complain "a cut character in JSON"
+[ "$(case_of generate-byte-fallback-cut 5 | od -An -tx1 | tr -d ' \n')" = 0af09f918d0a ] || complain "a whole character"
+[ "$(case_of generate-nul-json 3 | od -An -tx1 | tr -d ' \n')" = 2074696d650020666c6965730a ] || complain "a NUL"
+case_of generate-nul-json 3 --json | grep -qF '"text": " time\u0000 flies"' || complain "a NUL in JSON"
+echo '{"prompt": "a\u0000b"}' >nul.jsonl
+run --prompts nul.jsonl --max-tokens 1 --json | grep -qF '"prompt": "a\u0000b"' || complain "a NUL in a prompt"
+
 # Wrong use and wrong files.
 fails 2 'generate: name one model directory (see apriel-tool generate --help)' --prompt a
 fails 2 'generate: --prompt or --prompts is needed, and not both' "$demo"
