@@ -19,20 +19,19 @@ static const struct {
     const char *name;
     enum status (*run)(int argc, char **argv);
     const char *about;
-    bool computes; /* with all threads */
 } commands[] = {
-    {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save", false},
-    {"data", cmd_data, "turn text into a token set", true},
-    {"loo", cmd_loo, "score layers by leave-one-out ablation", true},
-    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer", true},
-    {"scores", cmd_scores, "list runs, rank layers, compare runs", false},
-    {"plan", cmd_plan, "order the layers to replace and cut the order into stages", true},
-    {"convert", cmd_convert, "write a hybrid checkpoint", false},
-    {"eval", cmd_eval, "measure perplexity, and divergence from a teacher", true},
-    {"generate", cmd_generate, "continue prompts", true},
-    {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer", true},
-    {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF", false},
-    {"version", cmd_version, "print the version and what the program is made of", false},
+    {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
+    {"data", cmd_data, "turn text into a token set"},
+    {"loo", cmd_loo, "score layers by leave-one-out ablation"},
+    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer"},
+    {"scores", cmd_scores, "list runs, rank layers, compare runs"},
+    {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
+    {"convert", cmd_convert, "write a hybrid checkpoint"},
+    {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
+    {"generate", cmd_generate, "continue prompts"},
+    {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer"},
+    {"chart", cmd_chart, "draw the scores of layers as SVG, PNG or PDF"},
+    {"version", cmd_version, "print the version and what the program is made of"},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -60,12 +59,6 @@ static enum status (*find_command(const char *name))(int argc, char **argv) {
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(commands[i].name, name) == 0) return commands[i].run;
     return NULL;
-}
-
-static bool computes(const char *name) {
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i].name, name) == 0) return commands[i].computes;
-    return false;
 }
 
 static enum status unknown_command(const char *word) {
@@ -135,7 +128,6 @@ int main(int argc, char **argv) {
         argv[1] = name;
         break;
     }
-    if (computes(argv[1])) threads_share_cores(argv);
     threads_limit();
     bool completes = strcmp(argv[1], OPTIONS_COMPLETE) == 0;
     enum status status = completes ? complete(argc, argv) : run_command(argc - 1, argv + 1);

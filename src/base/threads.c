@@ -6,34 +6,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "base/cgroup.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/threads_share.h"
 
 static int chosen; /* threads of a parallel region; 0: not known yet */
-
-/* Rounds of its waiting loop that an OpenMP thread makes before it sleeps: some 30 microseconds,
- * which bridges the gap between two loops of one op. OpenMP's own default is a hundred times that,
- * and none at all, which OMP_WAIT_POLICY=passive means, is slower on a machine without other work.
- */
-static const char spin_rounds[] = "3000";
-
-void threads_share_cores(char **argv) {
-    char path[4096];
-    bool told = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT");
-    /* Without an interpreter's base address this is the dynamic linker, called with a program. */
-    if (told || getauxval(AT_SECURE) || !getauxval(AT_BASE)) return;
-    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (length <= 0 || setenv("GOMP_SPINCOUNT", spin_rounds, 1) != 0) return;
-    path[length] = '\0';
-    execv(path, argv);
-}
 
 int threads_processors(void) {
     int count = 0;
@@ -89,9 +70,7 @@ static void *wait_at_gate(void *context) {
     return NULL;
 }
 
-/* How many threads there can be at once, this one included, up to `count`. OpenMP would end the
- * program where it cannot start one. */
-static int start_threads(int count) {
+int threads_try(int count) {
     struct gate gate = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
     pthread_t *threads = memory_calloc((size_t)count, sizeof *threads);
     int started = 0;
@@ -113,7 +92,7 @@ void threads_settle(void) {
     settled = true;
     if (!chosen) threads_limit();
     int announced = chosen, team = 0;
-    chosen = start_threads(announced);
+    chosen = threads_try(announced);
     omp_set_num_threads(chosen);
 #pragma omp parallel
 #pragma omp single
@@ -123,6 +102,8 @@ void threads_settle(void) {
     if (chosen < announced)
         log_warn("%d thread%s instead of %d: the system gives no more", chosen,
                  chosen == 1 ? "" : "s", announced);
+    else
+        threads_share_begin();
 }
 
 int threads_count(void) {

@@ -1,4 +1,4 @@
-/* How many threads work, and how they wait for each other.
+/* How many threads work. How they wait for each other: threads_share.h.
  *
  * What OpenMP announces (omp_get_max_threads) is not always what a parallel region gets:
  * OMP_THREAD_LIMIT, OMP_DYNAMIC, OMP_MAX_ACTIVE_LEVELS and limits on processes lessen it, and
@@ -9,12 +9,6 @@
 #include <stdint.h>
 
 #include "base/status.h"
-
-/* Begin the program anew, once, with threads that give their core away soon after they begin to
- * wait: OpenMP's keep it for milliseconds by default, which on a machine that has other work costs
- * several times the program's time, and the variable that changes it is read before main. Returns
- * where the user has chosen (OMP_WAIT_POLICY, GOMP_SPINCOUNT) or it is not possible. */
-void threads_share_cores(char **argv);
 
 /* At the start of the program and of every thread of its own: exactly as many threads as there is
  * room for are announced, and no nested ones: the least of OMP_NUM_THREADS, OMP_THREAD_LIMIT, the
@@ -31,6 +25,10 @@ enum status threads_choose(int64_t count) STATUS_CHECKED;
 /* Before the first parallel work: that so many threads can be started and are given; where not,
  * fewer, with a warning. */
 void threads_settle(void);
+
+/* How many threads there can be at once, this one included, up to `count`: they are started, and
+ * end. OpenMP would end the program where it cannot start one. */
+int threads_try(int count);
 
 /* Threads of a parallel region that this thread begins. */
 int threads_count(void);

@@ -10,7 +10,7 @@ plan() {
     [ ! -s errors ] || complain "$*: $(cat errors)"
     awk 'NR == 1 { start = index($0, "bytes on cpu"); next }
          substr($0, 1, 6) == "in all" { all = substr($0, start) + 0; next }
-         / may be used on cpu( \(--device-memory\))?$/ { said = 1; next }
+         / may be used on cpu( \([a-z -]*\))?$/ { said = 1; next }
          { sum += substr($0, start) }
          END { exit !(said && sum > 0 && sum == all) }' plan || complain "$*: $(cat plan)"
     "$program" "$@" --device cpu --dry-run --json >plan.json
@@ -43,6 +43,13 @@ fails 2 'eval: --dry-run goes with --data, not with --task' eval "$demo" --task 
 fails 2 'eval: --device-memory goes with --data, not with --task' \
     eval "$demo" --task recall --device-memory 1G
 [ ! -e a.db ] || complain "a run that does not fit leaves a database"
+
+# What ulimit leaves bounds the plan, which says so. Under the sanitizers nothing runs within it.
+for limit in v d; do
+    (ulimit -$limit 700000 && "$program" version) >out 2>&1 || continue
+    (ulimit -$limit 700000 && plan mmr "$demo" --data rows.h5 --heldout 4) || bad=1
+    grep -q " may be used on cpu (ulimit -$limit)\$" plan || complain "ulimit -$limit: $(tail -n 1 plan)"
+done
 
 # Every way of mmr gives the same bits.
 for size in 1G 140M 105M; do
