@@ -324,4 +324,11 @@ enum status backend_open_cpu(struct backend **out) STATUS_CHECKED;
  * `cuda` fails with the reason when the build or the machine has none. */
 enum status backend_open(struct backend **out, const char *device) STATUS_CHECKED;
 
+/* "3.0.1", of oneDNN. */
+const char *backend_library_version(void);
+/* "12.4 (driver 12.8, cuBLASLt 12.4.5)", of the CUDA backend; "" in a build without it. `out` is
+ * returned. */
+enum { BACKEND_CUDA_VERSION_SIZE = 96 };
+const char *backend_cuda_version(char out[BACKEND_CUDA_VERSION_SIZE]);
+
 #endif

@@ -1,4 +1,5 @@
 /* Choosing the device. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,4 +28,18 @@ enum status backend_open(struct backend **out, const char *device) {
         return status_set(STATUS_USAGE, "unknown device \"%s\": auto, cpu, cuda or cuda:N", device);
     enum status status = backend_open_cuda(out, number);
     return status ? status_set(status, "device \"%s\": %s", device, status_message()) : STATUS_OK;
+}
+
+const char *backend_cuda_version(char out[BACKEND_CUDA_VERSION_SIZE]) {
+    int versions[3]; /* 12040, 12080, 120405 */
+    *out = '\0';
+    if (!cuda_versions(versions)) return out;
+    char driver[32] = "no driver";
+    if (versions[1])
+        snprintf(driver, sizeof driver, "driver %d.%d", versions[1] / 1000,
+                 versions[1] % 1000 / 10);
+    snprintf(out, BACKEND_CUDA_VERSION_SIZE, "%d.%d (%s, cuBLASLt %d.%d.%d)", versions[0] / 1000,
+             versions[0] % 1000 / 10, driver, versions[2] / 10000, versions[2] % 10000 / 100,
+             versions[2] % 100);
+    return out;
 }

@@ -61,3 +61,10 @@ void cpu_gemm_kind(char *kind, size_t size) {
     snprintf(kind, size, "cpu, oneDNN %d.%d.%d, instruction sets 0x%x", version->major,
              version->minor, version->patch, (unsigned)dnnl_get_effective_cpu_isa());
 }
+
+const char *backend_library_version(void) {
+    static char text[32];
+    const dnnl_version_t *version = dnnl_version();
+    snprintf(text, sizeof text, "%d.%d.%d", version->major, version->minor, version->patch);
+    return text;
+}

@@ -6,3 +6,8 @@ enum status backend_open_cuda(struct backend **out, int device) {
     (void)device;
     return status_fail("this build has no CUDA backend");
 }
+
+bool cuda_versions(int out[3]) {
+    (void)out;
+    return false;
+}

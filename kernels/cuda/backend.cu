@@ -174,3 +174,11 @@ enum status backend_open_cuda(struct backend **out, int device) {
     *out = &cuda->base;
     return STATUS_OK;
 }
+
+bool cuda_versions(int out[3]) {
+    out[0] = out[1] = 0;
+    (void)cudaRuntimeGetVersion(&out[0]);
+    if (cudaDriverGetVersion(&out[1]) != cudaSuccess) out[1] = 0;
+    out[2] = (int)cublasLtGetVersion();
+    return true;
+}

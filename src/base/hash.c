@@ -68,3 +68,7 @@ enum status sha256_file(char hex[SHA256_HEX_SIZE], const char *path) {
     sha256_finish(sha, hex);
     return status;
 }
+
+const char *hash_library_version(void) {
+    return OpenSSL_version(OPENSSL_VERSION_STRING);
+}

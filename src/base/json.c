@@ -459,3 +459,7 @@ void js_set_bool(struct json *object, const char *key, bool value) {
 void js_remove(struct json *object, const char *key) {
     json_object_del(unwrap(object), key);
 }
+
+const char *js_library_version(void) {
+    return jansson_version_str();
+}

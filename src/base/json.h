@@ -17,7 +17,7 @@ struct json;
 /* Parse text or a file; `source` names it in messages ("file: invalid JSON at line 3: …"). Integers
  * beyond 64 bits become numbers that are no integers. */
 enum status js_parse(struct json **out, const char *text, size_t length,
-                       const char *source) STATUS_CHECKED;
+                     const char *source) STATUS_CHECKED;
 /* The same for a format that forbids repeated keys and numbers that are not finite. */
 enum status js_parse_unique(struct json **out, const char *text, size_t length,
                             const char *source) STATUS_CHECKED;
@@ -99,5 +99,7 @@ void js_remove(struct json *object, const char *key);
  * js_print_sorted sorts the keys: equal values give equal text, as run keys need. */
 char *js_print(const struct json *value, int indent);
 char *js_print_sorted(const struct json *value);
+
+const char *js_library_version(void);
 
 #endif

@@ -113,3 +113,7 @@ bool utf8_is_numeric(uint32_t c) {
     return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
            category == UTF8PROC_CATEGORY_NO;
 }
+
+const char *utf8_library_version(void) {
+    return utf8proc_version();
+}

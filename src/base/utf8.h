@@ -36,4 +36,6 @@ bool utf8_is_space(uint32_t character);
 bool utf8_is_word(uint32_t character);
 bool utf8_is_numeric(uint32_t character);
 
+const char *utf8_library_version(void); /* of utf8proc: "2.8.0" */
+
 #endif

@@ -4,4 +4,7 @@
 
 #define VERSION "0.1.0"
 
+/* The commit that was built, "…-dirty" when the tree had changes; "unknown" without git. */
+const char *version_commit(void);
+
 #endif

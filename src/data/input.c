@@ -294,3 +294,7 @@ void input_close(struct input *input) {
     free(input->bytes);
     *input = (struct input){0};
 }
+
+const char *input_library_version(void) {
+    return zlibVersion();
+}

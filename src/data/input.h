@@ -53,4 +53,6 @@ enum status input_next(const char **bytes, size_t *length, struct input *input) 
 uint64_t input_read_bytes(const struct input *input);
 void input_close(struct input *input);
 
+const char *input_library_version(void); /* of zlib: "1.2.13" */
+
 #endif

@@ -101,3 +101,10 @@ enum status regex_find(bool *found, size_t *start, size_t *end, const struct reg
     return status_fail("pattern \"%.200s\" fails on the text: %s", regex->pattern,
                        (const char *)reason);
 }
+
+const char *regex_library_version(void) {
+    static char version[64]; /* "10.42 2022-12-11" */
+    if (pcre2_config(PCRE2_CONFIG_VERSION, NULL) <= (int)sizeof version)
+        pcre2_config(PCRE2_CONFIG_VERSION, version);
+    return version;
+}

@@ -30,4 +30,6 @@ enum status regex_find(bool *found, size_t *start, size_t *end, const struct reg
 enum status regex_translate(char **out, size_t *out_length, const char *pattern, size_t length,
                             const char *source) STATUS_CHECKED;
 
+const char *regex_library_version(void); /* of PCRE2: "10.42 2022-12-11" */
+
 #endif

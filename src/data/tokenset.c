@@ -1,6 +1,7 @@
 #include "data/tokenset.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "data/tokenset_internal.h"
@@ -98,4 +99,12 @@ void tokenset_free(struct tokenset *set) {
     free(set->loss_mask);
     free(set->sources);
     free(set);
+}
+
+const char *tokenset_library_version(void) {
+    static char version[32];
+    unsigned major, minor, release;
+    if (H5get_libversion(&major, &minor, &release) >= 0)
+        snprintf(version, sizeof version, "%u.%u.%u", major, minor, release);
+    return version;
 }

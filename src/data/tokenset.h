@@ -58,4 +58,6 @@ void tokenset_measure_groups(int *group_rows, int64_t *group_tokens, const struc
 
 void tokenset_free(struct tokenset *set); /* accepts NULL */
 
+const char *tokenset_library_version(void); /* of HDF5: "1.10.8" */
+
 #endif

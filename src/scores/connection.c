@@ -285,3 +285,7 @@ enum status connection_grow(void **elements, size_t count, size_t size) {
     *elements = more;
     return STATUS_OK;
 }
+
+const char *store_library_version(void) {
+    return sqlite3_libversion();
+}

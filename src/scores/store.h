@@ -301,4 +301,6 @@ void store_bench_list_free(struct store_bench_list *list); /* accepts a zeroed l
 enum status store_add_plan(int64_t *id, struct store *store, int64_t model,
                            const char *document) STATUS_CHECKED;
 
+const char *store_library_version(void); /* of SQLite: "3.40.1" */
+
 #endif

@@ -110,11 +110,11 @@ cut -d '|' -f 2 lines >typed.expected
 while IFS='|' read -r keys _; do
     # shellcheck disable=SC2059 # the keys are a format: that is how they hold tabs
     printf "$keys\001print_line \n"
-done <lines >keys
-echo exit >>keys
+done <lines >typed.keys
+echo exit >>typed.keys
 for shell in bash zsh; do
     command -v $shell >/dev/null && command -v script >/dev/null || continue
-    timeout 30 script -qec "$temporary/$shell" /dev/null <keys 2>/dev/null | tr -d '\r' |
+    timeout 30 script -qec "$temporary/$shell" /dev/null <typed.keys 2>/dev/null | tr -d '\r' |
         sed -n 's/^line: //p' >typed.found
     same typed || complain "typed into $shell"
 done

@@ -1,0 +1,7 @@
+#include "base/version.h"
+
+#include "base/commit.h"
+
+const char *version_commit(void) {
+    return COMMIT;
+}
