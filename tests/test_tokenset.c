@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -273,6 +274,93 @@ START_TEST(hostile_files_are_refused) {
 }
 END_TEST
 
+/* A filter that changes nothing: what it writes needs it for reading. */
+static size_t pass(unsigned flags, size_t count, const unsigned values[], size_t bytes,
+                   size_t *size, void **buffer) {
+    return bytes;
+}
+
+static void write_filtered(H5Z_filter_t filter, const char *stored_name) {
+    struct foreign plain = {.skip = "tokens"};
+    const H5Z_class2_t class = {H5Z_CLASS_T_VERS, filter, 1, 1, stored_name, NULL, NULL, pass};
+    write_foreign(&plain);
+    if (filter != H5Z_FILTER_DEFLATE) ck_assert_int_ge(H5Zregister(&class), 0);
+    hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
+    hsize_t length = 7, chunk = 4;
+    hid_t space = H5Screate_simple(1, &length, NULL), creation = H5Pcreate(H5P_DATASET_CREATE);
+    H5Pset_chunk(creation, 1, &chunk);
+    if (filter == H5Z_FILTER_DEFLATE)
+        H5Pset_deflate(creation, 4);
+    else
+        H5Pset_filter(creation, filter, H5Z_FLAG_MANDATORY, 0, NULL);
+    hid_t dataset =
+        H5Dcreate2(file, "tokens", H5T_STD_U32LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+    ck_assert_int_ge(H5Dwrite(dataset, H5T_NATIVE_UINT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, ids), 0);
+    H5Dclose(dataset);
+    H5Pclose(creation);
+    H5Sclose(space);
+    H5Fclose(file);
+    if (filter != H5Z_FILTER_DEFLATE) ck_assert_int_ge(H5Zunregister(filter), 0);
+}
+
+START_TEST(filters_that_are_missing_are_named) {
+    static const struct {
+        H5Z_filter_t filter;
+        const char *stored, *name;
+    } cases[] = {{32000, "", "lzf"},    {32015, "", "zstd"},   {307, "b", "bzip2"},
+                 {32001, "", "blosc"},  {32026, "", "blosc2"}, {40000, "mine", "mine"},
+                 {40001, "", "unnamed"}};
+    struct tokenset *got = NULL;
+    in_scratch();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char message[200];
+        write_filtered(cases[i].filter, cases[i].stored);
+        snprintf(message, sizeof message,
+                 ": \"/tokens\" is written with the HDF5 filter \"%s\" (number %d), which this "
+                 "program does not have: write it with gzip or without a filter",
+                 cases[i].name, (int)cases[i].filter);
+        expect_message(tokenset_read(&got, path), message);
+    }
+    write_filtered(H5Z_FILTER_DEFLATE, NULL);
+    ck_assert_int_eq(tokenset_read(&got, path), STATUS_OK);
+    ck_assert_mem_eq(got->ids, ids, sizeof ids);
+    tokenset_free(got);
+    out_of_scratch();
+}
+END_TEST
+
+START_TEST(a_shuffle_is_recorded) {
+    struct tokenset set = small(), *got;
+    in_scratch();
+    set.shuffled = true;
+    set.shuffle_seed = 12345678901;
+    ck_assert_int_eq(tokenset_write(path, &set), STATUS_OK);
+    ck_assert_int_eq(tokenset_read(&got, path), STATUS_OK);
+    ck_assert(got->shuffled);
+    ck_assert_uint_eq(got->shuffle_seed, 12345678901);
+    tokenset_free(got);
+    set.shuffled = false;
+    ck_assert_int_eq(tokenset_write(path, &set), STATUS_OK);
+    ck_assert_int_eq(tokenset_read(&got, path), STATUS_OK);
+    ck_assert(!got->shuffled);
+    tokenset_free(got);
+    out_of_scratch();
+}
+END_TEST
+
+/* What would keep an ordinary reader waiting. */
+START_TEST(a_fifo_does_not_wait) {
+    struct tokenset *got;
+    char message[4200];
+    in_scratch();
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_int_eq(tokenset_read(&got, path), STATUS_FAILED);
+    snprintf(message, sizeof message, "\"%s\" is not a file", path);
+    ck_assert_str_eq(status_message(), message);
+    out_of_scratch();
+}
+END_TEST
+
 /* Bytes of a good file damaged in turn: an error or the same content, never a crash. Some of these
  * make HDF5 1.10 crash; others, left out here for their time, make it loop until it is stopped. */
 START_TEST(flipped_bytes_never_change_the_content) {
@@ -321,4 +409,5 @@ END_TEST
 
 CHECK_MAIN("tokenset", what_is_written_is_read, equal_content_gives_equal_bytes,
            wrong_values_are_not_written, foreign_files_are_read, hostile_files_are_refused,
+           filters_that_are_missing_are_named, a_shuffle_is_recorded, a_fifo_does_not_wait,
            flipped_bytes_never_change_the_content, files_that_are_something_else)

@@ -103,7 +103,7 @@ static enum status receive_nothing(bool *broken, int pipe, void *context) {
 enum status states_file_create(const char *path, const struct states_shape *shape,
                                const char *identity, const char *fingerprint) {
     struct task work = {path, shape, identity, fingerprint, {0, 0}};
-    struct contain_task task = {path, create, send_nothing, receive_nothing, &work};
+    struct contain_task task = {path, true, create, send_nothing, receive_nothing, &work};
     return contain_run(&task);
 }
 
@@ -138,6 +138,12 @@ static bool has_version(hid_t file) {
     return good;
 }
 
+/* `bytes` from `place` on lie in the file, where such a dataset may begin. */
+static bool lies_within(uint64_t place, uint64_t bytes, uint64_t file_bytes) {
+    return place > 0 && place % ALIGNMENT == 0 && place <= file_bytes &&
+           bytes <= file_bytes - place;
+}
+
 /* The place of a contiguous dataset with this type and shape that lies in the file as a whole. */
 static bool find_dataset(uint64_t *place, hid_t file, uint64_t file_bytes, const char *name,
                          hid_t type, int rank, const hsize_t *shape) {
@@ -157,8 +163,7 @@ static bool find_dataset(uint64_t *place, hid_t file, uint64_t file_bytes, const
         bytes *= shape[i];
     }
     *place = H5Dget_offset(dataset);
-    good = good && *place != HADDR_UNDEF && *place % ALIGNMENT == 0 && *place > 0 &&
-           *place <= file_bytes && bytes <= file_bytes - *place;
+    good = good && *place != HADDR_UNDEF && lies_within(*place, bytes, file_bytes);
     H5Pclose(creation);
     H5Sclose(space);
     H5Tclose(stored);
@@ -197,16 +202,25 @@ static bool send_place(int pipe, void *context) {
     return contain_send(pipe, &task->place, sizeof task->place);
 }
 
+/* What the child says of a hostile file is no better than the file. */
 static enum status receive_place(bool *broken, int pipe, void *context) {
     struct task *task = context;
-    *broken = !contain_receive(pipe, &task->place, sizeof task->place);
+    const struct states_shape *shape = task->shape;
+    struct stat about;
+    *broken = !contain_receive(pipe, &task->place, sizeof task->place) ||
+              stat(task->path, &about) != 0 || about.st_size < 0;
+    if (*broken) return STATUS_OK;
+    uint64_t size = (uint64_t)about.st_size;
+    uint64_t states = shape->tokens * shape->width * dtype_size(shape->type);
+    *broken = !lies_within(task->place.states, states, size) ||
+              !lies_within(task->place.mark, STATES_FILE_MARKS * sizeof(uint64_t), size);
     return STATUS_OK;
 }
 
 enum status states_file_find(struct states_place *out, const char *path,
                              const struct states_shape *shape, const char *fingerprint) {
     struct task work = {path, shape, NULL, fingerprint, {0, 0}};
-    struct contain_task task = {path, find, send_place, receive_place, &work};
+    struct contain_task task = {path, false, find, send_place, receive_place, &work};
     enum status status = contain_run(&task);
     *out = work.place;
     return status;
