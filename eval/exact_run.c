@@ -38,6 +38,7 @@ static enum status begin(struct work *work, enum store_run_state *state) {
     memcpy(about.fingerprint, settings->set->fingerprint, SHA256_HEX_SIZE);
     for (size_t i = 0; i < prompts->count; i++) about.tokens += prompts->prompts[i].count;
     struct task_record record = {.model = settings->model,
+                                 .numbers = "eval-answers",
                                  .parameters = settings->parameters,
                                  .seed = (int64_t)settings->generate->sampling.seed,
                                  .path = settings->path,

@@ -9,6 +9,7 @@ enum status task_record_begin(int64_t *run, enum store_run_state *state, struct 
     enum status status = layout && parameters ? STATUS_OK : STATUS_FAILED;
     if (!status) {
         struct record_run about = {.kind = "eval",
+                                   .numbers = record->numbers,
                                    .model = checkpoint_directory(record->model->checkpoint),
                                    .base_layout = layout,
                                    .parameters = parameters,

@@ -6,6 +6,7 @@
 
 struct task_record {
     const struct model *model;
+    const char *numbers;           /* "eval-choices", "eval-answers": see scores/numbers.h */
     const struct json *parameters; /* everything that makes a run another run */
     int64_t seed;
     const char *path;             /* of the task's file, or what stands for it */

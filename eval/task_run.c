@@ -24,6 +24,7 @@ static enum status begin(struct work *work, enum store_run_state *state) {
     struct tokenset about = settings->set->set;
     about.rows = settings->set->items_count;
     struct task_record record = {.model = settings->model,
+                                 .numbers = "eval-choices",
                                  .parameters = settings->parameters,
                                  .seed = settings->seed,
                                  .path = settings->path,

@@ -188,17 +188,21 @@ static enum status check_model(struct figure *figure, struct store *store) {
     for (int i = 1; i < figure->count; i++)
         if (figure->series[i].run.model != first->model)
             return status_fail(
-                "run %lld is of \"%s\" and run %lld of \"%s\": choose runs of one model "
+                "run %lld is of \"%s\"%s and run %lld of \"%s\"%s: choose runs of one model "
                 "with --run",
-                (long long)first->id, first->model_name, (long long)figure->series[i].run.id,
-                figure->series[i].run.model_name);
+                (long long)first->id, first->model_name,
+                store_fingerprint_remark(first->fingerprint_kind),
+                (long long)figure->series[i].run.id, figure->series[i].run.model_name,
+                store_fingerprint_remark(figure->series[i].run.fingerprint_kind));
     struct store_model model = {0};
     struct json *shape = NULL;
     enum status status = store_find_model(&model, store, first->model);
     if (status) return status;
     if (figure->plan && strcmp(figure->plan->fingerprint, model.fingerprint) != 0)
-        status = status_fail("the plan is of \"%s\", another model than \"%s\" of run %lld",
-                             figure->plan->model, model.name, (long long)first->id);
+        status = status_fail("the plan is of \"%s\"%s, another model than \"%s\"%s of run %lld",
+                             figure->plan->model,
+                             store_fingerprint_remark(figure->plan->fingerprint_kind), model.name,
+                             store_fingerprint_remark(model.fingerprint_kind), (long long)first->id);
     if (!status) status = js_parse(&shape, model.shape, strlen(model.shape), model.name);
     int64_t layers = 0;
     if (!status)

@@ -50,8 +50,11 @@ static enum status add_run(struct store *store, struct store_run_key key, const 
 }
 
 static enum status fill(struct store *store) {
-    struct store_run_key key = {
-        .kind = "loo", .base = "", .parameters = "{\"ablate\":\"mixer\"}", .device = "cpu"};
+    struct store_run_key key = {.kind = "loo",
+                                .base = "",
+                                .parameters = "{\"ablate\":\"mixer\"}",
+                                .device = "cpu",
+                                .numbers = 1};
     int64_t other;
     enum status status = store_add_model(&key.model, store, "aa11", "model-a", shape);
     if (!status) status = store_add_model(&other, store, "bb22", "model-b", shape);

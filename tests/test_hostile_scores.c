@@ -277,7 +277,7 @@ START_TEST(tables_that_are_none) {
          "table \"answer\" has no column \"answer\""},
         {"ALTER TABLE probe_step RENAME TO steps", "\"probe_step\" is missing"},
         {"PRAGMA user_version = 99",
-         "= has schema version 99, this program knows 6; use a newer apriel-tool"},
+         "= has schema version 99, this program knows 7; use a newer apriel-tool"},
         {"PRAGMA application_id = 1", "= is another program's database, not a score database"},
     };
     check(cases, sizeof cases / sizeof *cases);

@@ -54,7 +54,8 @@ static struct store *make_store(const char *path, int layers) {
          "\"twice\", \"d_state\": 16}}"},
     };
     for (int r = 0; r < 3; r++) {
-        struct store_run_key key = {runs[r].kind, model, dataset, "", runs[r].parameters, 1, "cpu"};
+        struct store_run_key key = {runs[r].kind,       model, dataset, "",
+                                    runs[r].parameters, 1,     "cpu",   1};
         enum store_run_state state;
         int64_t run = 0;
         ck_assert_int_eq(store_begin_run(&run, &state, store, &key), STATUS_OK);
@@ -157,7 +158,7 @@ START_TEST(what_does_not_fit_is_refused) {
     char *database = inside("scores.db");
     struct store *store = make_store(database, 6);
     struct picture picture;
-    struct plan plan = {.fingerprint = "cc", .model = "/models/other"};
+    struct plan plan = {.fingerprint = "cc", .fingerprint_kind = 2, .model = "/models/other"};
     struct ranking_choice runs[] = {{.run = 1}, {.run = 3}, {.run = 9}};
     ck_assert_int_eq(picture_begin(&picture, "x.svg"), STATUS_OK);
 

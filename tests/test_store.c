@@ -445,7 +445,7 @@ START_TEST(files_that_are_no_score_database) {
     execute(path, "PRAGMA user_version = 9");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 6; use a newer "
+        check_message(path, "\"%s\" has schema version 9, this program knows 7; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "analysis/probe_engine.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -263,6 +264,23 @@ static enum status choose_rows(struct probe_rows *out, const struct probe_engine
     return STATUS_OK;
 }
 
+/* A file that release 0.1.0 has left for this question is named once: it may be another model's. */
+static enum status tell_of_older(const struct states_key *key, const struct model *model,
+                                 const struct tokenset *set, const struct probe_rows *rows) {
+    struct states_key older = *key;
+    char *identity = NULL, *path = NULL;
+    enum status status = probe_cache_older_identity(&identity, model, set, rows);
+    older.identity = identity;
+    if (!status) status = states_cache_path(&path, &older);
+    if (!status && file_exists(path))
+        log_note("\"%s\" is named by an older fingerprint, which reads samples of the weights: it "
+                 "may be of another model and is not used",
+                 path);
+    free(identity);
+    free(path);
+    return status;
+}
+
 /* The file of the teacher's `last` states, or of the inputs that move on through the student. The
  * caller frees the identity. */
 static enum status name_states(struct states_key *key, char **identity,
@@ -319,6 +337,8 @@ static enum status open_states(struct hidden *out, const struct probe_engine *en
     enum status status = STATUS_OK;
     if (in_file)
         status = name_states(&key, &identity, &engine->cache, model, last, engine->set, rows);
+    if (!status && in_file && last && engine->cache.kept)
+        status = tell_of_older(&key, model, engine->set, rows);
     if (!status)
         status = hidden_create(out, engine->set, engine->backend, model->config->hidden_size,
                                rows->rows, rows->count, in_file ? &key : NULL);

@@ -23,4 +23,9 @@ struct probe_rows {
 enum status probe_cache_identity(char **out, const struct model *model, const struct tokenset *set,
                                  const struct probe_rows *rows) STATUS_CHECKED;
 
+/* What release 0.1.0 had in its place, to name the files that it has left. */
+enum status probe_cache_older_identity(char **out, const struct model *model,
+                                       const struct tokenset *set,
+                                       const struct probe_rows *rows) STATUS_CHECKED;
+
 #endif

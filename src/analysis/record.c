@@ -3,8 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/version.h"
+#include "scores/numbers.h"
 
 char *record_layout(const struct model_config *config, const bool *removed) {
     char *layout = memory_calloc((size_t)config->n_layers + 1, 1);
@@ -50,8 +53,10 @@ char *record_shape(const struct model_config *config) {
     return text;
 }
 
-/* The transformer of the run: the trunk itself, or (with a hybrid) opened for a moment. */
-static enum status add_model(int64_t *id, struct store *store, const struct record_run *record) {
+/* The transformer of the run: the trunk itself, or (with a hybrid) opened for a moment. `sampled`
+ * is how older releases knew it. */
+static enum status add_model(int64_t *id, char sampled[SHA256_HEX_SIZE], struct store *store,
+                             const struct record_run *record) {
     struct checkpoint *opened = NULL;
     struct checkpoint *checkpoint = record->trunk->checkpoint;
     enum status status = STATUS_OK;
@@ -62,6 +67,7 @@ static enum status add_model(int64_t *id, struct store *store, const struct reco
     char fingerprint[SHA256_HEX_SIZE];
     char *shape = NULL;
     if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
+    if (!status) status = checkpoint_sampled_fingerprint(checkpoint, sampled);
     if (!status) {
         shape = record_shape(checkpoint_config(checkpoint));
         status =
@@ -72,14 +78,55 @@ static enum status add_model(int64_t *id, struct store *store, const struct reco
     return status;
 }
 
+/* Values of the same question that other releases have left, which are not taken. */
+static enum status tell_of_others(struct store *store, const struct store_run_key *key,
+                                  const char *sampled) {
+    struct store_other other;
+    enum status status = store_find_other(&other, store, key, sampled);
+    if (status || !other.run) return status;
+    if (other.older_model || !other.numbers)
+        log_note("run %lld, by apriel-tool %s, may be of another model: its fingerprint reads "
+                 "samples of the weights. It is kept, and not used",
+                 (long long)other.run, other.version);
+    else
+        log_note("run %lld asked the same of apriel-tool %s, whose numbers are others (version "
+                 "%lld, now %lld): it is kept, and not used",
+                 (long long)other.run, other.version, (long long)other.numbers,
+                 (long long)key->numbers);
+    store_other_free(&other);
+    return STATUS_OK;
+}
+
+/* A run that another release has computed, whole or in part, with the same numbers. */
+static enum status tell_of_release(struct store *store, int64_t run) {
+    char *version;
+    enum status status = store_find_version(&version, store, run);
+    if (!status && strcmp(version, VERSION) != 0)
+        log_note("run %lld is by apriel-tool %s, with the same numbers version", (long long)run,
+                 version);
+    free(version);
+    return status;
+}
+
+static enum status begin_run(int64_t *run, enum store_run_state *state, struct store *store,
+                             const struct store_run_key *key, const char *sampled) {
+    enum status status = store_begin_run(run, state, store, key);
+    if (status) return status;
+    return *state == STORE_RUN_NEW ? tell_of_others(store, key, sampled)
+                                   : tell_of_release(store, *run);
+}
+
 enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
                          const struct record_run *record) {
     struct store_run_key key = {.kind = record->kind,
                                 .base = record->base_layout,
                                 .seed = record->seed,
                                 .device = record->device};
+    char sampled[SHA256_HEX_SIZE];
     char *parameters = NULL;
-    enum status status = add_model(&key.model, store, record);
+    enum status status =
+        numbers_version(&key.numbers, record->numbers ? record->numbers : record->kind);
+    if (!status) status = add_model(&key.model, sampled, store, record);
     if (!status)
         status = store_add_dataset(&key.dataset, store, record->set->fingerprint, record->data,
                                    (int64_t)record->set->rows, (int64_t)record->set->tokens);
@@ -91,7 +138,7 @@ enum status record_begin(int64_t *run, enum store_run_state *state, struct store
     if (!status) {
         parameters = js_print_sorted(record->parameters);
         key.parameters = parameters;
-        status = parameters ? store_begin_run(run, state, store, &key) : STATUS_FAILED;
+        status = parameters ? begin_run(run, state, store, &key, sampled) : STATUS_FAILED;
     }
     free(parameters);
     return status;

@@ -17,6 +17,7 @@ char *record_shape(const struct model_config *config);
 
 struct record_run {
     const char *kind;
+    const char *numbers;      /* name of its numbers version; NULL: the kind */
     const char *model;        /* directory of the transformer */
     const struct model *base; /* the hybrid the run starts from, or NULL */
     const char *base_layout;  /* "" or record_layout */
@@ -30,7 +31,8 @@ struct record_run {
     const struct checkpoint_options *options;
 };
 
-/* Register model and token set, and find or insert the run. */
+/* Register model and token set, and find or insert the run. Says what is there already and is not
+ * used: runs of another numbers version, and of an older kind of fingerprint. */
 enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
                          const struct record_run *record) STATUS_CHECKED;
 

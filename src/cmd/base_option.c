@@ -7,18 +7,11 @@
 #include "base/memory.h"
 #include "plan/plan.h"
 
-/* The layers of a plan mean something only in the model that was scored for it. */
 static enum status check_model(const struct plan *plan, const char *path, const char *model,
                                const struct checkpoint_options *options) {
     struct checkpoint *checkpoint = NULL;
-    char fingerprint[SHA256_HEX_SIZE];
     enum status status = checkpoint_open(&checkpoint, model, options);
-    if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
-    if (!status && strcmp(fingerprint, plan->fingerprint) != 0)
-        status =
-            status_fail("\"%s\" was made for another model than \"%s\" (fingerprints %.12s and "
-                        "%.12s)",
-                        path, model, plan->fingerprint, fingerprint);
+    if (!status) status = plan_check_model(plan, path, checkpoint);
     checkpoint_close(checkpoint);
     return status;
 }

@@ -47,12 +47,9 @@ static enum status layers_of_plan(struct inputs *inputs, const struct settings *
     enum status status = plan_read(&inputs->plan, settings->plan);
     if (status) return status;
     inputs->has_plan = true;
-    if (inputs->plan.fingerprint && strcmp(inputs->plan.fingerprint, inputs->model_fingerprint))
-        return status_fail("\"%s\" was made for another model than \"%s\" (fingerprints %.12s and "
-                           "%.12s)",
-                           settings->plan, settings->model, inputs->plan.fingerprint,
-                           inputs->model_fingerprint);
-    status = plan_find_stage(&stage, &inputs->plan, (int)settings->stage, settings->plan);
+    status = plan_check_model(&inputs->plan, settings->plan, inputs->model);
+    if (!status)
+        status = plan_find_stage(&stage, &inputs->plan, (int)settings->stage, settings->plan);
     if (!status) status = sha256_file(inputs->plan_hash, settings->plan);
     if (status) return status;
     inputs->stage = (int)(stage - inputs->plan.stages) + 1;
@@ -90,6 +87,7 @@ static struct json *model_json(const struct checkpoint *checkpoint, const char *
     js_set_string(object, "path", checkpoint_directory(checkpoint));
     js_set_string(object, "architecture", config_architecture(checkpoint_config(checkpoint)));
     js_set_string(object, "fingerprint", fingerprint);
+    js_set_integer(object, "fingerprint_kind", CHECKPOINT_FINGERPRINT);
     return object;
 }
 
@@ -100,6 +98,7 @@ static struct json *provenance_json(const struct inputs *inputs, const struct se
     js_set_string(object, "format", "apriel-tool/hybrid");
     js_set_integer(object, "version", 1);
     js_set_string(object, "tool_version", VERSION);
+    js_set_string(object, "tool_commit", version_commit());
     js_set(object, "model", model_json(inputs->model, inputs->model_fingerprint));
     js_set(object, "from",
            inputs->from ? model_json(inputs->from, inputs->from_fingerprint) : NULL);

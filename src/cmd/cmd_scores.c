@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/list.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
@@ -46,6 +47,9 @@ struct json *run_to_json(const struct store_run *run) {
     js_set_integer(object, "seed", run->seed);
     js_set_string(object, "device", run->device);
     js_set_string(object, "tool", run->version);
+    js_set_string(object, "commit", run->revision);
+    js_set_integer(object, "numbers_version", run->numbers); /* unknown: 0 */
+    js_set_bool(object, "older_fingerprint", *store_fingerprint_remark(run->fingerprint_kind));
     js_set_string(object, "status", run->status);
     js_set_string(object, "started", run->started);
     js_set_string(object, "finished", run->finished);
@@ -88,6 +92,24 @@ static enum status print_runs(const struct store_run_list *list) {
     return table_print(&table, stdout);
 }
 
+/* Runs of releases whose numbers and fingerprints are not those of this one. */
+static enum status print_older(const struct store_run_list *list) {
+    int *older = memory_calloc(list->count, sizeof *older);
+    size_t count = 0;
+    if (!older) return STATUS_FAILED;
+    for (size_t i = 0; i < list->count; i++)
+        if (!list->runs[i].numbers || *store_fingerprint_remark(list->runs[i].fingerprint_kind))
+            older[count++] = (int)list->runs[i].id;
+    char *text = count ? list_format(older, count) : NULL;
+    if (text)
+        printf("run%s %s: of an older apriel-tool, whose fingerprint reads samples of the model's "
+               "weights; kept to be read and planned from, not continued or used by new runs\n",
+               count == 1 ? "" : "s", text);
+    free(text);
+    free(older);
+    return count && !text ? STATUS_FAILED : STATUS_OK;
+}
+
 static enum status show_list(struct store *store, bool json) {
     struct store_run_list list;
     enum status status = store_list_runs(&list, store);
@@ -99,6 +121,7 @@ static enum status show_list(struct store *store, bool json) {
         status = document_print(document);
     } else {
         status = print_runs(&list);
+        if (!status) status = print_older(&list);
     }
     store_run_list_free(&list);
     return status;

@@ -31,9 +31,10 @@ static enum status compare_pair(struct pairs *all, size_t a, size_t b) {
     struct pair *pair = &all->pairs[all->n_pairs];
     const struct store_run *left = &all->runs[a].run, *right = &all->runs[b].run;
     if (left->model != right->model)
-        return status_fail("runs %lld and %lld score different models (\"%s\" and \"%s\")",
+        return status_fail("runs %lld and %lld score different models (\"%s\"%s and \"%s\"%s)",
                            (long long)left->id, (long long)right->id, left->model_name,
-                           right->model_name);
+                           store_fingerprint_remark(left->fingerprint_kind), right->model_name,
+                           store_fingerprint_remark(right->fingerprint_kind));
     enum status status =
         comparison_build(&pair->comparison, &all->runs[a].ranking, &all->runs[b].ranking);
     if (status)

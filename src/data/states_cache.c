@@ -42,6 +42,11 @@ static enum status find_name(char **path, char fingerprint[SHA256_HEX_SIZE],
     return *path ? STATUS_OK : STATUS_FAILED;
 }
 
+enum status states_cache_path(char **out, const struct states_key *key) {
+    char fingerprint[SHA256_HEX_SIZE];
+    return find_name(out, fingerprint, key);
+}
+
 enum status states_cache_size(uint64_t *bytes, uint64_t *there, const struct states_key *key) {
     *bytes = shape_bytes(&key->shape) + OVERHEAD;
     *there = 0;

@@ -31,6 +31,9 @@ struct states_cache;
 enum status states_cache_size(uint64_t *bytes, uint64_t *there,
                               const struct states_key *key) STATUS_CHECKED;
 
+/* The path of the key's file, there or not, for a key with an identity. The caller frees. */
+enum status states_cache_path(char **out, const struct states_key *key) STATUS_CHECKED;
+
 /* The file of the key: found and checked, or made, with all its space allocated. A file that is in
  * use by another run, or is none of ours or damaged beyond its states, is a failure and stays as it
  * is. */

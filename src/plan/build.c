@@ -45,6 +45,7 @@ static enum status set_model(struct plan *plan, const struct plan_request *reque
     plan->shape = shape;
     plan->layers = (int)layers;
     plan->fingerprint = memory_copy_string(request->fingerprint);
+    plan->fingerprint_kind = request->fingerprint_kind;
     plan->model = memory_copy_string(request->model);
     if (!status && (!plan->fingerprint || !plan->model)) status = STATUS_FAILED;
     return status;

@@ -18,6 +18,7 @@ struct plan_source {
 
 struct plan_request {
     const char *fingerprint, *model, *shape; /* as in struct store_model */
+    int fingerprint_kind;
     struct plan_source *sources;             /* [n_sources], `from` ascending, the first 0 */
     size_t n_sources;
     struct int_list keep;   /* ascending */

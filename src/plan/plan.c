@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -38,6 +39,24 @@ enum status plan_find_stage(const struct plan_stage **out, const struct plan *pl
         return status_set(STATUS_USAGE, "\"%s\" has %zu stage%s, there is no stage %d", source,
                           plan->n_stages, plan->n_stages == 1 ? "" : "s", number);
     *out = &plan->stages[number - 1];
+    return STATUS_OK;
+}
+
+enum status plan_check_model(const struct plan *plan, const char *path,
+                             struct checkpoint *checkpoint) {
+    char fingerprint[SHA256_HEX_SIZE];
+    bool sampled = plan->fingerprint_kind == CHECKPOINT_FINGERPRINT_SAMPLED;
+    enum status status = sampled ? checkpoint_sampled_fingerprint(checkpoint, fingerprint)
+                                 : checkpoint_fingerprint(checkpoint, fingerprint);
+    if (status) return status;
+    if (strcmp(plan->fingerprint, fingerprint) != 0)
+        return status_fail("\"%s\" was made for another model than \"%s\" (fingerprints %.12s and "
+                           "%.12s)",
+                           path, checkpoint_directory(checkpoint), plan->fingerprint, fingerprint);
+    if (sampled)
+        log_warn("\"%s\" knows its model by an older fingerprint, which reads samples of the "
+                 "weights: \"%s\" has the same samples",
+                 path, checkpoint_directory(checkpoint));
     return STATUS_OK;
 }
 
@@ -121,8 +140,10 @@ struct json *plan_to_json(const struct plan *plan) {
     js_set_string(document, "format", "apriel-tool/plan");
     js_set_integer(document, "version", PLAN_VERSION);
     js_set_string(document, "tool", VERSION);
+    js_set_string(document, "tool_commit", version_commit());
     struct json *model = js_new_object();
     js_set_string(model, "fingerprint", plan->fingerprint);
+    js_set_integer(model, "fingerprint_kind", plan->fingerprint_kind);
     js_set_string(model, "path", plan->model);
     js_set(model, "shape", js_copy(plan->shape));
     js_set(document, "model", model);

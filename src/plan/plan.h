@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/list.h"
 #include "base/status.h"
+#include "checkpoint/checkpoint.h"
 
 enum { PLAN_VERSION = 1, PLAN_MAX_LAYERS = 1000 };
 
@@ -44,6 +45,7 @@ struct plan_stage {
 
 struct plan {
     char *fingerprint, *model;   /* SHA-256 of the checkpoint, and the path it had */
+    int fingerprint_kind;        /* as CHECKPOINT_FINGERPRINT; up to release 0.1.0 the older kind */
     struct json *shape;          /* object; num_hidden_layers and more, as in scores/store.h */
     int layers;                  /* num_hidden_layers */
     char *signal;                /* kinds of the runs, "loo" or "loo+mmr" */
@@ -63,6 +65,12 @@ struct plan {
 enum status plan_read(struct plan *out, const char *path) STATUS_CHECKED;
 enum status plan_parse(struct plan *out, const struct json *document,
                        const char *source) STATUS_CHECKED;
+
+/* The layers of a plan mean something only in the model that was scored for it: another one is a
+ * failure. A plan that knows its model by the older kind of fingerprint is taken for a model with
+ * the same samples, with a warning. `path` names the plan. */
+enum status plan_check_model(const struct plan *plan, const char *path,
+                             struct checkpoint *checkpoint) STATUS_CHECKED;
 
 /* The document of a plan; the caller frees. plan_format_text gives the text of a plan file: JSON
  * with a line for each ranked layer and each stage. */

@@ -61,7 +61,12 @@ static enum status read_model(struct plan *plan, const struct json *document, co
                            model ? "must be an object" : "is missing");
     enum status status = copy_string(&plan->fingerprint, model, "fingerprint", source);
     if (!status) status = copy_string(&plan->model, model, "path", source);
+    int64_t kind = CHECKPOINT_FINGERPRINT_SAMPLED; /* of plans that do not say */
+    if (!status && js_member(model, "fingerprint_kind"))
+        status = js_get_integer(&kind, model, "fingerprint_kind", CHECKPOINT_FINGERPRINT_SAMPLED,
+                                CHECKPOINT_FINGERPRINT, source);
     if (status) return status;
+    plan->fingerprint_kind = (int)kind;
     const struct json *shape = js_member(model, "shape");
     if (!js_is_object(shape))
         return status_fail("\"%s\": \"shape\" %s", source,

@@ -30,9 +30,10 @@ static enum status check_run(const struct selection *selection, const struct sto
                              bool unfinished) {
     const struct store_run *first = &selection->runs[0];
     if (run->model != first->model)
-        return status_fail("runs %lld and %lld score different models (\"%s\" and \"%s\")",
+        return status_fail("runs %lld and %lld score different models (\"%s\"%s and \"%s\"%s)",
                            (long long)first->id, (long long)run->id, first->model_name,
-                           run->model_name);
+                           store_fingerprint_remark(first->fingerprint_kind), run->model_name,
+                           store_fingerprint_remark(run->fingerprint_kind));
     if (!unfinished && strcmp(run->status, STORE_STATUS_DONE) != 0)
         return status_fail(
             "run %lld is not finished (%s, %lld rows, %lld layers): finish it with "
@@ -134,6 +135,7 @@ enum status plan_from_store(struct plan *out, int64_t *model, struct store *stor
     if (!status) status = store_find_model(&selection.model, store, selection.runs[0].model);
     if (!status) {
         selection.request.fingerprint = selection.model.fingerprint;
+        selection.request.fingerprint_kind = selection.model.fingerprint_kind;
         selection.request.model = selection.model.name;
         selection.request.shape = selection.model.shape;
         status = read_lists(&selection.request, choices);

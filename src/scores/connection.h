@@ -74,7 +74,7 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
  * STORE_LAYERS_MOST. */
 enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 6, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 7, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
 /* The schema version of the open database; 0: empty, to be created. A newer schema, another
  * program's database and a file that is no database are failures. */

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "checkpoint/checkpoint.h"
 #include "scores/reader.h"
 
 enum { TIME_SIZE = sizeof "2026-01-31T12:00:00Z" };
@@ -32,13 +33,17 @@ static enum status find_id(int64_t *id, struct store *store, const char *select,
     return status;
 }
 
+const char *store_fingerprint_remark(int kind) {
+    return kind < CHECKPOINT_FINGERPRINT ? ", known by an older fingerprint" : "";
+}
+
 enum status store_add_model(int64_t *id, struct store *store, const char *fingerprint,
                             const char *name, const char *shape) {
     enum status status =
         connection_run(store,
-                       "INSERT INTO model (fingerprint, name, shape) VALUES (?, ?, ?)"
-                       " ON CONFLICT (fingerprint) DO NOTHING",
-                       "ttt", fingerprint, name, shape);
+                       "INSERT INTO model (fingerprint, name, shape, fingerprint_kind)"
+                       " VALUES (?, ?, ?, ?) ON CONFLICT (fingerprint) DO NOTHING",
+                       "ttti", fingerprint, name, shape, (int64_t)CHECKPOINT_FINGERPRINT);
     if (status) return status;
     return find_id(id, store, "SELECT id FROM model WHERE fingerprint = ?", fingerprint);
 }
@@ -61,6 +66,7 @@ static enum status fill_model(void *into, struct reader *reader) {
     model->fingerprint = reader_text(reader, 1, 0);
     model->name = reader_text(reader, 2, READER_BYTES);
     model->shape = reader_object(reader, 3);
+    model->fingerprint_kind = (int)reader_integer(reader, 4, 1, INT32_MAX);
     return reader->status;
 }
 
@@ -68,7 +74,8 @@ enum status store_find_model(struct store_model *out, struct store *store, int64
     *out = (struct store_model){0};
     sqlite3_stmt *statement = NULL;
     enum status status = connection_prepare(
-        &statement, store, "SELECT id, fingerprint, name, shape FROM model WHERE id = ?", "i", id);
+        &statement, store,
+        "SELECT id, fingerprint, name, shape, fingerprint_kind FROM model WHERE id = ?", "i", id);
     if (!status) status = reader_run(store, statement, "model", 1, out, fill_model);
     if (!status && !out->id)
         status = status_fail("\"%s\" has no model %lld", store->path, (long long)id);
@@ -157,19 +164,28 @@ static char *device_kind(const char *device) {
 struct found {
     int64_t id; /* 0: none */
     bool finished;
-    char *device;
+    char *device, *version, *revision;
 };
 
 static const char *const statuses[] = {STORE_STATUS_DONE, STORE_STATUS_RUNNING,
                                        STORE_STATUS_INTERRUPTED, STORE_STATUS_FAILED, NULL};
 
+static void found_free(struct found *found) {
+    free(found->device);
+    free(found->version);
+    free(found->revision);
+    *found = (struct found){0};
+}
+
 static enum status fill_found(void *into, struct reader *reader) {
     struct found *found = into;
-    free(found->device);
+    found_free(found);
     found->id = reader_integer(reader, 0, 1, INT64_MAX);
     char *status = reader_word(reader, 1, statuses);
     found->finished = status && strcmp(status, STORE_STATUS_DONE) == 0;
     found->device = reader_text(reader, 2, 0);
+    found->version = reader_text(reader, 3, 0);
+    found->revision = reader_text(reader, 4, 0);
     free(status);
     return reader->status;
 }
@@ -180,11 +196,11 @@ static enum status find_run(struct found *found, struct store *store,
     *found = (struct found){0};
     enum status status = connection_prepare(
         &statement, store,
-        "SELECT id, status, device FROM run WHERE kind = ? AND model = ?"
+        "SELECT id, status, device, version, revision FROM run WHERE kind = ? AND model = ?"
         " AND dataset = ? AND base = ? AND parameters = ? AND seed = ? AND device_kind = ?"
-        " ORDER BY id",
-        "tiittit", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
-        kind_of_device);
+        " AND numbers = ? ORDER BY id",
+        "tiittiti", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
+        kind_of_device, key->numbers);
     return status ? status : reader_run(store, statement, "run", 1, found, fill_found);
 }
 
@@ -194,24 +210,39 @@ static enum status insert_run(int64_t *id, struct store *store, const struct sto
     format_now(now);
     enum status status = connection_run(
         store,
-        "INSERT INTO run (kind, model, dataset, base, parameters, seed, device_kind, device,"
-        " version, status, started) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "tiittittttt", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
-        kind_of_device, key->device, VERSION, STORE_STATUS_RUNNING, now);
+        "INSERT INTO run (kind, model, dataset, base, parameters, seed, device_kind, numbers,"
+        " device, version, revision, status, started)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "tiittitittttt", key->kind, key->model, key->dataset, key->base, key->parameters, key->seed,
+        kind_of_device, key->numbers, key->device, VERSION, version_commit(), STORE_STATUS_RUNNING,
+        now);
     if (!status) *id = sqlite3_last_insert_rowid(store->db);
     return status;
 }
 
-/* A run continued on another device of its kind says so: its values come from both. */
-static enum status continue_run(struct store *store, int64_t id, const char *before,
+/* "before; more", or `before` when it has `more`; the caller frees. */
+static char *add_word(const char *before, const char *more) {
+    if (!*before || !*more) return memory_copy_string(*before ? before : more);
+    return strstr(before, more) ? memory_copy_string(before) : text_format("%s; %s", before, more);
+}
+
+/* A run continued on another device of its kind, or by another release, says so: its values come
+ * from both. */
+static enum status continue_run(struct store *store, const struct found *found,
                                 const char *device) {
-    char *both =
-        strstr(before, device) ? memory_copy_string(before) : text_format("%s; %s", before, device);
-    if (!both) return STATUS_FAILED;
-    enum status status = connection_run(
-        store, "UPDATE run SET status = ?, device = ?, version = ?, finished = NULL WHERE id = ?",
-        "ttti", STORE_STATUS_RUNNING, both, VERSION, id);
-    free(both);
+    char *devices = add_word(found->device, device);
+    char *versions = add_word(found->version, VERSION);
+    char *revisions = add_word(found->revision, version_commit());
+    enum status status = devices && versions && revisions ? STATUS_OK : STATUS_FAILED;
+    if (!status)
+        status =
+            connection_run(store,
+                           "UPDATE run SET status = ?, device = ?, version = ?, revision = ?,"
+                           " finished = NULL WHERE id = ?",
+                           "tttti", STORE_STATUS_RUNNING, devices, versions, revisions, found->id);
+    free(devices);
+    free(versions);
+    free(revisions);
     return status;
 }
 
@@ -233,9 +264,9 @@ enum status store_begin_run(int64_t *id, enum store_run_state *state, struct sto
         *state = STORE_RUN_FINISHED;
     } else if (!status) {
         *state = STORE_RUN_CONTINUED;
-        status = continue_run(store, *id, found.device, key->device);
+        status = continue_run(store, &found, key->device);
     }
-    free(found.device);
+    found_free(&found);
     free(kind_of_device);
     if (!status) return store_commit(store);
     store_rollback(store);
@@ -249,6 +280,69 @@ enum status store_finish_run(struct store *store, int64_t run, const char *text)
                           text, now, run);
 }
 
+/* ---- runs of other numbers */
+
+static enum status fill_other(void *into, struct reader *reader) {
+    struct store_other *other = into;
+    store_other_free(other);
+    other->run = reader_integer(reader, 0, 1, INT64_MAX);
+    other->numbers = reader_integer(reader, 1, 0, INT64_MAX);
+    other->older_model = reader_integer(reader, 2, 0, 1) != 0;
+    other->version = reader_text(reader, 3, 0);
+    return reader->status;
+}
+
+enum status store_find_other(struct store_other *out, struct store *store,
+                             const struct store_run_key *key, const char *sampled) {
+    sqlite3_stmt *statement = NULL;
+    char *kind_of_device = device_kind(key->device);
+    *out = (struct store_other){0};
+    enum status status = kind_of_device ? STATUS_OK : STATUS_FAILED;
+    if (!status)
+        status = connection_prepare(
+            &statement, store,
+            "SELECT id, numbers, model <> ?1 AS older, version FROM run WHERE kind = ?2"
+            " AND seed = ?3 AND device_kind = ?4 AND (model = ?1 AND dataset = ?5 AND base = ?6"
+            "   AND parameters = ?7 AND numbers <> ?8"
+            "  OR model IN (SELECT id FROM model WHERE fingerprint = ?9 AND fingerprint_kind = 1))"
+            " ORDER BY older, id DESC LIMIT 1",
+            "itititt"
+            "it",
+            key->model, key->kind, key->seed, kind_of_device, key->dataset, key->base,
+            key->parameters, key->numbers, sampled);
+    if (!status) status = reader_run(store, statement, "run", 1, out, fill_other);
+    if (status) store_other_free(out);
+    free(kind_of_device);
+    return status;
+}
+
+void store_other_free(struct store_other *other) {
+    free(other->version);
+    *other = (struct store_other){0};
+}
+
+static enum status fill_version(void *into, struct reader *reader) {
+    char **version = into;
+    free(*version);
+    *version = reader_text(reader, 1, 0);
+    return reader->status;
+}
+
+enum status store_find_version(char **out, struct store *store, int64_t run) {
+    sqlite3_stmt *statement = NULL;
+    *out = NULL;
+    enum status status =
+        connection_prepare(&statement, store, "SELECT id, version FROM run WHERE id = ?", "i", run);
+    if (!status) status = reader_run(store, statement, "run", 1, out, fill_version);
+    if (!status && !*out)
+        status = status_fail("\"%s\" has no run %lld", store->path, (long long)run);
+    if (status) {
+        free(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
 /* ---- reading runs */
 
 static const char select_runs[] =
@@ -259,7 +353,9 @@ static const char select_runs[] =
     " (SELECT count(DISTINCT layer) FROM (SELECT layer FROM score WHERE run = run.id"
     "   UNION SELECT layer FROM sequence_score WHERE run = run.id"
     "   UNION SELECT layer FROM probe_step WHERE run = run.id) WHERE layer >= 0) AS layers,"
-    " (SELECT count(DISTINCT row) FROM sequence_score WHERE run = run.id) AS rows"
+    " (SELECT count(DISTINCT row) FROM sequence_score WHERE run = run.id) AS rows,"
+    " run.numbers AS numbers, run.revision AS revision,"
+    " model.fingerprint_kind AS 'model.fingerprint_kind'"
     " FROM run LEFT JOIN model ON model.id = run.model"
     " LEFT JOIN dataset ON dataset.id = run.dataset WHERE ?1 = 0 OR run.id = ?1 ORDER BY run.id";
 
@@ -296,6 +392,9 @@ static enum status append_run(void *into, struct reader *reader) {
     run->dataset_path = reader_text(reader, 13, READER_BYTES);
     run->layers = reader_integer(reader, 14, 0, INT64_MAX);
     run->rows = reader_integer(reader, 15, 0, INT64_MAX);
+    run->numbers = reader_integer(reader, 16, 0, INT64_MAX);
+    run->revision = reader_text(reader, 17, 0);
+    run->fingerprint_kind = (int)reader_integer(reader, 18, 1, INT32_MAX);
     return reader->status;
 }
 
@@ -326,9 +425,9 @@ enum status store_get_run(struct store_run *out, struct store *store, int64_t id
 }
 
 void store_run_free(struct store_run *run) {
-    char *texts[] = {run->kind,       run->base,        run->parameters, run->device,
-                     run->version,    run->status,      run->started,    run->finished,
-                     run->model_name, run->dataset_path};
+    char *texts[] = {run->kind,       run->base,         run->parameters, run->device,
+                     run->version,    run->status,       run->started,    run->finished,
+                     run->model_name, run->dataset_path, run->revision};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
     *run = (struct store_run){0};
 }

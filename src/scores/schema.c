@@ -148,6 +148,39 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  device, version, status, started, finished FROM run;"
     "DROP TABLE run;"
     "ALTER TABLE keyed_run RENAME TO run;",
+    /* 7: the numbers version is part of a run's key (0: unknown, of before), the commit of the
+     * program is recorded, and a model says by which kind of fingerprint it is known: all models
+     * of before by the first, which reads samples of the weights */
+    "CREATE TABLE known_model ("
+    "  id INTEGER PRIMARY KEY,"
+    "  fingerprint TEXT NOT NULL UNIQUE,"
+    "  name TEXT NOT NULL,"
+    "  shape TEXT NOT NULL,"
+    "  fingerprint_kind INTEGER NOT NULL);"
+    "INSERT INTO known_model SELECT id, fingerprint, name, shape, 1 FROM model;"
+    "DROP TABLE model;"
+    "ALTER TABLE known_model RENAME TO model;"
+    "CREATE TABLE numbered_run ("
+    "  id INTEGER PRIMARY KEY,"
+    "  kind TEXT NOT NULL,"
+    "  model INTEGER NOT NULL REFERENCES model(id),"
+    "  dataset INTEGER NOT NULL REFERENCES dataset(id),"
+    "  base TEXT NOT NULL,"
+    "  parameters TEXT NOT NULL,"
+    "  seed INTEGER NOT NULL,"
+    "  device_kind TEXT NOT NULL,"
+    "  numbers INTEGER NOT NULL,"
+    "  device TEXT NOT NULL,"
+    "  version TEXT NOT NULL,"  /* of the program: its releases */
+    "  revision TEXT NOT NULL," /* and its commits */
+    "  status TEXT NOT NULL,"
+    "  started TEXT NOT NULL,"
+    "  finished TEXT,"
+    "  UNIQUE (kind, model, dataset, base, parameters, seed, device_kind, numbers));"
+    "INSERT INTO numbered_run SELECT id, kind, model, dataset, base, parameters, seed,"
+    "  device_kind, 0, device, version, '', status, started, finished FROM run;"
+    "DROP TABLE run;"
+    "ALTER TABLE numbered_run RENAME TO run;",
 };
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,
@@ -218,11 +251,11 @@ static const struct {
     const char *name;
     const char *columns[20];
 } tables[] = {
-    {"model", {"*id", "fingerprint", "name", "shape"}},
+    {"model", {"*id", "fingerprint", "name", "shape", "fingerprint_kind"}},
     {"dataset", {"*id", "fingerprint", "path", "rows", "tokens"}},
     {"run",
-     {"*id", "kind", "model", "dataset", "base", "parameters", "seed", "device_kind", "device",
-      "version", "status", "started", "finished"}},
+     {"*id", "kind", "model", "dataset", "base", "parameters", "seed", "device_kind", "numbers",
+      "device", "version", "revision", "status", "started", "finished"}},
     {"score", {"*run", "*layer", "*metric", "value", "stderr", "n"}},
     {"sequence_score", {"*run", "*layer", "*row", "*metric", "value", "count"}},
     {"probe_step", {"*run", "*layer", "*seed", "*step", "loss"}},

@@ -2,10 +2,11 @@
  * any number of models, token sets and runs. The tables are those of DESIGN section 5 and stand in
  * schema.c, with the migrations.
  *
- * A run has a key (kind, model, dataset, base, parameters, seed, kind of device). The same command
- * run again finds its run by the key and continues it; values are written in transactions, so that
- * after a kill at any moment each transaction is there whole or not at all. Two processes may write
- * one database: a writer waits up to STORE_BUSY_SECONDS for the other's transaction.
+ * A run has a key (kind, model, dataset, base, parameters, seed, kind of device, numbers version).
+ * The same command run again finds its run by the key and continues it; values are written in
+ * transactions, so that after a kill at any moment each transaction is there whole or not at all.
+ * Two processes may write one database: a writer waits up to STORE_BUSY_SECONDS for the other's
+ * transaction.
  *
  * Every failure names the database file. A handle serves one thread at a time. */
 #ifndef SCORES_STORE_H
@@ -59,12 +60,16 @@ struct store_model {
                   * num_key_value_heads, head_dim, intermediate_size, vocab_size, rms_norm_eps,
                   * rope_theta; also rope_type, qkv_bias, o_bias, mlp_bias and qk_norm, which
                   * config.json spells in several ways */
+    int fingerprint_kind; /* as CHECKPOINT_FINGERPRINT; what is added has that */
 };
 
 struct store_dataset {
     int64_t id, rows, tokens;
     char *fingerprint, *path;
 };
+
+/* What to say behind a model's name of a kind of fingerprint: "" for today's. */
+const char *store_fingerprint_remark(int kind);
 
 enum status store_add_model(int64_t *id, struct store *store, const char *fingerprint,
                             const char *name, const char *shape) STATUS_CHECKED;
@@ -90,6 +95,7 @@ struct store_run_key {
     const char *parameters; /* JSON object with sorted keys (js_print_sorted) */
     int64_t seed;
     const char *device; /* "cpu", "cuda:0" */
+    int64_t numbers; /* numbers_version of the kind of run; 0: unknown, of before there were any */
 };
 
 enum store_run_state {
@@ -102,6 +108,25 @@ enum store_run_state {
 enum status store_begin_run(int64_t *id, enum store_run_state *state, struct store *store,
                             const struct store_run_key *key) STATUS_CHECKED;
 
+/* A run that asks what a key asks and is not the key's. */
+struct store_other {
+    int64_t run; /* 0: none */
+    int64_t numbers;
+    bool older_model; /* its model is known by an older fingerprint */
+    char *version;
+};
+
+/* The last run that differs from the key in its numbers version only, else the last of the same
+ * kind, seed and kind of device whose model has the older fingerprint `sampled`. Release with
+ * store_other_free. */
+enum status store_find_other(struct store_other *out, struct store *store,
+                             const struct store_run_key *key, const char *sampled) STATUS_CHECKED;
+void store_other_free(struct store_other *other); /* accepts a zeroed struct */
+
+/* Which releases of the program have computed the run: "0.1.0", "0.1.0; 0.2.0". The caller frees.
+ */
+enum status store_find_version(char **out, struct store *store, int64_t run) STATUS_CHECKED;
+
 #define STORE_STATUS_RUNNING "running"
 #define STORE_STATUS_DONE "done"
 #define STORE_STATUS_INTERRUPTED "interrupted"
@@ -113,7 +138,9 @@ enum status store_finish_run(struct store *store, int64_t run, const char *statu
 
 struct store_run {
     int64_t id, model, dataset, seed;
-    char *kind, *base, *parameters, *device, *version, *status;
+    int64_t numbers;      /* numbers version; 0: unknown */
+    int fingerprint_kind; /* of its model */
+    char *kind, *base, *parameters, *device, *version, *revision, *status;
     char *started, *finished; /* "2026-01-31T12:00:00Z"; finished is NULL until then */
     char *model_name, *dataset_path;
     int64_t layers; /* with values, without the trunk */
