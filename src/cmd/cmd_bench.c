@@ -13,6 +13,7 @@
 #include "cmd/commands.h"
 #include "cmd/document.h"
 #include "cmd/mixer_option.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "cmd/table.h"
 #include "generate/bench.h"
@@ -361,6 +362,13 @@ static enum status bench(const struct bench_command *command) {
     if (job.result.n_rows && (!status || status == STATUS_INTERRUPTED)) {
         if (command->db) shown = record(&job);
         if (!shown) shown = command->json ? print_json(&job) : print_text(&job);
+        if (!shown && command->db) {
+            struct text line;
+            next_begin(&line, "chart --kind throughput");
+            next_path(&line, "--db", command->db);
+            next_words(&line, "-o throughput.svg");
+            next_print(&line, false);
+        }
     }
     if (!status) status = shown;
     bench_free(&job.result);

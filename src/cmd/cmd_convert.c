@@ -9,6 +9,7 @@
 #include "cmd/commands.h"
 #include "cmd/document.h"
 #include "cmd/mixer_option.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "convert/convert.h"
 #include "plan/plan.h"
@@ -231,6 +232,19 @@ static enum status choose_format(enum config_family *out, const struct settings 
     return STATUS_OK;
 }
 
+static void print_next(const struct settings *settings) {
+    struct text line;
+    next_begin(&line, "eval");
+    next_path(&line, NULL, settings->output);
+    next_path(&line, "--teacher", settings->model);
+    next_words(&line, "--data tokens.h5");
+    next_print(&line, false);
+    next_begin(&line, "generate");
+    next_path(&line, NULL, settings->output);
+    next_words(&line, "--prompt TEXT");
+    next_print(&line, true);
+}
+
 static enum status convert(const struct settings *settings, bool json) {
     struct inputs inputs = {0};
     struct convert_job job = {0};
@@ -251,6 +265,7 @@ static enum status convert(const struct settings *settings, bool json) {
     if (!status)
         status =
             json ? print_json(&job, settings, provenance) : print_text(&job, &inputs, settings);
+    if (!status && !settings->dry_run) print_next(settings);
 done:
     js_free(provenance);
     convert_free(&job);

@@ -3,12 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/document.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "data/dataset.h"
 
@@ -110,6 +112,18 @@ static enum status check(const struct data_options *values,
     return STATUS_OK;
 }
 
+static void print_next(const struct dataset_options *options) {
+    struct text line;
+    next_begin(&line, "loo");
+    if (file_is_directory(options->tokenizer))
+        next_path(&line, NULL, options->tokenizer);
+    else
+        next_words(&line, "MODEL");
+    next_path(&line, "--data", options->output);
+    next_words(&line, "--db scores.db");
+    next_print(&line, false);
+}
+
 static enum status build(const struct data_options *values,
                          const struct command_arguments *arguments) {
     enum input_kind kind = INPUT_BY_NAME;
@@ -140,6 +154,7 @@ static enum status build(const struct data_options *values,
         status = print_json(&report, &options);
     else if (!status)
         print_text(&report, &options);
+    if (!status) print_next(&options);
     free(separator);
     record_fields_free(&fields);
     return status;

@@ -9,6 +9,7 @@
 #include "cmd/document.h"
 #include "cmd/eval_task.h"
 #include "cmd/memory_table.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "eval/compare.h"
 
@@ -135,6 +136,13 @@ static enum status evaluate(const struct eval_options *options,
         status = print_json(&result, settings.model, settings.teacher);
     else if (!status)
         print_text(&result, settings.model, settings.teacher);
+    if (!status && !options->dry_run) {
+        struct text line;
+        next_begin(&line, "eval");
+        next_path(&line, NULL, settings.model);
+        next_words(&line, "--task recall");
+        next_print(&line, false);
+    }
     compare_free(&result);
     return status;
 }

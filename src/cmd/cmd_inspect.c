@@ -9,6 +9,7 @@
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/document.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "model/cost.h"
 
@@ -319,6 +320,14 @@ static enum status print_json(const struct report *report) {
     return document_print(object);
 }
 
+static void print_next(const char *model) {
+    struct text line;
+    next_begin(&line, "data");
+    next_path(&line, "--tokenizer", model);
+    next_words(&line, "--seq-len 1Ki -o tokens.h5 TEXTS.jsonl");
+    next_print(&line, false);
+}
+
 static enum status inspect(const char *model, int64_t seed, const char *asked, bool json) {
     struct report report = {0};
     struct checkpoint_options how = {.random_weights = seed >= 0, .seed = (uint64_t)seed};
@@ -332,6 +341,7 @@ static enum status inspect(const char *model, int64_t seed, const char *asked, b
         print_layers(&report);
         print_hybrids(&report);
     }
+    if (!status && report.replaceable && !*report.reason) print_next(model);
     free(report.hybrids);
     checkpoint_close(report.checkpoint);
     return status;

@@ -168,7 +168,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
             print_estimates(&list, estimate);
         else
             print_table(&list, options->base);
-        if (!status) status = score_list_print_command(options->database, outcome->run);
+        score_list_print_next(options->database, outcome->run);
     }
     store_score_list_free(&list);
     store_close(store);

@@ -173,7 +173,7 @@ static enum status report(const struct mmr_outcome *outcome, const struct mmr_op
         if (outcome->steps_saved)
             printf("stopping early saved %" PRId64 " steps\n", outcome->steps_saved);
         print_table(&list, options->loss);
-        if (!status) status = score_list_print_command(options->database, outcome->run);
+        score_list_print_next(options->database, outcome->run);
     }
     store_score_list_free(&list);
     store_close(store);

@@ -9,6 +9,7 @@
 #include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/mixer_option.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "cmd/plan_schedule.h"
 #include "cmd/plan_serving.h"
@@ -251,6 +252,24 @@ static void record(const struct plan *plan, int64_t model, const char *db) {
     free(text);
 }
 
+/* After a plan that is kept, conversion; else the same command with -o. */
+static void print_next(const struct plan *plan, const struct plan_command *command) {
+    struct text line;
+    const char *path = command->output ? command->output : command->plan;
+    if (path) {
+        next_begin(&line, "convert");
+        next_path(&line, NULL, plan->model);
+        next_path(&line, "--plan", path);
+        if (plan->n_stages > 1) next_words(&line, "--stage 1");
+        next_words(&line, "-o hybrid");
+    } else {
+        next_begin(&line, "plan");
+        next_path(&line, "--db", command->db);
+        next_words(&line, "… -o plan.json   (the same, kept)");
+    }
+    next_print(&line, false);
+}
+
 static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
     enum plan_format format = PLAN_FORMAT_PLAN;
     const struct plan_mixer mixer = {(int)command->sizes.d_state, (int)command->sizes.d_conv,
@@ -284,6 +303,8 @@ static enum status run_plan(const struct plan_command *command, bool json) {
         command->plan ? plan_read(&plan, command->plan) : plan_from_scores(&plan, &model, command);
     if (!status) status = deliver(&plan, command, json);
     if (!status && command->output && !command->plan) record(&plan, model, command->db);
+    if (!status && (!command->format || strcmp(command->format, "plan") == 0))
+        print_next(&plan, command);
     plan_free(&plan);
     return status;
 }

@@ -1,5 +1,6 @@
 #include "cmd/eval_task.h"
 #include "cmd/document.h"
+#include "cmd/next.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -210,6 +211,12 @@ enum status eval_tasks(const struct eval_task_options *options) {
         js_set(document, "tasks", array);
         array = NULL;
         status = document_print(document);
+    }
+    if (!status && options->database) {
+        struct text line;
+        next_begin(&line, "scores");
+        next_path(&line, "--db", options->database);
+        next_print(&line, false);
     }
     js_free(array);
     model_close(model);

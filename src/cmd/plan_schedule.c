@@ -15,6 +15,7 @@
 #include "base/quote.h"
 #include "base/text.h"
 #include "cmd/commands.h"
+#include "cmd/next.h"
 #include "plan/build.h"
 #include "plan/plan.h"
 
@@ -411,6 +412,7 @@ static enum status print_document(struct schedule *schedule) {
 enum status schedule_run(const struct schedule_settings *settings) {
     struct schedule schedule = {.settings = settings};
     struct words words = {0};
+    next_hold();
     enum status status = make_increments(&schedule);
     if (!status && settings->automatic) status = make_directory(settings->work);
     if (!status && !settings->automatic && !settings->json) status = print_head(settings);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/quote.h"
+#include "cmd/next.h"
 
 const struct store_score *score_list_find(const struct store_score_list *list, int layer,
                                           const char *metric) {
@@ -30,12 +30,14 @@ struct json *score_list_to_json(const struct store_score_list *list) {
     return array;
 }
 
-enum status score_list_print_command(const char *database, int64_t run) {
-    struct text text = {0};
-    text_append(&text, "ranked: apriel-tool scores --db ");
-    quote_shell_path(&text, database);
-    char *line = text_finish(&text);
-    if (line) printf("%s --run %" PRId64 "\n", line, run);
-    free(line);
-    return line ? STATUS_OK : STATUS_FAILED;
+void score_list_print_next(const char *database, int64_t run) {
+    struct text line;
+    next_begin(&line, "scores");
+    next_path(&line, "--db", database);
+    next_words(&line, "--run %" PRId64, run);
+    next_print(&line, false);
+    next_begin(&line, "plan");
+    next_path(&line, "--db", database);
+    next_words(&line, "--run %" PRId64 " -o plan.json", run);
+    next_print(&line, true);
 }

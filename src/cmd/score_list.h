@@ -14,7 +14,7 @@ const struct store_score *score_list_find(const struct store_score_list *list, i
  */
 struct json *score_list_to_json(const struct store_score_list *list);
 
-/* "ranked: apriel-tool scores …", a command as a shell takes it. */
-enum status score_list_print_command(const char *database, int64_t run) STATUS_CHECKED;
+/* What comes after a run: its ranking, or a plan. */
+void score_list_print_next(const char *database, int64_t run);
 
 #endif
