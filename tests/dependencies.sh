@@ -16,7 +16,7 @@ fi
 awk '
 BEGIN {
     # generate stands before eval, which scores generated answers; reports reads plans and scores.
-    count = split("base kernels checkpoint data model scores analysis generate eval plan convert " \
+    count = split("base template kernels checkpoint data model scores analysis generate eval plan convert " \
                   "distill,reports cmd", levels, " ")
     for (i = 1; i <= count; i++) {
         n = split(levels[i], names, ",")
