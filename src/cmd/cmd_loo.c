@@ -128,13 +128,17 @@ static void print_estimates(const struct store_score_list *list, enum estimate e
 }
 
 static enum status print_json(const struct loo_outcome *outcome, const struct loo_options *options,
-                              const struct store_score_list *list) {
+                              struct store *store, const struct store_score_list *list) {
     struct json *document = document_begin("loo");
     js_set_integer(document, "run", outcome->run);
     js_set_string(document, "ablate", options->ablate);
     if (options->estimate) js_set_string(document, "estimate", options->estimate);
     if (options->task) js_set_string(document, "task", options->task);
-    js_set_string(document, "base", options->base);
+    enum status status = score_list_set_base(document, store, outcome->run, options->base);
+    if (status) {
+        js_free(document);
+        return status;
+    }
     js_set_integer(document, "rows", outcome->rows);
     js_set_integer(document, "rows_found", outcome->rows_before);
     js_set_integer(document, "tokens", outcome->tokens);
@@ -152,7 +156,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
     struct store_score_list list = {0};
     enum status status = store_open(&store, options->database, STORE_READ);
     if (!status) status = store_get_scores(&list, store, outcome->run);
-    if (!status && json) status = print_json(outcome, options, &list);
+    if (!status && json) status = print_json(outcome, options, store, &list);
     if (!status && !json) {
         if (outcome->rows_before == outcome->rows)
             printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);

@@ -133,10 +133,15 @@ static void print_table(const struct store_score_list *list, const char *loss) {
     }
 }
 
-static enum status print_json(const struct mmr_outcome *outcome,
-                              const struct store_score_list *list) {
+static enum status print_json(const struct mmr_outcome *outcome, const struct mmr_options *options,
+                              struct store *store, const struct store_score_list *list) {
     struct json *document = document_begin("mmr");
     js_set_integer(document, "run", outcome->run);
+    enum status status = score_list_set_base(document, store, outcome->run, options->base);
+    if (status) {
+        js_free(document);
+        return status;
+    }
     js_set_integer(document, "layers", outcome->layers);
     js_set_integer(document, "layers_found", outcome->layers_before);
     js_set_integer(document, "diverged", outcome->diverged);
@@ -160,7 +165,7 @@ static enum status report(const struct mmr_outcome *outcome, const struct mmr_op
     struct store_score_list list = {0};
     enum status status = store_open(&store, options->database, STORE_READ);
     if (!status) status = store_get_scores(&list, store, outcome->run);
-    if (!status && json) status = print_json(outcome, &list);
+    if (!status && json) status = print_json(outcome, options, store, &list);
     if (!status && !json) {
         if (outcome->layers_before == outcome->layers)
             printf("run %" PRId64 " was complete: nothing computed\n", outcome->run);

@@ -30,6 +30,17 @@ struct json *score_list_to_json(const struct store_score_list *list) {
     return array;
 }
 
+enum status score_list_set_base(struct json *document, struct store *store, int64_t run,
+                                const char *path) {
+    struct store_run found;
+    enum status status = store_get_run(&found, store, run);
+    if (status) return status;
+    js_set_string(document, "base", strchr(found.base, 'm') ? found.base : NULL);
+    js_set_string(document, "base_path", path);
+    store_run_free(&found);
+    return STATUS_OK;
+}
+
 void score_list_print_next(const char *database, int64_t run) {
     struct text line;
     next_begin(&line, "scores");

@@ -8,6 +8,13 @@ commands=$(sed -n '/^commands/,/^$/s/^  \([a-z][a-z-]*\) .*/\1/p' "$temporary/us
 [ -n "$commands" ] || complain "apriel-tool --help lists no commands"
 [ "$(wc -L <"$temporary/usage")" -le 80 ] || complain "apriel-tool --help is wider than 80 columns"
 
+# Those of every command stand in a section of their own.
+common='--json\|--quiet\|--threads\|--help'
+awk '/^\.S[SH] / { inside = $0 == ".SS common options" } inside && /^\.TP/ { getline; print }' \
+    "$source/doc/apriel-tool.1" | sed 's/\\-/-/g' | grep -oE -e '--[a-z]+' | sort >"$temporary/found"
+echo "$common" | sed 's/\\|/ /g' | tr ' ' '\n' | sort | diff -u - "$temporary/found" >&2 ||
+    complain "doc/apriel-tool.1 has other common options"
+
 for command in $commands; do
     help=$temporary/help
     "$program" "$command" --help >"$help" 2>"$temporary/errors" || complain "$command --help fails"
@@ -21,12 +28,42 @@ for command in $commands; do
     awk -v command="$command" '/^\.S[SH] / { inside = $1 == ".SS" && $2 == command } inside' \
         "$source/doc/apriel-tool.1" | sed 's/\\-/-/g; s/\\f[BIRP]//g' >"$temporary/section"
     [ -s "$temporary/section" ] || complain "doc/apriel-tool.1 has no section \".SS $command\""
-    options=$(sed -n 's/^  \(-[a-z], \)\{0,1\}\(--[a-z0-9][a-z0-9-]*\).*/\2/p' "$help")
-    for option in $options; do
-        case $option in --help | --json | --quiet | --threads) continue ;; esac
-        grep -Eq -e "(^|[^a-z-])$option([^a-z0-9-]|$)" "$temporary/section" ||
-            complain "doc/apriel-tool.1 does not have $option of $command"
+    # What stands in .TP lines there are the options, both ways.
+    sed -n 's/^  \(-[a-z], \)\{0,1\}\(--[a-z0-9][a-z0-9-]*\).*/\2/p' "$help" | sort >"$temporary/$command.options"
+    grep -vx -e "$common" "$temporary/$command.options" >"$temporary/expected" || true
+    awk '/^\.TP/ { getline; print }' "$temporary/section" | grep -oE -e '--[a-z0-9-]+' | sort >"$temporary/found" || true
+    diff -u "$temporary/expected" "$temporary/found" >&2 ||
+        complain "doc/apriel-tool.1 and $command --help have other options"
+done
+
+# README.md shows no option that is not there: in commands those of that command, elsewhere any.
+sed -n 's/^.*apriel-tool \([a-z]* .*--.*\)$/\1/p' "$source/README.md" >"$temporary/shown"
+while read -r command words; do
+    [ -f "$temporary/$command.options" ] || continue
+    for option in $(echo "$words" | sed 's/apriel-tool.*//' | grep -oE -e '(^| |`)--[a-z0-9-]+' | tr -d ' `'); do
+        grep -qx -e "$option" "$temporary/$command.options" ||
+            complain "README.md shows $option of $command, which has none"
     done
+done <"$temporary/shown"
+cat "$temporary"/*.options >"$temporary/all"
+for option in $(grep -oE -e '`--[a-z0-9-]+' "$source/README.md" | tr -d '`' | sort -u); do
+    case $option in --sanitize | --version) continue ;; esac
+    grep -qx -e "$option" "$temporary/all" || complain "README.md speaks of $option, which no command has"
+done
+
+# The man page is in order.
+if command -v groff >/dev/null; then
+    groff -ww -man -Tutf8 "$source/doc/apriel-tool.1" 2>"$temporary/errors" >/dev/null || true
+    [ ! -s "$temporary/errors" ] || complain "groff: $(cat "$temporary/errors")"
+fi
+if command -v mandoc >/dev/null; then
+    mandoc -Tlint -W warning "$source/doc/apriel-tool.1" >"$temporary/errors" 2>&1 ||
+        complain "mandoc: $(cat "$temporary/errors")"
+fi
+LC_ALL=C awk '/[^ -~\t]/ { print FILENAME ":" FNR; bad = 1 } END { exit bad }' "$source/doc/apriel-tool.1" >&2 ||
+    complain "doc/apriel-tool.1 has bytes that are not ASCII"
+for section in EXAMPLES ENVIRONMENT FILES "EXIT STATUS" "JSON DOCUMENTS"; do
+    grep -qx ".SH $section" "$source/doc/apriel-tool.1" || complain "doc/apriel-tool.1 has no $section"
 done
 
 # A wrong command and no command: usage errors with one line or the usage.
