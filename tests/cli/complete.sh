@@ -61,6 +61,35 @@ for task in $("$program" --complete eval --task '' | cut -f 1); do
     ! grep -q 'no task' errors || complain "there is no task \"$task\""
 done
 
+# What is offered for a value is accepted.
+# accepted COMMAND OPTION... -- ARGUMENTS...: each value of each option, on top of the arguments.
+accepted() {
+    command=$1
+    options=
+    shift
+    while [ "$1" != -- ]; do
+        options="$options $1"
+        shift
+    done
+    shift
+    for option in $options; do
+        "$program" --complete "$command" "$option" '' | cut -f 1 | grep -v '^:' >values
+        [ -s values ] || complain "$command $option: no values"
+        while read -r value; do
+            "$program" "$command" "$@" "$option" "$value" --quiet >found 2>errors </dev/null ||
+                complain "$command $option $value: $(cat errors)"
+        done <values
+    done
+}
+"$program" data --tokenizer "$demo" -o work/t.h5 --seq-len 64 "$source/recipes/gsm8k-excerpt.jsonl" --quiet >found
+accepted convert --init --align --conv-init --dt-bias --gate --skip --c-scale --a-init --qkv-bias \
+    --format -- "$demo" --layers 0 --dry-run
+accepted loo --ablate --estimate -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
+accepted mmr --loss --train --schedule -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
+"$program" loo "$demo" --data work/t.h5 --db work/s.db --layers 0-1 --estimate fisher --device cpu --quiet >found
+accepted scores --sort --export -- --db work/s.db --run 1
+accepted plan --format -- --db work/s.db --run 1 --stages 1
+
 # Lines as they are typed (printf's escapes; \t completes), and what they become.
 cat >lines <<'X'
 apriel-tool conv\t|apriel-tool convert
