@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "check_main.h"
+#include "scores/connection.h"
 #include "scores/store.h"
 
 static char directory[64];
@@ -51,6 +52,7 @@ static struct store_run_key add_key(struct store *store) {
 static void execute(const char *path, const char *sql) {
     sqlite3 *db;
     ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+    ck_assert_int_eq(sqlite3_exec(db, "PRAGMA synchronous = OFF", NULL, NULL, NULL), SQLITE_OK);
     ck_assert_int_eq(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
 }
@@ -208,6 +210,126 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
     ok(store_get_run(&about, store, run));
     store_run_free(&about);
     store_close(store);
+    remove_all();
+}
+END_TEST
+
+/* A database as the program of that schema wrote it, with a row in every table it had. */
+static void make_old(const char *path, int version) {
+    static const struct {
+        int since, until;
+        const char *sql;
+    } rows[] = {
+        {1, 6, "INSERT INTO model VALUES (1, 'abc', 'model-a', '{\"num_hidden_layers\": 4}')"},
+        {7, 99, "INSERT INTO model VALUES (1, 'abc', 'model-a', '{\"num_hidden_layers\": 4}', 2)"},
+        {1, 99, "INSERT INTO dataset VALUES (1, 'def', 'rows.h5', 8, 1024)"},
+        {1, 5,
+         "INSERT INTO run VALUES (1, 'loo', 1, 1, '', '{}', 0, 'cpu', '0.1', 'running', 's', "
+         "NULL)"},
+        {6, 6,
+         "INSERT INTO run (id, kind, model, dataset, base, parameters, seed, device_kind, device,"
+         " version, status, started) VALUES (1, 'loo', 1, 1, '', '{}', 0, 'cpu', 'cpu', '0.1',"
+         " 'running', 's')"},
+        {7, 99,
+         "INSERT INTO run (id, kind, model, dataset, base, parameters, seed, device_kind, numbers,"
+         " device, version, revision, status, started) VALUES (1, 'loo', 1, 1, '', '{}', 0, 'cpu',"
+         " 3, 'cpu', '0.1', 'c0ffee', 'running', 's')"},
+        {1, 99, "INSERT INTO score VALUES (1, 2, 'kl', 0.5, NULL, 8)"},
+        {1, 99, "INSERT INTO sequence_score VALUES (1, 2, 7, 'kl', 0.25, 16)"},
+        {1, 99, "INSERT INTO probe_step VALUES (1, 2, 0, 0, 1.5)"},
+        {1, 99, "INSERT INTO plan VALUES (1, 1, 's', '{}')"},
+        {2, 4, "INSERT INTO probe_state VALUES (1, 2, 0, 40, x'010203')"},
+        {5, 99, "INSERT INTO probe_state VALUES (1, 2, 0, 0, 40, x'010203')"},
+        {3, 99, "INSERT INTO item VALUES (1, 3, NULL, '2')"},
+        {4, 99,
+         "INSERT INTO bench (series, model, created, device, version, settings, replaced, batch,"
+         " automatic, memory, tokens_per_second, step_seconds, first_token_seconds,"
+         " bytes_per_token, roofline) VALUES (1, 1, 's', 'cpu', '0.1', '{}', 0, 1, 0, 1, 1, 1, 1, "
+         "1,"
+         " 1)"},
+    };
+    char sql[96];
+    for (int v = 1; v <= version; v++) execute(path, schema_migration(v));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].since <= version && version <= rows[i].until) execute(path, rows[i].sql);
+    snprintf(sql, sizeof sql, "PRAGMA application_id = %d; PRAGMA user_version = %d",
+             SCHEMA_APPLICATION, version);
+    execute(path, sql);
+}
+
+static void check_old(struct store *store, int version) {
+    struct store_run run;
+    struct store_score_list scores;
+    struct store_item_list items;
+    struct store_bench_list bench;
+    size_t bytes;
+    int64_t step;
+    ok(store_get_run(&run, store, 1));
+    ck_assert_int_eq(run.layers, 1);
+    ck_assert_int_eq(run.rows, 1);
+    ck_assert_ptr_null(run.note);
+    ck_assert(isnan(run.seconds));
+    store_run_free(&run);
+    ok(store_get_scores(&scores, store, 1));
+    ck_assert_uint_eq(scores.count, 1);
+    ck_assert_double_eq(scores.scores[0].value, 0.5);
+    store_score_list_free(&scores);
+    ok(store_find_probe_state(&bytes, &step, store, 1, 2, 0));
+    ck_assert_int_eq(step, version < 2 ? 0 : 40);
+    ck_assert_uint_eq(bytes, version < 2 ? 0 : 3);
+    ok(store_get_items(&items, store, 1));
+    ck_assert_uint_eq(items.count, version >= 3);
+    store_item_list_free(&items);
+    ok(store_list_bench(&bench, store));
+    ck_assert_uint_eq(bench.count, version >= 4);
+    store_bench_list_free(&bench);
+}
+
+/* Brought up to date where that is possible, else read from a copy. */
+START_TEST(databases_of_every_schema_are_read_and_continued) {
+    bool privileged = geteuid() == 0;
+    for (int version = 1; version <= SCHEMA_VERSION; version++) {
+        const char *path = path_of("every.db");
+        struct store *store;
+        make_old(path, version);
+        ck_assert_int_eq(chmod(path, 0444), 0);
+        ck_assert_int_eq(chmod(directory, 0555), 0);
+        if (privileged) ck_assert_int_eq(seteuid(65534), 0);
+        ok(store_open(&store, path, STORE_READ));
+        check_old(store, version);
+        store_close(store);
+        if (privileged) ck_assert_int_eq(seteuid(0), 0);
+        ck_assert_int_eq(chmod(directory, 0755), 0);
+        ck_assert_int_eq(chmod(path, 0644), 0);
+        for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
+            ok(store_open(&store, path, mode));
+            check_old(store, version);
+            store_close(store);
+        }
+        store = open_store(path);
+        struct store_run_key key = {.kind = "loo",
+                                    .base = "",
+                                    .parameters = "{}",
+                                    .device = "cpu",
+                                    .numbers = version < 7 ? 0 : 3}; /* 0: not known before */
+        int64_t run;
+        enum store_run_state state;
+        ok(store_add_model(&key.model, store, "abc", "model-a", "{}"));
+        ok(store_add_dataset(&key.dataset, store, "def", "rows.h5", 8, 1024));
+        ok(store_begin_run(&run, &state, store, &key));
+        ck_assert_int_eq(run, 1);
+        ck_assert_int_eq(state, STORE_RUN_CONTINUED);
+        ok(store_finish_run(store, run, STORE_STATUS_DONE));
+        ok(store_set_note(store, run, "mine"));
+        struct store_run about;
+        ok(store_get_run(&about, store, run));
+        ck_assert_str_eq(about.note, "mine");
+        ck_assert_double_ge(about.seconds, 0);
+        ck_assert_double_lt(about.seconds, 60);
+        store_run_free(&about);
+        store_close(store);
+        unlink(path);
+    }
     remove_all();
 }
 END_TEST
@@ -445,7 +567,7 @@ START_TEST(files_that_are_no_score_database) {
     execute(path, "PRAGMA user_version = 9");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 7; use a newer "
+        check_message(path, "\"%s\" has schema version 9, this program knows 8; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");
@@ -628,6 +750,25 @@ START_TEST(read_only_places) {
     store_close(store);
     ck_assert_int_eq(store_open(&store, path, STORE_WRITE), STATUS_FAILED);
     check_message(path, "cannot write to \"%s\": it is read-only");
+    /* The directory alone; no permission at all; a name that is not there. */
+    if (privileged) ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(chmod(path, 0666), 0);
+    if (privileged) ck_assert_int_eq(seteuid(65534), 0);
+    ck_assert_int_eq(store_open(&store, path, STORE_WRITE), STATUS_FAILED);
+    check_message(path, "cannot write to \"%s\": its directory is read-only, and SQLite's journal "
+                        "belongs there");
+    ok(store_open(&store, path, STORE_READ));
+    store_close(store);
+    if (privileged) ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(chmod(path, 0200), 0);
+    if (privileged) ck_assert_int_eq(seteuid(65534), 0);
+    for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
+        ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
+        check_message(path, "cannot open \"%s\": Permission denied");
+    }
+    path = path_of("new.db");
+    ck_assert_int_eq(store_open(&store, path, STORE_WRITE), STATUS_FAILED);
+    check_message(path, "cannot open \"%s\": Permission denied");
     if (privileged) ck_assert_int_eq(seteuid(0), 0);
     ck_assert_int_eq(chmod(directory, 0755), 0);
     remove_all();
@@ -637,7 +778,8 @@ END_TEST
 CHECK_MAIN("store", values_come_back, a_run_is_found_by_its_key,
            values_that_are_not_finite_are_refused, throughput_rows_come_back_by_series,
            runs_of_schema_5_are_continued_on_their_kind_of_device,
-           an_older_schema_is_brought_up_to_date, a_training_state_in_parts_and_one_of_schema_4,
+           databases_of_every_schema_are_read_and_continued, an_older_schema_is_brought_up_to_date,
+           a_training_state_in_parts_and_one_of_schema_4,
            items_come_back_from_a_database_of_schema_2, files_that_are_no_score_database,
            a_truncated_database_is_reported, several_processes_write_one_database,
            a_kill_leaves_whole_transactions, read_only_places)

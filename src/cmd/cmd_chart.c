@@ -59,13 +59,16 @@ static enum status draw(const struct chart_options *options, bool json) {
     if (status) goto done;
     for (size_t i = 0; i < options->runs.count; i++)
         if ((status = run_choices_add(&runs, options->runs.values[i], "chart: --run"))) goto done;
-    request.runs = runs.items;
-    request.run_count = runs.count;
     if (options->plan) {
         if ((status = plan_read(&plan, options->plan))) goto done;
         request.plan = &plan;
     }
     if ((status = store_open(&store, options->database, STORE_READ))) goto done;
+    /* The last series of bench has its own way of being found. */
+    if (strcmp(options->kind, "throughput") != 0) status = run_choices_resolve(&runs, store);
+    if (status) goto done;
+    request.runs = runs.items;
+    request.run_count = runs.count;
     if ((status = fill(&picture, &drawing, options->kind, store, &request))) goto done;
     if ((status = picture_draw(&picture, drawing))) goto done;
     if (json)
@@ -93,7 +96,7 @@ enum status cmd_chart(int argc, char **argv) {
          "importance, ranks (where runs disagree), probes (losses of mmr) or throughput (bench) "
          "(importance)",
          .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput"},
-        {"run", OPTION_LIST, &chart.runs, "N[:METRIC]",
+        {"run", OPTION_LIST, &chart.runs, "N[:METRIC]|last",
          "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench",
          .group = GROUP_SHOW},
         {"metric", OPTION_STRING, &chart.metric, "NAME",

@@ -47,7 +47,7 @@ static enum status split_from(char *name, size_t size, int *from, const char *te
     }
     if (!good)
         return status_set(STATUS_USAGE, "plan: %s: \"%s\" is not like %s", option, text,
-                          strcmp(option, "--run") == 0 ? "1 or 2@25" : "loo or mmr@25");
+                          strcmp(option, "--run") == 0 ? "1, last or 2@25" : "loo or mmr@25");
     memcpy(name, text, length);
     name[length] = '\0';
     return STATUS_OK;
@@ -61,13 +61,16 @@ static enum status append_choice(struct plan_choices *choices, int64_t run, int 
     return STATUS_OK;
 }
 
-static enum status add_run(struct plan_choices *choices, const char *text) {
+static enum status add_run(struct plan_choices *choices, const struct store_run_list *list,
+                           const char *text) {
     char name[20];
     int from;
     enum status status = split_from(name, sizeof name, &from, text, "--run");
     if (status) return status;
+    if (strcmp(name, "last") == 0 && list->count)
+        return append_choice(choices, list->runs[list->count - 1].id, from);
     if (name[strspn(name, "0123456789")] || strlen(name) > 18)
-        return status_set(STATUS_USAGE, "plan: --run: \"%s\" is not like 1 or 2@25", text);
+        return status_set(STATUS_USAGE, "plan: --run: \"%s\" is not like 1, last or 2@25", text);
     return append_choice(choices, atoll(name), from);
 }
 
@@ -137,7 +140,7 @@ static enum status choose(struct plan_choices *choices, struct store *store,
     struct store_run_list list;
     enum status status = store_list_runs(&list, store);
     for (size_t i = 0; !status && i < command->runs.count; i++)
-        status = add_run(choices, command->runs.values[i]);
+        status = add_run(choices, &list, command->runs.values[i]);
     for (size_t i = 0; !status && i < command->signals.count; i++)
         status = add_signal(choices, &list, command, command->signals.values[i]);
     if (!status && !choices->count) status = add_signal(choices, &list, command, "");
@@ -363,7 +366,7 @@ enum status cmd_plan(int argc, char **argv) {
     struct option options[OWN_OPTIONS + MIXER_SIZES] = {
         {"db", OPTION_STRING, &command.db, "FILE", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
-        {"run", OPTION_LIST, &command.runs, "N[@K]",
+        {"run", OPTION_LIST, &command.runs, "N[@K]|last",
          "rank by run N; with @K from K replaced layers on (may be repeated)",
          .group = GROUP_CHOICE},
         {"signal", OPTION_LIST, &command.signals, "KIND[@K]",

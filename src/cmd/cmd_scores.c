@@ -11,6 +11,8 @@
 #include "cmd/commands.h"
 #include "cmd/document.h"
 #include "cmd/options.h"
+#include "cmd/run_text.h"
+#include "cmd/score_list.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
 #include "scores/ranking.h"
@@ -24,107 +26,6 @@ int number_digits(const struct ranking *ranking) {
         if (fabs(ranking->entries[i].value) > largest) largest = fabs(ranking->entries[i].value);
     int digits = largest > 0 ? 4 - (int)floor(log10(largest)) : 5;
     return digits < 3 ? 3 : digits > 12 ? 12 : digits;
-}
-
-/* Layers that the layout of a run's base has replaced; -1: no layout. */
-static int replaced_in(const char *base) {
-    int count = 0;
-    for (const char *letter = base; *letter; letter++) count += *letter == 'm';
-    return *base ? count : -1;
-}
-
-struct json *run_to_json(const struct store_run *run) {
-    struct json *object = js_new_object();
-    js_set_integer(object, "run", run->id);
-    js_set_string(object, "kind", run->kind);
-    js_set_string(object, "model", run->model_name);
-    js_set_string(object, "dataset", run->dataset_path);
-    js_set_string(object, "base", run->base);
-    struct json *parameters = NULL;
-    if (js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters") != STATUS_OK)
-        parameters = js_new_string(run->parameters);
-    js_set(object, "parameters", parameters);
-    js_set_integer(object, "seed", run->seed);
-    js_set_string(object, "device", run->device);
-    js_set_string(object, "tool", run->version);
-    js_set_string(object, "commit", run->revision);
-    js_set_integer(object, "numbers_version", run->numbers); /* unknown: 0 */
-    js_set_bool(object, "older_fingerprint", *store_fingerprint_remark(run->fingerprint_kind));
-    js_set_string(object, "status", run->status);
-    js_set_string(object, "started", run->started);
-    js_set_string(object, "finished", run->finished);
-    js_set_integer(object, "layers", run->layers);
-    js_set_integer(object, "rows", run->rows);
-    return object;
-}
-
-/* ---- the list of runs */
-
-static enum status print_runs(const struct store_run_list *list) {
-    if (!list->count) {
-        puts("no runs yet");
-        return STATUS_OK;
-    }
-    struct table table;
-    table_begin(&table, "rllrrrrllll");
-    const char *headings[] = {"run",  "kind",    "status", "layers", "rows",      "seed",
-                              "base", "started", "model",  "tokens", "parameters"};
-    for (size_t i = 0; i < sizeof headings / sizeof *headings; i++)
-        table_cell(&table, "%s", headings[i]);
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_run *run = &list->runs[i];
-        int replaced = replaced_in(run->base);
-        table_cell(&table, "%lld", (long long)run->id);
-        table_cell(&table, "%s", run->kind);
-        table_cell(&table, "%s", run->status);
-        table_cell(&table, "%lld", (long long)run->layers);
-        table_cell(&table, "%lld", (long long)run->rows);
-        table_cell(&table, "%lld", (long long)run->seed);
-        if (replaced > 0)
-            table_cell(&table, "%d replaced", replaced);
-        else
-            table_cell(&table, "-");
-        table_cell(&table, "%.16s", run->started);
-        table_cell(&table, "%s", run->model_name);
-        table_cell(&table, "%s", run->dataset_path);
-        table_cell(&table, "%s", run->parameters);
-    }
-    return table_print(&table, stdout);
-}
-
-/* Runs of releases whose numbers and fingerprints are not those of this one. */
-static enum status print_older(const struct store_run_list *list) {
-    int *older = memory_calloc(list->count, sizeof *older);
-    size_t count = 0;
-    if (!older) return STATUS_FAILED;
-    for (size_t i = 0; i < list->count; i++)
-        if (!list->runs[i].numbers || *store_fingerprint_remark(list->runs[i].fingerprint_kind))
-            older[count++] = (int)list->runs[i].id;
-    char *text = count ? list_format(older, count) : NULL;
-    if (text)
-        printf("run%s %s: of an older apriel-tool, whose fingerprint reads samples of the model's "
-               "weights; kept to be read and planned from, not continued or used by new runs\n",
-               count == 1 ? "" : "s", text);
-    free(text);
-    free(older);
-    return count && !text ? STATUS_FAILED : STATUS_OK;
-}
-
-static enum status show_list(struct store *store, bool json) {
-    struct store_run_list list;
-    enum status status = store_list_runs(&list, store);
-    if (status) return status;
-    if (json) {
-        struct json *document = document_begin("scores"), *runs = js_new_array();
-        for (size_t i = 0; i < list.count; i++) js_append(runs, run_to_json(&list.runs[i]));
-        js_set(document, "runs", runs);
-        status = document_print(document);
-    } else {
-        status = print_runs(&list);
-        if (!status) status = print_older(&list);
-    }
-    store_run_list_free(&list);
-    return status;
 }
 
 /* ---- the table of a run */
@@ -173,14 +74,18 @@ static enum status print_trunk(struct store *store, const struct store_run *run)
 
 static enum status print_run(struct store *store, const struct store_run *run,
                              const struct ranking *ranking, const char *metric) {
-    int replaced = replaced_in(run->base);
+    char time[32];
+    int replaced = run_replaced(run);
     quote_print(stdout, "run %lld: %s of %s on %s", (long long)run->id, run->kind, run->model_name,
                 run->dataset_path);
     if (replaced > 0) quote_print(stdout, "base: %d layers replaced, %s", replaced, run->base);
-    quote_print(stdout, "%s, %lld layers, %lld rows%s; device %s, seed %lld, parameters %s",
-                run->status, (long long)run->layers, (long long)run->rows,
-                strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->device,
-                (long long)run->seed, run->parameters);
+    quote_print(stdout, "%s, %lld layers, %lld rows%s; begun %s, time %s", run->status,
+                (long long)run->layers, (long long)run->rows,
+                strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->started,
+                run_format_seconds(time, run_seconds(run)));
+    quote_print(stdout, "device %s, seed %lld, parameters %s", run->device, (long long)run->seed,
+                run->parameters);
+    if (run->note) quote_print(stdout, "note: %s", run->note);
     enum status status = print_trunk(store, run);
     if (status) return status;
     if (ranking_is_estimate(run->kind))
@@ -191,9 +96,23 @@ static enum status print_run(struct store *store, const struct store_run *run,
     return print_ranking(ranking, metric);
 }
 
+/* The unmodified model's scores, which print_trunk shows. */
+static enum status trunk_to_json(struct json *object, struct store *store, int64_t run) {
+    struct store_score_list scores;
+    struct json *array = js_new_array();
+    enum status status = store_get_scores(&scores, store, run);
+    for (size_t i = 0; !status && i < scores.count; i++)
+        if (scores.scores[i].layer == STORE_TRUNK)
+            js_append(array, score_to_json(&scores.scores[i]));
+    js_set(object, "unmodified", array);
+    store_score_list_free(&scores);
+    return status;
+}
+
 static struct json *ranking_to_json(const struct store_run *run, const struct ranking *ranking,
                                     const char *metric) {
     struct json *object = run_to_json(run), *layers = js_new_array();
+    js_set_bool(object, "estimate", ranking_is_estimate(run->kind));
     js_set_string(object, "metric", metric);
     js_set_string(object, "unimportant", ranking->ascending ? "small" : "large");
     for (size_t i = 0; i < ranking->count; i++) {
@@ -241,10 +160,13 @@ static enum status show_run(struct json *array, struct store *store, int64_t id,
     if (by_layers)
         qsort(scored.ranking.entries, scored.ranking.count, sizeof *scored.ranking.entries,
               by_layer);
-    if (array)
-        js_append(array, ranking_to_json(&scored.run, &scored.ranking, scored.metric));
-    else
+    if (array) {
+        struct json *object = ranking_to_json(&scored.run, &scored.ranking, scored.metric);
+        status = trunk_to_json(object, store, id);
+        js_append(array, object);
+    } else {
         status = print_run(store, &scored.run, &scored.ranking, scored.metric);
+    }
     scored_run_free(&scored);
     return status;
 }
@@ -266,7 +188,7 @@ static enum status show_runs(struct store *store, const struct scores_choice *ch
     return status;
 }
 
-/* ---- the command */
+/* ---- which runs */
 
 const char *choice_metric(const struct scores_choice *choice, size_t index) {
     if (choice->runs.items[index].metric) return choice->runs.items[index].metric;
@@ -306,26 +228,157 @@ static enum status read_choice(struct scores_choice *choice, const struct string
     return status;
 }
 
+/* ---- changes */
+
+/* "3", "last", "bench:3" or "plan:2". */
+static enum status delete (struct store *store, const char *text) {
+    static const struct {const char * prefix, *what;
+                         enum status(*delete)(struct store * store, int64_t id);}
+kinds[] = {{"bench:", "throughput series", store_delete_bench},
+           {"plan:", "plan", store_delete_plan},
+           {"", "run", store_delete_run}};
+size_t kind = 0;
+while (strncmp(text, kinds[kind].prefix, strlen(kinds[kind].prefix)) != 0) kind++;
+struct run_choices runs = {0};
+enum status status = run_choices_add(&runs, text + strlen(kinds[kind].prefix), "scores: --delete");
+if (!status && runs.count != 1)
+    status = status_set(STATUS_USAGE, "scores: --delete takes one run, not \"%s\"", text);
+if (!status && *kinds[kind].prefix && runs.items[0].run == RUN_LAST)
+    status = status_set(STATUS_USAGE, "scores: --delete %s needs a number", kinds[kind].prefix);
+if (!status) status = run_choices_resolve(&runs, store);
+if (!status) status = kinds[kind].delete(store, runs.items[0].run);
+if (!status) printf("deleted %s %lld\n", kinds[kind].what, (long long)runs.items[0].run);
+run_choices_free(&runs);
+return status;
+}
+
+static enum status note(struct store *store, const char *text, const char *note) {
+    struct run_choices runs = {0};
+    enum status status = run_choices_add(&runs, text, "scores: --note");
+    if (!status && runs.count != 1)
+        status = status_set(STATUS_USAGE, "scores: --note takes one run, not \"%s\"", text);
+    if (!status) status = run_choices_resolve(&runs, store);
+    if (!status) status = store_set_note(store, runs.items[0].run, note);
+    if (!status)
+        quote_print(stdout, *note ? "run %lld: \"%s\"" : "run %lld has no note any more",
+                    (long long)runs.items[0].run, note);
+    run_choices_free(&runs);
+    return status;
+}
+
+/* ---- the command */
+
+struct scores_options {
+    const char *db, *metric, *compare, *sort, *export, *note, *note_text, *delete;
+    struct string_list runs;
+};
+
+/* Options that do not go together. */
+static enum status check(const struct scores_options *options,
+                         const struct command_arguments *arguments) {
+    size_t texts = options->note ? 1 : 0;
+    bool shows = options->runs.count || options->compare || options->export || options->metric;
+    if (options->note && arguments->positional.count != 1)
+        return status_set(STATUS_USAGE,
+                          "scores: --note needs a text, as in --note 3 \"with the new data\"; \"\" "
+                          "takes the note away");
+    if (arguments->positional.count != texts)
+        return status_set(STATUS_USAGE, "scores: takes no argument; give the database as --db");
+    if (!options->db) return status_set(STATUS_USAGE, "scores: --db FILE is missing");
+    if ((options->note || options->delete) &&
+        (shows || arguments->json || (options->note && options->delete)))
+        return status_set(STATUS_USAGE, "scores: %s goes with --db alone",
+                          options->delete ? "--delete" : "--note");
+    if (options->export && arguments->json)
+        return status_set(STATUS_USAGE, "scores: --export is CSV, not JSON: leave --json out");
+    if (options->export && (options->compare || options->metric))
+        return status_set(STATUS_USAGE, "scores: --export takes no %s",
+                          options->compare ? "--compare" : "--metric");
+    return STATUS_OK;
+}
+
+/* Runs of eval are compared row by row, others by their rankings. */
+static enum status compare(struct store *store, const struct scores_choice *choice, bool json) {
+    size_t evaluations = 0;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < choice->runs.count; i++) {
+        struct store_run run;
+        status = store_get_run(&run, store, choice->runs.items[i].run);
+        if (status) break;
+        evaluations += strcmp(run.kind, "eval") == 0;
+        store_run_free(&run);
+    }
+    if (status) return status;
+    if (evaluations == choice->runs.count) return show_differences(store, choice, json);
+    if (evaluations)
+        return status_fail("runs of eval compare with runs of eval, not with rankings of layers");
+    return show_comparison(store, choice, json);
+}
+
+static enum status show(struct store *store, struct scores_choice *choice,
+                        const struct scores_options *options, bool json) {
+    enum status status = run_choices_resolve(&choice->runs, store);
+    if (status) return status;
+    if (options->export) return export_scores(store, choice, options->export);
+    if (options->compare) return compare(store, choice, json);
+    if (choice->runs.count) return show_runs(store, choice, json);
+    return show_list(store, json);
+}
+
+static enum status run(const struct scores_options *options, bool json) {
+    bool change = options->note || options->delete;
+    struct scores_choice choice = {0};
+    struct store *store = NULL;
+    char *metrics = options->metric ? memory_copy_string(options->metric) : NULL;
+    enum status status = options->metric && !metrics ? STATUS_FAILED : STATUS_OK;
+    if (!status)
+        status = read_choice(&choice, &options->runs, options->compare, metrics, options->sort);
+    /* What is to be changed must be there. */
+    if (!status && change) {
+        status = store_open(&store, options->db, STORE_READ);
+        store_close(store);
+        store = NULL;
+    }
+    if (!status) status = store_open(&store, options->db, change ? STORE_WRITE : STORE_READ);
+    if (!status && options->delete)
+        status = delete (store, options->delete);
+    else if (!status && options->note)
+        status = note(store, options->note, options->note_text);
+    else if (!status)
+        status = show(store, &choice, options, json);
+    store_close(store);
+    run_choices_free(&choice.runs);
+    free(choice.metrics);
+    free(metrics);
+    return status;
+}
+
 enum status cmd_scores(int argc, char **argv) {
-    const char *db = NULL, *metric = NULL, *compare = NULL, *sort = "rank", *export = NULL;
-    struct string_list runs = {0};
+    struct scores_options v = {.sort = "rank"};
     struct option options[] = {
-        {"db", OPTION_STRING, &db, "FILE", "the score database", .group = GROUP_FILES,
+        {"db", OPTION_STRING, &v.db, "FILE", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
-        {"run", OPTION_LIST, &runs, "N[:METRIC]", "table of this run, also 1,3-5 (may be repeated)",
-         .group = GROUP_SHOW},
-        {"metric", OPTION_STRING, &metric, "NAME",
+        {"run", OPTION_LIST, &v.runs, "N[:METRIC]|last",
+         "table of this run, also 1,3-5 (may be repeated)", .group = GROUP_SHOW},
+        {"metric", OPTION_STRING, &v.metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr, est_* for "
          "estimates); one a run: A,B",
          .group = GROUP_SHOW},
-        {"sort", OPTION_CHOICE, &sort, NULL, "order of the table: rank (default) or layer",
+        {"sort", OPTION_CHOICE, &v.sort, NULL, "order of the table: rank (default) or layer",
          .group = GROUP_SHOW, .choices = "rank|layer"},
-        {"compare", OPTION_STRING, &compare, "N[:METRIC],M", "how well runs, or metrics, agree",
+        {"compare", OPTION_STRING, &v.compare, "N[:METRIC],M",
+         "how well runs, or metrics, agree; of runs of eval the paired difference",
          .group = GROUP_SHOW},
-        {"export", OPTION_CHOICE, &export, NULL,
+        {"export", OPTION_CHOICE, &v.export, NULL,
          "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps; of "
-         "tasks: items, choices, answers",
-         .group = GROUP_SHOW, .choices = "csv|sequences|steps|items|choices|answers"},
+         "tasks: items, choices, answers; the list itself: runs, bench (throughput)",
+         .group = GROUP_SHOW, .choices = "csv|sequences|steps|items|choices|answers|runs|bench"},
+        {"note", OPTION_STRING, &v.note, "RUN",
+         "keep the argument TEXT with this run, as in --note 3 \"new data\"", .group = GROUP_FILES},
+        {"delete", OPTION_STRING, &v.delete, "RUN",
+         "delete this run with its values, or bench:N, or plan:N, without asking; a run that a "
+         "recorded plan was made from stays",
+         .group = GROUP_FILES},
     };
     const struct command_line line = {
         .command = "scores",
@@ -337,42 +390,16 @@ enum status cmd_scores(int argc, char **argv) {
         .count = sizeof options / sizeof *options,
         .epilogue = "examples:\n"
                     "  apriel-tool scores --db scores.db\n"
-                    "  apriel-tool scores --db scores.db --run 1\n"
+                    "  apriel-tool scores --db scores.db --run last\n"
                     "  apriel-tool scores --db scores.db --compare 1,2,3:heldout_rkl_before,3",
     };
     struct command_arguments arguments;
-    struct scores_choice choice = {0};
-    struct store *store = NULL;
-    char *metrics = NULL;
     enum status status = options_parse(&arguments, &line, argc, argv);
-    if (status || arguments.help) goto done;
-    if (!db || arguments.positional.count) {
-        status =
-            status_set(STATUS_USAGE, arguments.positional.count
-                                         ? "scores: takes no argument; give the database as --db"
-                                         : "scores: --db FILE is missing");
-        goto done;
+    if (!status && !arguments.help) {
+        status = check(&v, &arguments);
+        if (!status && v.note) v.note_text = arguments.positional.values[0];
+        if (!status) status = run(&v, arguments.json);
     }
-    if (metric && !(metrics = memory_copy_string(metric))) {
-        status = STATUS_FAILED;
-        goto done;
-    }
-    status = read_choice(&choice, &runs, compare, metrics, sort);
-    if (!status) status = store_open(&store, db, STORE_READ);
-    if (status) goto done;
-    if (export)
-        status = export_scores(store, &choice, export);
-    else if (compare)
-        status = show_comparison(store, &choice, arguments.json);
-    else if (choice.runs.count)
-        status = show_runs(store, &choice, arguments.json);
-    else
-        status = show_list(store, arguments.json);
-done:
-    store_close(store);
-    run_choices_free(&choice.runs);
-    free(choice.metrics);
-    free(metrics);
     options_free(&arguments, &line);
     return status;
 }

@@ -39,15 +39,18 @@ static enum status add_element(struct run_choices *choices, char *element, const
     char *metric = strchr(element, ':');
     if (metric) *metric++ = '\0';
     const char *cursor = element;
-    int64_t first, last;
-    bool good = read_number(&first, &cursor);
+    int64_t first = RUN_LAST, last;
+    bool latest = strcmp(element, "last") == 0;
+    bool good = latest || read_number(&first, &cursor);
     last = first;
+    if (latest) cursor += strlen(element);
     if (good && *cursor == '-') {
         cursor++;
         good = read_number(&last, &cursor) && last >= first && last - first < MOST_RUNS;
     }
     if (!good || *cursor)
-        return status_set(STATUS_USAGE, "%s: \"%s\" is not the number of a run", option, element);
+        return status_set(STATUS_USAGE, "%s: \"%s\" is not the number of a run, nor last", option,
+                          element);
     if (metric && !*metric)
         return status_set(STATUS_USAGE, "%s: \"%s:\" names no metric", option, element);
     enum status status = STATUS_OK;
@@ -65,6 +68,14 @@ enum status run_choices_add(struct run_choices *choices, const char *text, const
         element = next;
     }
     free(copy);
+    return status;
+}
+
+enum status run_choices_resolve(struct run_choices *choices, struct store *store) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < choices->count; i++)
+        if (choices->items[i].run == RUN_LAST)
+            status = store_find_last_run(&choices->items[i].run, store);
     return status;
 }
 

@@ -10,10 +10,16 @@ struct run_choices {
     size_t count;
 };
 
-/* Append the runs of `text`: numbers and ranges of numbers, each with ":METRIC" or without (its
- * metric is NULL then). STATUS_USAGE names `option` ("scores: --run") and what is wrong. */
+/* The number of a run that is given as "last", until run_choices_resolve. */
+enum { RUN_LAST = 0 };
+
+/* Append the runs of `text`: numbers and ranges of numbers, or "last", each with ":METRIC" or
+ * without (its metric is NULL then). STATUS_USAGE names `option` ("scores: --run") and what is
+ * wrong. */
 enum status run_choices_add(struct run_choices *choices, const char *text,
                             const char *option) STATUS_CHECKED;
+/* Put the number of the run that was begun last in the place of "last". */
+enum status run_choices_resolve(struct run_choices *choices, struct store *store) STATUS_CHECKED;
 void run_choices_free(struct run_choices *choices); /* accepts a zeroed struct */
 
 #endif

@@ -15,18 +15,19 @@ const struct store_score *score_list_find(const struct store_score_list *list, i
     return NULL;
 }
 
+struct json *score_to_json(const struct store_score *score) {
+    struct json *item = js_new_object();
+    if (score->layer != STORE_TRUNK) js_set_integer(item, "layer", score->layer);
+    js_set_string(item, "metric", score->metric);
+    js_set_number(item, "value", score->value);
+    js_set_number(item, "stderr", score->stderr_value);
+    js_set_integer(item, "n", score->n);
+    return item;
+}
+
 struct json *score_list_to_json(const struct store_score_list *list) {
     struct json *array = js_new_array();
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_score *score = &list->scores[i];
-        struct json *item = js_new_object();
-        if (score->layer != STORE_TRUNK) js_set_integer(item, "layer", score->layer);
-        js_set_string(item, "metric", score->metric);
-        js_set_number(item, "value", score->value);
-        js_set_number(item, "stderr", score->stderr_value);
-        js_set_integer(item, "n", score->n);
-        js_append(array, item);
-    }
+    for (size_t i = 0; i < list->count; i++) js_append(array, score_to_json(&list->scores[i]));
     return array;
 }
 

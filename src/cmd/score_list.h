@@ -10,6 +10,9 @@
 const struct store_score *score_list_find(const struct store_score_list *list, int layer,
                                           const char *metric);
 
+/* {layer (absent for the unmodified model), metric, value, stderr, n}; the caller frees. */
+struct json *score_to_json(const struct store_score *score);
+
 /* Array of {layer (absent for the unmodified model), metric, value, stderr, n}; the caller frees.
  */
 struct json *score_list_to_json(const struct store_score_list *list);

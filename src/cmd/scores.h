@@ -1,5 +1,5 @@
-/* The parts of `apriel-tool scores`: lists and tables (cmd_scores.c), comparison and export
- * (scores_compare.c, scores_export.c). */
+/* The parts of `apriel-tool scores`: lists and tables (scores_list.c, cmd_scores.c), comparisons
+ * and export (scores_compare.c, scores_evals.c, scores_export.c). */
 #ifndef CMD_SCORES_H
 #define CMD_SCORES_H
 
@@ -33,10 +33,15 @@ enum status load_choice(struct scored_run *out, struct store *store, int64_t id,
                         const char *metric) STATUS_CHECKED;
 void scored_run_free(struct scored_run *scored);
 
-struct json *run_to_json(const struct store_run *run);
-
 /* Decimals that show five digits of the largest value. */
 int number_digits(const struct ranking *ranking);
+
+/* The runs and the throughput series of the database. */
+enum status show_list(struct store *store, bool json) STATUS_CHECKED;
+
+/* Paired differences of every pair of the chosen runs, which are of eval. */
+enum status show_differences(struct store *store, const struct scores_choice *choice,
+                             bool json) STATUS_CHECKED;
 
 /* Spearman, Kendall and the Jaccard index at each k of every pair of the chosen runs. */
 enum status show_comparison(struct store *store, const struct scores_choice *choice,

@@ -6,12 +6,13 @@
 
 #include "base/memory.h"
 #include "base/quote.h"
+#include "cmd/run_text.h"
 #include "cmd/scores.h"
 #include "cmd/table.h"
 
 struct evaluation {
     const struct store_run *run;
-    char *task; /* "arc_easy" */
+    char *task; /* "arc_easy"; "" for a token set, whose rows are no items */
     struct store_item_list items;
     struct store_score_list scores;     /* of all items, one a metric */
     struct store_sequence_list *values; /* [scores.count] */
@@ -47,7 +48,7 @@ static enum status load(struct evaluation *out, struct store *store, const struc
     enum status status =
         js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters");
     if (!status) {
-        out->task = memory_copy_string(js_string_or(js_member(parameters, "task"), "?"));
+        out->task = memory_copy_string(js_string_or(js_member(parameters, "task"), ""));
         status = out->task ? STATUS_OK : STATUS_FAILED;
     }
     js_free(parameters);
@@ -110,12 +111,17 @@ static enum status put_line(struct table *table, const struct evaluation *evalua
 
 static enum status print_text(const struct evaluation *evaluation) {
     const struct store_run *run = evaluation->run;
-    quote_print(stdout, "run %lld: eval %s of %s on %s", (long long)run->id, evaluation->task,
-                run->model_name, run->dataset_path);
-    quote_print(stdout, "%s, %zu items%s; device %s, seed %lld, parameters %s", run->status,
-                evaluation->items.count,
-                strcmp(run->status, STORE_STATUS_DONE) == 0 ? "" : " so far", run->device,
-                (long long)run->seed, run->parameters);
+    char time[32];
+    bool items = *evaluation->task, done = strcmp(run->status, STORE_STATUS_DONE) == 0;
+    quote_print(stdout, "run %lld: eval %s%sof %s on %s", (long long)run->id, evaluation->task,
+                items ? " " : "", run->model_name, run->dataset_path);
+    quote_print(stdout, "%s, %lld %s%s; begun %s, time %s", run->status,
+                items ? (long long)evaluation->items.count : (long long)run->rows,
+                items ? "items" : "rows", done ? "" : " so far", run->started,
+                run_format_seconds(time, run_seconds(run)));
+    quote_print(stdout, "device %s, seed %lld, parameters %s", run->device, (long long)run->seed,
+                run->parameters);
+    if (run->note) quote_print(stdout, "note: %s", run->note);
     puts("");
     if (!evaluation->scores.count) return STATUS_OK;
     char *alignment = memory_calloc(3 + 2 * evaluation->scores.count, 1);
@@ -124,8 +130,8 @@ static enum status print_text(const struct evaluation *evaluation) {
     alignment[0] = 'l';
     struct table table;
     table_begin(&table, alignment);
-    table_cell(&table, "category");
-    table_cell(&table, "items");
+    table_cell(&table, "%s", items ? "category" : "");
+    table_cell(&table, "%s", items ? "items" : "rows");
     for (size_t m = 0; m < evaluation->scores.count; m++) {
         table_cell(&table, "%s", evaluation->scores.scores[m].metric);
         table_cell(&table, "+-");

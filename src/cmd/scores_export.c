@@ -5,6 +5,7 @@
 
 #include "base/number.h"
 #include "base/quote.h"
+#include "cmd/run_text.h"
 #include "cmd/scores.h"
 
 /* Prints a row, a text without its newline, and empties it. */
@@ -144,9 +145,63 @@ static enum status export_answers(struct store *store, int64_t run) {
     return status;
 }
 
+/* ---- the list itself */
+
+static enum status export_run(struct store *store, int64_t id) {
+    struct store_run run;
+    struct text row = {0};
+    enum status status = store_get_run(&run, store, id);
+    if (status) return status;
+    const char *texts[] = {
+        run.kind,       run.model_name, run.dataset_path, run_replaced(&run) ? run.base : "",
+        run.parameters, run.device,     run.version,      run.status,
+        run.started,    run.finished,   run.note};
+    char number[NUMBER_SIZE];
+    double seconds = run_seconds(&run);
+    text_append(&row, "%lld", (long long)run.id);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        text_append(&row, ",");
+        quote_csv(&row, texts[i] ? texts[i] : "");
+    }
+    text_append(&row, ",%lld,", (long long)run.seed);
+    if (isfinite(seconds)) text_append(&row, "%s", number_format(number, seconds));
+    text_append(&row, ",%lld,%lld", (long long)run.layers, (long long)run.rows);
+    store_run_free(&run);
+    return print_row(&row);
+}
+
+/* Throughput rows are of no run. */
+static enum status export_bench(struct store *store) {
+    struct store_bench_list list;
+    enum status status = store_list_bench(&list, store);
+    for (size_t i = 0; !status && i < list.count; i++) {
+        const struct store_bench *bench = &list.rows[i];
+        struct text row = {0};
+        const char *texts[] = {bench->model_name, bench->created, bench->device, bench->version,
+                               bench->settings};
+        const double numbers[] = {bench->tokens_per_second, bench->step_seconds,
+                                  bench->first_token_seconds, bench->bytes_per_token,
+                                  bench->roofline};
+        text_append(&row, "%lld,%lld", (long long)bench->series, (long long)bench->id);
+        for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+            text_append(&row, ",");
+            quote_csv(&row, texts[k]);
+        }
+        text_append(&row, ",%lld,%lld,%d,%lld", (long long)bench->replaced, (long long)bench->batch,
+                    bench->automatic, (long long)bench->memory);
+        for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+            char number[NUMBER_SIZE];
+            text_append(&row, ",%s", number_format(number, numbers[k]));
+        }
+        status = print_row(&row);
+    }
+    store_bench_list_free(&list);
+    return status;
+}
+
 static const struct {
     const char *name, *heading;
-    enum status (*export)(struct store *store, int64_t run);
+    enum status (*export)(struct store *store, int64_t run); /* NULL: bench */
 } exports[] = {
     {"csv", "run,layer,metric,value,stderr,n", export_layers},
     {"sequences", "run,layer,row,metric,value,count", export_sequences},
@@ -154,23 +209,28 @@ static const struct {
     {"items", "run,row,category,gold,metric,value", export_items},
     {"choices", "run,row,choice,loglikelihood,tokens,characters,greedy", export_choices},
     {"answers", "run,row,sample,correct,tokens,answer,text", export_answers},
+    {"runs",
+     "run,kind,model,dataset,base,parameters,device,tool,status,started,finished,note,seed,seconds,"
+     "layers,rows",
+     export_run},
+    {"bench",
+     "series,id,model,created,device,tool,settings,replaced,batch,automatic,memory,"
+     "tokens_per_second,step_seconds,first_token_seconds,bytes_per_token,roofline",
+     NULL},
 };
 
 enum status export_scores(struct store *store, const struct scores_choice *choice,
                           const char *what) {
-    size_t kind = 0, kinds = sizeof exports / sizeof *exports;
-    while (kind < kinds && strcmp(exports[kind].name, what) != 0) kind++;
-    if (kind == kinds)
-        return status_set(
-            STATUS_USAGE,
-            "scores: --export is csv, sequences, steps, items, choices or answers, not "
-            "\"%s\"",
-            what);
+    size_t kind = 0;
+    while (strcmp(exports[kind].name, what) != 0) kind++; /* one of the option's choices */
     struct store_run_list all = {0};
     enum status status = STATUS_OK;
+    if (!exports[kind].export && choice->runs.count)
+        return status_set(STATUS_USAGE, "scores: --export bench is of no run: leave --run out");
     if (!choice->runs.count) status = store_list_runs(&all, store);
     if (!status) puts(exports[kind].heading);
-    for (size_t i = 0; !status && i < all.count; i++)
+    if (!status && !exports[kind].export) status = export_bench(store);
+    for (size_t i = 0; !status && exports[kind].export && i < all.count; i++)
         status = exports[kind].export(store, all.runs[i].id);
     for (size_t i = 0; !status && i < choice->runs.count; i++) {
         struct store_run run;

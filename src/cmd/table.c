@@ -45,12 +45,50 @@ static int column_width(const struct table *table, size_t columns, size_t column
     return width;
 }
 
+/* Words from column `indent` on; where too little room is left, on lines of their own. */
+static void print_wrapped(FILE *file, const char *cell, int indent) {
+    enum { LEAST = 20, OWN_INDENT = 5 };
+    int at = indent;
+    if (TABLE_WIDTH - indent < LEAST && *cell) {
+        indent = OWN_INDENT;
+        fprintf(file, "\n%*s", indent, "");
+        at = indent;
+    }
+    while (*cell) {
+        char word[1024];
+        size_t length = strcspn(cell, " ");
+        if (length >= sizeof word) length = sizeof word - 1;
+        memcpy(word, cell, length);
+        word[length] = '\0';
+        cell += length;
+        cell += strspn(cell, " ");
+        if (at > indent && at + 1 + width_of(word) > TABLE_WIDTH) {
+            fprintf(file, "\n%*s", indent, "");
+            at = indent;
+        } else if (at > indent) {
+            fputc(' ', file);
+            at++;
+        }
+        fputs(word, file);
+        at += width_of(word);
+    }
+}
+
 enum status table_print(struct table *table, FILE *file) {
     enum status status = table->status;
     size_t columns = strlen(table->alignment);
+    int indent = 0;
+    for (size_t column = 0; column + 1 < columns; column++)
+        indent += column_width(table, columns, column) + 2;
     for (size_t i = 0; !status && i < table->count; i++) {
         size_t column = i % columns;
         const char *cell = table->cells[i];
+        if (table->alignment[column] == 'w') {
+            fprintf(file, "%s", *cell ? "  " : "");
+            print_wrapped(file, cell, indent);
+            fputc('\n', file);
+            continue;
+        }
         int padding = column_width(table, columns, column) - width_of(cell);
         bool right = table->alignment[column] == 'r', last = column + 1 == columns;
         fprintf(file, "%s%*s%s", column ? "  " : "", right ? padding : 0, "", cell);

@@ -9,7 +9,7 @@
 #include "base/status.h"
 
 struct table {
-    const char *alignment; /* a letter a column: l left, r right */
+    const char *alignment; /* a letter a column: l left, r right; the last may be w: wrapped */
     char **cells;          /* [count], row after row, the heading first */
     size_t count;
     enum status status; /* out of memory at some cell; told by table_print */
@@ -19,6 +19,9 @@ struct table {
  * a terminal would carry out is shown instead (base/quote.h). */
 void table_begin(struct table *table, const char *alignment);
 void table_cell(struct table *table, const char *format, ...) STATUS_PRINTF(2, 3);
+
+/* What is wrapped stays within so many columns, as far as it has blanks. */
+enum { TABLE_WIDTH = 80 };
 
 /* Print with two blanks between columns, and free the table. Widths count characters of UTF-8. */
 enum status table_print(struct table *table, FILE *file) STATUS_CHECKED;

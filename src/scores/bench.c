@@ -64,20 +64,32 @@ static enum status find_last(int64_t *series, struct store *store) {
     return status ? status : reader_run(store, statement, "bench", 1, series, fill_series);
 }
 
+/* Of a series; 0: of all. */
+static enum status read_bench(struct store_bench_list *out, struct store *store, int64_t series) {
+    sqlite3_stmt *statement = NULL;
+    *out = (struct store_bench_list){0};
+    enum status status = connection_prepare(
+        &statement, store,
+        "SELECT bench.id AS id, series, model, replaced, batch, automatic, memory,"
+        " tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline,"
+        " created, device, version, settings, model.name AS 'model.name' FROM bench"
+        " LEFT JOIN model ON model.id = bench.model WHERE ?1 = 0 OR series = ?1 ORDER BY bench.id",
+        "i", series);
+    if (!status) status = reader_run(store, statement, "bench", 1, out, append);
+    return status;
+}
+
+enum status store_list_bench(struct store_bench_list *out, struct store *store) {
+    enum status status = read_bench(out, store, 0);
+    if (status) store_bench_list_free(out);
+    return status;
+}
+
 enum status store_get_bench(struct store_bench_list *out, struct store *store, int64_t series) {
     *out = (struct store_bench_list){0};
-    sqlite3_stmt *statement = NULL;
     enum status status = STATUS_OK;
     if (!series) status = find_last(&series, store);
-    if (!status)
-        status = connection_prepare(
-            &statement, store,
-            "SELECT bench.id AS id, series, model, replaced, batch, automatic, memory,"
-            " tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline,"
-            " created, device, version, settings, model.name AS 'model.name' FROM bench"
-            " LEFT JOIN model ON model.id = bench.model WHERE series = ? ORDER BY bench.id",
-            "i", series);
-    if (!status) status = reader_run(store, statement, "bench", 1, out, append);
+    if (!status) status = read_bench(out, store, series);
     if (!status && !out->count)
         status = series ? status_fail("\"%s\" has no throughput series %lld", store->path,
                                       (long long)series)

@@ -127,6 +127,13 @@ enum status connection_fail(struct store *store, int code) {
         if (reason == ENOSPC) return fail_to_write(store, "the disk is full");
         return status_fail("input or output error on \"%s\": %s", path,
                            reason ? strerror(reason) : sqlite3_errstr(code));
+    case SQLITE_CONSTRAINT:
+        if (code == SQLITE_CONSTRAINT_FOREIGNKEY)
+            return status_fail("\"%s\": what a value belongs to is not there: was the run deleted "
+                               "meanwhile?",
+                               path);
+        /* Nothing that this program writes of its own. */
+        return status_fail("score database \"%s\" is damaged: %s", path, said);
     default:
         return status_fail("\"%s\": %s", path, store->db ? said : sqlite3_errstr(code));
     }

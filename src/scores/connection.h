@@ -26,6 +26,7 @@ struct store {
     int failure;                         /* SQLite's extended code of the last connection_fail */
     int64_t operations, most_operations; /* of the statement that runs, in CONNECTION_OPERATIONS */
     double busy_since;                   /* waiting for another process */
+    double run_begun;                    /* by the program's clock */
     int64_t layers_run, layers;          /* the run that runs_find_layers was last asked for */
 };
 
@@ -74,7 +75,11 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
  * STORE_LAYERS_MOST. */
 enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 7, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 8, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+
+/* What makes a database of this version from one of the version before; for tests, which make old
+ * databases with it. */
+const char *schema_migration(int version);
 
 /* The schema version of the open database; 0: empty, to be created. A newer schema, another
  * program's database and a file that is no database are failures. */

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/version.h"
@@ -268,6 +269,7 @@ enum status store_begin_run(int64_t *id, enum store_run_state *state, struct sto
     }
     found_free(&found);
     free(kind_of_device);
+    store->run_begun = log_seconds();
     if (!status) return store_commit(store);
     store_rollback(store);
     return status;
@@ -276,8 +278,11 @@ enum status store_begin_run(int64_t *id, enum store_run_state *state, struct sto
 enum status store_finish_run(struct store *store, int64_t run, const char *text) {
     char now[TIME_SIZE];
     format_now(now);
-    return connection_run(store, "UPDATE run SET status = ?, finished = ? WHERE id = ?", "tti",
-                          text, now, run);
+    double seconds = store->run_begun > 0 ? log_seconds() - store->run_begun : 0;
+    return connection_run(store,
+                          "UPDATE run SET status = ?, finished = ?,"
+                          " seconds = coalesce(seconds, 0) + ? WHERE id = ?",
+                          "ttdi", text, now, seconds, run);
 }
 
 /* ---- runs of other numbers */
@@ -355,7 +360,9 @@ static const char select_runs[] =
     "   UNION SELECT layer FROM probe_step WHERE run = run.id) WHERE layer >= 0) AS layers,"
     " (SELECT count(DISTINCT row) FROM sequence_score WHERE run = run.id) AS rows,"
     " run.numbers AS numbers, run.revision AS revision,"
-    " model.fingerprint_kind AS 'model.fingerprint_kind'"
+    " model.fingerprint_kind AS 'model.fingerprint_kind',"
+    " run.note AS note, model.fingerprint AS 'model.fingerprint', model.shape AS 'model.shape',"
+    " dataset.fingerprint AS 'dataset.fingerprint', run.seconds AS seconds"
     " FROM run LEFT JOIN model ON model.id = run.model"
     " LEFT JOIN dataset ON dataset.id = run.dataset WHERE ?1 = 0 OR run.id = ?1 ORDER BY run.id";
 
@@ -395,6 +402,11 @@ static enum status append_run(void *into, struct reader *reader) {
     run->numbers = reader_integer(reader, 16, 0, INT64_MAX);
     run->revision = reader_text(reader, 17, 0);
     run->fingerprint_kind = (int)reader_integer(reader, 18, 1, INT32_MAX);
+    run->note = reader_text(reader, 19, READER_NULL);
+    run->model_fingerprint = reader_text(reader, 20, 0);
+    run->model_shape = reader_object(reader, 21);
+    run->dataset_fingerprint = reader_text(reader, 22, 0);
+    run->seconds = reader_number(reader, 23, 0, true);
     return reader->status;
 }
 
@@ -425,9 +437,14 @@ enum status store_get_run(struct store_run *out, struct store *store, int64_t id
 }
 
 void store_run_free(struct store_run *run) {
-    char *texts[] = {run->kind,       run->base,         run->parameters, run->device,
-                     run->version,    run->status,       run->started,    run->finished,
-                     run->model_name, run->dataset_path, run->revision};
+    char *texts[] = {run->kind,        run->base,
+                     run->parameters,  run->device,
+                     run->version,     run->status,
+                     run->started,     run->finished,
+                     run->model_name,  run->dataset_path,
+                     run->note,        run->model_fingerprint,
+                     run->model_shape, run->dataset_fingerprint,
+                     run->revision};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) free(texts[i]);
     *run = (struct store_run){0};
 }

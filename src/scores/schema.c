@@ -181,7 +181,15 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "  device_kind, 0, device, version, '', status, started, finished FROM run;"
     "DROP TABLE run;"
     "ALTER TABLE numbered_run RENAME TO run;",
+    /* 8: what the user wants to remember of a run, and the time that it has taken, pauses between
+     * its parts left out */
+    "ALTER TABLE run ADD COLUMN note TEXT;"
+    "ALTER TABLE run ADD COLUMN seconds REAL;",
 };
+
+const char *schema_migration(int version) {
+    return version < 1 || version > SCHEMA_VERSION ? NULL : migrations[version - 1];
+}
 
 static enum status read_version(int64_t *version, int64_t *application, int64_t *tables,
                                 struct store *store) {
@@ -232,10 +240,65 @@ static enum status migrate(struct store *store) {
     return status;
 }
 
+/* What the migrations copy into tables of their own, which want these columns (integers are marked
+ * with "#") and ids once: a row that they would stumble over is named. */
+static const struct {
+    const char *table, *columns[12];
+} copied[] = {
+    {"model", {"fingerprint", "name", "shape"}},
+    {"run",
+     {"kind", "#model", "#dataset", "base", "parameters", "#seed", "device", "version", "status",
+      "started"}},
+};
+
+/* The id of the first row where the column is NULL or, without one, of a row that is there twice;
+ * 0: none. */
+static enum status find_fault(int64_t *id, struct store *store, const char *table,
+                              const char *column) {
+    sqlite3_stmt *statement = NULL;
+    bool found = false;
+    char *sql = column
+                    ? sqlite3_mprintf("SELECT id FROM %s WHERE %s IS NULL LIMIT 1", table, column)
+                    : sqlite3_mprintf("SELECT id FROM %s GROUP BY id HAVING count(*) > 1", table);
+    *id = 0;
+    if (!sql) return connection_fail(store, SQLITE_NOMEM);
+    store->operations = 0;
+    int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
+    sqlite3_free(sql);
+    enum status status = code == SQLITE_OK ? STATUS_OK : connection_fail(store, code);
+    if (!status) status = connection_step(&found, store, statement);
+    if (found) *id = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return status;
+}
+
+static enum status check_copied(struct store *store, const char *table,
+                                const char *const *columns) {
+    int64_t id;
+    for (; *columns; columns++) {
+        bool integer = **columns == '#';
+        enum status status = find_fault(&id, store, table, *columns + integer);
+        if (status) return status;
+        if (id)
+            return status_fail("score database \"%s\" is damaged: table \"%s\", row %lld: column "
+                               "\"%s\" is NULL, not %s",
+                               store->path, table, (long long)id, *columns + integer,
+                               integer ? "an integer" : "a text");
+    }
+    enum status status = find_fault(&id, store, table, NULL);
+    if (!status && id)
+        status = status_fail("score database \"%s\" is damaged: table \"%s\", row %lld is there "
+                             "twice",
+                             store->path, table, (long long)id);
+    return status;
+}
+
 enum status schema_migrate(struct store *store) {
     int64_t version = 0;
     enum status status = schema_version(&version, store);
     if (status || version == SCHEMA_VERSION) return status;
+    for (size_t i = 0; version && i < sizeof copied / sizeof *copied; i++)
+        if ((status = check_copied(store, copied[i].table, copied[i].columns))) return status;
     /* With foreign keys on, dropping a table that gets a successor would drop what refers to it.
      * SQLite heeds the switch only outside of transactions. */
     status = connection_execute(store, "PRAGMA foreign_keys = OFF");
@@ -255,7 +318,7 @@ static const struct {
     {"dataset", {"*id", "fingerprint", "path", "rows", "tokens"}},
     {"run",
      {"*id", "kind", "model", "dataset", "base", "parameters", "seed", "device_kind", "numbers",
-      "device", "version", "revision", "status", "started", "finished"}},
+      "device", "version", "revision", "status", "started", "finished", "note", "seconds"}},
     {"score", {"*run", "*layer", "*metric", "value", "stderr", "n"}},
     {"sequence_score", {"*run", "*layer", "*row", "*metric", "value", "count"}},
     {"probe_step", {"*run", "*layer", "*seed", "*step", "loss"}},

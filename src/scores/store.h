@@ -142,7 +142,9 @@ struct store_run {
     int fingerprint_kind; /* of its model */
     char *kind, *base, *parameters, *device, *version, *revision, *status;
     char *started, *finished; /* "2026-01-31T12:00:00Z"; finished is NULL until then */
-    char *model_name, *dataset_path;
+    char *model_name, *model_fingerprint, *model_shape, *dataset_path, *dataset_fingerprint;
+    char *note;     /* of the user; NULL: none */
+    double seconds; /* that it has taken, without pauses between its parts; NAN: unknown */
     int64_t layers; /* with values, without the trunk */
     int64_t rows;   /* with values */
 };
@@ -155,6 +157,19 @@ struct store_run_list {
 enum status store_list_runs(struct store_run_list *out, struct store *store) STATUS_CHECKED;
 enum status store_get_run(struct store_run *out, struct store *store, int64_t id) STATUS_CHECKED;
 void store_run_free(struct store_run *run);
+
+/* The run that was begun last. None is a failure. */
+enum status store_find_last_run(int64_t *id, struct store *store) STATUS_CHECKED;
+
+/* What the user wants to remember of a run; "": nothing any more. An unknown run is a failure. */
+enum status store_set_note(struct store *store, int64_t run, const char *note) STATUS_CHECKED;
+
+/* Delete a run with all its values, a series of throughput rows, or a recorded plan, in one
+ * transaction. A run that a recorded plan was made from is not deleted: the message names the plan.
+ * What is not there is a failure. */
+enum status store_delete_run(struct store *store, int64_t run) STATUS_CHECKED;
+enum status store_delete_bench(struct store *store, int64_t series) STATUS_CHECKED;
+enum status store_delete_plan(struct store *store, int64_t plan) STATUS_CHECKED;
 void store_run_list_free(struct store_run_list *list);
 
 /* ---- values: a second put of the same key replaces the first. A value that is not finite is a
@@ -322,6 +337,8 @@ enum status store_add_bench(int64_t *id, struct store *store,
 /* The rows of a series; 0: of the last one. None is a failure. */
 enum status store_get_bench(struct store_bench_list *out, struct store *store,
                             int64_t series) STATUS_CHECKED;
+/* The rows of all series; there may be none. */
+enum status store_list_bench(struct store_bench_list *out, struct store *store) STATUS_CHECKED;
 void store_bench_list_free(struct store_bench_list *list); /* accepts a zeroed list */
 
 /* ---- plans: the text of plan.json as it was written */
@@ -329,5 +346,18 @@ enum status store_add_plan(int64_t *id, struct store *store, int64_t model,
                            const char *document) STATUS_CHECKED;
 
 const char *store_library_version(void); /* of SQLite: "3.40.1" */
+
+struct store_plan {
+    int64_t id;
+    char *created, *document;
+};
+
+struct store_plan_list {
+    struct store_plan *plans; /* [count], by id */
+    size_t count;
+};
+
+enum status store_list_plans(struct store_plan_list *out, struct store *store) STATUS_CHECKED;
+void store_plan_list_free(struct store_plan_list *list); /* accepts a zeroed list */
 
 #endif

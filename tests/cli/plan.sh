@@ -98,7 +98,7 @@ fails 2 'plan: --db FILE (or --plan FILE) is missing'
 fails 2 'plan: give --db or --plan, not both' --db scores.db --plan plan.json
 fails 2 'plan: takes no argument; give the database as --db, a plan as --plan' scores.db
 fails 2 'plan: --plan reads a plan as it is; to rank again give --db' --plan plan.json --stages 3
-fails 2 'plan: --run: "1@" is not like 1 or 2@25' --db scores.db --run 1@
+fails 2 'plan: --run: "1@" is not like 1, last or 2@25' --db scores.db --run 1@
 fails 2 'plan: --signal: "mmr@x" is not like loo or mmr@25' --db scores.db --signal mmr@x
 fails 1 '"scores.db" has runs of different models (1 and 4); choose with --run' --db scores.db --signal loo
 fails 1 'runs 1 and 4 score different models ("model-a" and "model-b")' \

@@ -72,6 +72,10 @@ for reason in 37 38 22 95 524; do
     export ODD_REASON=$reason
     for command in "scores --db plain.db" "loo $demo --data rows.h5 --layers 0 --device cpu --quiet --db new.db"; do
         code=0
+        case $reason$command in
+        37* | *scores*) ;;
+        *) continue ;;
+        esac
         # shellcheck disable=SC2086 # words
         odd nolocks timeout 20 "$program" $command >out 2>errors || code=$?
         { [ $code -eq 1 ] && grep -q '^apriel-tool: the file system of ".*\.db" has no locks (.*): put the database on a local disk$' errors; } ||
@@ -103,8 +107,10 @@ done
 [ "$(sqlite3 plain.db 'PRAGMA journal_mode')" = wal ] || complain "plain.db is not in WAL mode"
 
 # Columns that are NULL or of another type, in tables without keys.
+# Of an older schema, which they must not break either.
 gzip -dc "$source/tests/data/scores/no-keys.db.gz" >no-keys.db
-"$program" plan --db no-keys.db --run 1 --stages 1,3 >out || complain "no-keys.db: $?"
+cp no-keys.db good.db
+"$program" plan --db good.db --run 1 --stages 1,3 >out 2>errors || complain "no-keys.db: $?"
 # damaged SQL MESSAGE ARGUMENTS...
 damaged() {
     cp no-keys.db damaged.db
@@ -126,11 +132,12 @@ damaged 'UPDATE score SET value = 9e999' \
     scores --db damaged.db --run 1 --run 2 --run 3
 damaged 'UPDATE run SET kind = NULL' 'table "run", row 1: column "kind" is NULL, not a text' \
     scores --db damaged.db --compare 1,2
-for change in 'run SET base' 'run SET parameters' 'run SET kind' \
-    'dataset SET path' 'model SET name' 'run SET device' 'run SET status'; do
+for change in 'model SET fingerprint' 'run SET base' 'run SET parameters' 'score SET value' 'run SET kind' \
+    'dataset SET path' 'model SET name' 'run SET device' 'run SET status' 'score SET metric' 'score SET n'; do
     for command in 'scores --db damaged.db' 'chart --db damaged.db --run 1 -o c.svg'; do
         cp no-keys.db damaged.db
         sqlite3 damaged.db "UPDATE $change = NULL"
+        [ "$(sqlite3 damaged.db 'PRAGMA user_version')" = 6 ] || complain "$change: not the old schema"
         code=0
         # shellcheck disable=SC2086 # words
         "$program" $command >out 2>errors || code=$?

@@ -22,7 +22,7 @@ grep -q '"run": 3' third.json || complain "--shots 0 is not another run: $(cat t
 grep -q '"items": 6' third.json || complain "not all items: $(cat third.json)"
 
 # The list of runs, a run, its items and its choices.
-"$program" scores --db scores.db | grep -q '^  1  eval  done  *0  *5 ' || complain "$("$program" scores --db scores.db)"
+"$program" scores --db scores.db | grep -q '^  1  eval  done  *20[0-9-]*  *[0-9.]* s  *0  *5  .*acc 0.4000' || complain "$("$program" scores --db scores.db)"
 "$program" scores --db scores.db --run 2 >run
 grep -q '^run 2: eval mmlu of ' run || complain "scores --run 2: $(cat run)"
 grep -q '^us_foreign_policy  *3 ' run || complain "scores --run 2: $(cat run)"
