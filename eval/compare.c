@@ -9,6 +9,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "eval/compare_record.h"
 #include "model/forward.h"
 #include "model/sequences.h"
 #include "model/stream.h"
@@ -26,7 +27,8 @@ struct work {
     struct scorer *scorer;
     int64_t group_tokens, max_tokens;
     int max_rows;
-    struct sequence_value *teacher_ce; /* [rows] */
+    struct compare_values values;
+    struct compare_record record;
 };
 
 static enum status open_side(struct side *side, struct work *work, const char *directory,
@@ -69,7 +71,8 @@ static enum status plan_memory(struct work *work, struct memory_plan *plan, int6
         plan_side(plan, &work->teacher, work, longest);
         memory_plan_add(plan, "logits", scorer_bytes(work->student.model), 0);
         memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
-        if (plan->device <= plan->room || settings->group_tokens > 0 || work->group_tokens <= longest)
+        if (plan->device <= plan->room || settings->group_tokens > 0 ||
+            work->group_tokens <= longest)
             break;
     }
     snprintf(plan->work, sizeof plan->work, "groups of up to %lld tokens",
@@ -102,8 +105,7 @@ static void keep_row(struct sequence_value *to, int64_t row, double sum, int64_t
         .row = row, .count = count, .value = count ? sum / (double)count : 0};
 }
 
-static enum status run_group(struct work *work, struct compare_result *out, int64_t first,
-                             int rows) {
+static enum status run_group(struct work *work, int64_t first, int rows) {
     struct token_batch batch = {0};
     struct positions positions = {0};
     const struct tokenset *set = work->set;
@@ -127,8 +129,8 @@ static enum status run_group(struct work *work, struct compare_result *out, int6
         const double *teacher = sums + row * METRIC_COUNT;
         const double *student = alone ? teacher : teacher + per_branch;
         for (int m = 0; m < METRIC_COUNT; m++)
-            keep_row(&out->values[m][first + row], first + row, student[m], counts[m]);
-        keep_row(&work->teacher_ce[first + row], first + row, teacher[METRIC_CE],
+            keep_row(&work->values.metrics[m][first + row], first + row, student[m], counts[m]);
+        keep_row(&work->values.teacher_ce[first + row], first + row, teacher[METRIC_CE],
                  counts[METRIC_CE]);
     }
     positions_free(&positions);
@@ -137,13 +139,24 @@ static enum status run_group(struct work *work, struct compare_result *out, int6
     return status;
 }
 
+static bool all_done(const struct compare_values *values, int64_t first, int64_t end) {
+    for (int64_t row = first; row < end; row++)
+        if (!values->done[row]) return false;
+    return true;
+}
+
 static enum status run_groups(struct work *work, struct compare_result *out) {
     struct progress progress;
     enum status status = STATUS_OK;
-    progress_begin(&progress, "eval", "rows", (double)out->rows, 0);
+    if (work->record.found)
+        log_note("run %lld continues: %lld of %lld rows are there", (long long)work->record.run,
+                 (long long)work->record.found, (long long)out->rows);
+    progress_begin(&progress, "eval", "rows", (double)out->rows, (double)work->record.found);
     for (int64_t first = 0, end; !status && first < out->rows; first = end) {
         end = tokenset_group_end(work->set, first, out->rows, work->group_tokens);
-        status = run_group(work, out, first, (int)(end - first));
+        if (all_done(&work->values, first, end)) continue;
+        status = run_group(work, first, (int)(end - first));
+        if (!status) status = compare_record_save(&work->record, &work->values, first, end - first);
         progress_update(&progress, (double)end);
         if (!status && interrupt_requested())
             status = status_set(STATUS_INTERRUPTED, "interrupted");
@@ -166,20 +179,38 @@ static enum status summarise(struct work *work, struct compare_result *out) {
     enum status status = STATUS_OK;
     for (int m = 0; !status && m < METRIC_COUNT; m++)
         if (m == METRIC_CE || work->teacher.model)
-            status = summarise_metric(&out->metrics[m], out->values[m], rows);
+            status = summarise_metric(&out->metrics[m], work->values.metrics[m], rows);
     if (!status && work->teacher.model)
-        status = summarise_metric(&out->teacher_ce, work->teacher_ce, rows);
+        status = summarise_metric(&out->teacher_ce, work->values.teacher_ce, rows);
     return status;
 }
 
-static enum status allocate(struct work *work, struct compare_result *out) {
-    size_t rows = (size_t)out->rows;
-    for (int m = 0; m < METRIC_COUNT; m++) {
-        out->values[m] = memory_calloc(rows, sizeof *out->values[m]);
-        if (!out->values[m]) return STATUS_FAILED;
-    }
-    work->teacher_ce = memory_calloc(rows, sizeof *work->teacher_ce);
-    return work->teacher_ce ? STATUS_OK : STATUS_FAILED;
+static enum status allocate(struct work *work, int64_t count) {
+    struct compare_values *values = &work->values;
+    size_t rows = (size_t)count;
+    bool good = true;
+    *values = (struct compare_values){.rows = count, .teacher = work->teacher.model != NULL};
+    for (int m = 0; m < METRIC_COUNT; m++)
+        good = (values->metrics[m] = memory_calloc(rows, sizeof **values->metrics)) && good;
+    good = (values->teacher_ce = memory_calloc(rows, sizeof *values->teacher_ce)) && good;
+    good = (values->done = memory_calloc(rows, sizeof *values->done)) && good;
+    return good ? STATUS_OK : STATUS_FAILED;
+}
+
+static void free_values(struct compare_values *values) {
+    for (int m = 0; m < METRIC_COUNT; m++) free(values->metrics[m]);
+    free(values->teacher_ce);
+    free(values->done);
+}
+
+/* What the database does not have yet. */
+static enum status compute(struct work *work, struct compare_result *out) {
+    enum status status = prepare_side(&work->student, work);
+    if (!status) status = prepare_side(&work->teacher, work);
+    const struct model *teacher = work->teacher.model ? work->teacher.model : work->student.model;
+    if (!status) status = scorer_open(&work->scorer, teacher, work->student.model, 0);
+    if (!status) status = run_groups(work, out);
+    return compare_record_finish(&work->record, status);
 }
 
 enum status compare_run(struct compare_result *out, const struct compare_settings *settings) {
@@ -201,12 +232,18 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
     out->tokens = (int64_t)work.set->row_offsets[out->rows];
     status = plan_memory(&work, &out->memory, out->rows, settings);
     if (status || settings->dry_run) goto done;
-    status = allocate(&work, out);
-    if (!status) status = prepare_side(&work.student, &work);
-    if (!status) status = prepare_side(&work.teacher, &work);
-    const struct model *teacher = work.teacher.model ? work.teacher.model : work.student.model;
-    if (!status) status = scorer_open(&work.scorer, teacher, work.student.model, 0);
-    if (!status) status = run_groups(&work, out);
+    status = allocate(&work, out->rows);
+    const struct compare_question question = {.database = settings->database,
+                                              .model = settings->model,
+                                              .data = settings->data,
+                                              .student = work.student.model,
+                                              .teacher = work.teacher.model,
+                                              .set = work.set,
+                                              .limit_rows = settings->limit_rows};
+    if (!status) status = compare_record_open(&work.record, &work.values, &question);
+    out->run = work.record.run;
+    out->rows_found = work.record.found;
+    if (!status && !work.record.finished) status = compute(&work, out);
     if (!status) status = summarise(&work, out);
     out->seconds = log_seconds() - start;
 done:
@@ -214,12 +251,8 @@ done:
     close_side(&work.student, work.backend);
     close_side(&work.teacher, work.backend);
     tokenset_free(work.set);
-    free(work.teacher_ce);
+    free_values(&work.values);
+    compare_record_close(&work.record);
     if (work.backend) work.backend->close(work.backend);
     return status;
-}
-
-void compare_free(struct compare_result *result) {
-    for (int m = 0; m < METRIC_COUNT; m++) free(result->values[m]);
-    *result = (struct compare_result){0};
 }

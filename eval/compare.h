@@ -11,6 +11,7 @@ struct compare_settings {
     const char *model, *teacher; /* directories; teacher NULL: only ce */
     const char *data;            /* token set */
     const char *device;
+    const char *database;   /* NULL: nothing is kept */
     int64_t group_tokens;   /* tokens at a time; 0: 4096 */
     int64_t limit_rows;     /* 0: all */
     uint64_t device_memory; /* bytes that may be used on the device, 0: what is free */
@@ -22,16 +23,14 @@ struct compare_result {
     struct statistics metrics[METRIC_COUNT]; /* of the model; kl, rkl, top1 against the teacher */
     struct statistics teacher_ce;
     int64_t rows, tokens;
+    int64_t run, rows_found; /* in the database, 0 without; rows that it had */
     double seconds;
     struct memory_plan memory;
-    /* Per row, [rows] each; the counts that go with them. Freed by compare_free. */
-    struct sequence_value *values[METRIC_COUNT];
 };
 
 /* kl = D_KL(teacher || model), rkl the other way, nats. Standard errors are over rows. A metric for
  * which no position counts (ce of rows of one token) has the mean NAN and n 0. */
 enum status compare_run(struct compare_result *out,
                         const struct compare_settings *settings) STATUS_CHECKED;
-void compare_free(struct compare_result *result); /* accepts a zeroed struct */
 
 #endif

@@ -39,8 +39,11 @@ static void print_metric(const char *name, const struct statistics *metric, int 
 static void print_text(const struct compare_result *result, const char *model,
                        const char *teacher) {
     const struct statistics *metrics = result->metrics;
-    quote_print(stdout, "%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s", model,
-                result->rows, result->tokens, result->seconds);
+    if (result->run && result->rows_found == result->rows)
+        printf("run %" PRId64 " was complete: nothing computed\n", result->run);
+    else
+        quote_print(stdout, "%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s", model,
+                    result->rows, result->tokens, result->seconds);
     print_metric("ce", &metrics[METRIC_CE], 6, "nats per token");
     double perplexity = exp(metrics[METRIC_CE].mean);
     struct statistics shown = {.mean = perplexity,
@@ -70,8 +73,13 @@ static enum status print_json(const struct compare_result *result, const char *m
     js_set_integer(document, "rows", result->rows);
     js_set_integer(document, "tokens", result->tokens);
     js_set_number(document, "seconds", result->seconds);
+    if (result->run) js_set_integer(document, "run", result->run);
+    if (result->run) js_set_integer(document, "rows_found", result->rows_found);
     set_statistics(document, "ce", &result->metrics[METRIC_CE]);
-    js_set_number(document, "perplexity", exp(result->metrics[METRIC_CE].mean));
+    double perplexity = exp(result->metrics[METRIC_CE].mean);
+    js_set_number(document, "perplexity", perplexity);
+    js_set_number(document, "perplexity_stderr",
+                  perplexity * result->metrics[METRIC_CE].stderr_mean);
     if (teacher) {
         js_set_string(document, "teacher", teacher);
         set_statistics(document, "teacher_ce", &result->teacher_ce);
@@ -96,8 +104,6 @@ static enum status check(const struct eval_options *options,
     if (options->tasks.count && (options->device_memory || options->dry_run))
         return status_set(STATUS_USAGE, "eval: %s goes with --data, not with --task",
                           options->dry_run ? "--dry-run" : "--device-memory");
-    if (options->data && options->database)
-        return status_set(STATUS_USAGE, "eval: --db goes with --task, not with --data");
     return STATUS_OK;
 }
 
@@ -122,6 +128,7 @@ static enum status evaluate(const struct eval_options *options,
                                         .teacher = options->teacher,
                                         .data = options->data,
                                         .device = options->device,
+                                        .database = options->database,
                                         .group_tokens = options->group_tokens,
                                         .limit_rows = options->rows,
                                         .device_memory = options->device_memory,
@@ -130,6 +137,11 @@ static enum status evaluate(const struct eval_options *options,
                                                        .seed = (uint64_t)options->random_seed}};
     struct compare_result result;
     enum status status = compare_run(&result, &settings);
+    if (status == STATUS_INTERRUPTED && result.run)
+        status = status_set(status,
+                            "interrupted; finished rows are saved in \"%s\": run the same command "
+                            "to continue",
+                            options->database);
     if (!status && options->dry_run)
         status = memory_table_print(&result.memory, "eval", arguments->json);
     else if (!status && arguments->json)
@@ -143,7 +155,6 @@ static enum status evaluate(const struct eval_options *options,
         next_words(&line, "--task recall");
         next_print(&line, false);
     }
-    compare_free(&result);
     return status;
 }
 
@@ -166,7 +177,7 @@ enum status cmd_eval(int argc, char **argv) {
          "instead of --data: a benchmark's .jsonl file, or the recall probe (may be repeated)",
          .group = GROUP_TASKS, .choices = TASK_CHOICES "|" TASK_ANSWERS, .completes = "*.jsonl"},
         {"db", OPTION_STRING, &values.database, "FILE.db",
-         "keep the tasks' items here, and continue from what is there", .group = GROUP_FILES,
+         "keep rows and items here, and continue from what is there", .group = GROUP_FILES,
          .completes = "*.db"},
         {"seed", OPTION_INTEGER, &values.task.seed, "SEED",
          "recall: which words are drawn; generated answers: which samples (0)", .high = INT64_MAX,

@@ -54,4 +54,48 @@ fails 1 "the models' vocabularies differ: 300 and 2048 tokens" \
     "$demo" --teacher "$models/qwen3" --data tiny.h5
 echo '5 !6 !7' | "$tests/make_tokens" masked.h5 2048
 fails 1 '"masked.h5": the loss mask leaves no token to predict' "$demo" --data masked.h5
+
+# Kept row by row: found again, continued after half of the rows, the same numbers.
+head -n 6 "$golden/ids.jsonl" | "$tests/make_tokens" kept.h5 2048
+always=
+kept() { "$program" eval --data kept.h5 --device cpu --db kept.db --group-tokens 128 "$@"; }
+kept "$demo" >out 2>errors || complain "--db: $?, $(cat errors)"
+"$program" convert "$demo" --layers 8 -o hybrid --quiet >/dev/null
+kept hybrid --teacher "$demo" | sed 1d >kept.expected
+kept hybrid --teacher "$demo" >out
+[ "$(head -n 1 out)" = "run 2 was complete: nothing computed" ] || complain "--db again: $(head -n 1 out)"
+sqlite3 kept.db "DELETE FROM score WHERE run = 2; DELETE FROM sequence_score WHERE run = 2 AND row IN (1, 2, 5);
+    UPDATE run SET status = 'interrupted' WHERE id = 2"
+kept hybrid --teacher "$demo" 2>errors | sed 1d >kept.found
+same kept
+grep -q '^run 2 continues: 3 of 6 rows are there$' errors || complain "--db continued: $(cat errors)"
+kept hybrid --rows 4 >out && kept hybrid >out
+[ "$("$program" scores --db kept.db --export runs | tail -n +2 | cut -d, -f1 | tr '\n' ' ')" = "1 2 3 4 " ] ||
+    complain "--db: runs $("$program" scores --db kept.db)"
+"$program" scores --db kept.db >out
+grep -q 'ce [0-9.]* +- [0-9.]*' out && grep -q 'base 1 replaced' out && grep -q 'rows 4' out ||
+    complain "scores of eval --data: $(cat out)"
+[ "$("$program" scores --db kept.db --run 2 | tail -n 1 | wc -w)" = 12 ] || complain "scores --run 2"
+# Rows without their run's are a fault, not another mean.
+cp kept.db less.db
+sqlite3 less.db "DELETE FROM sequence_score WHERE run = 1 AND row = 2"
+ends 1 'run 1 of "less.db" is finished, but 1 of its 6 rows are missing' eval "$demo" --data kept.h5 --device cpu --db less.db --quiet
+
+# The paired difference by its formula (README of statistics.h), over the rows that both have.
+"$program" scores --db kept.db --export sequences >values
+for pair in 1,2 1,3 3,4; do
+    a=${pair%,*} b=${pair#*,}
+    awk -F, -v a="$a" -v b="$b" '$4 == "ce" && $1 == a { v[$3] = $5; c[$3] = $6 } $4 == "ce" && $1 == b { w[$3] = $5; d[$3] = $6 }
+        END { for (r in v) if (r in w) { n++; C += c[r]; D += d[r]; V += c[r] * v[r]; W += d[r] * w[r] }
+            for (r in v) if (r in w) { e = c[r] * (v[r] - V / C) / C - d[r] * (w[r] - W / D) / D; s += e * e }
+            printf "%.4f %.4f %.4f %.4f %d\n", V / C, W / D, V / C - W / D, sqrt(n / (n - 1) * s), n }' values >compare.expected
+    "$program" scores --db kept.db --compare $pair:ce | awk '$3 == "ce" { print $4, $5, $6, $7, $8 }' >compare.found
+    same compare
+done
+"$program" scores --db kept.db --compare 1,2 --json | grep -q '"difference": -0.0' || complain "--compare --json"
+"$program" loo "$demo" --data kept.h5 --db kept.db --layers 0 --device cpu --quiet >out
+ends 1 'runs of eval compare with runs of eval, not with rankings of layers' scores --db kept.db --compare 1,last
+head -n 3 "$golden/ids.jsonl" | "$tests/make_tokens" other.h5 2048
+"$program" eval "$demo" --data other.h5 --device cpu --db kept.db >out
+ends 1 'runs 1 and 6 are of different token sets ("kept.h5" and "other.h5")' scores --db kept.db --compare 1,6
 exit $bad

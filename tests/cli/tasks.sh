@@ -110,7 +110,6 @@ fails 2 'eval: --data or --task is needed' "$demo"
 fails 2 'eval: give --data or --task, not both' "$demo" --data a.h5 --task recall
 fails 2 'eval: --teacher goes with --data, not with --task' "$demo" --teacher "$demo" --task recall
 fails 2 'eval: --rows goes with --data, not with --task' "$demo" --rows 3 --task recall
-fails 2 'eval: --db goes with --task, not with --data' "$demo" --db a.db --data a.h5
 fails 2 '--task is NAME=FILE or recall, not "piqa"' "$demo" --task piqa
 fails 2 '--task is NAME=FILE or recall, not "=a"' "$demo" --task =a
 fails 2 '--task recall makes its own items: it takes no file' "$demo" --task recall=a
