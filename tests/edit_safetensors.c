@@ -5,7 +5,8 @@
  *   prefix OLD NEW        what stands before the names that begin with OLD ("" is any)
  *   copy OLD NEW          the tensor once more, under another name
  *   drop NAME             without the tensor
- *   metadata KEY VALUE    an entry of __metadata__ */
+ *   metadata KEY VALUE    an entry of __metadata__
+ *   sum -                 prints the bytes of all tensors */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +52,12 @@ static int edit(struct edited *out, char **words) {
     if (strcmp(what, "metadata") == 0) {
         js_set_string(out->metadata, name, words[2]);
         return 3;
+    }
+    if (strcmp(what, "sum") == 0) {
+        size_t sum = 0;
+        for (size_t i = 0; i < out->count; i++) sum += out->entries[i]->bytes;
+        printf("%zu\n", sum);
+        return 2;
     }
     for (size_t i = 0; i < out->count; i++) {
         size_t length = strlen(name);

@@ -7,8 +7,12 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "check_main.h"
+#include "checkpoint/fast_llm.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/shape.h"
 #include "convert/convert.h"
+#include "plan/serving.h"
+#include "plan/yaml.h"
 
 #define DEMO TEST_DATA "/../../recipes/demo-model"
 #define MODELS TEST_DATA "/models/"
@@ -28,8 +32,8 @@ static struct convert_options options_of(struct checkpoint *base, enum config_fa
     return options;
 }
 
-static void run_with(struct result *result, const char *model, enum config_family format,
-                     int *layers, size_t count, const struct mil_words *words) {
+static void run_sized(struct result *result, const char *model, enum config_family format,
+                      int *layers, size_t count, const struct mil_options *mil) {
     struct convert_job job;
     struct json *provenance = js_new_object();
     *result = (struct result){0};
@@ -38,7 +42,8 @@ static void run_with(struct result *result, const char *model, enum config_famil
     snprintf(result->path, sizeof result->path, "%s/out", result->parent);
     ck_assert_int_eq(checkpoint_open(&result->base, model, NULL), STATUS_OK);
     struct convert_options options = options_of(result->base, format, layers, count);
-    ck_assert_int_eq(mil_options_parse(&options.mil, words), STATUS_OK);
+    options.mil = *mil;
+    options.mil.seed = 3;
     if (checkpoint_config(result->base)->head_dim % 16) options.mil.d_state = 8;
     enum status status = convert_prepare(&job, &options);
     ck_assert_msg(status == STATUS_OK, "%s", status_message());
@@ -51,6 +56,13 @@ static void run_with(struct result *result, const char *model, enum config_famil
     char config[128];
     snprintf(config, sizeof config, "%s/config.json", result->path);
     ck_assert_int_eq(js_read(&result->config, config), STATUS_OK);
+}
+
+static void run_with(struct result *result, const char *model, enum config_family format,
+                     int *layers, size_t count, const struct mil_words *words) {
+    struct mil_options mil = {0};
+    ck_assert_int_eq(mil_options_parse(&mil, words), STATUS_OK);
+    run_sized(result, model, format, layers, count, &mil);
 }
 
 /* With the tensors that DESIGN section 5 lists: a random gate needs no biases. */
@@ -358,6 +370,153 @@ START_TEST(refusals) {
 }
 END_TEST
 
-CHECK_MAIN("convert", apriel_h1_layout, apriel2_layout, stored_values,
-           every_architecture_round_trips, biases_with_no_attention_left, an_open_gate_is_a_bias,
-           refusals)
+/* ---- plan's formats and counts against what convert writes */
+
+/* Models and choices that differ in biases, types, windows, tied embeddings and sizes. */
+static const struct {
+    const char *model;
+    struct mil_words words;
+    int d_state, dt_rank, d_conv;
+} made[] = {
+    {DEMO, {0}, 0, 0, 0},
+    {DEMO, {.init = "published"}, 32, 5, 3},
+    {DEMO, {.gate = "random", .dt_range = "0.01,0.3"}, 8, 0, 0},
+    {MODELS "llama-f16", {.gate = "random"}, 8, 0, 0},
+    {MODELS "llama-f32-bare", {0}, 8, 0, 2},
+    {MODELS "llama-rope-llama3", {0}, 8, 0, 0},
+    {MODELS "llama-rope-linear-biases", {.gate = "random"}, 8, 0, 0},
+    {MODELS "llama-rope-linear-biases", {.gate = "random", .qkv_bias = "drop"}, 8, 0, 0},
+    {MODELS "mistral-window", {0}, 8, 0, 0},
+    {MODELS "qwen2-tied", {.gate = "random"}, 8, 0, 0},
+    {MODELS "qwen2-tied", {.gate = "random", .qkv_bias = "drop"}, 8, 0, 0},
+    {MODELS "qwen2-window", {0}, 8, 0, 0},
+    {MODELS "qwen2-yarn", {0}, 8, 0, 0},
+    {MODELS "qwen3", {0}, 8, 7, 0},
+};
+enum { MADE = sizeof made / sizeof *made };
+
+/* A plan that says of the checkpoint what a run records of it. */
+static struct plan plan_for(const struct checkpoint *checkpoint, struct plan_stage *stage) {
+    return (struct plan){.layers = checkpoint_config(checkpoint)->n_layers,
+                         .shape = shape_of(checkpoint),
+                         .signal = (char *)(uintptr_t) "loo",
+                         .stages = stage,
+                         .n_stages = 1};
+}
+
+static struct plan_mixers mixers_of(int i) {
+    struct plan_mixers mixers = {0};
+    ck_assert_int_eq(mil_options_parse(&mixers.mil, &made[i].words), STATUS_OK);
+    mixers.mil.d_state = made[i].d_state;
+    mixers.mil.dt_rank = made[i].dt_rank;
+    mixers.mil.d_conv = made[i].d_conv;
+    return mixers;
+}
+
+static uint64_t stored_bytes(const struct result *result) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < safetensors_count(result->weights); i++)
+        sum += safetensors_at(result->weights, i)->bytes;
+    return sum;
+}
+
+static const char *section(const char *text, const char *from) {
+    const char *at = strstr(text, from);
+    return at ? at : "";
+}
+
+/* The YAML of the same choices has the biases that the written mixers have, and is, line by line,
+ * that of the written configuration. */
+static void check_yaml(const struct result *result, const struct plan *plan,
+                       const struct plan_mixers *mixers, const struct model_config *written) {
+    char *text = NULL;
+    const char *lacks = fast_llm_lacks(written);
+    enum status status = plan_export(&text, plan, 1, PLAN_FORMAT_FAST_LLM, mixers, "p");
+    ck_assert_int_eq(status, lacks ? STATUS_FAILED : STATUS_OK);
+    if (lacks) return;
+    char bias[64];
+    snprintf(bias, sizeof bias, "        add_linear_biases: %s\n",
+             safetensors_find(result->weights, "model.decoder.blocks.1.mixer.in_proj.bias")
+                 ? "true"
+                 : "false");
+    ck_assert_ptr_nonnull(strstr(section(text, "    mamba:\n"), bias));
+    struct json *model = js_new_object();
+    struct text expected = {0};
+    js_set(model, "decoder", fast_llm_decoder(written, FAST_LLM_OWN));
+    yaml_append(&expected, model);
+    char *decoder = text_finish(&expected);
+    ck_assert_mem_eq(section(text, "decoder:\n"), decoder, strlen(decoder));
+    free(decoder);
+    free(text);
+    js_free(model);
+}
+
+START_TEST(plans_say_what_is_written) {
+    for (int i = 0; i < MADE; i++) {
+        struct plan_mixers mixers = mixers_of(i);
+        int layers[] = {1};
+        struct plan_stage stage = {.layers = {layers, 1}};
+        struct result result = {0};
+        run_sized(&result, made[i].model, FAMILY_APRIEL2, layers, 1, &mixers.mil);
+        struct plan plan = plan_for(result.base, &stage);
+        struct serving_device device = serving_defaults();
+        struct serving_estimate rows[2];
+        struct checkpoint *again;
+        bool complete;
+        ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixers), STATUS_OK);
+        ck_assert(complete);
+        ck_assert_uint_eq(rows[1].weights, stored_bytes(&result));
+        uint64_t before = 0;
+        for (size_t k = 0; k < checkpoint_count(result.base); k++)
+            before += checkpoint_at(result.base, k)->bytes;
+        ck_assert_uint_eq(rows[0].weights, before);
+        ck_assert_int_eq(checkpoint_open(&again, result.path, NULL), STATUS_OK);
+        check_yaml(&result, &plan, &mixers, checkpoint_config(again));
+        checkpoint_close(again);
+        js_free(plan.shape);
+        finish(&result);
+    }
+}
+END_TEST
+
+/* What a run records of a model gives its configuration back. */
+START_TEST(shapes_give_the_configuration_back) {
+    static const char *const names[] = {"apriel-h1",
+                                        "apriel2",
+                                        "qwen3",
+                                        "mistral-window",
+                                        "qwen2-window",
+                                        "qwen2-yarn",
+                                        "llama-rope-llama3",
+                                        "llama-rope-linear-biases",
+                                        "foreign-mistral"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512], *one, *two;
+        struct checkpoint *checkpoint;
+        struct model_config *config;
+        bool complete;
+        snprintf(path, sizeof path, MODELS "%s", names[i]);
+        ck_assert_int_eq(checkpoint_open(&checkpoint, path, NULL), STATUS_OK);
+        struct json *shape = shape_of(checkpoint);
+        enum status status = shape_read(&config, &complete, shape, "plan");
+        ck_assert_msg(status == STATUS_OK, "%s: %s", names[i], status_message());
+        ck_assert(complete);
+        struct json *before = fast_llm_decoder(checkpoint_config(checkpoint), FAST_LLM_APRIEL2);
+        struct json *after = fast_llm_decoder(config, FAST_LLM_APRIEL2);
+        one = js_print(before, 1);
+        two = js_print(after, 1);
+        ck_assert_str_eq(one, two);
+        free(one);
+        free(two);
+        js_free(before);
+        js_free(after);
+        js_free(shape);
+        config_free(config);
+        checkpoint_close(checkpoint);
+    }
+}
+END_TEST
+
+CHECK_MAIN("convert", plans_say_what_is_written, shapes_give_the_configuration_back,
+           apriel_h1_layout, apriel2_layout, stored_values, every_architecture_round_trips,
+           biases_with_no_attention_left, an_open_gate_is_a_bias, refusals)

@@ -9,6 +9,7 @@
 #include "plan/build.h"
 #include "plan/export.h"
 #include "plan/plan.h"
+#include "plan/yaml.h"
 
 enum { LAYERS = 50 };
 
@@ -261,12 +262,12 @@ START_TEST(borders_through_tie_groups) {
     ck_assert_uint_eq(plan.n_ranked, 5);
     for (int i = 0; i < 5; i++) ck_assert_int_eq(plan.ranking[i].tie_group, groups[i]);
     char *csv;
-    ok(plan_export(&csv, &plan, 0, PLAN_FORMAT_CSV, &(struct plan_mixer){0}, "p"));
+    ok(plan_export(&csv, &plan, 0, PLAN_FORMAT_CSV, &(struct plan_mixers){0}, "p"));
     ck_assert_ptr_nonnull(strstr(csv, "\n4,3,1,2.01,0.02,2,3\n"));
     free(csv);
     char *yaml;
     ck_assert_int_eq(
-        plan_export(&yaml, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixer){0}, "p"),
+        plan_export(&yaml, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixers){0}, "p"),
         STATUS_FAILED);
     ck_assert_str_eq(status_message(), "\"p\": \"hidden_size\" is missing");
     plan_free(&plan);
@@ -427,7 +428,7 @@ START_TEST(formats_for_others) {
     ok(plan_from_store(&plan, &model, store,
                        &(struct plan_choices){choice, 1, NULL, "2,25", false}));
     char *text;
-    ok(plan_export(&text, &plan, 2, PLAN_FORMAT_HF, &(struct plan_mixer){0}, "p"));
+    ok(plan_export(&text, &plan, 2, PLAN_FORMAT_HF, &(struct plan_mixers){0}, "p"));
     struct json *document;
     ok(js_parse(&document, text, strlen(text), "hf"));
     const struct json *layout = js_member(document, "hybrid_block_layout");
@@ -436,37 +437,37 @@ START_TEST(formats_for_others) {
     ck_assert_str_eq(js_string_or(js_element(layout, 0), ""), "t");
     js_free(document);
     free(text);
-    ok(plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY, &(struct plan_mixer){.d_state = 32}, "p"));
+    ok(plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY, &(struct plan_mixers){.mil.d_state = 32},
+                   "p"));
     ck_assert_ptr_nonnull(strstr(text, "    - mamba  # 39\n"));
     ck_assert_ptr_nonnull(strstr(text, "    - attention  # 24\n"));
     ck_assert_ptr_nonnull(strstr(text,
                                  "        d_inner: 4096\n        d_xb: 1024\n        d_state: 32\n"
                                  "        d_conv: 4\n        dt_rank: 320\n"));
     free(text);
-    ck_assert_int_eq(
-        plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY, &(struct plan_mixer){.d_state = 48}, "p"),
-        STATUS_USAGE);
-    ck_assert_str_eq(status_message(), "--d-state 48 does not divide head_dim, 128");
-    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixer){0}, "p"));
+    ck_assert_int_eq(plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY,
+                                 &(struct plan_mixers){.mil.d_state = 48}, "p"),
+                     STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--d-state 48 must divide the head size 128");
+    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixers){0}, "p"));
     ck_assert_ptr_nonnull(strstr(text, "        state_size: 16\n"));
-    ck_assert_ptr_nonnull(strstr(text, "          theta: 1000000\n"));
-    ck_assert_ptr_null(strstr(text, "linear_biases: true"));
+    ck_assert_ptr_nonnull(strstr(text, "          theta: 1000000.0\n"));
+    ck_assert_ptr_nonnull(strstr(text, "        epsilon: 1.0e-05\n"));
     free(text);
-    /* Biases and scaled RoPE are told; what cannot be expressed is refused. */
-    js_set_bool(plan.shape, "qkv_bias", true);
+    /* Rope scaling that an older plan does not describe is not guessed. */
     js_set_string(plan.shape, "rope_type", "yarn");
-    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixer){0}, "p"));
-    ck_assert_ptr_nonnull(
-        strstr(text, "        add_linear_biases: true\n        dense_layer:\n          bias:\n"
-                     "            enabled: false\n        # rotary: yarn scaling"));
-    free(text);
+    ck_assert_int_eq(
+        plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixers){0}, "p"),
+        STATUS_FAILED);
+    ck_assert_str_eq(status_message(), "\"p\" is of an older version, which did not record rope "
+                                       "scaling: name the model as --model");
     js_set_bool(plan.shape, "qk_norm", true);
     ck_assert_int_eq(
-        plan_export(&text, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixer){0}, "p"),
+        plan_export(&text, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixers){0}, "p"),
         STATUS_FAILED);
-    ck_assert_str_eq(status_message(), "\"p\": the model normalises queries and keys (qk_norm), "
-                                       "which fast-llm and surgery cannot express");
-    ck_assert_int_eq(plan_export(&text, &plan, 3, PLAN_FORMAT_HF, &(struct plan_mixer){0}, "p"),
+    ck_assert_str_eq(status_message(), "\"p\": the model normalises queries and keys, which "
+                                       "Apriel2's code does not");
+    ck_assert_int_eq(plan_export(&text, &plan, 3, PLAN_FORMAT_HF, &(struct plan_mixers){0}, "p"),
                      STATUS_USAGE);
     ck_assert_str_eq(status_message(), "\"p\" has 2 stages, there is no stage 3");
     plan_free(&plan);
@@ -474,6 +475,53 @@ START_TEST(formats_for_others) {
 }
 END_TEST
 
-CHECK_MAIN("plan", the_published_stages, mmr_alone_goes_on_from_its_base, impossible_wishes,
-           borders_through_tie_groups, a_second_run_decides_within_a_tie_of_the_first,
-           damaged_plans_are_refused, references_to_stages, formats_for_others)
+/* Every kind of number and string as PyYAML reads it (it follows YAML 1.1). */
+START_TEST(yaml_scalars) {
+    static const struct {
+        const char *json, *yaml;
+    } cases[] = {
+        {"1e-5", "1.0e-05"},
+        {"1e-05", "1.0e-05"},
+        {"0.001", "0.001"},
+        {"1e30", "1.0e+30"},
+        {"10000.0", "10000.0"},
+        {"1000000.0", "1000000.0"},
+        {"500000.0", "500000.0"},
+        {"1.5e-7", "1.5e-07"},
+        {"-2.5", "-2.5"},
+        {"0.1", "0.1"},
+        {"12", "12"},
+        {"-7", "-7"},
+        {"123456789.5", "123456789.5"},
+        {"true", "true"},
+        {"null", "null"},
+        {"\"mamba\"", "mamba"},
+        {"\"true\"", "\"true\""},
+        {"\"no\"", "\"no\""},
+        {"\"1e5\"", "\"1e5\""},
+        {"\"a: b\"", "\"a: b\""},
+        {"\"\"", "\"\""},
+        {"\"y\"", "\"y\""},
+        {"\"x\\n# y\"", "\"x\\n# y\""},
+        {"\"Loo\"", "\"Loo\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char document[64], expected[64];
+        struct json *value;
+        struct text text = {0};
+        snprintf(document, sizeof document, "{\"key\": %s}", cases[i].json);
+        snprintf(expected, sizeof expected, "key: %s\n", cases[i].yaml);
+        ok(js_parse(&value, document, strlen(document), "x"));
+        yaml_append(&text, value);
+        char *found = text_finish(&text);
+        ck_assert_str_eq(found, expected);
+        free(found);
+        js_free(value);
+    }
+}
+END_TEST
+
+CHECK_MAIN("plan", yaml_scalars, the_published_stages, mmr_alone_goes_on_from_its_base,
+           impossible_wishes, borders_through_tie_groups,
+           a_second_run_decides_within_a_tie_of_the_first, damaged_plans_are_refused,
+           references_to_stages, formats_for_others)

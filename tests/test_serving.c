@@ -21,7 +21,7 @@ static void make_plan(struct plan *plan, int *layers, const int *counts, size_t 
 
 START_TEST(estimates_of_the_published_hybrids) {
     static const int counts[] = {25, 30, 40, 50};
-    const struct plan_mixer mixer = {0, 0, 0};
+    const struct plan_mixers mixers = {.mil.gate = MIL_GATE_RANDOM};
     struct serving_device device = serving_defaults();
     struct serving_estimate rows[5];
     struct plan_stage stages[4];
@@ -29,7 +29,7 @@ START_TEST(estimates_of_the_published_hybrids) {
     int layers[50];
     bool complete;
     make_plan(&plan, layers, counts, 4, stages, true);
-    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixer), STATUS_OK);
+    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixers), STATUS_OK);
     ck_assert(complete);
     /* 2 x 8 x 128 values of 2 bytes a layer and token; N x I floats and 3 x X inputs a mixer. */
     ck_assert_uint_eq(rows[0].kv_per_token, 50 * 4096);
@@ -53,24 +53,24 @@ START_TEST(estimates_of_the_published_hybrids) {
     ck_assert_double_gt(rows[3].ratio, 3.4);
     /* No room for the weights. */
     device.memory = 20000000000;
-    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixer), STATUS_OK);
+    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixers), STATUS_OK);
     ck_assert_int_eq(rows[0].batch, 0);
     ck_assert(isnan(rows[0].ratio));
     js_remove(plan.shape, "vocab_size");
-    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixer), STATUS_OK);
+    ck_assert_int_eq(serving_predict(rows, &complete, &plan, &device, &mixers), STATUS_OK);
     ck_assert(!complete);
     js_free(plan.shape);
 }
 END_TEST
 
 static void expect_warning(int count, bool from_behind, int d_state, const char *expected) {
-    const struct plan_mixer mixer = {d_state, 0, 0};
+    const struct plan_mixers mixers = {.mil.d_state = d_state};
     struct plan_stage stage;
     struct plan plan;
     int layers[50];
     char *text;
     make_plan(&plan, layers, &count, 1, &stage, from_behind);
-    ck_assert_int_eq(serving_warnings(&text, &plan, &stage, &mixer), STATUS_OK);
+    ck_assert_int_eq(serving_warnings(&text, &plan, &stage, &mixers), STATUS_OK);
     ck_assert_msg(expected ? strstr(text, expected) != NULL : *text == '\0', "%d layers: \"%s\"",
                   count, text);
     free(text);
@@ -85,7 +85,7 @@ START_TEST(warnings_about_layouts) {
                    "engines that page both alike (vLLM) pad 14 layers of caches");
     expect_warning(25, false, 128, "as large as 514 tokens of its cache");
     /* Every other layer: nothing to say. */
-    const struct plan_mixer mixer = {0, 0, 0};
+    const struct plan_mixers mixers = {.mil.gate = MIL_GATE_RANDOM};
     int even[25], count = 25, layers[50];
     struct plan_stage stage;
     struct plan plan;
@@ -93,7 +93,7 @@ START_TEST(warnings_about_layouts) {
     make_plan(&plan, layers, &count, 1, &stage, true);
     for (int i = 0; i < 25; i++) even[i] = 2 * i;
     stage.layers.values = even;
-    ck_assert_int_eq(serving_warnings(&text, &plan, &stage, &mixer), STATUS_OK);
+    ck_assert_int_eq(serving_warnings(&text, &plan, &stage, &mixers), STATUS_OK);
     ck_assert_str_eq(text, "");
     free(text);
     js_free(plan.shape);

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "base/version.h"
+#include "checkpoint/shape.h"
 #include "scores/numbers.h"
 
 char *record_layout(const struct model_config *config, const bool *removed) {
@@ -16,38 +17,8 @@ char *record_layout(const struct model_config *config, const bool *removed) {
     return layout;
 }
 
-static const char *rope_type(enum rope_kind kind) {
-    switch (kind) {
-    case ROPE_DEFAULT:
-        return "default";
-    case ROPE_LINEAR:
-        return "linear";
-    case ROPE_LLAMA3:
-        return "llama3";
-    case ROPE_YARN:
-        return "yarn";
-    }
-    return NULL;
-}
-
-char *record_shape(const struct model_config *config) {
-    struct json *shape = js_new_object();
-    if (!shape) return NULL;
-    js_set_string(shape, "architecture", config_architecture(config));
-    js_set_integer(shape, "num_hidden_layers", config->n_layers);
-    js_set_integer(shape, "hidden_size", config->hidden_size);
-    js_set_integer(shape, "num_attention_heads", config->n_heads);
-    js_set_integer(shape, "num_key_value_heads", config->n_kv_heads);
-    js_set_integer(shape, "head_dim", config->head_dim);
-    js_set_integer(shape, "intermediate_size", config->intermediate_size);
-    js_set_integer(shape, "vocab_size", config->vocab_size);
-    js_set_number(shape, "rms_norm_eps", config->rms_norm_eps);
-    js_set_number(shape, "rope_theta", config->rope.theta);
-    js_set_string(shape, "rope_type", rope_type(config->rope.kind));
-    js_set_bool(shape, "qkv_bias", config->q_bias || config->k_bias || config->v_bias);
-    js_set_bool(shape, "o_bias", config->o_bias);
-    js_set_bool(shape, "mlp_bias", config->mlp_bias);
-    js_set_bool(shape, "qk_norm", config->qk_norm);
+char *record_shape(const struct checkpoint *checkpoint) {
+    struct json *shape = shape_of(checkpoint);
     char *text = js_print(shape, 0);
     js_free(shape);
     return text;
@@ -69,7 +40,7 @@ static enum status add_model(int64_t *id, char sampled[SHA256_HEX_SIZE], struct 
     if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
     if (!status) status = checkpoint_sampled_fingerprint(checkpoint, sampled);
     if (!status) {
-        shape = record_shape(checkpoint_config(checkpoint));
+        shape = record_shape(checkpoint);
         status =
             shape ? store_add_model(id, store, fingerprint, record->model, shape) : STATUS_FAILED;
     }

@@ -12,8 +12,8 @@
  * be NULL) count as replaced. The caller frees. */
 char *record_layout(const struct model_config *config, const bool *removed);
 
-/* JSON object of a model's shape with Hugging Face's names; the caller frees. */
-char *record_shape(const struct model_config *config);
+/* The text of shape_of (checkpoint/shape.h); the caller frees. */
+char *record_shape(const struct checkpoint *checkpoint);
 
 struct record_run {
     const char *kind;

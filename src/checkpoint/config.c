@@ -305,6 +305,17 @@ enum status config_copy(struct model_config **out, const struct model_config *co
     return STATUS_OK;
 }
 
+enum status config_new(struct model_config **out, int n_layers) {
+    struct model_config *config = memory_calloc(1, sizeof *config);
+    if (!config) return STATUS_FAILED;
+    if (config_allocate_layers(config, n_layers)) {
+        config_free(config);
+        return STATUS_FAILED;
+    }
+    *out = config;
+    return STATUS_OK;
+}
+
 void config_free(struct model_config *config) {
     if (!config) return;
     free(config->layers);
@@ -321,9 +332,24 @@ int config_attention_layers(const struct model_config *config) {
     return count;
 }
 
+bool config_same_mamba(const struct mamba_config *a, const struct mamba_config *b) {
+    return a->d_inner == b->d_inner && a->d_xb == b->d_xb && a->d_state == b->d_state &&
+           a->dt_rank == b->dt_rank && a->d_conv == b->d_conv && a->bias == b->bias &&
+           a->conv_bias == b->conv_bias && a->dt_proj_bias == b->dt_proj_bias;
+}
+
+/* Sizes that are not asked for: as the model's first Mamba mixer has them, if there is one. */
+static struct mamba_config usual_sizes(const struct model_config *config) {
+    for (int i = 0; i < config->n_layers; i++)
+        if (config->layers[i].mixer == MIXER_MAMBA) return config->layers[i].mamba;
+    return (struct mamba_config){
+        .d_state = 16, .dt_rank = (config->hidden_size + 15) / 16, .d_conv = 4};
+}
+
 enum status config_mamba_for(struct mamba_config *out, const struct model_config *config,
                              int d_state, int dt_rank, int d_conv) {
-    int states = d_state ? d_state : 16;
+    struct mamba_config usual = usual_sizes(config);
+    int states = d_state ? d_state : usual.d_state;
     if (!config->n_heads)
         return status_set(STATUS_USAGE, "the model has no attention layer to replace");
     if (states < 1 || config->head_dim % states)
@@ -337,10 +363,12 @@ enum status config_mamba_for(struct mamba_config *out, const struct model_config
         .d_inner = config->n_heads * config->head_dim,
         .d_xb = config->n_kv_heads * config->head_dim,
         .d_state = states,
-        .dt_rank = dt_rank ? dt_rank : (config->hidden_size + 15) / 16,
-        .d_conv = d_conv ? d_conv : 4,
+        .dt_rank = dt_rank ? dt_rank : usual.dt_rank,
+        .d_conv = d_conv ? d_conv : usual.d_conv,
         .conv_bias = true,
         .dt_proj_bias = true,
+        .dt_min = MAMBA_DT_MIN,
+        .dt_max = MAMBA_DT_MAX,
     };
     return STATUS_OK;
 }

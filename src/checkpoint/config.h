@@ -50,10 +50,16 @@ struct rope_config {
  * N divides X and I, and X divides I. */
 struct mamba_config {
     int d_inner, d_xb, d_state, dt_rank, d_conv;
-    bool bias;         /* in_proj, dt_in_proj and out_proj have biases */
-    bool conv_bias;    /* conv1d has a bias */
-    bool dt_proj_bias; /* dt_proj has a bias (stored halved: see DESIGN section 3) */
+    bool bias;             /* in_proj, dt_in_proj and out_proj have biases */
+    bool conv_bias;        /* conv1d has a bias */
+    bool dt_proj_bias;     /* dt_proj has a bias (stored halved: see DESIGN section 3) */
+    double dt_min, dt_max; /* what the step sizes started as; no part of the function */
 };
+
+/* What Mamba starts with, and the least step size. */
+#define MAMBA_DT_MIN 1e-3
+#define MAMBA_DT_MAX 1e-1
+#define MAMBA_DT_FLOOR 1e-4
 
 struct layer_config {
     enum mixer_kind mixer;
@@ -98,11 +104,15 @@ const char *config_architecture(const struct model_config *config);
 int config_attention_layers(const struct model_config *config);
 
 /* The Mamba mixer that replaces an attention mixer of this model: d_inner = n_heads * head_dim,
- * d_xb = n_kv_heads * head_dim. Zero for d_state, dt_rank or d_conv takes the default (16,
- * ceil(hidden_size / 16), 4). STATUS_USAGE when the divisibility rules do not hold:
- * d_state must divide head_dim, so that no sub-head spans two heads. */
+ * d_xb = n_kv_heads * head_dim. Zero for d_state, dt_rank or d_conv takes that of the Mamba mixers
+ * the model has, else the default (16, ceil(hidden_size / 16), 4). STATUS_USAGE when the
+ * divisibility rules do not hold: d_state must divide head_dim, so that no sub-head spans two
+ * heads. */
 enum status config_mamba_for(struct mamba_config *out, const struct model_config *config,
                              int d_state, int dt_rank, int d_conv) STATUS_CHECKED;
+
+/* Whether two mixers are of the same sizes and have the same biases. */
+bool config_same_mamba(const struct mamba_config *a, const struct mamba_config *b);
 
 /* RoPE inverse frequencies [head_dim / 2] and the factor on cos and sin, computed in double, with
  * the formulas of transformers' modeling_rope_utils (default, linear, llama3, yarn). */

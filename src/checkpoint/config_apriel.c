@@ -34,6 +34,8 @@ static enum status parse_mamba(struct mamba_config *mamba, const struct json *js
     if (!status) status = config_get_bool(&mamba->conv_bias, json, "conv_bias", true, source);
     if (!status) status = config_get_bool(&mamba->dt_proj_bias, json, "dt_proj_bias", true, source);
     if (!status) status = config_get_bool(&repeat, json, "repeat_kv_before_conv", true, source);
+    mamba->dt_min = js_number_or(js_member(json, "dt_min"), MAMBA_DT_MIN);
+    mamba->dt_max = js_number_or(js_member(json, "dt_max"), MAMBA_DT_MAX);
     if (!status && !repeat)
         status = status_fail("\"%s\": \"repeat_kv_before_conv\": false is not supported", source);
     return status;

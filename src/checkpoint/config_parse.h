@@ -47,6 +47,8 @@ enum status config_parse_apriel2(struct model_config *config, const struct json 
                                  const char *source) STATUS_CHECKED;
 
 enum status config_allocate_layers(struct model_config *config, int n_layers) STATUS_CHECKED;
+/* A zeroed config with layers of attention. */
+enum status config_new(struct model_config **out, int n_layers) STATUS_CHECKED;
 
 /* Divisibility of heads and of every Mamba mixer. */
 enum status config_check_shapes(const struct model_config *config,

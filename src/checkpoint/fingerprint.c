@@ -17,7 +17,7 @@ struct content {
 /* A field more in these means another size: give it a place in append_config below (or say why it
  * cannot change what is computed), then set the size here. */
 _Static_assert(sizeof(struct rope_config) == 80, "see append_config");
-_Static_assert(sizeof(struct layer_config) == 32, "see append_config");
+_Static_assert(sizeof(struct layer_config) == 48, "see append_config");
 _Static_assert(sizeof(struct model_config) == 208, "see append_config");
 
 static void append_rope(struct text *text, const struct rope_config *rope) {
@@ -27,9 +27,10 @@ static void append_rope(struct text *text, const struct rope_config *rope) {
                 rope->beta_slow, rope->attention_factor, rope->truncate);
 }
 
-/* Everything that decides what is computed. Not here: the stated dtype (tensors say their own), the
- * longest position (it only bounds what is asked) and the tokens that begin and end a text (they
- * belong to the runs that use them). */
+/* Everything that decides what is computed. Not here: the stated dtype (tensors say their own),
+ * what the step sizes of Mamba mixers started as (dt_min, dt_max), the longest position (it only
+ * bounds what is asked) and the tokens that begin and end a text (they belong to the runs that use
+ * them). */
 static void append_config(struct text *text, const struct model_config *config) {
     text_append(text, "%s\n", config_architecture(config));
     text_append(text, "layers %d hidden %d mlp %d vocabulary %d heads %d %d %d\n", config->n_layers,

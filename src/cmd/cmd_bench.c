@@ -325,7 +325,7 @@ static enum status record(const struct job *job) {
     struct store *store = NULL;
     char fingerprint[SHA256_HEX_SIZE];
     struct json *settings = settings_json(job);
-    char *text = js_print_sorted(settings), *shape = record_shape(job->model->config);
+    char *text = js_print_sorted(settings), *shape = record_shape(job->model->checkpoint);
     int64_t model;
     js_free(settings);
     enum status status = text && shape ? STATUS_OK : STATUS_FAILED;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "base/version.h"
@@ -128,8 +129,9 @@ static enum status print_json(const struct convert_job *job, const struct settin
     js_set_integer(object, "bytes", (int64_t)job->bytes);
     js_set(object, "provenance", js_copy(provenance));
     js_set(object, "config", convert_config_json(job));
-    for (size_t i = 0; convert_remark(job, i); i++)
-        js_append(remarks, js_new_string(convert_remark(job, i)));
+    bool warns;
+    for (size_t i = 0; convert_remark(&warns, job, i); i++)
+        js_append(remarks, js_new_string(convert_remark(&warns, job, i)));
     js_set(object, "remarks", remarks);
     struct json *tensors = js_new_array();
     for (size_t i = 0; i < job->count && settings->dry_run; i++) {
@@ -209,26 +211,21 @@ static enum status print_text(const struct convert_job *job, const struct inputs
         }
         js_free(choices);
     }
-    for (size_t i = 0; convert_remark(job, i); i++) printf("note: %s\n", convert_remark(job, i));
+    bool warns;
+    const char *remark;
+    for (size_t i = 0; (remark = convert_remark(&warns, job, i)); i++)
+        if (!warns) printf("note: %s\n", remark);
     free(added);
     free(all);
     return STATUS_OK;
 }
 
-/* An explicit --format, else what the base is, else apriel-h1. */
+/* An explicit --format, else what the base is, else the first that can hold the model. */
 static enum status choose_format(enum config_family *out, const struct settings *settings,
                                  const struct checkpoint *base) {
-    enum config_family family = checkpoint_config(base)->family;
-    bool hybrid = family == FAMILY_APRIEL_H1 || family == FAMILY_APRIEL2;
-    *out = hybrid ? family : FAMILY_APRIEL_H1;
-    if (!settings->format) return STATUS_OK;
-    if (strcmp(settings->format, "apriel-h1") == 0)
-        *out = FAMILY_APRIEL_H1;
-    else if (strcmp(settings->format, "apriel2") == 0)
-        *out = FAMILY_APRIEL2;
-    else
-        return status_set(STATUS_USAGE, "--format must be apriel-h1 or apriel2, not \"%s\"",
-                          settings->format);
+    if (settings->format) return convert_format_from_name(out, settings->format);
+    const struct model_config *config = checkpoint_config(base);
+    *out = config->family == FAMILY_APRIEL_H1 ? FAMILY_APRIEL_H1 : convert_format_for(config);
     return STATUS_OK;
 }
 
@@ -245,6 +242,22 @@ static void print_next(const struct settings *settings) {
     next_print(&line, true);
 }
 
+/* What says how new mixers start, when there are none. */
+static enum status check_choices(const struct settings *settings, const struct convert_job *job) {
+    const char *option = mixer_option_given(&settings->mixer);
+    if (job->added.count || !option) return STATUS_OK;
+    return status_set(STATUS_USAGE,
+                      "convert: no layer gets a new mixer: there is nothing for --%s to say",
+                      option);
+}
+
+static void warn(const struct convert_job *job) {
+    bool warns;
+    const char *remark;
+    for (size_t i = 0; (remark = convert_remark(&warns, job, i)); i++)
+        if (warns) log_warn("%s", remark);
+}
+
 static enum status convert(const struct settings *settings, bool json) {
     struct inputs inputs = {0};
     struct convert_job job = {0};
@@ -258,7 +271,9 @@ static enum status convert(const struct settings *settings, bool json) {
     options.layers = inputs.layers;
     status = choose_format(&options.format, settings, options.base);
     if (!status) status = convert_prepare(&job, &options);
+    if (!status) status = check_choices(settings, &job);
     if (status) goto done;
+    warn(&job);
     provenance = provenance_json(&inputs, settings, &job);
     if (!settings->dry_run)
         status = convert_write(&job, settings->output, provenance, settings->model);
@@ -302,8 +317,8 @@ enum status cmd_convert(int argc, char **argv) {
         {"output", OPTION_STRING, &s.output, "DIR", "the new checkpoint; must not exist",
          .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .letter = 'o'},
         {"format", OPTION_CHOICE, &s.format, NULL,
-         "apriel-h1 or apriel2 (that of HYBRID, else apriel-h1)", .group = GROUP_FILES,
-         .choices = "apriel-h1|apriel2"},
+         "apriel-h1 or apriel2 (that of HYBRID, else the first that can hold MODEL)",
+         .group = GROUP_FILES, .choices = "apriel-h1|apriel2"},
         {"seed", OPTION_INTEGER, &s.seed, "N", "of the random parts of new mixers (0)",
          .high = INT64_MAX, .group = GROUP_MIXERS},
         {"max-shard-size", OPTION_SIZE, &s.max_shard, "SIZE", "largest file of weights (5G)",

@@ -11,7 +11,9 @@
 #include "cmd/document.h"
 #include "cmd/next.h"
 #include "cmd/options.h"
+#include "convert/convert.h"
 #include "model/cost.h"
+#include "model/hybrid.h"
 
 enum { CONTEXT = 16384 }; /* tokens in the last column: a long reasoning answer */
 
@@ -38,8 +40,8 @@ static void count_memory(struct totals *totals, const struct model_config *confi
 static size_t element_size(const struct checkpoint *checkpoint, const struct tensor_spec *spec) {
     const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, spec->layer, spec->role);
     if (tensor) return dtype_size(tensor->dtype);
-    if (spec->role == TENSOR_A_LOG || spec->role == TENSOR_D) return sizeof(float);
-    return dtype_size(checkpoint_find(checkpoint, spec->layer, TENSOR_Q)->dtype);
+    return dtype_size(
+        hybrid_dtype(spec->role, checkpoint_find(checkpoint, spec->layer, TENSOR_Q)->dtype));
 }
 
 static enum status count(struct totals *totals, const struct checkpoint *checkpoint,
@@ -67,6 +69,7 @@ struct report {
     struct checkpoint *checkpoint;
     const struct model_config *config;
     char fingerprint[SHA256_HEX_SIZE];
+    struct mil_options mil;    /* convert's defaults */
     struct mamba_config mamba; /* a replacement's sizes */
     int replaceable;           /* attention layers */
     char reason[256];          /* why none of them can be replaced with the default sizes, or "" */
@@ -75,21 +78,23 @@ struct report {
     size_t n_hybrids;
 };
 
-/* The model with its first `replaced` attention layers made Mamba: which ones does not matter for
- * sizes, except under sliding windows. */
+/* The model with its first `replaced` attention layers made Mamba, as convert makes them: which
+ * ones does not matter for sizes, except under sliding windows. */
 static enum status count_hybrid(struct totals *totals, const struct report *report, int replaced) {
-    struct model_config *config;
-    enum status status = config_copy(&config, report->config);
-    if (status) return status;
+    const struct model_config *config = report->config;
+    struct int_list layers = {memory_calloc((size_t)config->n_layers, sizeof(int)), 0};
+    struct hybrid hybrid = {0};
     int left = replaced;
-    for (int i = 0; i < config->n_layers && left > 0; i++) {
-        if (config->layers[i].mixer != MIXER_ATTENTION) continue;
-        config->layers[i] = (struct layer_config){.mixer = MIXER_MAMBA, .mamba = report->mamba};
-        left--;
-    }
+    enum status status = layers.values ? STATUS_OK : STATUS_FAILED;
+    for (int i = 0; i < config->n_layers && !status; i++)
+        if (config->layers[i].mixer == MIXER_MAMBA || left-- > 0) layers.values[layers.count++] = i;
+    if (!status)
+        status = hybrid_make(&hybrid, config, &layers, &report->mil,
+                             checkpoint_directory(report->checkpoint));
     totals->replaced = replaced;
-    status = count(totals, report->checkpoint, config);
-    config_free(config);
+    if (!status) status = count(totals, report->checkpoint, hybrid.config);
+    hybrid_free(&hybrid);
+    list_free(&layers);
     return status;
 }
 
@@ -113,9 +118,10 @@ static enum status build_report(struct report *report, const char *asked) {
     enum status status = checkpoint_fingerprint(report->checkpoint, report->fingerprint);
     if (!status) status = count(&report->now, report->checkpoint, config);
     if (status) return status;
-    if (config_mamba_for(&report->mamba, config, 0, 0, 0))
+    status = mil_options_parse(&report->mil, &(struct mil_words){0});
+    if (status) return status;
+    if (mil_mamba(&report->mamba, config, &report->mil))
         snprintf(report->reason, sizeof report->reason, "%s", status_message());
-    report->mamba.bias = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
     if (*report->reason) return STATUS_OK;
     status = choose_counts(&counts, asked, report->replaceable);
     if (status) return status;
@@ -234,6 +240,32 @@ static void print_hybrids(const struct report *report) {
     puts("(memory at 16k: cache and state of one sequence of 16384 tokens)");
 }
 
+/* Which formats can hold hybrids of this model, and why others cannot. */
+static void print_formats(const struct report *report) {
+    if (*report->reason || !report->replaceable) return;
+    printf("hybrids can be written as");
+    for (int format = FAMILY_APRIEL_H1; format <= FAMILY_APRIEL2; format++) {
+        const char *name = convert_format_name((enum config_family)format);
+        const char *lacks = convert_format_lacks((enum config_family)format, report->config);
+        printf("%s %s", format == FAMILY_APRIEL_H1 ? "" : ",", name);
+        if (lacks) printf(": no (it cannot express %s)", lacks);
+    }
+    puts("");
+}
+
+static struct json *formats_json(const struct report *report) {
+    struct json *formats = js_new_array();
+    for (int format = FAMILY_APRIEL_H1; format <= FAMILY_APRIEL2; format++) {
+        const char *lacks = convert_format_lacks((enum config_family)format, report->config);
+        struct json *entry = js_new_object();
+        js_set_string(entry, "name", convert_format_name((enum config_family)format));
+        js_set_bool(entry, "holds_hybrids", !lacks);
+        if (lacks) js_set_string(entry, "lacks", lacks);
+        js_append(formats, entry);
+    }
+    return formats;
+}
+
 static struct json *totals_json(const struct totals *totals) {
     struct json *object = js_new_object(), *parts = js_new_object();
     js_set_integer(object, "replaced", totals->replaced);
@@ -310,6 +342,7 @@ static enum status print_json(const struct report *report) {
     js_set(object, "layers", layers_json(report));
     js_set_integer(object, "replaceable_layers", *report->reason ? 0 : report->replaceable);
     struct json *hybrids = js_new_array(), *warnings = js_new_array();
+    js_set(object, "formats", formats_json(report));
     if (report->n_hybrids) js_set(object, "mamba", mamba_json(&report->mamba));
     for (size_t i = 0; i < report->n_hybrids; i++)
         js_append(hybrids, totals_json(&report->hybrids[i]));
@@ -339,6 +372,7 @@ static enum status inspect(const char *model, int64_t seed, const char *asked, b
         print_shape(&report);
         print_parts(&report);
         print_layers(&report);
+        print_formats(&report);
         print_hybrids(&report);
     }
     if (!status && report.replaceable && !*report.reason) print_next(model);

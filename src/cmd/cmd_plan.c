@@ -8,10 +8,8 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/commands.h"
-#include "cmd/mixer_option.h"
 #include "cmd/next.h"
-#include "cmd/options.h"
-#include "cmd/plan_schedule.h"
+#include "cmd/plan_command.h"
 #include "cmd/plan_serving.h"
 #include "cmd/table.h"
 #include "plan/build.h"
@@ -19,17 +17,6 @@
 #include "plan/plan.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
-
-struct plan_command {
-    const char *db, *plan, *metric, *stages, *keep, *output, *format;
-    struct string_list runs, signals;
-    bool unfinished;
-    struct schedule_settings schedule;
-    int64_t stage;
-    struct mixer_values sizes;
-    struct serving_device device;
-    uint64_t bandwidth; /* bytes a second */
-};
 
 /* ---- which runs */
 
@@ -273,15 +260,44 @@ static void print_next(const struct plan *plan, const struct plan_command *comma
     next_print(&line, false);
 }
 
-static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
+/* The configuration of --model, which the plan must be about. */
+static enum status read_model(struct model_config **out, const struct plan *plan,
+                              const char *directory) {
+    struct model_config *config = NULL;
+    char *path = file_join(directory, "config.json");
+    enum status status = path ? config_read(&config, path) : STATUS_FAILED;
+    free(path);
+    if (status) return status;
+    int64_t width = js_integer_or(js_member(plan->shape, "hidden_size"), config->hidden_size);
+    int64_t words = js_integer_or(js_member(plan->shape, "vocab_size"), config->vocab_size);
+    if (config->n_layers != plan->layers || width != config->hidden_size ||
+        words != config->vocab_size) {
+        config_free(config);
+        return status_fail("\"%s\" is not the model of the plan, nor a hybrid of it: their shapes "
+                           "differ",
+                           directory);
+    }
+    *out = config;
+    return STATUS_OK;
+}
+
+static struct serving_device device_of(const struct plan_command *command) {
+    struct serving_device device = serving_defaults();
+    if (command->memory != PLAN_NO_SIZE) device.memory = command->memory;
+    if (command->bandwidth != PLAN_NO_SIZE) device.speed.bandwidth = (double)command->bandwidth;
+    return device;
+}
+
+/* The text that is asked for, then what is shown beside it. */
+static enum status show(const struct plan *plan, const struct plan_command *command,
+                        const struct plan_mixers *mixers, bool json) {
     enum plan_format format = PLAN_FORMAT_PLAN;
-    const struct plan_mixer mixer = {(int)command->sizes.d_state, (int)command->sizes.d_conv,
-                                     (int)command->sizes.dt_rank};
-    char *text = NULL;
+    const struct serving_device device = device_of(command);
     const char *source = command->plan ? command->plan : "plan";
+    char *text = NULL;
     enum status status = STATUS_OK;
     if (command->format) status = plan_format_from_name(&format, command->format);
-    if (!status) status = plan_export(&text, plan, (int)command->stage, format, &mixer, source);
+    if (!status) status = plan_export(&text, plan, (int)command->stage, format, mixers, source);
     if (!status && command->output) status = file_write_atomic(command->output, text, strlen(text));
     if (!status && json) {
         char *document = plan_format_text(plan);
@@ -292,10 +308,21 @@ static enum status deliver(const struct plan *plan, const struct plan_command *c
         fputs(text, stdout);
     } else if (!status) {
         status = print_summary(plan);
-        if (!status) status = plan_serving_print(plan, &mixer, &command->device);
+        if (!status) status = plan_serving_print(plan, mixers, &device);
         if (!status && command->output) quote_print(stdout, "written to %s", command->output);
     }
     free(text);
+    return status;
+}
+
+static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
+    struct plan_mixers mixers = {.model_name = command->model};
+    struct model_config *config = NULL;
+    enum status status = mixer_option_resolve(&mixers.mil, &command->mixer);
+    if (!status && command->model) status = read_model(&config, plan, command->model);
+    mixers.model = config;
+    if (!status) status = show(plan, command, &mixers, json);
+    config_free(config);
     return status;
 }
 
@@ -312,58 +339,24 @@ static enum status run_plan(const struct plan_command *command, bool json) {
     return status;
 }
 
-/* What a schedule cannot do without, and what has no meaning in it. */
-static enum status check_schedule(const struct plan_command *command) {
-    const struct schedule_settings *schedule = &command->schedule;
-    if (!schedule->model || !schedule->data || !command->db || !schedule->work)
-        return status_set(STATUS_USAGE, "plan: --schedule needs --model, --data, --db and --work");
-    if (command->plan || command->runs.count || command->signals.count || command->metric ||
-        command->stages || command->unfinished || command->format || command->output)
-        return status_set(STATUS_USAGE, "plan: --schedule chooses runs, stages and files itself: "
-                                        "give it no --plan, --run, --signal, --metric, --stages, "
-                                        "--unfinished, --format or -o");
-    return STATUS_OK;
-}
-
 static enum status run_schedule(struct plan_command *command,
                                 const struct command_arguments *arguments) {
     struct schedule_settings *schedule = &command->schedule;
     schedule->database = command->db;
+    schedule->model = command->model;
     schedule->keep = command->keep;
-    schedule->d_state = command->sizes.d_state;
-    schedule->dt_rank = command->sizes.dt_rank;
-    schedule->d_conv = command->sizes.d_conv;
+    schedule->mixer = command->mixer;
+    if (!schedule->group) schedule->group = 5;
     schedule->quiet = arguments->quiet;
     schedule->json = arguments->json;
     return schedule_run(schedule);
 }
 
-static enum status check_command(const struct plan_command *command,
-                                 const struct command_arguments *arguments) {
-    if (!command->bandwidth) return status_set(STATUS_USAGE, "plan: --bandwidth is 0, not above 0");
-    if (arguments->positional.count)
-        return status_set(STATUS_USAGE,
-                          "plan: takes no argument; give the database as --db, a plan as --plan");
-    if (command->schedule.counts) return check_schedule(command);
-    if (command->schedule.automatic || command->schedule.model || command->schedule.work)
-        return status_set(STATUS_USAGE, "plan: --auto, --model and --work belong to --schedule");
-    if (!command->db == !command->plan)
-        return status_set(STATUS_USAGE, "plan: %s",
-                          command->db ? "give --db or --plan, not both"
-                                      : "--db FILE (or --plan FILE) is missing");
-    if (command->plan && (command->runs.count || command->signals.count || command->metric ||
-                          command->stages || command->keep || command->unfinished))
-        return status_set(STATUS_USAGE, "plan: --plan reads a plan as it is; to rank again give "
-                                        "--db");
-    return STATUS_OK;
-}
-
-enum { OWN_OPTIONS = 24 };
+enum { OWN_OPTIONS = 23 };
 
 enum status cmd_plan(int argc, char **argv) {
-    struct plan_command command = {.schedule.group = 5, .device = serving_defaults()};
-    command.bandwidth = (uint64_t)command.device.speed.bandwidth;
-    struct option options[OWN_OPTIONS + MIXER_SIZES] = {
+    struct plan_command command = {.memory = PLAN_NO_SIZE, .bandwidth = PLAN_NO_SIZE};
+    struct option options[OWN_OPTIONS + MIXER_OPTIONS] = {
         {"db", OPTION_STRING, &command.db, "FILE", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
         {"run", OPTION_LIST, &command.runs, "N[@K]|last",
@@ -395,7 +388,7 @@ enum status cmd_plan(int argc, char **argv) {
          .high = PLAN_MAX_LAYERS, .group = GROUP_FILES},
         {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one",
          .group = GROUP_FILES, .completes = "*.json"},
-        {"memory", OPTION_SIZE, &command.device.memory, "SIZE",
+        {"memory", OPTION_SIZE, &command.memory, "SIZE",
          "of the device that serving is estimated for (80G)", .group = GROUP_SERVING},
         {"bandwidth", OPTION_SIZE, &command.bandwidth, "BYTES",
          "that it moves a second, like 3T (3e12)", .group = GROUP_SERVING},
@@ -404,8 +397,10 @@ enum status cmd_plan(int argc, char **argv) {
          .group = GROUP_SCHEDULE},
         {"auto", OPTION_FLAG, &command.schedule.automatic, NULL,
          "run the commands of --schedule; the same command continues", .group = GROUP_SCHEDULE},
-        {"model", OPTION_STRING, &command.schedule.model, "MODEL", "the transformer of --schedule",
-         .group = GROUP_SCHEDULE, .completes = COMPLETE_DIRECTORY},
+        {"model", OPTION_STRING, &command.model, "MODEL",
+         "the transformer of --schedule; or the model, or a hybrid of it, that fast-llm, surgery "
+         "and the estimate describe (as the plan has it)",
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY},
         {"data", OPTION_STRING, &command.schedule.data, "FILE.h5", "its token set",
          .group = GROUP_SCHEDULE, .completes = "*.h5"},
         {"work", OPTION_STRING, &command.schedule.work, "DIR", "where its plans and hybrids go",
@@ -413,9 +408,6 @@ enum status cmd_plan(int argc, char **argv) {
         {"group", OPTION_COUNT, &command.schedule.group, "K",
          "layers that one mmr run of it decides at most (5)", .low = 1, .high = PLAN_MAX_LAYERS,
          .group = GROUP_SCHEDULE},
-        {"init", OPTION_CHOICE, &command.schedule.init, NULL,
-         "initialisation of its mixers: published or improved", .group = GROUP_SCHEDULE,
-         .choices = "published|improved"},
         {"device", OPTION_STRING, &command.schedule.device, "auto|cpu|cuda[:N]",
          "where its runs compute", .group = GROUP_SCHEDULE, .choices = "auto|cpu|cuda"},
         {"loo-options", OPTION_STRING, &command.schedule.loo, "\"OPTIONS\"",
@@ -449,11 +441,10 @@ enum status cmd_plan(int argc, char **argv) {
                     "      --db scores.db --work steps",
     };
     struct command_arguments arguments;
-    mixer_option_sizes(options + OWN_OPTIONS, &command.sizes);
+    mixer_option_all(options + OWN_OPTIONS, &command.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
-        status = check_command(&command, &arguments);
-        command.device.speed.bandwidth = (double)command.bandwidth;
+        status = plan_check_command(&command, &arguments);
         if (!status && command.schedule.counts)
             status = run_schedule(&command, &arguments);
         else if (!status)

@@ -57,3 +57,22 @@ enum status mixer_option_resolve(struct mil_options *out, const struct mixer_val
     out->d_conv = (int)values->d_conv;
     return status;
 }
+
+bool mixer_option_is_given(const struct option *row) {
+    if (row->kind == OPTION_COUNT) return *(const int64_t *)row->target != 0;
+    return *(const char *const *)row->target != NULL;
+}
+
+void mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
+    mixer_option_choices(table, values);
+    mixer_option_sizes(table + MIXER_CHOICES, values);
+}
+
+const char *mixer_option_given(const struct mixer_values *values) {
+    struct mixer_values copy = *values;
+    struct option rows[MIXER_OPTIONS];
+    mixer_option_all(rows, &copy);
+    for (int i = 0; i < MIXER_OPTIONS; i++)
+        if (mixer_option_is_given(&rows[i])) return rows[i].name;
+    return NULL;
+}

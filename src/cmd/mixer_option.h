@@ -16,8 +16,16 @@ enum { MIXER_SIZES = 3, MIXER_CHOICES = 10 };
 void mixer_option_sizes(struct option table[MIXER_SIZES], struct mixer_values *values);
 void mixer_option_choices(struct option table[MIXER_CHOICES], struct mixer_values *values);
 
+/* All of them. */
+enum { MIXER_OPTIONS = MIXER_CHOICES + MIXER_SIZES };
+void mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values);
+bool mixer_option_is_given(const struct option *row);
+
 /* Into the sizes and choices of `out`; its seed stays. */
 enum status mixer_option_resolve(struct mil_options *out,
                                  const struct mixer_values *values) STATUS_CHECKED;
+
+/* The name of the first of these options that was given ("d-state"); NULL: none was. */
+const char *mixer_option_given(const struct mixer_values *values);
 
 #endif

@@ -14,8 +14,10 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "base/text.h"
+#include "checkpoint/config.h"
 #include "cmd/commands.h"
 #include "cmd/next.h"
+#include "convert/convert.h"
 #include "plan/build.h"
 #include "plan/plan.h"
 
@@ -35,6 +37,7 @@ struct increment {
 
 struct schedule {
     const struct schedule_settings *settings;
+    const char *format;           /* of convert; NULL: its own choice */
     struct increment *increments; /* [count] */
     size_t count;
     struct json *steps; /* array for --json, or NULL */
@@ -138,10 +141,18 @@ static char *base_path(const struct schedule *schedule, int count) {
 
 /* Probes and conversions must make the same mixers. */
 static void add_mixer(struct words *words, const struct schedule_settings *settings) {
-    add_option(words, "--init", settings->init);
-    add_number(words, "--d-state", settings->d_state);
-    add_number(words, "--dt-rank", settings->dt_rank);
-    add_number(words, "--d-conv", settings->d_conv);
+    struct mixer_values values = settings->mixer;
+    struct option rows[MIXER_OPTIONS];
+    mixer_option_all(rows, &values);
+    for (int i = 0; i < MIXER_OPTIONS; i++) {
+        char name[40];
+        snprintf(name, sizeof name, "--%s", rows[i].name);
+        if (!mixer_option_is_given(&rows[i])) continue;
+        if (rows[i].kind == OPTION_COUNT)
+            add_number(words, name, *(const int64_t *)rows[i].target);
+        else
+            add_option(words, name, *(const char *const *)rows[i].target);
+    }
 }
 
 static void score_words(struct words *words, const struct schedule *schedule,
@@ -188,6 +199,7 @@ static void convert_words(struct words *words, const struct schedule *schedule,
         add_own_path(words, base_path(schedule, step->before));
     }
     add_mixer(words, settings);
+    add_option(words, "--format", schedule->format);
     add_split(words, settings->convert);
     add_copy(words, "-o");
     add_own_path(words, hybrid_path(schedule, step->after));
@@ -409,11 +421,51 @@ static enum status print_document(struct schedule *schedule) {
     return document_print(document);
 }
 
+/* The value of an option among words of a command line: "--format X" or "--format=X". */
+static const char *find_option(const struct words *words, const char *name) {
+    const char *found = NULL;
+    size_t length = strlen(name);
+    for (size_t i = 0; i < words->count; i++) {
+        const char *word = words->words[i];
+        if (strncmp(word, name, length) != 0) continue;
+        if (word[length] == '=') found = word + length + 1;
+        if (!word[length] && i + 1 < words->count) found = words->words[i + 1];
+    }
+    return found;
+}
+
+/* A format that holds the hybrids, before hours of runs: the one that is asked for, or the first
+ * that can, named where convert would take another by itself. */
+static enum status choose_format(struct schedule *schedule) {
+    const struct schedule_settings *settings = schedule->settings;
+    struct model_config *config = NULL;
+    struct words words = {0};
+    char *path = file_join(settings->model, "config.json");
+    enum status status = path ? config_read(&config, path) : STATUS_FAILED;
+    free(path);
+    if (status) return status;
+    add_split(&words, settings->convert);
+    const char *asked = find_option(&words, "--format"), *lacks = NULL;
+    enum config_family format = convert_format_for(config);
+    if (asked) status = convert_format_from_name(&format, asked);
+    if (!status) lacks = convert_format_lacks(format, config);
+    if (lacks)
+        status = status_fail("\"%s\" has %s, which %s cannot express; use --convert-options "
+                             "\"--format apriel2\"",
+                             settings->model, lacks, convert_format_name(format));
+    if (!status && !asked && format != FAMILY_APRIEL_H1)
+        schedule->format = convert_format_name(format);
+    config_free(config);
+    words_free(&words);
+    return status;
+}
+
 enum status schedule_run(const struct schedule_settings *settings) {
     struct schedule schedule = {.settings = settings};
     struct words words = {0};
     next_hold();
-    enum status status = make_increments(&schedule);
+    enum status status = choose_format(&schedule);
+    if (!status) status = make_increments(&schedule);
     if (!status && settings->automatic) status = make_directory(settings->work);
     if (!status && !settings->automatic && !settings->json) status = print_head(settings);
     if (!status && settings->json && !(schedule.steps = js_new_array())) status = STATUS_FAILED;

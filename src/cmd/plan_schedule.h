@@ -8,15 +8,16 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "cmd/mixer_option.h"
 
 struct schedule_settings {
     const char *counts;                  /* "25,27,30": layers replaced after each stage */
     const char *model, *data, *database; /* given to loo, mmr and convert */
     const char *work;                    /* directory of plans and hybrids, made when absent */
-    const char *keep, *device, *init;    /* or NULL; init goes to mmr and convert */
+    const char *keep, *device;           /* or NULL */
     const char *loo, *mmr, *convert;     /* more options of these commands, or NULL */
     int64_t group;                       /* layers that one MMR run decides */
-    int64_t d_state, dt_rank, d_conv;    /* 0: their default */
+    struct mixer_values mixer;           /* of mmr and convert */
     bool automatic;                      /* run the commands */
     bool quiet, json;
 };
@@ -24,7 +25,8 @@ struct schedule_settings {
 /* In `work`: plan-N.json and hybrid-N for each number N of replaced layers on the way, plan.json
  * with all stages at the end. What is there already is not made again, so the same call continues;
  * a directory hybrid-N-distilled is taken in the place of hybrid-N. A plan-N.json that does not
- * continue the plan before it is a failure. */
+ * continue the plan before it is a failure, and so is a format that cannot hold the model's
+ * hybrids: that is looked at first. */
 enum status schedule_run(const struct schedule_settings *settings) STATUS_CHECKED;
 
 #endif

@@ -48,11 +48,11 @@ static enum status print_estimates(const struct serving_estimate *rows, size_t c
     return table_print(&table, stdout);
 }
 
-static enum status print_warnings(const struct plan *plan, const struct plan_mixer *mixer) {
+static enum status print_warnings(const struct plan *plan, const struct plan_mixers *mixers) {
     enum status status = STATUS_OK;
     for (size_t i = 0; !status && i < plan->n_stages; i++) {
         char *lines = NULL;
-        status = serving_warnings(&lines, plan, &plan->stages[i], mixer);
+        status = serving_warnings(&lines, plan, &plan->stages[i], mixers);
         for (char *line = lines; line && *line;) {
             char *end = strchr(line, '\n');
             *end = '\0';
@@ -64,14 +64,14 @@ static enum status print_warnings(const struct plan *plan, const struct plan_mix
     return status;
 }
 
-enum status plan_serving_print(const struct plan *plan, const struct plan_mixer *mixer,
+enum status plan_serving_print(const struct plan *plan, const struct plan_mixers *mixers,
                                const struct serving_device *device) {
     struct serving_estimate *rows = memory_calloc(plan->n_stages + 1, sizeof *rows);
     bool complete = false;
     enum status status = rows ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = serving_predict(rows, &complete, plan, device, mixer);
+    if (!status) status = serving_predict(rows, &complete, plan, device, mixers);
     if (!status && complete) status = print_estimates(rows, plan->n_stages + 1, device);
-    if (!status) status = print_warnings(plan, mixer);
+    if (!status) status = print_warnings(plan, mixers);
     free(rows);
     return status;
 }

@@ -6,7 +6,7 @@
 
 /* A table of the estimates (none when the plan's shape is incomplete) and the warnings of every
  * stage, in order. */
-enum status plan_serving_print(const struct plan *plan, const struct plan_mixer *mixer,
+enum status plan_serving_print(const struct plan *plan, const struct plan_mixers *mixers,
                                const struct serving_device *device) STATUS_CHECKED;
 
 #endif

@@ -9,84 +9,56 @@
 #include "base/text.h"
 #include "checkpoint/writer.h"
 #include "convert/convert_internal.h"
+#include "model/hybrid.h"
 
-static bool listed(const struct int_list *list, int layer) {
-    for (size_t i = 0; i < list->count; i++)
-        if (list->values[i] == layer) return true;
+static bool is_new(const struct convert_job *job, int layer) {
+    for (size_t i = 0; i < job->added.count; i++)
+        if (job->added.values[i] == layer) return true;
     return false;
 }
 
-bool convert_same_mamba(const struct mamba_config *a, const struct mamba_config *b) {
-    return a->d_inner == b->d_inner && a->d_xb == b->d_xb && a->d_state == b->d_state &&
-           a->dt_rank == b->dt_rank && a->d_conv == b->d_conv && a->bias == b->bias &&
-           a->conv_bias == b->conv_bias && a->dt_proj_bias == b->dt_proj_bias;
+static const char *const format_names[] = {
+    [FAMILY_APRIEL_H1] = "apriel-h1", [FAMILY_APRIEL2] = "apriel2"};
+
+const char *convert_format_name(enum config_family format) {
+    return format_names[format];
 }
 
-/* Sizes that were not asked for follow the mixers the base already has. */
-static void inherit_sizes(struct mil_options *mil, const struct model_config *config) {
-    for (int i = 0; i < config->n_layers; i++) {
-        const struct mamba_config *mamba = &config->layers[i].mamba;
-        if (config->layers[i].mixer != MIXER_MAMBA) continue;
-        if (!mil->d_state) mil->d_state = mamba->d_state;
-        if (!mil->dt_rank) mil->dt_rank = mamba->dt_rank;
-        if (!mil->d_conv) mil->d_conv = mamba->d_conv;
-        return;
-    }
-}
-
-/* Which layers are new, and the result's layers. */
-static enum status plan_layers(struct convert_job *job) {
-    const struct model_config *base = checkpoint_config(job->options.base);
-    const struct int_list *wanted = &job->options.layers;
-    const char *directory = checkpoint_directory(job->options.base);
-    job->added.values = memory_calloc(wanted->count, sizeof *job->added.values);
-    if (!job->added.values) return STATUS_FAILED;
-    for (int i = 0; i < base->n_layers; i++)
-        if (base->layers[i].mixer == MIXER_MAMBA && !listed(wanted, i))
-            return status_fail("\"%s\": layer %d is Mamba already, but is not among the layers to "
-                               "be Mamba",
-                               directory, i);
-    for (size_t k = 0; k < wanted->count; k++) {
-        int layer = wanted->values[k];
-        if (layer < 0 || layer >= base->n_layers)
-            return status_fail("\"%s\" has %d layers; there is no layer %d to replace", directory,
-                               base->n_layers, layer);
-        if (base->layers[layer].mixer == MIXER_ATTENTION)
-            job->added.values[job->added.count++] = layer;
-    }
-    if (!job->added.count) return STATUS_OK;
-    inherit_sizes(&job->options.mil, base);
-    enum status status = mil_mamba(&job->mamba, base, &job->options.mil);
-    for (size_t k = 0; k < job->added.count && !status; k++)
-        job->config->layers[job->added.values[k]] =
-            (struct layer_config){.mixer = MIXER_MAMBA, .mamba = job->mamba};
-    return status;
-}
-
-static enum status h1_cannot(const struct convert_job *job, const char *what) {
-    return status_fail("\"%s\" has %s, which apriel-h1 cannot express; use --format apriel2",
-                       checkpoint_directory(job->options.base), what);
+enum status convert_format_from_name(enum config_family *out, const char *name) {
+    for (int i = FAMILY_APRIEL_H1; i <= FAMILY_APRIEL2; i++)
+        if (strcmp(name, format_names[i]) == 0) {
+            *out = (enum config_family)i;
+            return STATUS_OK;
+        }
+    return status_set(STATUS_USAGE, "--format must be apriel-h1 or apriel2, not \"%s\"", name);
 }
 
 /* Apriel-H1 has one set of Mamba sizes, Mistral's attention, and one window for all layers. */
-static enum status check_apriel_h1(const struct convert_job *job) {
-    const struct model_config *config = job->config;
+static const char *apriel_h1_lacks(const struct model_config *config) {
     const struct layer_config *mamba = NULL, *attention = NULL;
-    if (config->mlp_bias) return h1_cannot(job, "MLP biases");
+    if (config->mlp_bias) return "MLP biases";
     for (int i = 0; i < config->n_layers; i++) {
         const struct layer_config *layer = &config->layers[i];
         const struct layer_config **first = layer->mixer == MIXER_MAMBA ? &mamba : &attention;
         if (!*first) *first = layer;
-        if (layer->mixer == MIXER_MAMBA && !convert_same_mamba(&mamba->mamba, &layer->mamba))
-            return h1_cannot(job, "Mamba mixers of different sizes or biases");
+        if (layer->mixer == MIXER_MAMBA && !config_same_mamba(&mamba->mamba, &layer->mamba))
+            return "Mamba mixers of different sizes or biases";
         if (layer->mixer == MIXER_ATTENTION && layer->sliding_window != attention->sliding_window)
-            return h1_cannot(job, "sliding windows that differ between layers");
+            return "sliding windows that differ between layers";
     }
-    if (!attention) return STATUS_OK;
+    if (!attention) return NULL;
     if (config->q_bias || config->k_bias || config->v_bias || config->o_bias)
-        return h1_cannot(job, "attention biases");
-    if (config->qk_norm) return h1_cannot(job, "query and key norms");
-    return STATUS_OK;
+        return "attention biases";
+    return config->qk_norm ? "query and key norms" : NULL;
+}
+
+const char *convert_format_lacks(enum config_family format, const struct model_config *config) {
+    return format == FAMILY_APRIEL_H1 ? apriel_h1_lacks(config) : NULL;
+}
+
+enum config_family convert_format_for(const struct model_config *config) {
+    if (config->family == FAMILY_APRIEL2) return FAMILY_APRIEL2;
+    return apriel_h1_lacks(config) ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1;
 }
 
 /* Where each tensor of the result comes from, and its type. */
@@ -100,11 +72,9 @@ static enum status plan_tensors(struct convert_job *job) {
         struct convert_tensor *tensor = &job->tensors[i];
         enum tensor_role role = specs[i].role;
         tensor->spec = specs[i];
-        if (specs[i].part == PART_MAMBA && listed(&job->added, specs[i].layer)) {
-            bool wide = role == TENSOR_A_LOG || role == TENSOR_D;
-            tensor->dtype =
-                wide ? DTYPE_F32
-                     : checkpoint_find(job->options.base, specs[i].layer, TENSOR_Q)->dtype;
+        if (specs[i].part == PART_MAMBA && is_new(job, specs[i].layer)) {
+            tensor->dtype = hybrid_dtype(
+                role, checkpoint_find(job->options.base, specs[i].layer, TENSOR_Q)->dtype);
         } else {
             tensor->source = checkpoint_find(job->options.base, specs[i].layer, role);
             tensor->dtype = tensor->source->dtype;
@@ -119,12 +89,19 @@ static enum status plan_tensors(struct convert_job *job) {
 
 enum status convert_prepare(struct convert_job *job, const struct convert_options *options) {
     *job = (struct convert_job){.options = *options};
-    enum status status = config_copy(&job->config, checkpoint_config(options->base));
-    if (!status) {
-        job->config->family = options->format;
-        status = plan_layers(job);
-    }
-    if (!status && options->format == FAMILY_APRIEL_H1) status = check_apriel_h1(job);
+    struct hybrid hybrid;
+    enum status status = hybrid_make(&hybrid, checkpoint_config(options->base), &options->layers,
+                                     &options->mil, checkpoint_directory(options->base));
+    if (status) return status;
+    job->config = hybrid.config;
+    job->mamba = hybrid.mamba;
+    job->added = hybrid.added;
+    job->config->family = options->format;
+    const char *lacks = convert_format_lacks(options->format, job->config);
+    if (lacks)
+        status = status_fail("\"%s\" has %s, which %s cannot express; use --format apriel2",
+                             checkpoint_directory(options->base), lacks,
+                             convert_format_name(options->format));
     if (!status) status = plan_tensors(job);
     if (status) convert_free(job);
     return status;
@@ -143,28 +120,34 @@ char *convert_tensor_origin(const struct convert_job *job, const struct convert_
                              tensor->spec.role);
 }
 
-const char *convert_remark(const struct convert_job *job, size_t index) {
+const char *convert_remark(bool *warns, const struct convert_job *job, size_t index) {
     const struct model_config *config = job->config;
     bool attends = config_attention_layers(config) > 0;
     bool apriel2 = config->family == FAMILY_APRIEL2;
     const struct {
-        bool applies;
+        bool applies, warns;
         const char *text;
     } remarks[] = {
-        {attends && apriel2 && config->rope.kind != ROPE_DEFAULT,
+        {attends && apriel2 && config->rope.kind != ROPE_DEFAULT, true,
          "the Apriel2 code published with Fast-LLM reads plain rope only; this checkpoint's rope "
          "scaling is written in Fast-LLM's terms"},
-        {attends && apriel2 && config->qk_norm,
-         "the published Apriel2 code does not apply query and key norms; they are written as "
-         "\"query_norm\" and \"key_norm\""},
-        {job->added.count > 0 && config->qk_norm,
+        {attends && apriel2 && config->qk_norm, true,
+         "the published Apriel2 code does not apply query and key norms, and Fast-LLM's import of "
+         "Apriel2 leaves them out: both compute another function from this checkpoint"},
+        {apriel2 && config->mlp_bias, true,
+         "the published Apriel2 code has no biases in its MLP: it leaves this checkpoint's out and "
+         "computes another function (Fast-LLM reads them)"},
+        {job->added.count > 0 && config->qk_norm, false,
          "query and key norms of replaced layers are dropped; a Mamba mixer has none"},
         {job->added.count > 0 && !job->options.mil.keep_biases &&
              (config->q_bias || config->k_bias || config->v_bias || config->o_bias),
-         "attention biases of replaced layers are dropped"},
+         false, "attention biases of replaced layers are dropped"},
     };
     for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
-        if (remarks[i].applies && index-- == 0) return remarks[i].text;
+        if (remarks[i].applies && index-- == 0) {
+            *warns = remarks[i].warns;
+            return remarks[i].text;
+        }
     return NULL;
 }
 

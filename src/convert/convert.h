@@ -40,6 +40,15 @@ struct convert_job {
     uint64_t bytes; /* of all weights */
 };
 
+/* What a format cannot express of a model, hybrids of which keep attention layers; NULL: it can
+ * hold them. Static text: "attention biases". */
+const char *convert_format_lacks(enum config_family format, const struct model_config *config);
+/* The first format that can: apriel-h1, apriel2; a hybrid's own. */
+enum config_family convert_format_for(const struct model_config *config);
+/* "apriel-h1", "apriel2"; and back, STATUS_USAGE for others. */
+const char *convert_format_name(enum config_family format);
+enum status convert_format_from_name(enum config_family *out, const char *name) STATUS_CHECKED;
+
 /* Work out the result without writing anything: fails when a layer has no attention to replace,
  * `base` has Mamba layers that are not asked for, sizes do not divide (STATUS_USAGE), or the format
  * cannot express the model. The caller frees with convert_free; a zeroed job is accepted. */
@@ -61,8 +70,8 @@ struct json *convert_config_json(const struct convert_job *job);
 enum status convert_write(const struct convert_job *job, const char *output,
                           const struct json *provenance, const char *fallback) STATUS_CHECKED;
 
-/* Things about the result that a person should know (a rope type that the published runtime does
- * not read, …); NULL when `index` is past the last. Static text. */
-const char *convert_remark(const struct convert_job *job, size_t index);
+/* Things about the result that a person should know; NULL when `index` is past the last. Static
+ * text. `*warns`: the code published for the format would compute another function. */
+const char *convert_remark(bool *warns, const struct convert_job *job, size_t index);
 
 #endif

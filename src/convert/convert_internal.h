@@ -8,8 +8,6 @@
 enum status convert_write_weights(const struct convert_job *job,
                                   const char *directory) STATUS_CHECKED;
 
-bool convert_same_mamba(const struct mamba_config *a, const struct mamba_config *b);
-
 /* A temporary directory beside `output`, locked while this process lives. */
 struct staging {
     char *path;

@@ -100,10 +100,11 @@ double cost_decode_seconds(const struct cost_model *model, const struct cost_dev
     return sum / PARTS * (double)output;
 }
 
-int64_t cost_batch(const struct cost_model *model, uint64_t memory, int64_t tokens) {
+int64_t cost_batch(const struct cost_model *model, uint64_t memory, uint64_t weights,
+                   int64_t tokens) {
     struct cost_parts parts;
     cost_measure(&parts, model);
-    if (memory <= parts.weights) return 0;
+    if (memory <= weights) return 0;
     uint64_t sequence = cost_kv_bytes(model, tokens) + parts.state;
-    return sequence ? (int64_t)((memory - parts.weights) / sequence) : INT32_MAX;
+    return sequence ? (int64_t)((memory - weights) / sequence) : INT32_MAX;
 }

@@ -56,7 +56,8 @@ double cost_step_seconds(const struct cost_model *model, const struct cost_devic
 double cost_decode_seconds(const struct cost_model *model, const struct cost_device *device,
                            int64_t batch, int64_t prompt, int64_t output);
 
-/* Sequences of `tokens` tokens that fit beside the weights into `memory` bytes; 0: none. */
-int64_t cost_batch(const struct cost_model *model, uint64_t memory, int64_t tokens);
+/* Sequences of `tokens` tokens that fit beside `weights` bytes into `memory` bytes; 0: none. */
+int64_t cost_batch(const struct cost_model *model, uint64_t memory, uint64_t weights,
+                   int64_t tokens);
 
 #endif

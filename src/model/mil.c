@@ -8,9 +8,6 @@
 #include "base/random.h"
 #include "base/text.h"
 
-/* Mamba's range of step sizes at the start, and the least one. */
-static const double default_dt_min = 1e-3, default_dt_max = 1e-1, dt_floor = 1e-4;
-
 /* silu^-1(1). */
 static const float open_gate = 1.2784645f;
 
@@ -24,8 +21,8 @@ static enum status choose(int *out, const char *word, const char *option, const 
 }
 
 void mil_dt_range(double *low, double *high, const struct mil_options *options) {
-    *low = options->dt_min > 0 ? options->dt_min : default_dt_min;
-    *high = options->dt_max > 0 ? options->dt_max : default_dt_max;
+    *low = options->dt_min > 0 ? options->dt_min : MAMBA_DT_MIN;
+    *high = options->dt_max > 0 ? options->dt_max : MAMBA_DT_MAX;
 }
 
 /* "0.01,0.3" */
@@ -35,10 +32,10 @@ static enum status parse_range(struct mil_options *out, const char *text) {
     double low = strtod(text, &comma), high = 0;
     bool good = comma != text && *comma == ',';
     if (good) high = strtod(comma + 1, &end);
-    if (!good || end == comma + 1 || *end || !(low >= dt_floor) || !(high >= low) || !(high <= 10))
+    if (!good || end == comma + 1 || *end || !(low >= MAMBA_DT_FLOOR) || !(high >= low) || !(high <= 10))
         return status_set(STATUS_USAGE,
                           "--dt-range must be two numbers from %g to 10 like 0.001,0.1, not \"%s\"",
-                          dt_floor, text);
+                          MAMBA_DT_FLOOR, text);
     out->dt_min = low;
     out->dt_max = high;
     return STATUS_OK;
@@ -101,6 +98,7 @@ enum status mil_mamba(struct mamba_config *out, const struct model_config *confi
     if (status) return status;
     bool biased = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
     out->bias = (biased && options->keep_biases) || options->gate == MIL_GATE_OPEN;
+    mil_dt_range(&out->dt_min, &out->dt_max, options);
     return STATUS_OK;
 }
 
@@ -235,7 +233,7 @@ static void fill_dt_bias(float *out, const struct mil *mil) {
     mil_dt_range(&low, &high, mil->options);
     for (int64_t i = 0; i < mil->mamba->d_inner; i++) {
         double u = random_uniform(&stream, (uint64_t)i);
-        double dt = fmax(exp(log(low) + u * (log(high) - log(low))), dt_floor);
+        double dt = fmax(exp(log(low) + u * (log(high) - log(low))), MAMBA_DT_FLOOR);
         double b = factor * (dt + log(-expm1(-dt)));
         out[i] = 2 * rounded((float)(b / 2), mil->dtype);
     }

@@ -131,8 +131,7 @@ enum status model_prepare(struct model *model, int positions) {
 /* Whether a slot made for layer a can hold layer b. */
 static bool same_sizes(const struct model_config *config, int a, int b) {
     return config->layers[a].mixer == config->layers[b].mixer &&
-           memcmp(&config->layers[a].mamba, &config->layers[b].mamba,
-                  sizeof(struct mamba_config)) == 0;
+           config_same_mamba(&config->layers[a].mamba, &config->layers[b].mamba);
 }
 
 enum status model_layer(const struct layer **out, struct model *model, int index) {

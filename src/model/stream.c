@@ -199,7 +199,7 @@ void layer_stream_turn(struct layer_stream *stream, int first, int last) {
 
 static bool fits(const struct layer *layer, const struct layer_config *config) {
     return layer->weights[WEIGHT_INPUT_NORM] && layer->mixer.kind == config->mixer &&
-           memcmp(&layer->mixer.mamba, &config->mamba, sizeof config->mamba) == 0;
+           config_same_mamba(&layer->mixer.mamba, &config->mamba);
 }
 
 /* Ask for a layer while nothing is on its way. */

@@ -6,6 +6,8 @@
 
 #include "base/number.h"
 #include "base/quote.h"
+#include "checkpoint/fast_llm.h"
+#include "plan/yaml.h"
 
 static const char *const format_names[] = {
     [PLAN_FORMAT_PLAN] = "plan",         [PLAN_FORMAT_HF] = "hf",
@@ -23,43 +25,34 @@ enum status plan_format_from_name(enum plan_format *out, const char *name) {
                       "no format \"%s\"; there are plan, hf, fast-llm, surgery and csv", name);
 }
 
-/* What the YAML formats say of the mixers. */
-struct dimensions {
-    int64_t hidden_size, heads, groups, head_dim;
-    int64_t d_inner, d_xb, d_state, d_conv, dt_rank;
-    bool qkv_bias, o_bias, mlp_bias;
-};
+enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
+                             const struct plan_stage *stage, const struct plan_mixers *mixers,
+                             const char *source) {
+    enum status status = STATUS_OK;
+    *out = (struct plan_hybrid){.complete = true};
+    shape_read_weights(&out->weights, plan->shape);
+    if (mixers->model)
+        status = config_copy(&out->base, mixers->model);
+    else
+        status = shape_read(&out->base, &out->complete, plan->shape, source);
+    if (!status && out->base->n_layers != plan->layers)
+        status = status_fail("\"%s\" is for %d layers, \"%s\" has %d", source, plan->layers,
+                             mixers->model_name, out->base->n_layers);
+    if (!status && !stage)
+        status = config_copy(&out->hybrid.config, out->base);
+    else if (!status)
+        status = hybrid_make(&out->hybrid, out->base, &stage->layers, &mixers->mil,
+                             mixers->model ? mixers->model_name : source);
+    /* the plan's bytes are those of the transformer */
+    if (!status && config_attention_layers(out->base) < plan->layers) out->weights.bytes = 0;
+    if (status) plan_hybrid_close(out);
+    return status;
+}
 
-static enum status get_dimensions(struct dimensions *out, const struct plan *plan,
-                                  const struct plan_mixer *mixer, const char *source) {
-    enum { MOST = 1 << 20 };
-    const struct json *shape = plan->shape;
-    enum status status = js_get_integer(&out->hidden_size, shape, "hidden_size", 1, MOST, source);
-    if (!status)
-        status = js_get_integer(&out->heads, shape, "num_attention_heads", 1, MOST, source);
-    if (!status)
-        status = js_get_integer(&out->groups, shape, "num_key_value_heads", 1, MOST, source);
-    if (!status) status = js_get_integer(&out->head_dim, shape, "head_dim", 1, MOST, source);
-    if (status) return status;
-    out->d_inner = out->heads * out->head_dim;
-    out->d_xb = out->groups * out->head_dim;
-    out->d_state = mixer->d_state ? mixer->d_state : 16;
-    out->d_conv = mixer->d_conv ? mixer->d_conv : 4;
-    out->dt_rank = mixer->dt_rank ? mixer->dt_rank : (out->hidden_size + 15) / 16;
-    out->qkv_bias = js_bool_or(js_member(shape, "qkv_bias"), false);
-    out->o_bias = js_bool_or(js_member(shape, "o_bias"), false);
-    out->mlp_bias = js_bool_or(js_member(shape, "mlp_bias"), false);
-    if (js_bool_or(js_member(shape, "qk_norm"), false))
-        return status_fail("\"%s\": the model normalises queries and keys (qk_norm), which "
-                           "fast-llm and surgery cannot express",
-                           source);
-    if (out->heads % out->groups)
-        return status_fail("\"%s\": %lld query heads are no multiple of %lld key/value heads",
-                           source, (long long)out->heads, (long long)out->groups);
-    if (out->head_dim % out->d_state)
-        return status_set(STATUS_USAGE, "--d-state %lld does not divide head_dim, %lld",
-                          (long long)out->d_state, (long long)out->head_dim);
-    return STATUS_OK;
+void plan_hybrid_close(struct plan_hybrid *hybrid) {
+    config_free(hybrid->base);
+    hybrid_free(&hybrid->hybrid);
+    *hybrid = (struct plan_hybrid){0};
 }
 
 static void write_hf(struct text *text, const char *layout) {
@@ -70,14 +63,6 @@ static void write_hf(struct text *text, const char *layout) {
     text_append(text, "]}\n");
 }
 
-/* "  pattern:" with a line a layer. */
-static void write_pattern(struct text *text, const char *layout) {
-    text_append(text, "  pattern:\n");
-    for (const char *letter = layout; *letter; letter++)
-        text_append(text, "    - %s  # %d\n", *letter == PLAN_MAMBA ? "mamba" : "attention",
-                    (int)(letter - layout));
-}
-
 static void write_heading(struct text *text, const struct plan *plan,
                           const struct plan_stage *stage, const char *use) {
     text_append(text, "# %zu of %d attention mixers replaced, ranked by ", stage->layers.count,
@@ -86,104 +71,116 @@ static void write_heading(struct text *text, const struct plan *plan,
     text_append(text, ".\n# %s\n", use);
 }
 
-static const char *yes_or_no(bool value) {
-    return value ? "true" : "false";
-}
-
-/* The parts of a Fast-LLM block that both kinds share, as far as the shape says them. */
-static void write_fast_llm_rest(struct text *text, const struct plan *plan,
-                                const struct dimensions *d) {
-    int64_t intermediate = js_integer_or(js_member(plan->shape, "intermediate_size"), 0);
-    double epsilon = js_number_or(js_member(plan->shape, "rms_norm_eps"), 0);
-    if (intermediate > 0)
-        text_append(text,
-                    "      mlp:\n        type: mlp\n        intermediate_size: %lld\n"
-                    "        gated: true\n        activation: silu\n"
-                    "        add_linear_biases: %s\n",
-                    (long long)intermediate, yes_or_no(d->mlp_bias));
-    if (epsilon > 0 && isfinite(epsilon))
-        text_append(text, "      normalization:\n        type: rms_norm\n        epsilon: %.10g\n",
-                    epsilon);
-}
-
-static void write_rotary(struct text *text, const struct plan *plan) {
-    const char *type = js_string_or(js_member(plan->shape, "rope_type"), "default");
-    double theta = js_number_or(js_member(plan->shape, "rope_theta"), 0);
-    if (strcmp(type, "default") != 0) {
-        text_append(text, "        # rotary: ");
-        quote_terminal(text, type);
-        text_append(text, " scaling, as the checkpoint has it\n");
-    } else if (theta > 0 && isfinite(theta))
-        text_append(text, "        rotary:\n          type: default\n          theta: %.10g\n",
-                    theta);
-}
-
-static void write_fast_llm_attention(struct text *text, const struct plan *plan,
-                                     const struct dimensions *d) {
-    text_append(text,
-                "    attention:\n      mixer:\n        type: attention\n        heads: %lld\n"
-                "        head_groups: %lld\n        head_size: %lld\n"
-                "        add_linear_biases: %s\n",
-                (long long)d->heads, (long long)d->groups, (long long)d->head_dim,
-                yes_or_no(d->qkv_bias));
-    if (d->qkv_bias != d->o_bias)
-        text_append(text, "        dense_layer:\n          bias:\n            enabled: %s\n",
-                    yes_or_no(d->o_bias));
-    write_rotary(text, plan);
-    write_fast_llm_rest(text, plan, d);
-}
-
-static void write_fast_llm(struct text *text, const struct plan *plan,
-                           const struct plan_stage *stage, const char *layout,
-                           const struct dimensions *d) {
-    write_heading(text, plan, stage,
-                  "Fast-LLM: merge under model.base_model of a training config.");
-    text_append(text, "decoder:\n  type: pattern\n  num_blocks: %d\n", plan->layers);
-    write_pattern(text, layout);
-    /* Only blocks that the pattern uses: Fast-LLM refuses others. */
-    text_append(text, "  blocks:\n");
-    if (strchr(layout, PLAN_ATTENTION)) write_fast_llm_attention(text, plan, d);
-    /* Query, key and value biases are kept in in_proj.bias, unless `convert` is told to drop them.
-     */
-    text_append(text,
-                "    mamba:\n      mixer:\n        type: mamba  # mamba_2 before it was renamed\n"
-                "        d_inner: %lld\n        d_xb: %lld\n        state_size: %lld\n"
-                "        dt_rank: %lld\n        repeat_kv_before_conv: true\n"
-                "        add_linear_biases: %s\n        convolution_layer:\n"
-                "          kernel_size: %lld\n          bias:\n            enabled: true\n"
-                "        dt_layer:\n          bias:\n            enabled: true\n",
-                (long long)d->d_inner, (long long)d->d_xb, (long long)d->d_state,
-                (long long)d->dt_rank, yes_or_no(d->qkv_bias), (long long)d->d_conv);
-    write_fast_llm_rest(text, plan, d);
-}
-
-static void write_surgery_rest(struct text *text) {
-    text_append(text, "      mlp:\n        init: transfer\n"
-                      "      normalization:\n        init: transfer\n");
-}
-
-static void write_surgery(struct text *text, const struct plan *plan,
-                          const struct plan_stage *stage, const char *layout,
-                          const struct dimensions *d) {
-    write_heading(text, plan, stage, "Apriel2: convert.py MODEL OUTPUT --surgery THIS_FILE.");
-    text_append(text, "decoder:\n  type: pattern\n");
-    write_pattern(text, layout);
-    text_append(text, "  blocks:\n");
-    if (strchr(layout, PLAN_ATTENTION)) {
-        text_append(text, "    attention:\n      mixer:\n        type: attention\n"
-                          "        init: transfer\n");
-        write_surgery_rest(text);
+/* The decoder of the hybrid as convert makes it, and what Fast-LLM keeps beside it. */
+static enum status write_fast_llm(struct text *text, const struct plan_hybrid *stage,
+                                  const char *source) {
+    const struct model_config *config = stage->hybrid.config;
+    const char *lacks = fast_llm_lacks(config);
+    if (lacks) return status_fail("\"%s\": Fast-LLM's configuration has no %s", source, lacks);
+    if (!stage->complete && config_attention_layers(config) && config->rope.kind != ROPE_DEFAULT)
+        return status_fail("\"%s\" is of an older version, which did not record rope scaling: name "
+                           "the model as --model",
+                           source);
+    if (!config->intermediate_size)
+        return status_fail("\"%s\": \"intermediate_size\" is missing", source);
+    struct json *model = js_new_object();
+    js_set(model, "decoder", fast_llm_decoder(config, FAST_LLM_OWN));
+    if (stage->complete) {
+        struct json *embeddings = js_new_object(), *head = js_new_object();
+        js_set_integer(embeddings, "vocab_size", config->vocab_size);
+        js_set(head, "normalization", fast_llm_norm(config->rms_norm_eps));
+        js_set_integer(model, "hidden_size", config->hidden_size);
+        js_set_bool(model, "tied_embedding_weight", config->tie_word_embeddings);
+        js_set(model, "embeddings", embeddings);
+        js_set(model, "head", head);
     }
-    text_append(text,
-                "    mamba:\n      mixer:\n        type: mamba\n        init: transfer\n"
-                "        d_inner: %lld\n        d_xb: %lld\n        d_state: %lld\n"
-                "        d_conv: %lld\n        dt_rank: %lld\n"
-                "        repeat_kv_before_conv: true\n        conv_bias: true\n"
-                "        dt_proj_bias: true\n        dt_min: 0.001\n        dt_max: 0.1\n"
-                "        dt_init_floor: 0.0001\n",
-                (long long)d->d_inner, (long long)d->d_xb, (long long)d->d_state,
-                (long long)d->d_conv, (long long)d->dt_rank);
-    write_surgery_rest(text);
+    yaml_append(text, model);
+    js_free(model);
+    return STATUS_OK;
+}
+
+static struct json *transferred(void) {
+    struct json *object = js_new_object();
+    js_set_string(object, "init", "transfer");
+    return object;
+}
+
+static struct json *surgery_block(struct json *mixer) {
+    struct json *block = js_new_object();
+    js_set(block, "mixer", mixer);
+    js_set(block, "mlp", transferred());
+    js_set(block, "normalization", transferred());
+    return block;
+}
+
+/* What Apriel2's converter reads of a mixer that it makes from attention. */
+static struct json *surgery_mamba(const struct mamba_config *mamba) {
+    struct json *mixer = js_new_object();
+    js_set_string(mixer, "type", "mamba");
+    js_set_string(mixer, "init", "transfer");
+    js_set_integer(mixer, "d_inner", mamba->d_inner);
+    js_set_integer(mixer, "d_xb", mamba->d_xb);
+    js_set_integer(mixer, "d_state", mamba->d_state);
+    js_set_integer(mixer, "d_conv", mamba->d_conv);
+    js_set_integer(mixer, "dt_rank", mamba->dt_rank);
+    js_set_bool(mixer, "repeat_kv_before_conv", true);
+    js_set_bool(mixer, "conv_bias", mamba->conv_bias);
+    js_set_bool(mixer, "dt_proj_bias", mamba->dt_proj_bias);
+    js_set_number(mixer, "dt_min", mamba->dt_min);
+    js_set_number(mixer, "dt_max", mamba->dt_max);
+    js_set_number(mixer, "dt_init_floor", MAMBA_DT_FLOOR);
+    return mixer;
+}
+
+static enum status write_surgery(struct text *text, const struct plan_hybrid *stage,
+                                 const char *source) {
+    const struct model_config *config = stage->hybrid.config;
+    struct json *decoder = js_new_object(), *pattern = js_new_array(), *blocks = js_new_object();
+    struct json *model = js_new_object();
+    if (config->qk_norm) {
+        js_free(decoder);
+        js_free(pattern);
+        js_free(blocks);
+        js_free(model);
+        return status_fail("\"%s\": the model normalises queries and keys, which Apriel2's code "
+                           "does not",
+                           source);
+    }
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct layer_config *layer = &config->layers[i];
+        bool is_mamba = layer->mixer == MIXER_MAMBA;
+        const char *name = is_mamba ? "mamba" : "attention";
+        js_append(pattern, js_new_string(name));
+        if (js_has(blocks, name)) continue; /* only blocks of the pattern: others are refused */
+        struct json *attention = js_new_object();
+        js_set_string(attention, "type", "attention");
+        js_set_string(attention, "init", "transfer");
+        if (is_mamba) js_free(attention);
+        js_set(blocks, name, surgery_block(is_mamba ? surgery_mamba(&layer->mamba) : attention));
+    }
+    js_set_string(decoder, "type", "pattern");
+    js_set(decoder, "pattern", pattern);
+    js_set(decoder, "blocks", blocks);
+    js_set(model, "decoder", decoder);
+    yaml_append(text, model);
+    js_free(model);
+    return STATUS_OK;
+}
+
+/* The YAML formats. */
+static enum status write_hybrid(struct text *text, const struct plan *plan,
+                                const struct plan_stage *stage, enum plan_format format,
+                                const struct plan_mixers *mixers, const char *source) {
+    struct plan_hybrid hybrid;
+    enum status status = plan_hybrid_open(&hybrid, plan, stage, mixers, source);
+    if (status) return status;
+    bool surgery = format == PLAN_FORMAT_SURGERY;
+    write_heading(text, plan, stage,
+                  surgery ? "Apriel2: convert.py MODEL OUTPUT --surgery THIS_FILE."
+                          : "Fast-LLM: merge under model.base_model of a training config.");
+    status = surgery ? write_surgery(text, &hybrid, source) : write_fast_llm(text, &hybrid, source);
+    plan_hybrid_close(&hybrid);
+    return status;
 }
 
 /* The first stage that replaces a layer; 0: none. */
@@ -211,14 +208,11 @@ static void write_csv(struct text *text, const struct plan *plan) {
 }
 
 enum status plan_export(char **out, const struct plan *plan, int number, enum plan_format format,
-                        const struct plan_mixer *mixer, const char *source) {
+                        const struct plan_mixers *mixers, const char *source) {
     const struct plan_stage *stage;
-    struct dimensions dimensions = {0};
     struct text text = {0};
     *out = NULL;
     enum status status = plan_find_stage(&stage, plan, number, source);
-    if (!status && (format == PLAN_FORMAT_FAST_LLM || format == PLAN_FORMAT_SURGERY))
-        status = get_dimensions(&dimensions, plan, mixer, source);
     if (status) return status;
     if (format == PLAN_FORMAT_PLAN) {
         *out = plan_format_text(plan);
@@ -226,23 +220,17 @@ enum status plan_export(char **out, const struct plan *plan, int number, enum pl
     }
     char *layout = plan_stage_layout(plan, stage);
     if (!layout) return STATUS_FAILED;
-    switch (format) {
-    case PLAN_FORMAT_PLAN:
-        break;
-    case PLAN_FORMAT_HF:
+    if (format == PLAN_FORMAT_HF)
         write_hf(&text, layout);
-        break;
-    case PLAN_FORMAT_FAST_LLM:
-        write_fast_llm(&text, plan, stage, layout, &dimensions);
-        break;
-    case PLAN_FORMAT_SURGERY:
-        write_surgery(&text, plan, stage, layout, &dimensions);
-        break;
-    case PLAN_FORMAT_CSV:
+    else if (format == PLAN_FORMAT_CSV)
         write_csv(&text, plan);
-        break;
-    }
+    else
+        status = write_hybrid(&text, plan, stage, format, mixers, source);
     free(layout);
+    if (status) {
+        text_free(&text);
+        return status;
+    }
     *out = text_finish(&text);
     return *out ? STATUS_OK : STATUS_FAILED;
 }

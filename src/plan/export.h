@@ -3,6 +3,7 @@
 #define PLAN_EXPORT_H
 
 #include "base/status.h"
+#include "model/hybrid.h"
 #include "plan/plan.h"
 
 enum plan_format {
@@ -17,16 +18,30 @@ enum plan_format {
 /* "plan", "hf", "fast-llm", "surgery", "csv"; STATUS_USAGE with the list for others. */
 enum status plan_format_from_name(enum plan_format *out, const char *name) STATUS_CHECKED;
 
-/* The Mamba mixers of fast-llm and surgery. Zero takes the default: d_state 16, d_conv 4, dt_rank
- * ceil(hidden_size / 16). */
-struct plan_mixer {
-    int d_state, d_conv, dt_rank;
+/* What a stage is made of: the choices that `convert` takes, and the model. */
+struct plan_mixers {
+    struct mil_options mil;
+    const struct model_config *model; /* the model, or a hybrid of it; NULL: the plan's shape */
+    const char *model_name;
 };
 
+/* The model of a plan and the hybrid of a stage, as `convert` makes it (NULL: the model itself).
+ * `complete` is as shape_read gives it. The caller closes. */
+struct plan_hybrid {
+    struct model_config *base;
+    struct hybrid hybrid;
+    struct shape_weights weights;
+    bool complete;
+};
+enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
+                             const struct plan_stage *stage, const struct plan_mixers *mixers,
+                             const char *source) STATUS_CHECKED;
+void plan_hybrid_close(struct plan_hybrid *hybrid); /* accepts a zeroed one */
+
 /* The text of a stage (1 the first, 0 the last; plan and csv have all stages) in a format. The
- * caller frees. fast-llm and surgery need hidden_size, num_attention_heads, num_key_value_heads and
- * head_dim in the plan's shape, and d_state must divide head_dim. `source` names the plan. */
+ * caller frees. fast-llm and surgery need the model, or what the plan's shape says of it, and
+ * d_state must divide head_dim. `source` names the plan. */
 enum status plan_export(char **out, const struct plan *plan, int stage, enum plan_format format,
-                        const struct plan_mixer *mixer, const char *source) STATUS_CHECKED;
+                        const struct plan_mixers *mixers, const char *source) STATUS_CHECKED;
 
 #endif

@@ -13,103 +13,58 @@ struct serving_device serving_defaults(void) {
                                    .output = 16384};
 }
 
-/* As much of a config as costs depend on; the layers are the caller's array. False: incomplete. */
-static bool read_shape(struct model_config *out, struct layer_config *layers,
-                       const struct plan *plan) {
-    *out = (struct model_config){.n_layers = plan->layers, .layers = layers};
-    const struct {
-        const char *key;
-        int *to;
-    } sizes[] = {
-        {"hidden_size", &out->hidden_size},        {"intermediate_size", &out->intermediate_size},
-        {"vocab_size", &out->vocab_size},          {"num_attention_heads", &out->n_heads},
-        {"num_key_value_heads", &out->n_kv_heads}, {"head_dim", &out->head_dim}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        int64_t value = js_integer_or(js_member(plan->shape, sizes[i].key), 0);
-        if (value < 1 || value > 1 << 24) return false;
-        *sizes[i].to = (int)value;
-    }
-    return out->n_heads % out->n_kv_heads == 0;
+/* Whether the plan says enough of its model for an estimate. Sizes that do not divide have none:
+ * convert and --format say what is wrong. */
+static bool open_hybrid(struct plan_hybrid *out, const struct plan *plan,
+                        const struct plan_stage *stage, const struct plan_mixers *mixers) {
+    if (plan_hybrid_open(out, plan, stage, mixers, "plan")) return false;
+    bool enough = out->base->vocab_size > 0 && out->base->intermediate_size > 0;
+    if (!enough) plan_hybrid_close(out);
+    return enough;
 }
 
-/* The model of a plan, and the mixer that replaces. */
-struct subject {
-    struct model_config config;
-    struct layer_config *layers; /* [plan->layers], all attention */
-    struct mamba_config mamba;
-    bool *replaced; /* [plan->layers] */
-    bool complete;
-};
-
-static enum status open_subject(struct subject *out, const struct plan *plan,
-                                const struct plan_mixer *mixer) {
-    size_t count = (size_t)plan->layers;
-    *out = (struct subject){.layers = memory_calloc(count, sizeof *out->layers),
-                            .replaced = memory_calloc(count, sizeof *out->replaced)};
-    if (!out->layers || !out->replaced) return STATUS_FAILED;
-    out->complete = read_shape(&out->config, out->layers, plan);
-    /* Sizes that do not divide have no estimate: convert and --format say what is wrong. */
-    if (out->complete &&
-        config_mamba_for(&out->mamba, &out->config, mixer->d_state, mixer->dt_rank, mixer->d_conv))
-        out->complete = false;
+static enum status estimate(struct serving_estimate *out, const struct plan_hybrid *stage,
+                            const struct serving_device *device, int replaced) {
+    struct cost_model cost = {.config = stage->hybrid.config, .act_bytes = 2, .acc_bytes = 4};
+    int64_t tokens = device->prompt + device->output;
+    struct cost_parts parts;
+    cost_measure(&parts, &cost);
+    *out = (struct serving_estimate){.replaced = replaced,
+                                     .kv_per_token = parts.kv_per_token,
+                                     .state = parts.state,
+                                     .ratio = NAN};
+    enum status status =
+        hybrid_weight_bytes(&out->weights, stage->hybrid.config, stage->base, &stage->weights);
+    if (status) return status;
+    out->batch = cost_batch(&cost, device->memory, out->weights, tokens);
+    if (out->batch)
+        out->tokens_per_second =
+            (double)out->batch * (double)device->output /
+            cost_decode_seconds(&cost, &device->speed, out->batch, device->prompt, device->output);
     return STATUS_OK;
 }
 
-static void close_subject(struct subject *subject) {
-    free(subject->layers);
-    free(subject->replaced);
-}
-
-static void set_stage(struct subject *subject, const struct plan *plan,
-                      const struct plan_stage *stage) {
-    for (int l = 0; l < plan->layers; l++) subject->replaced[l] = false;
-    for (size_t i = 0; stage && i < stage->layers.count; i++)
-        subject->replaced[stage->layers.values[i]] = true;
-}
-
-static struct serving_estimate estimate(const struct subject *subject,
-                                        const struct serving_device *device, int replaced) {
-    struct cost_model cost = {.config = &subject->config,
-                              .replaced = subject->replaced,
-                              .mamba = subject->mamba,
-                              .act_bytes = 2,
-                              .acc_bytes = 4};
-    struct cost_parts parts;
-    cost_measure(&parts, &cost);
-    struct serving_estimate out = {
-        .replaced = replaced,
-        .weights = parts.weights,
-        .kv_per_token = parts.kv_per_token,
-        .state = parts.state,
-        .batch = cost_batch(&cost, device->memory, device->prompt + device->output),
-        .ratio = NAN};
-    if (out.batch)
-        out.tokens_per_second =
-            (double)out.batch * (double)device->output /
-            cost_decode_seconds(&cost, &device->speed, out.batch, device->prompt, device->output);
-    return out;
-}
-
 enum status serving_predict(struct serving_estimate *out, bool *complete, const struct plan *plan,
-                            const struct serving_device *device, const struct plan_mixer *mixer) {
-    struct subject subject;
-    enum status status = open_subject(&subject, plan, mixer);
-    *complete = !status && subject.complete;
-    for (size_t i = 0; *complete && i <= plan->n_stages; i++) {
+                            const struct serving_device *device, const struct plan_mixers *mixers) {
+    enum status status = STATUS_OK;
+    *complete = true;
+    for (size_t i = 0; *complete && !status && i <= plan->n_stages; i++) {
         const struct plan_stage *stage = i ? &plan->stages[i - 1] : NULL;
-        set_stage(&subject, plan, stage);
-        out[i] = estimate(&subject, device, stage ? (int)stage->layers.count : 0);
-        if (out[0].batch && out[i].batch)
+        struct plan_hybrid hybrid;
+        *complete = open_hybrid(&hybrid, plan, stage, mixers);
+        if (!*complete) break;
+        status = estimate(&out[i], &hybrid, device, stage ? (int)stage->layers.count : 0);
+        if (!status && out[0].batch && out[i].batch)
             out[i].ratio = out[i].tokens_per_second / out[0].tokens_per_second;
+        plan_hybrid_close(&hybrid);
     }
-    close_subject(&subject);
     return status;
 }
 
 /* Attention layers left in the busier half, when it holds more than two thirds of them. */
-static int crowded_half(const struct subject *subject, int layers, int left) {
-    int first = 0;
-    for (int l = 0; l < layers / 2; l++) first += !subject->replaced[l];
+static int crowded_half(const struct plan_stage *stage, int layers, int left) {
+    int first = layers / 2;
+    for (size_t i = 0; i < stage->layers.count; i++) first -= stage->layers.values[i] < layers / 2;
     int most = first > left - first ? first : left - first;
     return left > 2 && 3 * most > 2 * left ? most : 0;
 }
@@ -123,10 +78,9 @@ static int padding_of(int attention, int mamba) {
     return (few - many % few) % few;
 }
 
-static void append_warnings(struct text *text, const struct subject *subject, int layers,
-                            int mamba) {
-    int left = layers - mamba, crowded = crowded_half(subject, layers, left);
-    int padding = padding_of(left, mamba);
+static void append_warnings(struct text *text, const struct plan_stage *stage, int layers) {
+    int mamba = (int)stage->layers.count, left = layers - mamba;
+    int crowded = crowded_half(stage, layers, left), padding = padding_of(left, mamba);
     if (left == 0)
         text_append(text, "no attention layer is left: engines that page key/value caches may "
                           "refuse it, and exact recall has nothing to rest on\n");
@@ -140,9 +94,19 @@ static void append_warnings(struct text *text, const struct subject *subject, in
                     "%d attention and %d Mamba layers do not make equal groups: engines that page "
                     "both alike (vLLM) pad %d layers of caches\n",
                     left, mamba, padding);
-    if (!subject->complete || left == 0 || mamba == 0) return;
-    uint64_t row = 4 * (uint64_t)subject->config.n_kv_heads * (uint64_t)subject->config.head_dim;
-    uint64_t page = (cost_state_bytes(&subject->mamba, 2, 4) + row - 1) / row;
+}
+
+/* The largest state of a layer in tokens of an attention layer's cache. */
+static void append_page_warning(struct text *text, const struct model_config *config) {
+    int attention = config_attention_layers(config);
+    uint64_t row = 4 * (uint64_t)config->n_kv_heads * (uint64_t)config->head_dim, state = 0;
+    if (attention == 0 || attention == config->n_layers) return;
+    for (int i = 0; i < config->n_layers; i++) {
+        if (config->layers[i].mixer != MIXER_MAMBA) continue;
+        uint64_t bytes = cost_state_bytes(&config->layers[i].mamba, 2, 4);
+        if (bytes > state) state = bytes;
+    }
+    uint64_t page = (state + row - 1) / row;
     if (page > 256)
         text_append(text,
                     "a layer's state is as large as %llu tokens of its cache: engines that page "
@@ -151,16 +115,14 @@ static void append_warnings(struct text *text, const struct subject *subject, in
 }
 
 enum status serving_warnings(char **out, const struct plan *plan, const struct plan_stage *stage,
-                             const struct plan_mixer *mixer) {
-    struct subject subject;
+                             const struct plan_mixers *mixers) {
+    struct plan_hybrid hybrid;
     struct text text = {0};
-    enum status status = open_subject(&subject, plan, mixer);
-    if (!status) {
-        set_stage(&subject, plan, stage);
-        append_warnings(&text, &subject, plan->layers, (int)stage->layers.count);
+    append_warnings(&text, stage, plan->layers);
+    if (open_hybrid(&hybrid, plan, stage, mixers)) {
+        append_page_warning(&text, hybrid.hybrid.config);
+        plan_hybrid_close(&hybrid);
     }
-    close_subject(&subject);
-    if (status) return status;
     *out = text.length || text.failed ? text_finish(&text) : memory_copy_string("");
     return *out ? STATUS_OK : STATUS_FAILED;
 }

@@ -25,15 +25,15 @@ struct serving_estimate {
     double ratio;                          /* to the model with nothing replaced; NAN */
 };
 
-/* Estimates [n_stages + 1]: of the model with nothing replaced, then of each stage. BF16 weights
- * and caches, F32 states. The plan's shape must be complete, else `*complete` is false and nothing
- * is filled in. Biases are not counted; the head is taken to be a tensor of its own. */
+/* Estimates [n_stages + 1]: of the model with nothing replaced, then of each stage. Weights as
+ * convert writes them, BF16 caches, F32 states. The plan must say enough of its model (or `mixers`
+ * name it), else `*complete` is false and nothing is to be read. */
 enum status serving_predict(struct serving_estimate *out, bool *complete, const struct plan *plan,
                             const struct serving_device *device,
-                            const struct plan_mixer *mixer) STATUS_CHECKED;
+                            const struct plan_mixers *mixers) STATUS_CHECKED;
 
 /* Lines about a stage's layout, one "…\n" each, "" for none; the caller frees. */
 enum status serving_warnings(char **out, const struct plan *plan, const struct plan_stage *stage,
-                             const struct plan_mixer *mixer) STATUS_CHECKED;
+                             const struct plan_mixers *mixers) STATUS_CHECKED;
 
 #endif

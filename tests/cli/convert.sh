@@ -69,10 +69,41 @@ grep -q '^apriel-tool: "plan.json" was made for another model than' errors || co
 
 # What a format cannot express, and sizes that do not divide.
 fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --format apriel2" \
-    "$models/qwen2-tied" --layers 0 -o x
+    "$models/qwen2-tied" --layers 0 -o x --format apriel-h1
 fails 1 "\"$models/qwen3\" has query and key norms, which apriel-h1 cannot express; use --format apriel2" \
-    "$models/qwen3" --layers 0 -o x
-"$program" convert "$models/qwen2-tied" --layers 0 -o qwen --format apriel2 >found
+    "$models/qwen3" --layers 0 -o x --format apriel-h1
+"$program" convert "$models/qwen2-tied" --layers 0 -o qwen >found
+grep -q 'Apriel2ForCausalLM' found || complain "a Qwen model by default: $(cat found)"
+# Warnings where the code that is published for the format would compute something else.
+"$program" convert "$models/qwen3" --layers 0 -o warned --d-state 8 >found 2>errors
+grep -qxF "warning: the published Apriel2 code does not apply query and key norms, and Fast-LLM's import of Apriel2 leaves them out: both compute another function from this checkpoint" errors ||
+    complain "query and key norms: $(cat errors)"
+grep -qxF 'note: query and key norms of replaced layers are dropped; a Mamba mixer has none' found || complain "norms: $(cat found)"
+"$program" convert "$models/llama-rope-linear-biases" --layers 0 -o warned2 --d-state 8 >found 2>errors
+grep -qxF "warning: the published Apriel2 code has no biases in its MLP: it leaves this checkpoint's out and computes another function (Fast-LLM reads them)" errors ||
+    complain "MLP biases: $(cat errors)"
+# The range of step sizes is in the configuration, in both formats; a hybrid's next mixers join it.
+range() {
+    [ "$(sed -n 's/^ *"dt_m\(..\)": \([0-9.]*\),*$/\1 \2/p' "$1/config.json" | tr '\n' ' ')" = "$2 " ] ||
+        complain "$1: $(grep dt_m "$1/config.json")"
+}
+"$program" convert "$demo" --layers 0 -o ranged --dt-range 0.01,0.3 >found
+range ranged 'in 0.01 ax 0.3'
+"$program" convert "$demo" --layers 0 -o ranged2 --dt-range 0.01,0.3 --format apriel2 >found
+range ranged2 'in 0.01 ax 0.3'
+"$program" convert "$demo" --layers 0,1 --from ranged -o ranged3 >found
+range ranged3 'in 0.001 ax 0.3'
+"$program" convert "$demo" --layers 0,1 --from ranged -o ranged4 --dt-range 0.02,0.2 >found
+range ranged4 'in 0.01 ax 0.3'
+range hybrid 'in 0.001 ax 0.1'
+grep -q attention_dropout ranged2/config.json && complain "apriel2 has attention_dropout, which Fast-LLM refuses"
+# Choices for new mixers when none is made.
+for option in '--init published' '--dt-range 0.01,0.3' '--d-state 16' '--gate open' '--qkv-bias drop'; do
+    name=${option%% *}
+    # shellcheck disable=SC2086 # two words
+    fails 2 "convert: no layer gets a new mixer: there is nothing for $name to say" \
+        "$demo" --layers 0 --from ranged -o x $option
+done
 "$program" convert "$models/qwen2-tied" --layers 0 -o nobias --format apriel2 --qkv-bias drop >found
 grep -qxF 'note: attention biases of replaced layers are dropped' found || complain "--qkv-bias drop: $(cat found)"
 fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --d-state 24

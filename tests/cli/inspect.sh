@@ -17,12 +17,32 @@ for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/
     'all                   2624640    5.25 MB  100.0%' \
     '  0-11      attention: can be replaced' \
     'key/value cache: 3.07 kB per token (BF16)' \
-    '  6 of 12     5.53 MB        1.54 kB      51.5 kB          25.2 MB    49.9%'; do
+    '  6 of 12     5.54 MB        1.54 kB      51.5 kB          25.2 MB    49.9%' \
+    'hybrids can be written as apriel-h1, apriel2'; do
     grep -qxF -e "$line" found || complain "no line \"$line\""
 done
 "$program" inspect "$demo" --json >found
 grep -q '"replaceable_layers": 12' found || complain "--json: no replaceable_layers"
 grep -q '"fingerprint": "0b3aa028' found || complain "--json: another fingerprint"
+
+# What a hybrid weighs is what convert writes, to the byte, in every type and with every bias.
+for model in "$demo" "$models/llama-f16" "$models/llama-f32-bare" "$models/llama-rope-linear-biases" \
+    "$models/mistral-window" "$models/qwen2-tied" "$models/qwen2-window" "$models/qwen3" "$models/foreign-llama" \
+    "$models/apriel2"; do
+    layers=0,1
+    [ "$model" = "$models/apriel2" ] && layers=$("$program" inspect "$model" | awk '/ mamba, / { print $1 }' | tr '\n' ,)0
+    count=2
+    [ "$model" = "$models/apriel2" ] && count=1
+    "$program" inspect "$model" --layers-replaced $count --json >found 2>/dev/null || continue
+    grep -q '"hybrids": \[\]' found && continue
+    rm -rf weighed
+    "$program" convert "$model" --layers "$layers" -o weighed --quiet >out 2>&1 || complain "$model: $(cat out)"
+    "$tests/edit_safetensors" weighed/model.safetensors sum - >sum
+    grep -qxF "      \"bytes\": $(cat sum)," found || complain "$model: convert writes $(cat sum) bytes, not what inspect says"
+done
+"$program" inspect "$models/qwen3" >found
+grep -qxF 'hybrids can be written as apriel-h1: no (it cannot express query and key norms), apriel2' found ||
+    complain "formats: $(cat found)"
 
 # A model of which only the config is there.
 mkdir only

@@ -91,6 +91,60 @@ same surgery
 "$program" plan --plan plan.json --format fast-llm >fast.found
 grep -q '^        state_size: 16$' fast.found || complain "fast-llm has no state_size"
 
+# The biases of new mixers are those that convert gives them: an open gate is one.
+fast() {
+    "$program" plan --plan plan.json --format fast-llm "$@" | sed -n '/^    mamba:/,/^      mlp:/p'
+}
+fast | grep -q '^        add_linear_biases: true$' || complain "fast-llm drops the gate's bias"
+fast --init published | grep -q '^        add_linear_biases: false$' || complain "fast-llm --init has no effect"
+fast --gate random | grep -q '^        add_linear_biases: false$' || complain "fast-llm --gate has no effect"
+fast --dt-range 0.01,0.3 | grep -q '^              max_step_size: 0.3$' || complain "fast-llm --dt-range has no effect"
+"$program" plan --plan plan.json --format fast-llm | grep -E '^ *[a-z_]+: -?[0-9.]*[eE]' | grep -vE ': -?[0-9]+\.[0-9]+e[-+][0-9]+$' &&
+    complain "numbers that YAML 1.1 takes for strings"
+"$program" plan --plan plan.json --format surgery --init published --dt-range 0.01,0.3 | grep -q '^        dt_min: 0.01$' ||
+    complain "surgery --dt-range has no effect"
+
+# An option that would be ignored is refused.
+for option in '--align paper' '--conv-init random' '--dt-bias once' '--skip one' '--c-scale one' '--a-init one'; do
+    for format in hf fast-llm; do
+        # shellcheck disable=SC2086 # two words
+        fails 2 "plan: ${option%% *} does not enter --format $format; give it to convert" --plan plan.json --format $format $option
+    done
+    # shellcheck disable=SC2086
+    fails 2 "plan: ${option%% *} changes nothing that is shown; give it to convert" --plan plan.json $option
+done
+for option in '--init published' '--gate open' '--qkv-bias drop' '--dt-range 0.01,0.3' '--d-state 8' '--dt-rank 4' '--d-conv 3'; do
+    # shellcheck disable=SC2086
+    fails 2 "plan: ${option%% *} does not enter --format csv; give it to convert" --plan plan.json --format csv $option
+done
+fails 2 'plan: --gate does not enter --format surgery; give it to convert' --plan plan.json --format surgery --gate open
+fails 2 "plan: --init improved: Apriel2's surgery makes its mixers as published" --plan plan.json --format surgery --init improved
+fails 2 'plan: --stage is for --format hf, fast-llm and surgery; csv has all' --plan plan.json --format csv --stage 1
+fails 2 'plan: --stage is for --format hf, fast-llm and surgery; plan has all' --plan plan.json --stage 1
+fails 2 'plan: --memory is for the estimate of serving, which is not shown here' --plan plan.json --format csv --memory 24G
+fails 2 'plan: --bandwidth is for the estimate of serving, which is not shown here' --plan plan.json --json --bandwidth 1T
+fails 2 'plan: --json shows the plan: name a file for --format as -o' --plan plan.json --json --format csv
+fails 2 'plan: --bandwidth is 0, not above 0' --plan plan.json --bandwidth 0
+for option in '--auto' '--work w' '--data d.h5' '--group 3' '--device cpu' '--loo-options x' '--mmr-options x' '--convert-options x'; do
+    # shellcheck disable=SC2086
+    fails 2 "plan: ${option%% *} belongs to --schedule" --plan plan.json $option
+done
+
+# The model, or a hybrid of it, instead of what the plan remembers of it.
+head -n 1 "$golden/ids.jsonl" | "$tests/make_tokens" t.h5 2048
+"$program" loo "$demo" --data t.h5 --db demo.db --layers 3-6 --quiet >out
+"$program" plan --db demo.db --run 1 --stages 2 -o demo.json >out
+grep -q ' 5\.25 MB ' out && grep -q ' 5\.35 MB ' out || complain "the estimate counts other bytes than convert writes: $(cat out)"
+"$program" convert "$demo" --plan demo.json -o made --dt-range 0.01,0.3 --gate random --d-state 8 >out
+"$program" plan --plan demo.json --format fast-llm --dt-range 0.01,0.3 --gate random --d-state 8 >asked.yaml
+"$program" plan --plan demo.json --format fast-llm --model made >read.yaml
+cmp asked.yaml read.yaml || complain "the YAML of the choices is not that of the hybrid"
+"$program" plan --plan demo.json --format fast-llm --model "$demo" --dt-range 0.01,0.3 --gate random --d-state 8 | cmp - asked.yaml ||
+    complain "the YAML of the model is not that of the plan"
+fails 1 "\"$models/qwen3\" is not the model of the plan, nor a hybrid of it: their shapes differ" \
+    --plan demo.json --format fast-llm --model "$models/qwen3"
+fails 2 'plan: --model is for --schedule and for --format fast-llm and surgery' --plan demo.json --format csv --model "$demo"
+
 # Half of the layers unless told otherwise; one finished run of the kind is found.
 "$program" plan --db scores.db --signal mmr --quiet | grep -q '^ *1 *4 *4 *' || complain "the default stage"
 
@@ -113,9 +167,9 @@ fails 2 'a stage of 4 layers: only 3 can be replaced (8 layers in the model, 5 k
     --db scores.db --run 1 --keep 0-4 --stages 4
 fails 2 'layer 3 is to be kept, but the base of run 2 replaces it' --db scores.db --run 2 --keep 3 --stages 4
 fails 2 'plan: --format must be plan, hf, fast-llm, surgery or csv, not "xml"' --plan plan.json --format xml
-fails 2 '"plan.json" has 4 stages, there is no stage 5' --plan plan.json --stage 5
+fails 2 '"plan.json" has 4 stages, there is no stage 5' --plan plan.json --format hf --stage 5
 fails 2 'plan: --stage is 0, outside 1 to 1000' --plan plan.json --stage 0
-fails 2 '--d-state 5 does not divide head_dim, 16' --plan plan.json --format surgery --d-state 5
+fails 2 '--d-state 5 must divide the head size 16' --plan plan.json --format surgery --d-state 5
 fails 1 'cannot write "no/plan.json": No such file or directory' --db scores.db --run 1 -o no/plan.json
 sed 's/"count": 4/"count": 5/' plan.json >wrong.json
 fails 1 '"wrong.json": "count" is 5, but "layers" has 4' --plan wrong.json

@@ -77,10 +77,19 @@ fails 2 'plan: --schedule chooses runs, stages and files itself: give it no --pl
     --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --stages 5
 fails 2 '--schedule: must ascend, but 2 follows 5' --schedule 5,2 --model "$demo" --data rows.h5 --db a.db --work a
 fails 2 '--schedule: "5," is not a list like 25,27,30' --schedule 5, --model "$demo" --data rows.h5 --db a.db --work a
-fails 2 'plan: --auto, --model and --work belong to --schedule' --db auto.db --run 1 --auto
+fails 2 'plan: --auto belongs to --schedule' --db auto.db --run 1 --auto
 fails 2 'plan: --group is 0, outside 1 to 1000' --schedule 2 --group 0
 fails 1 'cannot make the directory "no/work": No such file or directory' \
     --schedule 2 --model "$demo" --data rows.h5 --db a.db --work no/work --auto
+# The format is chosen and checked before the first run.
+"$program" plan --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --gate random >script
+[ "$(grep -c '^apriel-tool convert .* --gate random --format apriel2 -o ' script)" = 2 ] || complain "no format for a Qwen model: $(cat script)"
+fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --convert-options \"--format apriel2\"" \
+    --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --auto --convert-options '--format apriel-h1'
+fails 2 '--format must be apriel-h1 or apriel2, not "gguf"' \
+    --schedule 1,2 --model "$demo" --data rows.h5 --db a.db --work a --auto --convert-options=--format=gguf
+fails 2 'plan: --schedule shows no stage and no estimate: there is nothing for --memory to say' \
+    --schedule 2 --model "$demo" --data rows.h5 --db a.db --work a --memory 24G
 ends 1 'cannot open "absent.h5": No such file or directory' \
     --schedule 2 --model "$demo" --data absent.h5 --db a.db --work work --auto
 exit $bad

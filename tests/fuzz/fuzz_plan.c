@@ -14,7 +14,7 @@ static void check_accepted(const struct plan *plan) {
     free(layout);
     for (int format = PLAN_FORMAT_HF; format <= PLAN_FORMAT_CSV; format++) {
         char *text;
-        if (plan_export(&text, plan, 1, (enum plan_format)format, &(struct plan_mixer){0},
+        if (plan_export(&text, plan, 1, (enum plan_format)format, &(struct plan_mixers){0},
                         "fuzz") == STATUS_OK)
             free(text);
     }
