@@ -63,7 +63,9 @@ START_TEST(prompts_and_golds) {
     problems_free(&set);
 
     struct chat_style style;
-    ok(chat_style_named(&style, "chatml"));
+    static const char chatml[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+                                 "<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+    ok(chat_style_parse(&style, chatml, strlen(chatml), "chatml", NULL));
     rules.style = &style;
     options.shots = 0;
     ok(problems_read(&set, &rules, &options));

@@ -9,7 +9,6 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "check_main.h"
-#include "generate/chat.h"
 #include "generate/generate.h"
 #include "model/block.h"
 #include "model/mil_mixer.h"
@@ -557,76 +556,9 @@ START_TEST(cuts_equal_those_of_a_full_sort) {
 }
 END_TEST
 
-static void write_template(const char *directory, const struct json *item, bool separate) {
-    char *config_path = file_join(directory, "tokenizer_config.json");
-    char *jinja_path = file_join(directory, "chat_template.jinja");
-    const char *template = js_string_or(js_member(item, "template"), "");
-    struct json *config = js_new_object();
-    js_set_string(config, "bos_token", js_string_or(js_member(item, "bos_token"), NULL));
-    if (!separate) js_set_string(config, "chat_template", template);
-    char *text = js_print(config, 1);
-    remove(jinja_path);
-    must(file_write_atomic(config_path, text, strlen(text)));
-    if (separate) must(file_write_atomic(jinja_path, template, strlen(template)));
-    free(text);
-    js_free(config);
-    free(config_path);
-    free(jinja_path);
-}
-
-START_TEST(chat_templates_give_what_their_jinja_gives) {
-    struct json *golden;
-    char directory[] = "/tmp/apriel-chat-XXXXXX";
-    ck_assert_ptr_nonnull(mkdtemp(directory));
-    must(js_read(&golden, TEST_DATA "/chats.json"));
-    const struct json *templates = js_member(golden, "templates");
-    const struct json *conversations = js_member(golden, "conversations");
-    ck_assert_uint_eq(js_count(templates), 8);
-    for (size_t i = 0; i < 2 * js_count(templates); i++) {
-        const struct json *item = js_element(templates, i / 2);
-        const char *name = js_string_or(js_member(item, "name"), NULL);
-        struct chat_style style;
-        write_template(directory, item, i % 2);
-        enum status status = chat_style_read(&style, directory);
-        if (!name) {
-            ck_assert_int_eq(status, STATUS_FAILED);
-            ck_assert_ptr_nonnull(strstr(status_message(), "none of those built in"));
-            continue;
-        }
-        must(status);
-        ck_assert_str_eq(chat_kind_name(style.kind), name);
-        for (size_t c = 0; c < js_count(conversations); c++) {
-            const struct json *list = js_element(conversations, c);
-            struct chat_message messages[8];
-            for (size_t m = 0; m < js_count(list); m++)
-                messages[m] = (struct chat_message){
-                    js_string_or(js_member(js_element(list, m), "role"), ""),
-                    js_string_or(js_member(js_element(list, m), "content"), "")};
-            char *text;
-            must(chat_format(&text, &style, messages, js_count(list)));
-            ck_assert_str_eq(text,
-                             js_string_or(js_element(js_member(item, "texts"), c), "missing"));
-            free(text);
-        }
-        chat_style_free(&style);
-    }
-    struct chat_style style;
-    char *text;
-    must(chat_style_named(&style, "chatml"));
-    struct chat_message wrong[] = {{"user", "a"}, {"user", "b"}};
-    ck_assert_int_eq(chat_format(&text, &style, wrong, 2), STATUS_FAILED);
-    ck_assert_str_eq(status_message(), "message 2 has the role \"user\", not \"assistant\"");
-    ck_assert_int_eq(chat_format(&text, &style, wrong, 0), STATUS_FAILED);
-    chat_style_free(&style);
-    js_free(golden);
-    must(file_remove_directory(directory));
-}
-END_TEST
-
 CHECK_MAIN("generate", steps_equal_the_full_pass_for_every_architecture,
            steps_equal_the_full_pass_for_hybrids_of_any_share, ablated_layers_are_left_out,
            steps_repeat_to_the_last_bit, wrong_calls_are_refused,
            greedy_ids_are_those_of_transformers,
            samples_depend_on_seed_and_stream_but_not_on_the_batch,
-           samples_follow_the_cut_distribution, cuts_equal_those_of_a_full_sort,
-           chat_templates_give_what_their_jinja_gives)
+           samples_follow_the_cut_distribution, cuts_equal_those_of_a_full_sort)

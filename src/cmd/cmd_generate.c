@@ -28,7 +28,7 @@ struct job {
     struct model *model;
     struct tokenizer *tokenizer;
     struct chat_style style;
-    bool chats;
+    bool chats, has_chat_end;
     struct prompt_list list;
     struct generate_output *outputs; /* [list.count] */
     struct generate_statistics statistics;
@@ -42,9 +42,6 @@ static enum status check(const struct generate_options *options,
                                         "generate --help)");
     if (!options->prompt.count == !options->prompts)
         return status_set(STATUS_USAGE, "generate: --prompt or --prompts is needed, and not both");
-    if (options->chat && options->template)
-        return status_set(STATUS_USAGE, "generate: --chat takes the model's own template, so "
-                                        "--template cannot name another");
     return STATUS_OK;
 }
 
@@ -52,10 +49,10 @@ static enum status read_prompts(struct job *job) {
     const struct generate_options *options = job->options;
     enum status status = STATUS_OK;
     job->chats = options->chat || options->template;
-    if (options->chat) status = chat_style_read(&job->style, options->model);
-    if (options->template) status = chat_style_named(&job->style, options->template);
+    if (job->chats) status = chat_style_open(&job->style, options->model, options->template);
     struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL,
                                  options->no_special ? TOKENIZER_PLAIN : TOKENIZER_BEGIN};
+    job->has_chat_end = !status && prompts_end_id(&job->chat_end, &rules);
     for (size_t i = 0; !status && i < options->prompt.count; i++)
         status = prompts_add(&job->list, &rules, options->prompt.values[i]);
     if (!status && options->prompts) status = prompts_read(&job->list, &rules, options->prompts);
@@ -97,8 +94,7 @@ static enum status run(struct job *job) {
     settings.use_model_stops = !options->ignore_end;
     settings.stop_strings = options->stop.values;
     settings.stop_string_count = options->stop.count;
-    if (job->chats && !options->ignore_end &&
-        tokenizer_token_id(job->tokenizer, chat_end_token(&job->style), &job->chat_end)) {
+    if (job->has_chat_end && !options->ignore_end) {
         settings.stop_ids = &job->chat_end;
         settings.stop_id_count = 1;
     }
@@ -201,9 +197,9 @@ enum status cmd_generate(int argc, char **argv) {
          .high = 4096, .group = GROUP_MACHINE},
         {"chat", OPTION_FLAG, &values.chat, NULL, "prompts are messages: use the model's template",
          .group = GROUP_FILES},
-        {"template", OPTION_STRING, &values.template, "NAME",
-         "chat with this template: chatml, llama3, mistral, apriel", .group = GROUP_FILES,
-         .choices = "chatml|llama3|mistral|apriel"},
+        {"template", OPTION_STRING, &values.template, "FILE|NAME",
+         "chat with this Jinja template, or the model's of this name", .group = GROUP_FILES,
+         .completes = "*.jinja"},
         {"stop", OPTION_LIST, &values.stop, "TEXT", "end before this text; may be repeated",
          .group = GROUP_SAMPLING},
         {"ignore-end", OPTION_FLAG, &values.ignore_end, NULL, "go on after tokens that end a text",

@@ -33,9 +33,9 @@ void eval_sampling_table(struct option table[EVAL_SAMPLING_OPTIONS],
         {"chat", OPTION_FLAG, &sampling->chat, NULL,
          "generated answers: ask as a user, in the model's own chat format",
          .group = GROUP_SAMPLING},
-        {"template", OPTION_STRING, &sampling->template, "NAME",
-         "generated answers: the same in this format: chatml, llama3, mistral, apriel",
-         .group = GROUP_SAMPLING, .choices = "chatml|llama3|mistral|apriel"},
+        {"template", OPTION_STRING, &sampling->template, "FILE|NAME",
+         "generated answers: the same with this Jinja template, or the model's of this name",
+         .group = GROUP_SAMPLING, .completes = "*.jinja"},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -47,7 +47,7 @@ struct job {
     struct model *model;
     struct tokenizer *tokenizer;
     struct chat_style style;
-    bool chats;
+    bool chats, has_chat_end;
     uint32_t chat_end;
     struct problem_set set;
     struct json *parameters;
@@ -60,10 +60,8 @@ static enum status read_problems(struct job *job) {
     enum status status = task_option_check(values);
     if (!status) status = tokenizer_read(&job->tokenizer, job->options->model);
     job->chats = sampling->chat || sampling->template;
-    if (!status && sampling->template)
-        status = chat_style_named(&job->style, sampling->template);
-    else if (!status && sampling->chat)
-        status = chat_style_read(&job->style, job->options->model);
+    if (!status && job->chats)
+        status = chat_style_open(&job->style, job->options->model, sampling->template);
     struct prompt_rules rules = {job->tokenizer, job->chats ? &job->style : NULL,
                                  task_option_around(values)};
     struct problem_options options = {.name = job->name,
@@ -71,6 +69,7 @@ static enum status read_problems(struct job *job) {
                                       .shots_path = values->shots_from,
                                       .shots = (int)values->shots,
                                       .limit = values->limit};
+    job->has_chat_end = !status && job->chats && prompts_end_id(&job->chat_end, &rules);
     if (!status) status = problems_read(&job->set, &rules, &options);
     return status;
 }
@@ -91,7 +90,10 @@ static enum status set_parameters(struct job *job) {
         js_set_integer(job->parameters, "top_k", sampling->top_k);
     }
     if (!job->chats) js_set_bool(job->parameters, "special", !job->options->values->no_special);
-    if (job->chats) js_set_string(job->parameters, "template", chat_kind_name(job->style.kind));
+    /* The text of the template decides, and the day where it tells the date. */
+    if (job->chats) js_set_string(job->parameters, "template", job->style.sha256);
+    if (job->chats && job->style.time)
+        js_set_string(job->parameters, "template_time", job->style.time);
     return STATUS_OK;
 }
 
@@ -105,8 +107,7 @@ static enum status run(struct job *job) {
                                           .top_p = sampling->top_p,
                                           .top_k = (int)sampling->top_k,
                                           .seed = (uint64_t)sampling->seed};
-    if (job->chats &&
-        tokenizer_token_id(job->tokenizer, chat_end_token(&job->style), &job->chat_end)) {
+    if (job->has_chat_end) {
         generate.stop_ids = &job->chat_end;
         generate.stop_id_count = 1;
     }

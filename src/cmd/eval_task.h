@@ -11,7 +11,7 @@ struct eval_sampling {
     int64_t samples, max_tokens, batch, top_k, seed;
     double temperature, top_p;
     bool chat;
-    const char *template; /* name of a chat format, or NULL */
+    const char *template; /* a file, or the name of one of the model's; or NULL */
 };
 
 enum { EVAL_SAMPLING_OPTIONS = 8 };

@@ -43,38 +43,46 @@ static enum status append_text(struct prompt_list *list, const struct prompt_rul
 }
 
 static enum status add_messages(struct prompt_list *list, const struct prompt_rules *rules,
-                                const struct chat_message *messages, size_t count) {
-    char *text;
-    enum status status = chat_format(&text, rules->style, messages, count);
-    return status ? status : append_text(list, rules, text, strlen(text), TOKENIZER_PLAIN);
+                                const struct json *messages) {
+    struct template_output output;
+    enum status status = chat_render(&output, rules->style, messages, true);
+    if (status) return status;
+    char *text = output.text;
+    output.text = NULL;
+    status = append_text(list, rules, text, output.length, TOKENIZER_PLAIN);
+    template_output_free(&output);
+    return status;
+}
+
+/* Takes `text` over: what a user says. */
+static enum status add_question(struct prompt_list *list, const struct prompt_rules *rules,
+                                struct json *text) {
+    struct json *messages = js_new_array(), *message = js_new_object();
+    js_set_string(message, "role", "user");
+    js_set(message, "content", text);
+    js_append(messages, message);
+    enum status status = add_messages(list, rules, messages);
+    js_free(messages);
+    return status;
 }
 
 enum status prompts_add(struct prompt_list *list, const struct prompt_rules *rules,
                         const char *text) {
-    struct chat_message message = {"user", text};
-    if (rules->style) return add_messages(list, rules, &message, 1);
+    if (rules->style) return add_question(list, rules, js_new_string(text));
     char *copy = memory_copy_string(text);
     return copy ? append_text(list, rules, copy, strlen(copy), rules->around) : STATUS_FAILED;
 }
 
 static enum status add_conversation(struct prompt_list *list, const struct prompt_rules *rules,
                                     const struct json *array) {
-    size_t count = js_count(array);
     if (!rules->style)
         return status_fail("\"messages\" need a chat template (--chat or --template)");
-    if (!js_is_array(array) || count == 0) return status_fail("\"messages\" must be a list");
-    struct chat_message *messages = memory_calloc(count, sizeof *messages);
-    enum status status = messages ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 0; !status && i < count; i++) {
-        const struct json *item = js_element(array, i);
-        messages[i].role = js_string_or(js_member(item, "role"), NULL);
-        messages[i].content = js_string_or(js_member(item, "content"), NULL);
-        if (!messages[i].role || !messages[i].content)
-            status = status_fail("message %zu has no \"role\" and \"content\" as text", i + 1);
-    }
-    if (!status) status = add_messages(list, rules, messages, count);
-    free(messages);
-    return status;
+    if (!js_is_array(array) || js_count(array) == 0)
+        return status_fail("\"messages\" must be a list");
+    for (size_t i = 0; i < js_count(array); i++)
+        if (!js_is_string(js_member(js_element(array, i), "role")))
+            return status_fail("message %zu has no \"role\" as text", i + 1);
+    return add_messages(list, rules, array);
 }
 
 static enum status add_ids(struct prompt_list *list, const struct json *array) {
@@ -101,10 +109,31 @@ static enum status add_line(struct prompt_list *list, const struct prompt_rules 
     if (ids) return add_ids(list, ids);
     if (messages) return add_conversation(list, rules, messages);
     if (!js_is_string(prompt)) return status_fail("\"prompt\" must be text");
-    if (rules->style) return prompts_add(list, rules, js_string_or(prompt, ""));
+    if (rules->style) return add_question(list, rules, js_copy(prompt));
     size_t length = js_string_length(prompt);
     char *text = memory_copy_bytes(js_string_or(prompt, ""), length);
     return text ? append_text(list, rules, text, length, rules->around) : STATUS_FAILED;
+}
+
+bool prompts_end_id(uint32_t *id, const struct prompt_rules *rules) {
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    bool found = false, blank = true;
+    const char *end = rules->style ? rules->style->end : "";
+    if (tokenizer_encode(rules->tokenizer, end, strlen(end), TOKENIZER_PLAIN, &ids, &count))
+        return false;
+    /* The first special token, before which there are blanks at most. */
+    for (size_t i = 0; blank && !found && i < count; i++) {
+        char *shown;
+        size_t length;
+        if (tokenizer_decode(rules->tokenizer, ids + i, 1, true, &shown, &length)) break;
+        found = length == 0;
+        blank = strspn(shown, " \t\r\n") == length;
+        *id = ids[i];
+        free(shown);
+    }
+    free(ids);
+    return found;
 }
 
 static bool is_blank(const char *text, size_t length) {

@@ -26,9 +26,15 @@ enum status prompts_add(struct prompt_list *list, const struct prompt_rules *rul
                         const char *text) STATUS_CHECKED;
 
 /* Append the lines of a file: {"prompt": "…"}, {"messages": [{"role", "content"}, …]} (needs a
- * style) or {"ids": […]}; empty lines are passed over. Messages name the line. */
+ * style, which gets all that the messages hold) or {"ids": […]}; empty lines are passed over.
+ * Messages name the line. */
 enum status prompts_read(struct prompt_list *list, const struct prompt_rules *rules,
                          const char *path) STATUS_CHECKED;
+
+/* The special token that the style puts after an answer: "<|im_end|>" …; false when there is none.
+ */
+bool prompts_end_id(uint32_t *id, const struct prompt_rules *rules);
+
 void prompts_free(struct prompt_list *list); /* accepts a zeroed struct */
 
 #endif

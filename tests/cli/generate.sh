@@ -26,16 +26,27 @@ cmp -s one three || complain "another text with another batch"
 run --prompts prompts.jsonl --max-tokens 9 --json >json
 [ "$(grep -c '"stop": "length"' json)" = 3 ] || complain "--json: $(cat json)"
 
-# Templates.
-run --prompt Hello --template chatml --max-tokens 2 --json >json
+# Templates: a file, the model's own, one of several.
+cat >chatml.jinja <<'END'
+{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}
+END
+run --prompt Hello --template chatml.jinja --max-tokens 2 --json >json
 grep -qF '"prompt": "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"' json ||
-    complain "--template chatml: $(cat json)"
-fails 1 "\"$demo\" has no chat template: name one with --template (chatml, llama3, mistral, apriel), or pass text that is ready with --prompt" "$demo" --prompt a --chat
+    complain "--template chatml.jinja: $(cat json)"
+grep -qF '"template": "file"' json || complain "where the template was found: $(cat json)"
+fails 1 "\"$demo\" has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): name a file with --template, or pass text that is ready with --prompt" "$demo" --prompt a --chat
 cp -r "$demo" chat
 chmod -R u+w chat
-printf '{{ "<start_of_turn>" }}' >chat/chat_template.jinja
-fails 1 '"chat/chat_template.jinja": the chat template is none of those built in (chatml, llama3, mistral, apriel): name one with --template, or pass text that is ready with --prompt' chat --prompt a --chat
-fails 2 '--template cannot be "alpaca" (chatml, llama3, mistral or apriel)' "$demo" --prompt a --template alpaca
+rm -f chat/tokenizer_config.json
+printf '{{ bos_token }}<start_of_turn>{{ messages[0].content|trim }}' >chat/chat_template.jinja
+"$program" generate chat --device cpu --quiet --prompt ' a ' --chat --max-tokens 1 --json >json
+grep -qF '"prompt": "<start_of_turn>a"' json || complain "--chat: $(cat json)"
+printf '{{ raise_exception("no users") if messages[0].role == "user" }}' >chat/chat_template.jinja
+fails 1 '"chat/chat_template.jinja": line 1: the template says: no users' chat --prompt a --chat
+printf '\n{%% include "b" %%}' >chat/chat_template.jinja
+fails 1 '"chat/chat_template.jinja": line 2: the tag "include" is not understood here' chat --prompt a --chat
+fails 1 "--template \"alpaca\" is no file, and \"$demo\" has no chat template of that name" "$demo" --prompt a --template alpaca
 
 # What the ends of texts are, and the blank and the characters at their borders: tests/data/cases.
 cases=$source/tests/data/cases
@@ -70,7 +81,7 @@ fails 1 '"wrong.jsonl": line 2: one of "prompt", "messages" and "ids" is needed'
 printf '{"messages": [{"role": "user", "content": "a"}]}\n' >wrong.jsonl
 fails 1 '"wrong.jsonl": line 1: "messages" need a chat template (--chat or --template)' "$demo" --prompts wrong.jsonl
 printf '{"messages": [1]}\n' >wrong.jsonl
-fails 1 '"wrong.jsonl": line 1: message 1 has no "role" and "content" as text' "$demo" --template chatml --prompts wrong.jsonl
+fails 1 '"wrong.jsonl": line 1: message 1 has no "role" as text' "$demo" --template chatml.jinja --prompts wrong.jsonl
 printf '{"ids": [1, 99999]}\n' >wrong.jsonl
 fails 1 "token 99999 is outside the model's vocabulary of 2048" "$demo" --prompts wrong.jsonl
 printf '\n' >empty.jsonl

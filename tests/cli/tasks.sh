@@ -101,7 +101,17 @@ grep -q '^task  *problems  pass@1  *+-  answered  not_understood  finished  *tok
 "$program" scores --db exact.db --export answers >answers
 [ "$(head -n 1 answers)" = "run,row,sample,correct,tokens,answer,text" ] || complain "$(head -n 1 answers)"
 [ "$(grep -c '^1,[0-3],[01],[01],' answers)" -eq 8 ] || complain "answers: $(cat answers)"
-fails 2 '--shots goes without a chat format' "$demo" --task "gsm8k=$samples/gsm8k.jsonl" --shots 1 --template chatml
+printf '{%% for m in messages %%}<{{ m.role }}>{{ m.content }}{%% endfor %%}' >chat.jinja
+fails 2 '--shots goes without a chat format' "$demo" --task "gsm8k=$samples/gsm8k.jsonl" --shots 1 --template chat.jinja
+# The text of a template is part of what a run is.
+chat() {
+    "$program" eval "$demo" --device cpu --quiet --task "gsm8k=$samples/gsm8k.jsonl" --limit 2 \
+        --max-tokens 3 --template chat.jinja --db chats.db | head -n 1
+}
+chat >/dev/null
+[ "$(chat)" = "run 1 was complete: nothing computed" ] || complain "the same template"
+printf '!' >>chat.jinja
+[ "$(chat)" != "run 1 was complete: nothing computed" ] || complain "another template"
 code=0
 "$program" loo "$demo" --task "gsm8k=$samples/gsm8k.jsonl" --db a.db 2>errors || code=$?
 grep -q '^apriel-tool: no task "gsm8k": there are recall, arc, ' errors || complain "loo --task gsm8k: $(cat errors)"
