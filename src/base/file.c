@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "base/text.h"
 
 enum status file_read(char **out, size_t *size, const char *path) {
@@ -19,7 +20,7 @@ enum status file_read(char **out, size_t *size, const char *path) {
     size_t length = 0, capacity = 0;
     enum status status = STATUS_OK;
     FILE *file = fopen(path, "rb");
-    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    if (!file) return path_fail(path, errno);
     struct stat about;
     if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
         status = status_fail("\"%s\" is a directory, not a file", path);
@@ -62,7 +63,8 @@ enum status file_write_atomic(const char *path, const void *bytes, size_t size) 
         free(temporary);
         return status;
     }
-    bool good = fwrite(bytes, 1, size, file) == size && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    bool good =
+        fwrite(bytes, 1, size, file) == size && fflush(file) == 0 && fsync(fileno(file)) == 0;
     int reason = errno;
     if (fclose(file) != 0 && good) {
         good = false;
@@ -95,7 +97,8 @@ enum status file_copy(const char *to, const char *from) {
     while (!status && (got = fread(block, 1, sizeof block, in)) > 0)
         if (fwrite(block, 1, got, out) != got)
             status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
-    if (!status && ferror(in)) status = status_fail("cannot read \"%s\": %s", from, strerror(errno));
+    if (!status && ferror(in))
+        status = status_fail("cannot read \"%s\": %s", from, strerror(errno));
     if (!status && (fflush(out) != 0 || fsync(fileno(out)) != 0))
         status = status_fail("cannot write \"%s\": %s", to, strerror(errno));
     fclose(in);
@@ -125,7 +128,8 @@ bool file_is_directory(const char *path) {
 
 char *file_join(const char *directory, const char *name) {
     size_t length = strlen(directory);
-    return text_format("%s%s%s", directory, length && directory[length - 1] == '/' ? "" : "/", name);
+    return text_format("%s%s%s", directory, length && directory[length - 1] == '/' ? "" : "/",
+                       name);
 }
 
 const char *file_name(const char *path) {
@@ -160,7 +164,8 @@ enum status file_remove_directory(const char *path) {
     while (!status && (entry = readdir(directory))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
-            status = status_fail("cannot remove \"%s/%s\": %s", path, entry->d_name, strerror(errno));
+            status =
+                status_fail("cannot remove \"%s/%s\": %s", path, entry->d_name, strerror(errno));
     }
     closedir(directory);
     if (!status && rmdir(path) != 0)

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json_finite.h"
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "base/utf8.h"
 
 /* Set where a value could not be made or put in its place, for want of memory: js_print and
@@ -156,7 +157,8 @@ enum status js_read(struct json **out, const char *path) {
     size_t length;
     enum status status = file_read(&text, &length, path);
     if (status) return status;
-    status = js_parse(out, text, length, path);
+    status =
+        path_is_lfs_pointer(text, length) ? path_fail_lfs(path) : js_parse(out, text, length, path);
     free(text);
     return status;
 }

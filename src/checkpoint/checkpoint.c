@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_internal.h"
+#include "checkpoint/locate.h"
 #include "checkpoint/random_weights.h"
 
 enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, ...) {
@@ -36,34 +37,36 @@ static int compare_tensor_names(const void *a, const void *b) {
 
 enum status checkpoint_open(struct checkpoint **out, const char *directory,
                             const struct checkpoint_options *options) {
-    enum status status = STATUS_FAILED;
+    enum status status;
     struct checkpoint *checkpoint = memory_calloc(1, sizeof *checkpoint);
     if (!checkpoint) return STATUS_FAILED;
     if (options) {
         checkpoint->random_weights = options->random_weights;
         checkpoint->seed = options->seed;
     }
-    checkpoint->directory = memory_copy_string(directory);
-    checkpoint->config_path = file_join(directory, "config.json");
-    if (!checkpoint->directory || !checkpoint->config_path) goto done;
-    if (!file_is_directory(directory)) {
-        status = status_fail(file_exists(directory) ? "\"%s\" is not a directory with a model in it"
-                                                    : "\"%s\" does not exist",
-                             directory);
-        goto done;
-    }
-    status = config_read(&checkpoint->config, checkpoint->config_path);
+    status = locate_directory(&checkpoint->directory, directory);
+    if (!status) status = locate_config(&checkpoint->config_path, checkpoint->directory);
+    if (!status) status = config_read(&checkpoint->config, checkpoint->config_path);
     if (!status) status = checkpoint_list_tensors(checkpoint);
     if (!status && checkpoint->random_weights)
         status = random_weights_quantiles(&checkpoint->quantiles);
     else if (!status)
         status = checkpoint_open_files(checkpoint);
     if (!status) status = checkpoint_bind_tensors(checkpoint);
-done:
     if (status)
         checkpoint_close(checkpoint);
     else
         *out = checkpoint;
+    return status;
+}
+
+enum status checkpoint_read_config(struct model_config **out, const char *directory) {
+    char *located = NULL, *path = NULL;
+    enum status status = locate_directory(&located, directory);
+    if (!status) status = locate_config(&path, located);
+    if (!status) status = config_read(out, path);
+    free(located);
+    free(path);
     return status;
 }
 

@@ -39,6 +39,8 @@ struct checkpoint_tensor {
  * or module it has, and warned about otherwise. `options` may be NULL. The caller closes. */
 enum status checkpoint_open(struct checkpoint **out, const char *directory,
                             const struct checkpoint_options *options) STATUS_CHECKED;
+/* Its config.json alone; the caller frees with config_free. */
+enum status checkpoint_read_config(struct model_config **out, const char *directory) STATUS_CHECKED;
 void checkpoint_close(struct checkpoint *checkpoint);
 
 const char *checkpoint_directory(const struct checkpoint *checkpoint);
@@ -96,9 +98,9 @@ void checkpoint_drop_elements(const struct checkpoint *checkpoint,
  *     digest  = SHA-256(01 | length, 8 bytes little-endian | leaf(0) | leaf(1) | ...)
  *
  * so that threads share the work and do not show in the result. Digests are kept between runs (see
- * base/hash_cache.h). A model that is changed while a command uses it is out of scope: the files are
- * mapped, and what is read later is what they hold then; a change during the hashing is a failure.
- * The result is kept after the first call. */
+ * base/hash_cache.h). A model that is changed while a command uses it is out of scope: the files
+ * are mapped, and what is read later is what they hold then; a change during the hashing is a
+ * failure. The result is kept after the first call. */
 enum { CHECKPOINT_FINGERPRINT = 2, CONTENT_CHUNK = 4 << 20 };
 enum status checkpoint_fingerprint(struct checkpoint *checkpoint,
                                    char hex[SHA256_HEX_SIZE]) STATUS_CHECKED;

@@ -56,9 +56,9 @@ enum status checkpoint_bind_tensors(struct checkpoint *checkpoint) STATUS_CHECKE
 enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, ...)
     STATUS_PRINTF(2, 3) STATUS_CHECKED;
 
-/* One digest for every tensor of the file, in its order (safetensors_at): from the cache of digests,
- * or from all bytes, with all cores, a progress line where it takes long, and a look at interrupts.
- * A file that changes meanwhile is a failure. The caller frees `*out`. */
+/* One digest for every tensor of the file, in its order (safetensors_at): from the cache of
+ * digests, or from all bytes, with all cores, a progress line where it takes long, and a look at
+ * interrupts. A file that changes meanwhile is a failure. The caller frees `*out`. */
 enum status content_digests(unsigned char (**out)[SHA256_SIZE],
                             const struct safetensors *file) STATUS_CHECKED;
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "checkpoint/tensors.h"
 
 enum { LENGTH_BYTES = 8, MAX_HEADER = 100 * 1000 * 1000 };
@@ -49,7 +50,7 @@ static enum status map_file(struct safetensors *file) {
     enum status status = STATUS_OK;
     struct stat about;
     int descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) return status_fail("cannot open \"%s\": %s", file->path, strerror(errno));
+    if (descriptor < 0) return path_fail(file->path, errno);
     if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
         status = status_fail("\"%s\" is not a regular file", file->path);
         goto done;
@@ -74,6 +75,7 @@ done:
 static enum status parse_header(struct safetensors *file) {
     const unsigned char *bytes = file->map;
     uint64_t length = 0;
+    if (path_is_lfs_pointer(file->map, file->size)) return path_fail_lfs(file->path);
     for (int i = LENGTH_BYTES - 1; i >= 0; i--) length = length << 8 | bytes[i];
     size_t rest = file->size - LENGTH_BYTES;
     if (length > MAX_HEADER && length <= rest)

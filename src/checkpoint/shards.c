@@ -1,10 +1,13 @@
 /* Which safetensors files a model directory consists of. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "checkpoint/checkpoint_internal.h"
+#include "checkpoint/locate.h"
 
 static int compare_strings(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -87,7 +90,9 @@ static enum status open_shard(struct checkpoint *checkpoint, const char *name,
         status = open_one(checkpoint, path);
     } else if (!status) {
         status = is_needed_file(&needed, checkpoint, name, weight_map);
-        if (!status && needed)
+        if (!status && needed && locate_is_link(path))
+            status = path_fail(path, ENOENT);
+        else if (!status && needed)
             status = status_fail("\"%s\" is missing; \"%s\" lists it", path, index);
         else if (!status)
             status = checkpoint_warn(checkpoint,
@@ -211,10 +216,7 @@ enum status checkpoint_open_files(struct checkpoint *checkpoint) {
     } else if (file_exists(index)) {
         status = open_index(checkpoint, index);
     } else {
-        status = status_fail("\"%s\" has neither model.safetensors nor "
-                             "model.safetensors.index.json (--random-weights SEED makes weights up "
-                             "from config.json)",
-                             checkpoint->directory);
+        status = locate_explain_weights(checkpoint->directory);
     }
 done:
     free(single);

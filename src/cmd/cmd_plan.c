@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
+#include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/next.h"
 #include "cmd/plan_command.h"
@@ -264,9 +265,7 @@ static void print_next(const struct plan *plan, const struct plan_command *comma
 static enum status read_model(struct model_config **out, const struct plan *plan,
                               const char *directory) {
     struct model_config *config = NULL;
-    char *path = file_join(directory, "config.json");
-    enum status status = path ? config_read(&config, path) : STATUS_FAILED;
-    free(path);
+    enum status status = checkpoint_read_config(&config, directory);
     if (status) return status;
     int64_t width = js_integer_or(js_member(plan->shape, "hidden_size"), config->hidden_size);
     int64_t words = js_integer_or(js_member(plan->shape, "vocab_size"), config->vocab_size);

@@ -14,7 +14,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "base/text.h"
-#include "checkpoint/config.h"
+#include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/next.h"
 #include "convert/convert.h"
@@ -440,9 +440,7 @@ static enum status choose_format(struct schedule *schedule) {
     const struct schedule_settings *settings = schedule->settings;
     struct model_config *config = NULL;
     struct words words = {0};
-    char *path = file_join(settings->model, "config.json");
-    enum status status = path ? config_read(&config, path) : STATUS_FAILED;
-    free(path);
+    enum status status = checkpoint_read_config(&config, settings->model);
     if (status) return status;
     add_split(&words, settings->convert);
     const char *asked = find_option(&words, "--format"), *lacks = NULL;

@@ -12,6 +12,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "base/text.h"
 #include "base/threads.h"
 #include "data/input.h"
@@ -167,8 +168,7 @@ static enum status check_inputs(double *megabytes, const struct dataset_options 
                               "input \"%s\" is not named .txt, .jsonl or .json (with .gz or "
                               "without): say what it is with --format",
                               path);
-        if (stat(path, &about) != 0)
-            return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+        if (stat(path, &about) != 0) return path_fail(path, errno);
         if (S_ISREG(about.st_mode)) *megabytes += (double)about.st_size / 1e6;
     }
     return STATUS_OK;

@@ -13,6 +13,7 @@
 #include "base/interrupt.h"
 #include "base/lines.h"
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "base/utf8.h"
 #include "data/input_type.h"
 
@@ -60,7 +61,7 @@ static enum status open_file(struct input *input) {
     if (descriptor < 0 || fstat(descriptor, &about) != 0) {
         int reason = errno;
         if (descriptor >= 0) close(descriptor);
-        return status_fail("cannot open \"%s\": %s", input->path, strerror(reason));
+        return path_fail(input->path, reason);
     }
     if (S_ISDIR(about.st_mode)) {
         close(descriptor);

@@ -3,6 +3,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/path_hint.h"
+#include "checkpoint/locate.h"
 #include "data/tokenizer_internal.h"
 
 /* Tokens that are matched after normalization are themselves normalized. */
@@ -150,23 +152,41 @@ done:
     return status;
 }
 
+/* A directory without the file, which may hold it in another form. */
+static enum status check_there(const char *file, const char *directory) {
+    char *other = file_join(directory, "tokenizer.model");
+    bool sentencepiece = other && !file_exists(file) && file_exists(other);
+    enum status status = other ? STATUS_OK : STATUS_FAILED;
+    if (sentencepiece)
+        status = status_fail("\"%s\" has tokenizer.model only, which is not read: write a "
+                             "tokenizer.json (AutoTokenizer.from_pretrained, then save_pretrained)",
+                             directory);
+    free(other);
+    return status;
+}
+
 enum status tokenizer_read(struct tokenizer **out, const char *path) {
     char *file = NULL, *directory = NULL, *text = NULL;
     size_t length;
-    enum status status = STATUS_FAILED;
-    bool is_directory = file_is_directory(path);
+    enum status status = STATUS_OK;
+    bool is_file = file_exists(path) && !file_is_directory(path);
     *out = NULL;
-    file = is_directory ? file_join(path, "tokenizer.json") : memory_copy_string(path);
-    directory = is_directory ? memory_copy_string(path) : file_parent(path);
-    if (!file || !directory) goto done;
-    status = file_read(&text, &length, file);
+    if (is_file)
+        directory = file_parent(path);
+    else
+        status = locate_directory(&directory, path);
+    if (!status && directory)
+        file = is_file ? memory_copy_string(path) : file_join(directory, "tokenizer.json");
+    if (!status && !file) status = STATUS_FAILED;
+    if (!status && !is_file) status = check_there(file, directory);
+    if (!status) status = file_read(&text, &length, file);
+    if (!status && path_is_lfs_pointer(text, length)) status = path_fail_lfs(file);
     if (!status) status = tokenizer_parse(out, text, length, file);
     if (!status) status = read_siblings(*out, directory);
     if (status && *out) {
         tokenizer_free(*out);
         *out = NULL;
     }
-done:
     free(text);
     free(directory);
     free(file);

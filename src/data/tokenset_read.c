@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/path_hint.h"
 #include "data/tokenset_internal.h"
 
 struct source {
@@ -25,7 +26,7 @@ static enum status open_file(struct source *source, const char *path) {
     if (probe < 0 || fstat(probe, &about) != 0) {
         int reason = errno;
         if (probe >= 0) close(probe);
-        return status_fail("cannot open \"%s\": %s", path, strerror(reason));
+        return path_fail(path, reason);
     }
     close(probe);
     if (!S_ISREG(about.st_mode)) return status_fail("\"%s\" is not a file", path);

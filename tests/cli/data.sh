@@ -69,7 +69,7 @@ fails 2 'data: --seq-len is 0, outside 1 to 2147483647' --tokenizer "$demo" -o x
 fails 2 'data: --no-pack needs --seq-len' --tokenizer "$demo" -o x.h5 --no-pack text.txt
 fails 2 'input "a.csv" is not named .txt, .jsonl or .json (with .gz or without): say what it is with --format' --tokenizer "$demo" -o x.h5 a.csv
 fails 1 'cannot open "no.txt": No such file or directory' --tokenizer "$demo" -o x.h5 no.txt
-fails 1 'cannot open "nowhere": No such file or directory' --tokenizer nowhere -o x.h5 text.txt
+fails 1 '"nowhere" does not exist' --tokenizer nowhere -o x.h5 text.txt
 fails 1 "the tokenizer of \"$demo\" has no token \"</s>\"" --tokenizer "$demo" -o x.h5 --end '</s>' text.txt
 mkdir directory.jsonl
 fails 1 'cannot read "directory.jsonl": it is a directory' --tokenizer "$demo" -o x.h5 directory.jsonl

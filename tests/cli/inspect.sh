@@ -60,7 +60,7 @@ grep -qxF '  1         mamba, d_state 8, dt_rank 3, d_conv 4: no attention to re
 fails 2 'inspect: give one MODEL (see apriel-tool inspect --help)'
 fails 2 '--layers-replaced: "13" goes outside 0 to 12' "$demo" --layers-replaced 13
 fails 1 '"nowhere" does not exist' nowhere
-fails 1 "\"$demo/config.json\" is not a directory with a model in it" "$demo/config.json"
+fails 1 "\"$demo/config.json\" is a file: give the model's directory, \"$demo\"" "$demo/config.json"
 
 # Broken files. The demo model's header is at 8; its length stands before it.
 fresh
