@@ -169,5 +169,53 @@ START_TEST(a_state_is_replaced_as_a_whole_or_not_at_all) {
 }
 END_TEST
 
-CHECK_MAIN("mmr", a_state_in_parts_goes_on_with_the_same_bits,
+/* A saved state is as foreign as anything else in a database. */
+START_TEST(a_state_that_no_run_saved_is_refused) {
+    static const struct {
+        const char *sql, *message; /* behind the name of the file */
+    } cases[] = {
+        {"UPDATE probe_state SET step = 0",
+         "\": the saved training state of layer 10 is of step 0, and a probe has 4"},
+        {"UPDATE probe_state SET step = 7",
+         "\": the saved training state of layer 10 is of step 7, and a probe has 4"},
+        {"UPDATE probe_state SET step = -3", "table \"probe_state\", row of run 1, layer 10, seed "
+                                             "0, part 0: column \"step\" is -3, below "
+                                             "0"},
+        {"UPDATE probe_state SET step = 9223372036854775807",
+         "is of step 9223372036854775807, and a probe has 4"},
+        {"UPDATE probe_state SET step = 'two'",
+         "part 0: column \"step\" is a text, not an integer"},
+        {"UPDATE probe_state SET step = 2 WHERE part = 2",
+         "part 2: column \"step\" is 2, not 3 as in the parts before"},
+        {"DELETE FROM probe_state WHERE part = 0",
+         "part 1: column \"part\" is 1 where 0 is missing"},
+        {"DELETE FROM probe_state WHERE part > 3", "the saved training state of layer 10 has "},
+        {"UPDATE probe_state SET part = part + 5000 WHERE part > 2",
+         "part 5003: column \"part\" is 5003 where 3 is missing"},
+        {"UPDATE probe_state SET bytes = x'00' WHERE part = 1",
+         "the saved training state of layer 10 has "},
+        {"UPDATE probe_state SET bytes = zeroblob(length(bytes) + 4) WHERE part = 1",
+         "the saved training state of layer 10 has "},
+        {"UPDATE probe_state SET bytes = CAST(bytes AS TEXT) WHERE part = 1",
+         "part 1: column \"bytes\" is NULL, not an integer"},
+    };
+    in_scratch();
+    char *good = path_of("good.db"), *bad = path_of("bad.db");
+    ck_assert_int_eq(run(good, 3, 10007), STATUS_INTERRUPTED);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        unlink(bad);
+        succeeds(file_copy(bad, good));
+        execute(bad, cases[i].sql);
+        ck_assert_int_eq(run(bad, 0, 0), STATUS_FAILED);
+        ck_assert_msg(strstr(status_message(), "bad.db\"") &&
+                          strstr(status_message(), cases[i].message),
+                      "%s: \"%s\"", cases[i].sql, status_message());
+    }
+    free(good);
+    free(bad);
+    out_of_scratch();
+}
+END_TEST
+
+CHECK_MAIN("mmr", a_state_that_no_run_saved_is_refused, a_state_in_parts_goes_on_with_the_same_bits,
            a_state_is_replaced_as_a_whole_or_not_at_all)

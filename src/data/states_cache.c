@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +124,19 @@ static enum status fail_busy(const char *path) {
         path);
 }
 
+/* Whether files there can be locked; the reason when not. A file that others find needs that. */
+static int find_no_locks(const char *directory) {
+    char *path = text_format("%s/apriel-tool-lock.tmp-XXXXXX", directory);
+    int file = path ? mkostemp(path, O_CLOEXEC) : -1, reason = 0;
+    if (file >= 0 && flock(file, LOCK_EX | LOCK_NB) != 0 && errno != EWOULDBLOCK) reason = errno;
+    if (file >= 0) {
+        close(file);
+        unlink(path);
+    }
+    free(path);
+    return reason;
+}
+
 /* For changing, or for reading together with others who have it locked for that. */
 static enum status lock(bool *alone, int file, const char *path, bool readable) {
     *alone = flock(file, LOCK_EX | LOCK_NB) == 0;
@@ -133,11 +147,14 @@ static enum status lock(bool *alone, int file, const char *path, bool readable) 
                        strerror(errno));
 }
 
-/* Open and lock the file at `path`; `*file` is -1 when there is none (any more). */
-static enum status open_existing(int *file, bool *alone, const char *path, bool readable) {
+/* Open and lock the file at `path`; `*file` is -1 when there is none (any more). One that nobody
+ * else will find (`own`) needs no lock. */
+static enum status open_existing(int *file, bool *alone, const char *path, bool readable,
+                                 bool own) {
     *file = open(path, O_RDWR | O_CLOEXEC);
     if (*file < 0 && errno == ENOENT) return STATUS_OK;
     if (*file < 0) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    if (own) return STATUS_OK;
     enum status status = lock(alone, *file, path, readable);
     struct stat opened, named;
     bool same = fstat(*file, &opened) == 0 && stat(path, &named) == 0 &&
@@ -168,18 +185,25 @@ static enum status map(struct states_cache *cache, const struct states_place *pl
     return STATUS_OK;
 }
 
+/* Processes of several machines, or containers, may have the same number. */
+static unsigned random_word(void) {
+    unsigned word = 0;
+    if (getrandom(&word, sizeof word, GRND_NONBLOCK) != (ssize_t)sizeof word) word = 0;
+    return word;
+}
+
 /* A new file, complete in its structure before it has its name. Another run may be faster: then
  * `*file` stays -1. */
 static enum status create(int *file, struct states_place *place, const struct states_key *key,
                           const char *path, const char *fingerprint) {
-    char *temporary =
-        text_format("%s/apriel-tool-%s.tmp-%ld", key->directory, key->kind, (long)getpid());
+    char *temporary = text_format("%s/apriel-tool-%s.tmp-%ld-%08x", key->directory, key->kind,
+                                  (long)getpid(), random_word());
     if (!temporary) return STATUS_FAILED;
     bool alone;
     enum status status =
         states_file_create(temporary, &key->shape, key->identity ? key->identity : "", fingerprint);
     if (!status) status = states_file_find(place, temporary, &key->shape, fingerprint);
-    if (!status) status = open_existing(file, &alone, temporary, false);
+    if (!status) status = open_existing(file, &alone, temporary, false, !path);
     if (!status && path && link(temporary, path) != 0) {
         if (errno != EEXIST)
             status = status_fail("cannot create \"%s\": %s", path, strerror(errno));
@@ -210,7 +234,12 @@ enum status states_cache_open(struct states_cache **out, const struct states_key
     cache->file = -1;
     cache->complete = key->complete;
     cache->bytes = shape_bytes(&key->shape);
-    cache->named = key->identity != NULL;
+    int no_locks = key->identity ? find_no_locks(key->directory) : 0;
+    cache->named = key->identity && !no_locks;
+    if (no_locks)
+        log_warn("\"%s\" is on a file system without locks (%s): the %s states there are not kept "
+                 "for other runs",
+                 key->directory, strerror(no_locks), key->kind);
     enum status status = STATUS_OK;
     if (cache->named)
         status = find_name(&cache->path, fingerprint, key);
@@ -218,7 +247,7 @@ enum status states_cache_open(struct states_cache **out, const struct states_key
         status = STATUS_FAILED;
     for (int i = 0; !status && cache->file < 0 && i < TRIES; i++) {
         if (cache->named)
-            status = open_existing(&cache->file, &alone, cache->path, key->complete >= 0);
+            status = open_existing(&cache->file, &alone, cache->path, key->complete >= 0, false);
         if (!status && cache->file >= 0) {
             status = states_file_find(&place, cache->path, &key->shape, fingerprint);
             if (status)

@@ -87,6 +87,7 @@ enum status connection_fail(struct store *store, int code) {
     int reason = store->db ? sqlite3_system_errno(store->db) : 0;
     const char *path = store->path, *said = store->db ? sqlite3_errmsg(store->db) : "";
     store->failure = code;
+    store->reason = reason;
     if (connection_lacks_locks())
         return status_fail("the file system of \"%s\" has no locks (%s): put the database on a "
                            "local disk",

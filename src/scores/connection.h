@@ -23,7 +23,7 @@ struct store {
         sqlite3_stmt *statement;
     } cache[CONNECTION_STATEMENTS]; /* [cached] */
     size_t cached;
-    int failure;                         /* SQLite's extended code of the last connection_fail */
+    int failure, reason; /* SQLite's extended code and errno of the last connection_fail */
     int64_t operations, most_operations; /* of the statement that runs, in CONNECTION_OPERATIONS */
     double busy_since;                   /* waiting for another process */
     double run_begun;                    /* by the program's clock */

@@ -138,8 +138,13 @@ static enum status open_file(struct store *store, const char *name, int flags) {
                                      "PRAGMA journal_size_limit = 16777216");
 }
 
-/* Failures of WAL mode where the shared-memory file cannot be made or mapped. */
-static bool lacks_shared_memory(int failure) {
+/* Whether WAL mode failed because the shared-memory file cannot be made or mapped, on a disk that
+ * has room for it. */
+static bool lacks_shared_memory(const struct store *store) {
+    static const int scarce[] = {ENOSPC, EDQUOT, EFBIG, EMFILE, ENFILE, ENOMEM};
+    int failure = store->failure;
+    for (size_t i = 0; i < sizeof scarce / sizeof *scarce; i++)
+        if (store->reason == scarce[i]) return false;
     if (connection_lacks_locks()) return false;
     return failure == SQLITE_IOERR_SHMMAP || failure == SQLITE_IOERR_SHMOPEN ||
            failure == SQLITE_IOERR_SHMSIZE || (failure & 0xff) == SQLITE_CANTOPEN ||
@@ -205,7 +210,7 @@ static enum status choose_journal(struct store *store, bool new) {
         int64_t version;
         if (!status) status = schema_version(&version, store); /* maps the shared memory */
     }
-    if (status && lacks_shared_memory(store->failure) && directory_is_writable(store))
+    if (status && lacks_shared_memory(store) && directory_is_writable(store))
         status = leave_wal(store);
     if (!status) status = connection_execute(store, "PRAGMA synchronous = FULL");
     return status;
@@ -216,7 +221,7 @@ static enum status open_for_writing(struct store *store) {
     enum status status = open_file(store, store->file, SQLITE_OPEN_READWRITE);
     /* Look before touching: the journal mode of another program's database must stay. */
     if (!status) status = schema_version(&version, store);
-    if (status && lacks_shared_memory(store->failure) && directory_is_writable(store)) {
+    if (status && lacks_shared_memory(store) && directory_is_writable(store)) {
         status = leave_wal(store);
         if (!status) status = schema_version(&version, store);
     }
@@ -296,7 +301,7 @@ static enum status open_for_reading(struct store *store) {
     if (!status) status = schema_version(&version, store);
     if (status && wants_to_write(store->failure)) {
         status = open_immutable(store);
-        if (status && writable && lacks_shared_memory(store->failure)) status = leave_wal(store);
+        if (status && writable && lacks_shared_memory(store)) status = leave_wal(store);
         if (!status) status = schema_version(&version, store);
     }
     if (status) return status;

@@ -62,6 +62,14 @@ fails() {
     diff .before .after >&2 || complain "$always $*: leaves files behind"
 }
 
+# odd WORDS COMMAND...: on a disk as tests/odd_disk.c makes it
+odd() {
+    words=$1
+    shift
+    ODD_DISK=$words LD_PRELOAD=$tests/libodd_disk.so \
+        ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "$@"
+}
+
 # same NAME: NAME.found is NAME.expected
 same() {
     diff -u "$1.expected" "$1.found" >&2 || complain "$1: another output"

@@ -137,6 +137,16 @@ good "the other gone"
 same "the other gone" second.db plain
 rm cache/*
 
+# A file system whose files cannot be locked: the run works, keeps nothing, and says so.
+for reason in 37 38 95; do
+    ODD_REASON=$reason odd noflock "$program" mmr "$demo" --data rows.h5 --db unlocked$reason.db --device cpu \
+        --layers 10,11 --batch 2 --heldout 2 --steps 4 --cache-dir cache >out 2>errors || complain "no flock: $?, $(cat errors)"
+    same "no flock" unlocked$reason.db plain
+    [ -z "$(ls cache)" ] || complain "no flock: leaves $(files)"
+    [ "$(grep -c '^warning: "cache" is on a file system without locks (.*): the .* states there are not kept for other runs$' errors)" = 2 ] ||
+        complain "no flock: $(cat errors)"
+done
+
 # Rounds keep nothing.
 mmr rounds-plain.db --steps 20 --stop-when-stable 10 --group 1
 good rounds

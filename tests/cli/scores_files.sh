@@ -5,13 +5,6 @@
 
 head -n 4 "$golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
 loo() { "$program" loo "$demo" --data rows.h5 --layers 0 --device cpu --quiet "$@"; }
-# odd WORDS COMMAND...: on such a disk (tests/odd_disk.c)
-odd() {
-    words=$1
-    shift
-    ODD_DISK=$words LD_PRELOAD=$tests/libodd_disk.so \
-        ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" "$@"
-}
 beside() { [ -z "$(ls "$1"-* 2>/dev/null)" ] || complain "$2: leaves $(echo "$1"-*)"; }
 values() { "$program" scores --db "$1" --export sequences; }
 
