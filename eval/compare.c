@@ -116,10 +116,14 @@ static enum status run_group(struct work *work, int64_t first, int rows) {
         status =
             token_batch_create(&batch, work->backend, set->ids, set->row_offsets + first, rows);
     if (!status) status = positions_create(&positions, set, first, rows);
+    double parts = work->teacher.model ? 4 : 2; /* a pass is about as long as its scores */
+    progress_range(0, 1 / parts);
     if (!status) status = forward_run(work->student.forward, work->student.hidden, &batch);
+    if (work->teacher.model) progress_range(1 / parts, 2 / parts);
     if (!status && work->teacher.model)
         status = forward_run(work->teacher.forward, work->teacher.hidden, &batch);
     bool alone = !work->teacher.model;
+    progress_range(0.5, 1);
     if (!status)
         status = scorer_score_positions(work->scorer, &positions,
                                         alone ? work->student.hidden : work->teacher.hidden,
@@ -155,6 +159,7 @@ static enum status run_groups(struct work *work, struct compare_result *out) {
     for (int64_t first = 0, end; !status && first < out->rows; first = end) {
         end = tokenset_group_end(work->set, first, out->rows, work->group_tokens);
         if (all_done(&work->values, first, end)) continue;
+        progress_unit((double)(end - first));
         status = run_group(work, first, (int)(end - first));
         if (!status) status = compare_record_save(&work->record, &work->values, first, end - first);
         progress_update(&progress, (double)end);

@@ -110,6 +110,7 @@ static enum status run_groups(struct work *work, struct multiple_choice_result *
     for (size_t first = 0, end; !status && first < set->items_count; first = end) {
         end = choice_set_group(set, first, work->group_tokens);
         if (all_done(work, first, end)) continue;
+        progress_unit((double)(choice_set_tokens(set, 0, end) - choice_set_tokens(set, 0, first)));
         status = run_group(work, out, first, end);
         if (!status) status = save_group(work, out, first, end);
         progress_update(&progress, (double)choice_set_tokens(set, 0, end));

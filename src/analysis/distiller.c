@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "analysis/scorer.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"
 
@@ -295,11 +296,13 @@ enum status distiller_run(struct distiller *distiller, const struct positions *p
         int64_t rows = positions->tokens - from;
         if (rows > distiller->chunk) rows = distiller->chunk;
         if (!positions_any(positions, from, from + rows)) continue;
-        enum status status = run_chunk(
-            distiller, positions, slot, from, rows, 1 / (double)counted,
-            (const char *)student + (size_t)(from * student_width) * size,
-            teacher ? (const char *)teacher + (size_t)(from * teacher_width) * size : NULL,
-            (char *)dh + (size_t)(from * student_width) * size, &sum);
+        enum status status = interrupt_check();
+        if (status) return status;
+        status = run_chunk(distiller, positions, slot, from, rows, 1 / (double)counted,
+                           (const char *)student + (size_t)(from * student_width) * size,
+                           teacher ? (const char *)teacher + (size_t)(from * teacher_width) * size
+                                   : NULL,
+                           (char *)dh + (size_t)(from * student_width) * size, &sum);
         if (status) return status;
     }
     if (slot >= 0) distiller->filled[slot] = true;

@@ -6,6 +6,7 @@
 
 #include "analysis/distiller.h"
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/sequences.h"
 #include "model/tape.h"
@@ -238,10 +239,13 @@ static enum status run_gradients(struct group *group, const struct token_batch *
     int passes = draws ? options->samples : 1;
     backend->embed(backend, tape_stream(estimator->tape, 0), batch->ids, model->embedding,
                    sequences->tokens, model->config->hidden_size);
+    double parts = 1 + 3 * passes; /* a way back is two ways, and the loss is about one */
+    progress_range(0, 1 / parts);
     enum status status = tape_forward(estimator->tape, 0, NULL, sequences);
     group->weight = 1 / (double)passes;
     for (int pass = 0; !status && pass < passes; pass++) {
         double loss;
+        progress_range((1 + 3 * pass) / parts, (4 + 3 * pass) / parts);
         struct random_stream stream = random_stream_for(options->seed, pass, "fisher");
         if (draws) distiller_draw_targets(estimator->distiller, &stream, first_token);
         status = distiller_run(estimator->distiller, group->positions, -1,
@@ -252,8 +256,7 @@ static enum status run_gradients(struct group *group, const struct token_batch *
             status = status_fail("the loss is not finite");
         if (!status && group->scale > 0)
             status = tape_backward(estimator->tape, first, NULL, false, &visitor, sequences);
-        if (!status && interrupt_requested())
-            status = status_set(STATUS_INTERRUPTED, "interrupted");
+        if (!status) status = interrupt_check();
     }
     return status;
 }
@@ -306,13 +309,13 @@ static enum status run_forward(struct group *group, const struct token_batch *ba
         if (removed && block) continue;
         status = model_layer(&layer, model, l);
         if (status) break;
+        progress_within((double)l / model->config->n_layers, "layer %d", l);
         if (wanted) backend->copy(backend, estimator->before, h, bytes);
         if (!removed) block_mix(model, layer, &layer->mixer, &estimator->trace, h, h, sequences);
         if (wanted && !block) status = compare_streams(group, l);
         block_mlp(model, layer, &estimator->trace, h, h, sequences->tokens);
         if (wanted && block && !status) status = compare_streams(group, l);
-        if (!status && interrupt_requested())
-            status = status_set(STATUS_INTERRUPTED, "interrupted");
+        if (!status) status = interrupt_check();
     }
     return status;
 }

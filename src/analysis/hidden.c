@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
@@ -225,8 +226,8 @@ static enum status run_layers(struct hidden *hidden, struct model *model, int fi
         for (int64_t from = 0; !status && from < hidden->count;) {
             int count = hidden_group(hidden, from, hidden->count, tokens);
             status = advance_group(&pass, from, count, l);
-            if (!status && interrupt_requested())
-                status = status_set(STATUS_INTERRUPTED, "interrupted");
+            if (!status) status = interrupt_check();
+            progress_within(0, "inputs of layer %d", l + 1);
             from += count;
         }
     close_pass(&pass);

@@ -165,6 +165,7 @@ static enum status run_groups(struct work *work, int64_t run, struct loo_outcome
         end = tokenset_group_end(work->set, first, outcome->rows, work->cut.group_tokens);
         if (all_done(&done, first, end)) continue;
         int rows = (int)(end - first);
+        progress_unit((double)rows);
         size_t values = (size_t)rows * METRIC_COUNT;
         free(sums);
         free(counts);

@@ -121,6 +121,7 @@ enum status loo_task_groups(struct loo_outcome *outcome, struct sweep *sweep,
     for (size_t first = 0, end; !status && first < set->items_count; first = end) {
         end = choice_set_group(set, first, group_tokens);
         if (all_done(&work, first, end)) continue;
+        progress_unit((double)(choice_set_tokens(set, 0, end) - choice_set_tokens(set, 0, first)));
         status = run_group(&work, first, end);
         if (!status) progress_update(&progress, (double)choice_set_tokens(set, 0, end));
     }

@@ -69,6 +69,8 @@ static void note_losses(struct mmr_work *work, struct group *group, int64_t step
         if (isfinite(group->losses[i])) {
             member->pending[member->pending_count++] = group->losses[i];
             member->step++;
+            progress_within(1, "layer %d, %s %.4g", member->layer,
+                            mmr_loss_name(work->settings->probe.loss), group->losses[i]);
             progress_update(&work->progress, ++work->done);
         } else {
             member->diverged_at = step;
@@ -112,7 +114,12 @@ static enum status train(struct mmr_work *work, struct group *group, int64_t fro
         if (!count) continue;
         double start = log_seconds();
         uint64_t loaded = work->student->loaded_bytes;
+        progress_unit(count);
         status = probe_group_step(group->probes, group->takes_part, step, group->losses);
+        if (status == STATUS_INTERRUPTED) { /* in the step, which has changed nothing yet */
+            enum status saved = save_group(work, group, step, to, true);
+            return saved ? saved : interrupt_check();
+        }
         if (status) break;
         work->outcome->seconds += log_seconds() - start;
         work->outcome->loaded_bytes += work->student->loaded_bytes - loaded;
@@ -312,6 +319,7 @@ enum status mmr_run_layers(struct mmr_work *work) {
     work->done = (double)work->outcome->layers_before * settings->seeds * (double)steps;
     mmr_begin_progress(work);
     if (!status) status = probe_engine_load(work->engine, 0, steps);
+    progress_restart(&work->progress);
     if (!status) status = mmr_run_probes(work, done, 0, steps, true);
     progress_end(&work->progress);
     free(done);

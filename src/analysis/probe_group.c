@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "analysis/probe_engine.h"
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/recorded.h"
 
@@ -210,7 +212,10 @@ static enum status go_forward(struct passage *passage, bool trains) {
     model_turn(engine->student, trains ? passage->first : -1, trains ? layers - 1 : -1);
     for (int l = passage->first; l < layers; l++) {
         const struct layer *layer;
-        enum status status = model_layer(&layer, engine->student, l);
+        enum status status = interrupt_check();
+        if (!status) status = model_layer(&layer, engine->student, l);
+        progress_within((double)(l - passage->first) / (layers - passage->first) / (trains ? 3 : 1),
+                        NULL);
         for (int i = 0; !status && i < group->count; i++) {
             void *input = tape_stream(group->probes[i].tape, l);
             if (passage->takes_part[i] && group->probes[i].layer == l && input != passage->trunk)
@@ -230,7 +235,11 @@ static enum status go_backward(void *context) {
     struct passage *passage = context;
     struct probe_group *group = passage->group;
     enum status status = STATUS_OK;
-    for (int l = group->engine->student->config->n_layers - 1; !status && l >= passage->first; l--)
+    int layers = group->engine->student->config->n_layers;
+    for (int l = layers - 1; !status && l >= passage->first; l--) {
+        status = interrupt_check();
+        progress_within(1 - (double)(l - passage->first + 1) / (layers - passage->first) * 2 / 3,
+                        NULL);
         for (int i = 0; !status && i < group->count; i++) {
             struct probe *probe = &group->probes[i];
             if (!passage->takes_part[i] || probe->layer > l || !isfinite(passage->losses[i]))
@@ -238,6 +247,7 @@ static enum status go_backward(void *context) {
             status = tape_backward_layer(probe->tape, l, trainable_gradients(probe->trainable)[l],
                                          l == probe->layer, NULL, passage->rows);
         }
+    }
     return status;
 }
 

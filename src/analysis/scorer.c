@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/block.h"
 
@@ -235,6 +236,11 @@ static enum status score_part(struct scorer *scorer, const struct part *part,
                            part->count, scorer->teacher->config->vocab_size);
     enum status status = compare(scorer, part, 0, scorer->teacher_logits);
     for (int b = 0; !status && b < source->branches; b++) {
+        status = interrupt_check();
+        if (status) break;
+        progress_within(((double)part->from + part->count * (b + 1.0) / (source->branches + 1)) /
+                            (double)part->predictions->count,
+                        "scores");
         compute_logits(scorer, scorer->student, scorer->logits, part, source, b);
         status = compare(scorer, part, b + 1, scorer->logits);
     }
@@ -268,7 +274,8 @@ enum status scorer_score_from(struct scorer *scorer, const struct predictions *p
     for (int64_t from = 0; !status && from < predictions->count; from += scorer->chunk) {
         int64_t count = predictions->count - from;
         if (count > scorer->chunk) count = scorer->chunk;
-        if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
+        status = interrupt_check();
+        if (status) break;
         struct part part = {predictions, from, count, sums, greedy};
         status = score_part(scorer, &part, &trunk, source);
     }

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "model/block.h"
+#include "model/loading.h"
 #include "model/parked.h"
 #include "model/sequences.h"
 
@@ -19,6 +21,9 @@ struct sweep {
     struct parked *parked;
     struct trace trace;
     struct scorer *scorer;
+    double passes, passed; /* of a group, for the progress; see count_passes */
+    double passing;        /* in the layer under way */
+    int layer;
 };
 
 static int choose_copies(const struct sweep_options *options, int64_t tokens) {
@@ -102,6 +107,32 @@ static struct sequences first_copies(const struct sequences *all, int copies, in
     return part;
 }
 
+/* What a group costs in all: bytes of weights that states pass, those of the head included. */
+static void count_passes(struct sweep *sweep) {
+    const struct model_config *config = sweep->model->config;
+    const struct sweep_options *options = &sweep->options;
+    int active = 1;
+    sweep->passed = sweep->passing = 0;
+    sweep->passes = (double)(1 + options->branches) * (double)config->vocab_size *
+                    (double)config->hidden_size * (double)dtype_size(DTYPE_BF16);
+    for (int l = 0, next = 0; l < config->n_layers; l++) {
+        sweep->passes += active * (double)layer_bytes(sweep->model, l);
+        if (next < options->branches && options->layers[next] == l) active++, next++;
+    }
+}
+
+static void begin_layer(struct sweep *sweep, int layer, int active) {
+    sweep->passed += sweep->passing;
+    sweep->passing = active * (double)layer_bytes(sweep->model, layer);
+    sweep->layer = layer;
+}
+
+/* `share` of the states are through the layer. */
+static void tell(const struct sweep *sweep, double share) {
+    progress_within((sweep->passed + share * sweep->passing) / sweep->passes, "layer %d",
+                    sweep->layer);
+}
+
 /* One layer of one group. */
 struct pass {
     struct sweep *sweep;
@@ -113,9 +144,12 @@ struct pass {
 };
 
 /* States [first, end) on the device, `copies` at a time, through the mixer or the MLP. */
-static void advance_here(const struct pass *pass, int first, int end, bool mixer) {
+static enum status advance_here(const struct pass *pass, int first, int end, bool mixer) {
     struct sweep *sweep = pass->sweep;
     for (int s = first; s < end; s += sweep->copies) {
+        enum status status = interrupt_check();
+        if (status) return status;
+        tell(sweep, (double)(s - first) / (end - first) / 2 + (mixer ? 0 : 0.5));
         int copies = end - s < sweep->copies ? end - s : sweep->copies;
         struct sequences part = first_copies(pass->batch, copies, pass->rows, pass->tokens);
         void *h = state(sweep, s, pass->tokens);
@@ -124,25 +158,30 @@ static void advance_here(const struct pass *pass, int first, int end, bool mixer
         else
             block_mlp(sweep->model, pass->layer, &sweep->trace, h, h, part.tokens);
     }
+    return STATUS_OK;
 }
 
 /* Parked states [0, end), one after another, through the layer; `leaving` is the place of a state
  * that has just left the trunk and will be number `end`, or NULL. */
-static void advance_parked(const struct pass *pass, int end, void *leaving, bool leaving_feeds) {
+static enum status advance_parked(const struct pass *pass, int end, void *leaving,
+                                  bool leaving_feeds) {
     struct sweep *sweep = pass->sweep;
     struct model *model = sweep->model;
     size_t bytes = state_bytes(model, pass->tokens);
     struct sequences one = first_copies(pass->batch, 1, pass->rows, pass->tokens);
     for (int i = 0; i < end && (pass->mixes || pass->feeds); i++) {
+        enum status status = interrupt_check();
+        if (status) return status;
         void *h = parked_fetch(sweep->parked, i, 0, bytes);
         if (pass->mixes)
             block_mix(model, pass->layer, &pass->layer->mixer, &sweep->trace, h, h, &one);
         if (pass->feeds) block_mlp(model, pass->layer, &sweep->trace, h, h, pass->tokens);
         parked_store(sweep->parked, i, h, bytes);
     }
-    if (!leaving) return;
+    if (!leaving) return STATUS_OK;
     if (leaving_feeds) block_mlp(model, pass->layer, &sweep->trace, leaving, leaving, pass->tokens);
     parked_store(sweep->parked, end, leaving, bytes);
+    return STATUS_OK;
 }
 
 /* Take the trunk and `active - 1` branches through one layer; when `leaving`, a new branch starts
@@ -166,11 +205,13 @@ static enum status advance(struct sweep *sweep, const struct sequences *batch, i
         if (!leaves_here) place = to;
         backend->copy(backend, to, state(sweep, 0, tokens), state_bytes(model, tokens));
     }
-    if (pass.mixes) advance_here(&pass, 0, here, true);
-    if (pass.feeds) advance_here(&pass, 0, here + (leaves_here && feeds), false);
-    if (sweep->parked) advance_parked(&pass, *active - here, place, feeds);
+    begin_layer(sweep, index, *active);
+    if (pass.mixes) status = advance_here(&pass, 0, here, true);
+    if (!status && pass.feeds)
+        status = advance_here(&pass, 0, here + (leaves_here && feeds), false);
+    if (!status && sweep->parked) status = advance_parked(&pass, *active - here, place, feeds);
     if (leaving) ++*active;
-    return STATUS_OK;
+    return status;
 }
 
 /* The group's rows `copies` times, so that one batch serves several states. */
@@ -218,6 +259,7 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
     struct token_batch batch = {0};
     int64_t tokens = (int64_t)(set->row_offsets[first + rows] - set->row_offsets[first]);
     int active = 1, next = 0;
+    count_passes(sweep);
     enum status status = make_batch(&batch, sweep, set, first, rows);
     if (status) goto done;
     backend->embed(backend, sweep->states, batch.ids, model->embedding, tokens,
@@ -226,10 +268,11 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
         bool leaving = next < sweep->options.branches && sweep->options.layers[next] == l;
         next += leaving;
         status = advance(sweep, &batch.sequences, rows, tokens, l, &active, leaving);
-        if (!status && interrupt_requested())
-            status = status_set(STATUS_INTERRUPTED, "interrupted");
+        if (!status) status = interrupt_check();
         if (status) goto done;
     }
+    begin_layer(sweep, model->config->n_layers - 1, 0);
+    progress_range(sweep->passed / sweep->passes, 1);
     struct branches branches = {sweep, tokens};
     struct scorer_source source = {sweep->options.branches, branch_rows, &branches};
     status = scorer_score_from(sweep->scorer, predictions, sweep->states, &source, sums, greedy);

@@ -15,13 +15,34 @@
 #include "base/path_hint.h"
 #include "base/text.h"
 
-enum status file_read(char **out, size_t *size, const char *path) {
+static const char *kind_of(mode_t mode) {
+    return S_ISDIR(mode)    ? "a directory"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "a device";
+}
+
+enum status file_open(FILE **out, const char *path) {
+    struct stat about;
+    /* A pipe that nobody writes to must not block. */
+    int descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    *out = NULL;
+    if (descriptor < 0) return path_fail(path, errno);
+    if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
+        close(descriptor);
+        return status_fail("\"%s\" is %s, not a file", path, kind_of(about.st_mode));
+    }
+    *out = fdopen(descriptor, "rb");
+    if (*out) return STATUS_OK;
+    close(descriptor);
+    return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+}
+
+static enum status read_all(char **out, size_t *size, FILE *file, const char *path) {
     char *bytes = NULL;
     size_t length = 0, capacity = 0;
     enum status status = STATUS_OK;
-    FILE *file = fopen(path, "rb");
-    if (!file) return path_fail(path, errno);
-    struct stat about;
+    struct stat about = {0};
     if (fstat(fileno(file), &about) == 0 && S_ISDIR(about.st_mode)) {
         status = status_fail("\"%s\" is a directory, not a file", path);
         goto done;
@@ -51,6 +72,18 @@ done:
     free(bytes);
     fclose(file);
     return status;
+}
+
+enum status file_read(char **out, size_t *size, const char *path) {
+    FILE *file;
+    enum status status = file_open(&file, path);
+    return status ? status : read_all(out, size, file, path);
+}
+
+enum status file_read_stream(char **out, size_t *size, const char *path) {
+    FILE *file = fopen(path, "rbe");
+    if (!file) return path_fail(path, errno);
+    return read_all(out, size, file, path);
 }
 
 enum status file_write_atomic(const char *path, const void *bytes, size_t size) {
@@ -83,9 +116,9 @@ enum status file_write_atomic(const char *path, const void *bytes, size_t size) 
 }
 
 enum status file_copy(const char *to, const char *from) {
-    enum status status = STATUS_OK;
-    FILE *in = fopen(from, "rb");
-    if (!in) return status_fail("cannot open \"%s\": %s", from, strerror(errno));
+    FILE *in;
+    enum status status = file_open(&in, from);
+    if (status) return status;
     FILE *out = fopen(to, "wb");
     if (!out) {
         status = status_fail("cannot write \"%s\": %s", to, strerror(errno));

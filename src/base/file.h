@@ -5,11 +5,17 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/status.h"
 
-/* The whole file, with a terminator after its `*size` bytes. The caller frees `*out`. */
+/* Open a regular file for reading: what is none is refused by name, and does not block. */
+enum status file_open(FILE **out, const char *path) STATUS_CHECKED;
+
+/* The whole file, with a terminator after its `*size` bytes. The caller frees `*out`. A regular
+ * one; file_read_stream also reads pipes to their end. */
 enum status file_read(char **out, size_t *size, const char *path) STATUS_CHECKED;
+enum status file_read_stream(char **out, size_t *size, const char *path) STATUS_CHECKED;
 
 /* Write through a temporary sibling, fsync, rename: the path holds the old or the new content. */
 enum status file_write_atomic(const char *path, const void *bytes, size_t size) STATUS_CHECKED;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
+
 struct sha256; /* an EVP_MD_CTX under another name */
 
 enum status sha256_begin(struct sha256 **out) {
@@ -56,13 +58,15 @@ enum status sha256_bytes(char hex[SHA256_HEX_SIZE], const void *bytes, size_t le
 }
 
 enum status sha256_file(char hex[SHA256_HEX_SIZE], const char *path) {
-    FILE *file = fopen(path, "rb");
-    if (!file) return status_fail("cannot open \"%s\": %s", path, strerror(errno));
+    FILE *file;
     struct sha256 *sha = NULL;
-    enum status status = sha256_begin(&sha);
+    enum status status = file_open(&file, path);
+    if (status) return status;
+    status = sha256_begin(&sha);
     char block[1 << 16];
     size_t got;
-    while (!status && (got = fread(block, 1, sizeof block, file)) > 0) sha256_update(sha, block, got);
+    while (!status && (got = fread(block, 1, sizeof block, file)) > 0)
+        sha256_update(sha, block, got);
     if (!status && ferror(file)) status = status_fail("cannot read \"%s\"", path);
     fclose(file);
     sha256_finish(sha, hex);

@@ -9,7 +9,7 @@
 
 #include "base/log.h"
 
-static atomic_bool requested;
+static atomic_bool requested, noticed;
 
 static void choose_signals(sigset_t *set) {
     sigemptyset(set);
@@ -23,25 +23,40 @@ void interrupt_release(void) {
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* The first signal asks for an end. Those of the next second are the same request: `timeout` and
- * batch systems signal a process and then its group. A later one ends the program.
+/* The first signal asks for an end. Those of the next moment are the same request: `timeout` and
+ * batch systems signal a process and then its group. A later one ends the program, and so does a
+ * program that does not look for a request: it is blocked in a pipe that nobody writes to, or in a
+ * long call. What is finished is in files that stand any end.
  *
  * A thread of its own takes the signals, which all others block: a handler that interrupted code
  * which oneDNN had generated corrupted the heap. */
+static const double SAME_REQUEST = 0.5, PATIENCE = 1.2; /* seconds */
+
+static void end_by(int number) {
+    interrupt_release();
+    raise(number);
+}
+
+static void end_unnoticed(void) {
+    static const char message[] = "apriel-tool: interrupted\n";
+    (void)!write(STDERR_FILENO, message, sizeof message - 1);
+    _exit(STATUS_INTERRUPTED);
+}
+
 static void *wait_for_signals(void *unused) {
-    double first = 0;
     sigset_t set;
     int number;
     choose_signals(&set);
-    while (sigwait(&set, &number) == 0) {
-        double now = log_seconds();
-        if (!requested) {
-            first = now;
-            requested = true;
-        } else if (now - first >= 1) {
-            interrupt_release();
-            raise(number);
-        }
+    if (sigwait(&set, &number) != 0) return unused;
+    double first = log_seconds();
+    requested = true;
+    if (number == SIGINT) log_note("interrupt: finishing what is under way, again to stop now");
+    for (;;) {
+        struct timespec moment = {0, 100000000};
+        number = sigtimedwait(&set, NULL, &moment);
+        double waited = log_seconds() - first;
+        if (number > 0 && waited >= SAME_REQUEST) end_by(number);
+        if (!noticed && waited >= PATIENCE) end_unnoticed();
     }
     return unused;
 }
@@ -73,5 +88,10 @@ void interrupt_install(void) {
 }
 
 bool interrupt_requested(void) {
+    if (requested) noticed = true;
     return requested;
+}
+
+enum status interrupt_check(void) {
+    return interrupt_requested() ? status_set(STATUS_INTERRUPTED, "interrupted") : STATUS_OK;
 }

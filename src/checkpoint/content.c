@@ -7,6 +7,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "checkpoint/checkpoint_internal.h"
 
 enum { CHUNK = CONTENT_CHUNK };
@@ -64,6 +65,7 @@ static bool hash_chunk(struct work *work, size_t chunk) {
 static enum status hash_chunks(struct work *work) {
     size_t chunks = work->first[safetensors_count(work->file)];
     bool good = true;
+    threads_settle();
 #pragma omp parallel for schedule(dynamic) reduction(&& : good) if (chunks > 1)
     for (size_t i = 0; i < chunks; i++)
         if (good && !interrupt_requested()) good = hash_chunk(work, i);

@@ -49,7 +49,7 @@ static int type_bits(const char *name) {
 static enum status map_file(struct safetensors *file) {
     enum status status = STATUS_OK;
     struct stat about;
-    int descriptor = open(file->path, O_RDONLY | O_CLOEXEC);
+    int descriptor = open(file->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (descriptor < 0) return path_fail(file->path, errno);
     if (fstat(descriptor, &about) != 0 || !S_ISREG(about.st_mode)) {
         status = status_fail("\"%s\" is not a regular file", file->path);

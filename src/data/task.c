@@ -42,7 +42,7 @@ static enum status read_records(struct records *list, const char *name, const ch
     char *text = NULL;
     const char *line;
     size_t size, length, capacity = 0;
-    enum status status = file_read(&text, &size, path);
+    enum status status = file_read_stream(&text, &size, path);
     if (status) return status;
     struct lines lines = lines_begin(text, size);
     while (!status && lines_next(&lines, &line, &length)) {

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "model/block.h"
 #include "model/recorded.h"
@@ -185,7 +186,8 @@ static enum status run_layers(struct decoder *decoder, const int32_t *ids, const
                    model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *layer;
-        enum status status = model_layer(&layer, model, l);
+        enum status status = interrupt_check();
+        if (!status) status = model_layer(&layer, model, l);
         if (status) return status;
         struct past_use past = {&decoder->past[l], slots, step, longest};
         if (!is_ablated(&decoder->options, l))

@@ -146,7 +146,7 @@ enum status prompts_read(struct prompt_list *list, const struct prompt_rules *ru
                          const char *path) {
     char *bytes;
     size_t size;
-    enum status status = file_read(&bytes, &size, path);
+    enum status status = file_read_stream(&bytes, &size, path);
     if (status) return status;
     uint64_t number = 1;
     for (size_t start = 0; !status && start < size; number++) {

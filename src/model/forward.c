@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 struct forward {
@@ -38,8 +40,10 @@ enum status forward_run(struct forward *forward, void *hidden, const struct toke
                    model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *layer;
-        enum status status = model_layer(&layer, model, l);
+        enum status status = interrupt_check();
+        if (!status) status = model_layer(&layer, model, l);
         if (status) return status;
+        progress_within((double)l / model->config->n_layers, "layer %d", l);
         block_mix(model, layer, &layer->mixer, &forward->trace, hidden, hidden, sequences);
         block_mlp(model, layer, &forward->trace, hidden, hidden, sequences->tokens);
     }

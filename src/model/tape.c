@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "base/interrupt.h"
+#include "base/log.h"
 #include "base/memory.h"
 
 struct tape {
@@ -287,7 +289,10 @@ enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer
                          const struct sequences *sequences) {
     enum status status = STATUS_OK;
     for (int l = first; !status && l < tape->model->config->n_layers; l++)
-        status = tape_forward_layer(tape, l, l == first ? mixer : NULL, sequences);
+        if (!(status = interrupt_check())) {
+            progress_within((double)l / tape->model->config->n_layers, "layer %d", l);
+            status = tape_forward_layer(tape, l, l == first ? mixer : NULL, sequences);
+        }
     return status;
 }
 
@@ -323,7 +328,10 @@ enum status tape_backward(struct tape *tape, int first, void *const *const *grad
                           const struct tape_visitor *visitor, const struct sequences *sequences) {
     enum status status = STATUS_OK;
     for (int l = tape->model->config->n_layers - 1; !status && l >= first; l--)
-        status = tape_backward_layer(tape, l, gradients ? gradients[l] : NULL, l == first && !input,
-                                     visitor, sequences);
+        if (!(status = interrupt_check())) {
+            progress_within(1 - (double)l / tape->model->config->n_layers, "back at layer %d", l);
+            status = tape_backward_layer(tape, l, gradients ? gradients[l] : NULL,
+                                         l == first && !input, visitor, sequences);
+        }
     return status;
 }
