@@ -22,8 +22,8 @@ static const struct {
 } commands[] = {
     {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
     {"data", cmd_data, "turn text into a token set"},
-    {"loo", cmd_loo, "score layers by leave-one-out ablation"},
-    {"mmr", cmd_mmr, "score layers by short distillation probes of a Mamba mixer"},
+    {"loo", cmd_loo, "score layers by leaving each out (LOO)"},
+    {"mmr", cmd_mmr, "score layers by training a Mamba mixer in each for a while (MMR)"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"convert", cmd_convert, "write a hybrid checkpoint"},
@@ -44,7 +44,7 @@ static void print_usage(FILE *stream) {
     for (int i = 0; i < COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].about);
     fputs("\napriel-tool help COMMAND describes one command, man apriel-tool all of them;\n"
-          "apriel-tool --version says what this is.\n",
+          "apriel-tool version says where a quickstart is that goes the whole way.\n",
           stream);
 }
 
@@ -63,7 +63,18 @@ static enum status (*find_command(const char *name))(int argc, char **argv) {
 
 static enum status unknown_command(const char *word) {
     const char *names[COMMANDS];
+    static const char *const options[] = {"help", "version"};
     for (int i = 0; i < COMMANDS; i++) names[i] = commands[i].name;
+    if (*word == '-') {
+        char *meant = suggest_phrase(word + strspn(word, "-"), options, 2, "--");
+        enum status status = meant ? status_set(STATUS_USAGE,
+                                                "the first word is a command, not \"%s\"%s (see "
+                                                "apriel-tool --help)",
+                                                word, meant)
+                                   : STATUS_FAILED;
+        free(meant);
+        return status;
+    }
     char *phrase = suggest_phrase(word, names, COMMANDS, "");
     enum status status =
         phrase

@@ -434,9 +434,7 @@ enum status cmd_bench(int argc, char **argv) {
     struct command_arguments arguments;
     mixer_option_sizes(table + OWN_OPTIONS, &values.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
-    if (!status && !arguments.help && arguments.positional.count != 1)
-        status = status_set(STATUS_USAGE,
-                            "bench: name one model directory (see apriel-tool bench --help)");
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (!status && !arguments.help) {
         values.model = arguments.positional.values[0];
         values.json = arguments.json;

@@ -93,8 +93,8 @@ enum status cmd_chart(int argc, char **argv) {
          "the picture: FILE.svg, FILE.png or FILE.pdf", .group = GROUP_FILES, .completes = "*.svg",
          .letter = 'o'},
         {"kind", OPTION_CHOICE, &chart.kind, NULL,
-         "importance, ranks (where runs disagree), probes (losses of mmr) or throughput (bench) "
-         "(importance)",
+         "the importance of layers, their ranks by several runs, the losses of mmr's probes, or "
+         "the speed that bench measured (importance)",
          .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput"},
         {"run", OPTION_LIST, &chart.runs, "N[:METRIC]|last",
          "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench",

@@ -288,9 +288,7 @@ done:
     return status;
 }
 
-static enum status check_usage(const struct settings *settings, size_t positional) {
-    if (positional != 1)
-        return status_set(STATUS_USAGE, "convert: give one MODEL (see apriel-tool convert --help)");
+static enum status check_usage(const struct settings *settings) {
     if (!settings->plan == !settings->layers)
         return status_set(STATUS_USAGE, "convert: give either --plan or --layers");
     if (settings->stage && !settings->plan)
@@ -317,7 +315,7 @@ enum status cmd_convert(int argc, char **argv) {
         {"output", OPTION_STRING, &s.output, "DIR", "the new checkpoint; must not exist",
          .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .letter = 'o'},
         {"format", OPTION_CHOICE, &s.format, NULL,
-         "apriel-h1 or apriel2 (that of HYBRID, else the first that can hold MODEL)",
+         "whose code loads it (that of HYBRID, else the first that can hold MODEL)",
          .group = GROUP_FILES, .choices = "apriel-h1|apriel2"},
         {"seed", OPTION_INTEGER, &s.seed, "N", "of the random parts of new mixers (0)",
          .high = INT64_MAX, .group = GROUP_MIXERS},
@@ -345,8 +343,9 @@ enum status cmd_convert(int argc, char **argv) {
     mixer_option_choices(options + OWN_OPTIONS, &s.mixer);
     mixer_option_sizes(options + OWN_OPTIONS + MIXER_CHOICES, &s.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (!status && !arguments.help) {
-        status = check_usage(&s, arguments.positional.count);
+        status = check_usage(&s);
         if (!status) {
             s.model = arguments.positional.values[0];
             status = convert(&s, arguments.json);

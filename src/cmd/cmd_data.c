@@ -195,7 +195,7 @@ enum status cmd_data(int argc, char **argv) {
         .completes = COMPLETE_FILE,
         .usage = "--tokenizer MODEL|tokenizer.json -o FILE.h5 [options] INPUT...",
         .about =
-            "Turn text into a token set (HDF5), the input of loo, mmr, eval and distill. "
+            "Turn text into a token set (HDF5), the input of loo, mmr and eval. "
             "INPUT is .txt (one\ndocument), .jsonl (a record a line) or .json (a list), also with "
             ".gz behind, or - (standard\ninput). A record is {\"text\": ...}; {\"prompt\": ..., "
             "\"response\": ...} or {\"instruction\": ...,\n\"input\": ..., \"output\": ...}, where "

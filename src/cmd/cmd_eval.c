@@ -91,9 +91,6 @@ static enum status print_json(const struct compare_result *result, const char *m
 
 static enum status check(const struct eval_options *options,
                          const struct command_arguments *arguments) {
-    if (arguments->positional.count != 1)
-        return status_set(STATUS_USAGE, "eval: name one model directory (see apriel-tool eval "
-                                        "--help)");
     if (!options->data == !options->tasks.count)
         return status_set(STATUS_USAGE, "eval: %s",
                           options->data ? "give --data or --task, not both"
@@ -217,6 +214,7 @@ enum status cmd_eval(int argc, char **argv) {
     task_option_table(table + OWN_OPTIONS, &values.task);
     eval_sampling_table(table + OWN_OPTIONS + TASK_OPTIONS, &values.sampling);
     enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (status || arguments.help) goto done;
     status = check(&values, &arguments);
     values.sampling.seed = values.task.seed;

@@ -37,9 +37,6 @@ struct job {
 
 static enum status check(const struct generate_options *options,
                          const struct command_arguments *arguments) {
-    if (arguments->positional.count != 1)
-        return status_set(STATUS_USAGE, "generate: name one model directory (see apriel-tool "
-                                        "generate --help)");
     if (!options->prompt.count == !options->prompts)
         return status_set(STATUS_USAGE, "generate: --prompt or --prompts is needed, and not both");
     return STATUS_OK;
@@ -230,6 +227,7 @@ enum status cmd_generate(int argc, char **argv) {
     };
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (!status && !arguments.help) status = check(&values, &arguments);
     if (!status && !arguments.help) {
         values.model = arguments.positional.values[0];

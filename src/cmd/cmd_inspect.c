@@ -406,11 +406,8 @@ enum status cmd_inspect(int argc, char **argv) {
     struct command_arguments arguments;
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
-        if (arguments.positional.count != 1)
-            status = status_set(STATUS_USAGE,
-                                "inspect: give one MODEL (see apriel-tool inspect --help)");
-        else
-            status = inspect(arguments.positional.values[0], seed, asked, arguments.json);
+        status = options_one_model(&arguments, &line);
+        if (!status) status = inspect(arguments.positional.values[0], seed, asked, arguments.json);
     }
     options_free(&arguments, &line);
     return status;

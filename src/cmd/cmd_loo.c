@@ -29,9 +29,6 @@ struct loo_options {
 
 static enum status to_settings(struct loo_settings *settings, const struct loo_options *options,
                                const struct command_arguments *arguments) {
-    if (arguments->positional.count != 1)
-        return status_set(STATUS_USAGE,
-                          "loo: name one model directory (see apriel-tool loo --help)");
     if (options->task && (options->data || options->estimate))
         return status_set(STATUS_USAGE, "loo: --task goes without %s",
                           options->data ? "--data" : "--estimate");
@@ -241,8 +238,8 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
             "               model draws itself (the kl has no first-order term)\n"
             "  cosine       est_cosine, 1 - cos(stream before, stream after): block\n"
             "               influence\n\n"
-            "examples:\n  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db\n"
-            "  apriel-tool loo recipes/demo-model --data calibration.h5 --db scores.db \\\n"
+            "examples:\n  apriel-tool loo recipes/demo-model --data tokens.h5 --db scores.db\n"
+            "  apriel-tool loo recipes/demo-model --data tokens.h5 --db scores.db \\\n"
             "      --estimate fisher --samples 4\n"
             "  apriel-tool loo recipes/demo-model --task recall --lengths 32 --db scores.db",
     };
@@ -252,6 +249,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
     struct task_items items = {0};
     task_option_table(table + 14, &values.task_values);
     enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (status || arguments.help) goto done;
     status = to_settings(&settings, &values, &arguments);
     if (!status && values.task) {

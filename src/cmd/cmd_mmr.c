@@ -67,9 +67,6 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_optio
 
 static enum status to_settings(struct mmr_settings *settings, const struct mmr_options *options,
                                const struct command_arguments *arguments) {
-    if (arguments->positional.count != 1)
-        return status_set(STATUS_USAGE,
-                          "mmr: name one model directory (see apriel-tool mmr --help)");
     if (!options->data || (!options->database && !options->dry_run))
         return status_set(STATUS_USAGE, "mmr: --data and --db are needed");
     if (options->base && !file_is_directory(options->base))
@@ -300,13 +297,14 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
                  "the layer is to replace. The\nsame command continues where it was stopped.",
         .options = table,
         .count = sizeof table / sizeof *table,
-        .epilogue = "example:\n  apriel-tool mmr recipes/demo-model --data training.h5 --db "
+        .epilogue = "example:\n  apriel-tool mmr recipes/demo-model --data tokens.h5 --db "
                     "scores.db",
     };
     struct command_arguments arguments;
     mixer_option_choices(table + OWN_OPTIONS, &v.mixer);
     mixer_option_sizes(table + OWN_OPTIONS + MIXER_CHOICES, &v.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
+    if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (!status && !arguments.help) status = run(id, &v, &arguments);
     options_free(&arguments, &line);
     return status;

@@ -356,7 +356,7 @@ enum { OWN_OPTIONS = 23 };
 enum status cmd_plan(int argc, char **argv) {
     struct plan_command command = {.memory = PLAN_NO_SIZE, .bandwidth = PLAN_NO_SIZE};
     struct option options[OWN_OPTIONS + MIXER_OPTIONS] = {
-        {"db", OPTION_STRING, &command.db, "FILE", "the score database", .group = GROUP_FILES,
+        {"db", OPTION_STRING, &command.db, "FILE.db", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
         {"run", OPTION_LIST, &command.runs, "N[@K]|last",
          "rank by run N; with @K from K replaced layers on (may be repeated)",
@@ -380,8 +380,8 @@ enum status cmd_plan(int argc, char **argv) {
          "write the plan (or --format) to this file", .group = GROUP_FILES, .completes = "*.json",
          .letter = 'o'},
         {"format", OPTION_CHOICE, &command.format, NULL,
-         "plan (default), hf, fast-llm, surgery or csv", .group = GROUP_FILES,
-         .choices = "plan|hf|fast-llm|surgery|csv"},
+         "the plan itself, what trainers take of one stage, or a table (plan)",
+         .group = GROUP_FILES, .choices = "plan|hf|fast-llm|surgery|csv"},
         {"stage", OPTION_INTEGER, &command.stage, "K",
          "the stage that hf, fast-llm and surgery show (default: the last)", .low = 1,
          .high = PLAN_MAX_LAYERS, .group = GROUP_FILES},
@@ -418,8 +418,8 @@ enum status cmd_plan(int argc, char **argv) {
     };
     const struct command_line line = {
         .command = "plan",
-        .usage = "--db FILE [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
-                 "--schedule LIST --model MODEL --data FILE.h5 --db FILE --work DIR [--auto] "
+        .usage = "--db FILE.db [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
+                 "--schedule LIST --model MODEL --data FILE.h5 --db FILE.db --work DIR [--auto] "
                  "[options]",
         .about = "Order the layers by their scores, least important first, and cut the order into "
                  "stages. Without -o the plan is only shown.\n\n"

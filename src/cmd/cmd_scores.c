@@ -231,25 +231,27 @@ static enum status read_choice(struct scores_choice *choice, const struct string
 /* ---- changes */
 
 /* "3", "last", "bench:3" or "plan:2". */
-static enum status delete (struct store *store, const char *text) {
-    static const struct {const char * prefix, *what;
-                         enum status(*delete)(struct store * store, int64_t id);}
-kinds[] = {{"bench:", "throughput series", store_delete_bench},
-           {"plan:", "plan", store_delete_plan},
-           {"", "run", store_delete_run}};
-size_t kind = 0;
-while (strncmp(text, kinds[kind].prefix, strlen(kinds[kind].prefix)) != 0) kind++;
-struct run_choices runs = {0};
-enum status status = run_choices_add(&runs, text + strlen(kinds[kind].prefix), "scores: --delete");
-if (!status && runs.count != 1)
-    status = status_set(STATUS_USAGE, "scores: --delete takes one run, not \"%s\"", text);
-if (!status && *kinds[kind].prefix && runs.items[0].run == RUN_LAST)
-    status = status_set(STATUS_USAGE, "scores: --delete %s needs a number", kinds[kind].prefix);
-if (!status) status = run_choices_resolve(&runs, store);
-if (!status) status = kinds[kind].delete(store, runs.items[0].run);
-if (!status) printf("deleted %s %lld\n", kinds[kind].what, (long long)runs.items[0].run);
-run_choices_free(&runs);
-return status;
+static enum status delete_entry(struct store *store, const char *text) {
+    static const struct {
+        const char *prefix, *what;
+        enum status (*run)(struct store *store, int64_t id);
+    } kinds[] = {{"bench:", "throughput series", store_delete_bench},
+                 {"plan:", "plan", store_delete_plan},
+                 {"", "run", store_delete_run}};
+    size_t kind = 0;
+    while (strncmp(text, kinds[kind].prefix, strlen(kinds[kind].prefix)) != 0) kind++;
+    struct run_choices runs = {0};
+    enum status status =
+        run_choices_add(&runs, text + strlen(kinds[kind].prefix), "scores: --delete");
+    if (!status && runs.count != 1)
+        status = status_set(STATUS_USAGE, "scores: --delete takes one run, not \"%s\"", text);
+    if (!status && *kinds[kind].prefix && runs.items[0].run == RUN_LAST)
+        status = status_set(STATUS_USAGE, "scores: --delete %s needs a number", kinds[kind].prefix);
+    if (!status) status = run_choices_resolve(&runs, store);
+    if (!status) status = kinds[kind].run(store, runs.items[0].run);
+    if (!status) printf("deleted %s %lld\n", kinds[kind].what, (long long)runs.items[0].run);
+    run_choices_free(&runs);
+    return status;
 }
 
 static enum status note(struct store *store, const char *text, const char *note) {
@@ -269,7 +271,7 @@ static enum status note(struct store *store, const char *text, const char *note)
 /* ---- the command */
 
 struct scores_options {
-    const char *db, *metric, *compare, *sort, *export, *note, *note_text, *delete;
+    const char *db, *metric, *compare, *sort, *export, *note, *note_text, *deleted;
     struct string_list runs;
 };
 
@@ -285,10 +287,10 @@ static enum status check(const struct scores_options *options,
     if (arguments->positional.count != texts)
         return status_set(STATUS_USAGE, "scores: takes no argument; give the database as --db");
     if (!options->db) return status_set(STATUS_USAGE, "scores: --db FILE is missing");
-    if ((options->note || options->delete) &&
-        (shows || arguments->json || (options->note && options->delete)))
+    if ((options->note || options->deleted) &&
+        (shows || arguments->json || (options->note && options->deleted)))
         return status_set(STATUS_USAGE, "scores: %s goes with --db alone",
-                          options->delete ? "--delete" : "--note");
+                          options->deleted ? "--delete" : "--note");
     if (options->export && arguments->json)
         return status_set(STATUS_USAGE, "scores: --export is CSV, not JSON: leave --json out");
     if (options->export && (options->compare || options->metric))
@@ -326,7 +328,7 @@ static enum status show(struct store *store, struct scores_choice *choice,
 }
 
 static enum status run(const struct scores_options *options, bool json) {
-    bool change = options->note || options->delete;
+    bool change = options->note || options->deleted;
     struct scores_choice choice = {0};
     struct store *store = NULL;
     char *metrics = options->metric ? memory_copy_string(options->metric) : NULL;
@@ -340,8 +342,8 @@ static enum status run(const struct scores_options *options, bool json) {
         store = NULL;
     }
     if (!status) status = store_open(&store, options->db, change ? STORE_WRITE : STORE_READ);
-    if (!status && options->delete)
-        status = delete (store, options->delete);
+    if (!status && options->deleted)
+        status = delete_entry(store, options->deleted);
     else if (!status && options->note)
         status = note(store, options->note, options->note_text);
     else if (!status)
@@ -356,7 +358,7 @@ static enum status run(const struct scores_options *options, bool json) {
 enum status cmd_scores(int argc, char **argv) {
     struct scores_options v = {.sort = "rank"};
     struct option options[] = {
-        {"db", OPTION_STRING, &v.db, "FILE", "the score database", .group = GROUP_FILES,
+        {"db", OPTION_STRING, &v.db, "FILE.db", "the score database", .group = GROUP_FILES,
          .completes = "*.db"},
         {"run", OPTION_LIST, &v.runs, "N[:METRIC]|last",
          "table of this run, also 1,3-5 (may be repeated)", .group = GROUP_SHOW},
@@ -375,14 +377,14 @@ enum status cmd_scores(int argc, char **argv) {
          .group = GROUP_SHOW, .choices = "csv|sequences|steps|items|choices|answers|runs|bench"},
         {"note", OPTION_STRING, &v.note, "RUN",
          "keep the argument TEXT with this run, as in --note 3 \"new data\"", .group = GROUP_FILES},
-        {"delete", OPTION_STRING, &v.delete, "RUN",
+        {"delete", OPTION_STRING, &v.deleted, "RUN",
          "delete this run with its values, or bench:N, or plan:N, without asking; a run that a "
          "recorded plan was made from stays",
          .group = GROUP_FILES},
     };
     const struct command_line line = {
         .command = "scores",
-        .usage = "--db FILE [--run N] [--compare N[:METRIC],M] [options]",
+        .usage = "--db FILE.db [--run N] [--compare N[:METRIC],M] [options]",
         .about = "List the runs of a score database; with --run, rank a run's layers. Layers of "
                  "one tie group differ by at most two standard errors of their paired difference "
                  "over the rows.",

@@ -188,8 +188,7 @@ static enum status run_task(struct json *array, const struct eval_task_options *
     const char *path;
     enum status status = task_option_split(&name, &path, text);
     if (!status && strcmp(name, "recall") != 0 && !task_is_choice(name) && !problems_is_task(name))
-        status = status_set(STATUS_USAGE, "no task \"%s\": there are recall, %s, %s", name,
-                            task_choice_names, problems_names);
+        status = task_option_unknown(name, problems_names);
     if (!status)
         status = problems_is_task(name) ? eval_exact(array, options, model, name, path)
                                         : run_choices(array, options, model, text);

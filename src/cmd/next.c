@@ -36,7 +36,6 @@ void next_path(struct text *line, const char *option, const char *path) {
 void next_print(struct text *line, bool other) {
     char *text = text_finish(line);
     /* Behind the results, and not when these cannot be written: that is told by main. */
-    if (text && !held && fflush(stdout) == 0)
-        log_note("%s %s", other ? "or:  " : "next:", text);
+    if (text && !held && fflush(stdout) == 0) log_note("%s %s", other ? "or:  " : "next:", text);
     free(text);
 }

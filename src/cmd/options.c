@@ -281,6 +281,20 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
     return arguments->threads ? threads_choose(arguments->threads) : STATUS_OK;
 }
 
+enum status options_one_model(const struct command_arguments *arguments,
+                              const struct command_line *line) {
+    const struct string_list *given = &arguments->positional;
+    if (!given->count)
+        return status_set(STATUS_USAGE, "%s: name one model directory (see apriel-tool %s --help)",
+                          line->command, line->command);
+    if (given->count > 1)
+        return status_set(STATUS_USAGE,
+                          "%s: unexpected argument \"%s\" after the model \"%s\" (see apriel-tool "
+                          "%s --help)",
+                          line->command, given->values[1], given->values[0], line->command);
+    return STATUS_OK;
+}
+
 void options_free(struct command_arguments *arguments, const struct command_line *line) {
     free(arguments->positional.values);
     *arguments = (struct command_arguments){0};

@@ -41,6 +41,7 @@ enum option_identity {
 #define GROUP_TASKS "tasks"
 #define GROUP_TEXT "texts and tokens"
 #define GROUP_SAMPLING "generated text"
+#define GROUP_ANSWERS "tasks with generated answers"
 #define GROUP_TRAINING "training"
 #define GROUP_MIXERS "new Mamba mixers"
 #define GROUP_CHOICE "choosing layers"
@@ -89,6 +90,9 @@ struct command_arguments {
  * printed to stdout and arguments->help is set: the command returns STATUS_OK at once. */
 enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
                           int argc, char **argv) STATUS_CHECKED;
+/* That there is one positional argument, a model's directory. */
+enum status options_one_model(const struct command_arguments *arguments,
+                              const struct command_line *line) STATUS_CHECKED;
 void options_free(struct command_arguments *arguments, const struct command_line *line);
 
 /* ---- shared by options.c and what prints help */

@@ -51,15 +51,24 @@ static const char *heading(const struct option *option) {
     return option->group ? option->group : "options";
 }
 
-static void print_groups(const struct option *options, size_t count) {
+static void print_group(const struct option *options, size_t count, const char *name) {
+    bool begun = false;
     for (size_t i = 0; i < count; i++) {
-        bool done = false;
-        for (size_t j = 0; j < i; j++)
-            done |= strcmp(heading(&options[i]), heading(&options[j])) == 0;
-        if (done) continue;
-        printf("\n%s:\n", heading(&options[i]));
-        for (size_t j = i; j < count; j++)
-            if (strcmp(heading(&options[i]), heading(&options[j])) == 0) print_option(&options[j]);
+        if (strcmp(heading(&options[i]), name) != 0) continue;
+        if (!begun) printf("\n%s:\n", name);
+        begun = true;
+        print_option(&options[i]);
+    }
+}
+
+/* Files first, the others in the order of their first rows. */
+static void print_groups(const struct option *options, size_t count) {
+    print_group(options, count, GROUP_FILES);
+    for (size_t i = 0; i < count; i++) {
+        bool done = strcmp(heading(&options[i]), GROUP_FILES) == 0;
+        for (size_t j = 0; j < i && !done; j++)
+            done = strcmp(heading(&options[i]), heading(&options[j])) == 0;
+        if (!done) print_group(options, count, heading(&options[i]));
     }
 }
 
@@ -94,6 +103,7 @@ void options_print_help(const struct command_line *line) {
     options_common(common, &unused);
     print_usage(line);
     print_about(line->about);
+    if (line->count) print_about("Defaults stand in parentheses.");
     print_groups(line->options, line->count);
     print_groups(common, COMMON_OPTIONS);
     if (line->epilogue) printf("\n%s\n", line->epilogue);

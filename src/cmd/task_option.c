@@ -1,3 +1,4 @@
+#define _POSIX_C_SOURCE 200809L
 #include "cmd/task_option.h"
 
 #include <stdlib.h>
@@ -6,6 +7,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/suggest.h"
+#include "base/text.h"
 #include "checkpoint/config.h"
 #include "data/recall.h"
 #include "data/task.h"
@@ -42,6 +45,25 @@ enum status task_option_check(const struct task_values *values) {
 
 enum tokenizer_around task_option_around(const struct task_values *values) {
     return values->no_special ? TOKENIZER_PLAIN : TOKENIZER_BEGIN;
+}
+
+enum status task_option_unknown(const char *name, const char *others) {
+    enum { MOST_TASKS = 32 };
+    const char *names[MOST_TASKS];
+    size_t count = 0;
+    char *all = text_format("recall, %s%s%s", task_choice_names, *others ? ", " : "", others);
+    char *words = all ? memory_copy_string(all) : NULL, *rest = NULL;
+    enum status status = STATUS_FAILED;
+    for (char *word = words ? strtok_r(words, ", ", &rest) : NULL; word && count < MOST_TASKS;
+         word = strtok_r(NULL, ", ", &rest))
+        names[count++] = word;
+    char *phrase = words ? suggest_phrase(name, names, count, "") : NULL;
+    if (phrase)
+        status = status_set(STATUS_USAGE, "no task \"%s\": there are %s%s", name, all, phrase);
+    free(phrase);
+    free(words);
+    free(all);
+    return status;
 }
 
 enum status task_option_split(char **name, const char **path, const char *text) {
@@ -125,8 +147,7 @@ enum status task_option_build(struct task_items *out, const char *text,
     *out = (struct task_items){0};
     enum status status = task_option_split(&out->name, &out->path, text);
     if (!status && strcmp(out->name, "recall") != 0 && !task_is_choice(out->name))
-        status = status_set(STATUS_USAGE, "no task \"%s\": there are recall, %s", out->name,
-                            task_choice_names);
+        status = task_option_unknown(out->name, "");
     if (!status) status = task_option_check(values);
     if (!status) status = tokenizer_read(&tokenizer, model);
     if (!status) {

@@ -42,6 +42,10 @@ struct task_items {
  * caller frees `*name`; `*path` is borrowed from `text`. */
 enum status task_option_split(char **name, const char **path, const char *text) STATUS_CHECKED;
 
+/* STATUS_USAGE: no task of this name; `others` are tasks there are besides recall and those of
+ * data/task.h ("gsm8k, …"), or "". */
+enum status task_option_unknown(const char *name, const char *others);
+
 /* The items of a multiple-choice task or of the probe. The tokenizer is that of the directory
  * `model`; `max_tokens` is what the model takes (0: no limit). Free with task_items_free. */
 enum status task_option_build(struct task_items *out, const char *text,

@@ -87,7 +87,8 @@ accepted convert --init --align --conv-init --dt-bias --gate --skip --c-scale --
 accepted loo --ablate --estimate -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
 accepted mmr --loss --train --schedule -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
 "$program" loo "$demo" --data work/t.h5 --db work/s.db --layers 0-1 --estimate fisher --device cpu --quiet >found
-accepted scores --sort --export -- --db work/s.db --run 1
+accepted scores --sort -- --db work/s.db --run 1
+accepted scores --export -- --db work/s.db
 accepted plan --format -- --db work/s.db --run 1 --stages 1
 
 # Lines as they are typed (printf's escapes; \t completes), and what they become.

@@ -71,6 +71,11 @@ fails 2 'no command "nonsense" (see apriel-tool --help)' nonsense
 fails 2 'no command "lo"; did you mean loo? (see apriel-tool --help)' lo
 fails 2 'no command "covnert"; did you mean convert? (see apriel-tool --help)' covnert
 fails 2 'no command "scroes"; did you mean scores? (see apriel-tool --help)' help scroes
+fails 2 'the first word is a command, not "--hlep"; did you mean --help? (see apriel-tool --help)' --hlep
+fails 2 'the first word is a command, not "-x" (see apriel-tool --help)' -x
+fails 2 'unknown device "gpu": auto, cpu, cuda or cuda:N' bench "$demo" --device gpu
+fails 2 'no task "gsm8": there are recall, arc, arc_easy, arc_challenge, piqa, hellaswag, winogrande, mmlu, choice, gsm8k, math500, aime, amc; did you mean gsm8k?' \
+    eval "$demo" --device cpu --task gsm8=x.jsonl
 fails 2 'loo: unknown option "--dat"; did you mean --data? (see apriel-tool loo --help)' loo --dat x
 fails 2 'mmr: unknown option "--batch_size=4"; did you mean --batch? (see apriel-tool mmr --help)' \
     mmr --batch_size=4

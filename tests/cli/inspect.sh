@@ -57,7 +57,7 @@ grep -qxF '  1         mamba, d_state 8, dt_rank 3, d_conv 4: no attention to re
     complain "a hybrid: $(cat found)"
 
 # Wrong usage.
-fails 2 'inspect: give one MODEL (see apriel-tool inspect --help)'
+fails 2 'inspect: name one model directory (see apriel-tool inspect --help)'
 fails 2 '--layers-replaced: "13" goes outside 0 to 12' "$demo" --layers-replaced 13
 fails 1 '"nowhere" does not exist' nowhere
 fails 1 "\"$demo/config.json\" is a file: give the model's directory, \"$demo\"" "$demo/config.json"

@@ -117,7 +117,7 @@ fails 2 'loo: --samples and --seed belong to --estimate fisher or --task recall'
     grep -q '"layers": 2' || complain "a hybrid"
 
 fails 2 'loo: name one model directory (see apriel-tool loo --help)' --data rows.h5 --db a.db
-fails 2 'loo: name one model directory (see apriel-tool loo --help)' "$demo" "$demo" --data rows.h5 --db a.db
+fails 2 "loo: unexpected argument \"$demo\" after the model \"$demo\" (see apriel-tool loo --help)" "$demo" "$demo" --data rows.h5 --db a.db
 fails 2 'loo: --data (or --task) and --db are needed' "$demo" --data rows.h5
 fails 2 'loo: --data (or --task) and --db are needed' "$demo" --db a.db
 fails 2 'loo: --ablate must be mixer or block, not "mlp"' "$demo" --data rows.h5 --db a.db --ablate mlp
