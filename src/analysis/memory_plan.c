@@ -4,12 +4,35 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/text.h"
 
 void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device, uint64_t host) {
     plan->device += device;
     plan->host += host;
     if ((device || host) && plan->count < MEMORY_PARTS)
         plan->parts[plan->count++] = (struct memory_part){name, device, host};
+}
+
+static void append_parts(struct text *text, const struct memory_plan *plan, bool host) {
+    char size[32];
+    const char *comma = "";
+    for (int i = 0; i < plan->count; i++) {
+        uint64_t bytes = host ? plan->parts[i].host : plan->parts[i].device;
+        if (!bytes) continue;
+        text_append(text, "%s%s %s", comma, plan->parts[i].name, memory_format(size, bytes));
+        comma = ", ";
+    }
+    text_append(text, "; in all %s", memory_format(size, host ? plan->host : plan->device));
+}
+
+char *memory_plan_line(const struct memory_plan *plan) {
+    struct text text = {0};
+    append_parts(&text, plan, false);
+    if (plan->host) {
+        text_append(&text, "; pinned on the host: ");
+        append_parts(&text, plan, true);
+    }
+    return text_finish(&text);
 }
 
 uint64_t memory_plan_own(const struct backend *backend) {

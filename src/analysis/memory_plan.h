@@ -30,6 +30,10 @@ struct memory_plan {
 /* Parts of no bytes are left out. */
 void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device, uint64_t host);
 
+/* "weights 10.5 MB, activations 124 MB, …; in all 644 MB": the parts that --dry-run lists. What is
+ * pinned on the host stands apart. The caller frees; NULL when out of memory. */
+char *memory_plan_line(const struct memory_plan *plan);
+
 /* What the backend itself takes for scratch and transfers. */
 uint64_t memory_plan_own(const struct backend *backend);
 

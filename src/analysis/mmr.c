@@ -134,14 +134,9 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
 static void tell(const struct mmr_work *work) {
     const struct probe_memory *memory = &work->memory;
     const struct memory_plan *plan = &work->outcome->memory;
-    char text[6][32], total[32];
-    log_note("memory: weights %s, activations %s, optimizer %s, logits %s, kept teacher logits "
-             "%s, shared inputs %s%s; in all %s",
-             memory_format(text[0], memory->weights), memory_format(text[1], memory->activations),
-             memory_format(text[2], memory->optimizer), memory_format(text[3], memory->logits),
-             memory_format(text[4], work->kept_logits), memory_format(text[5], memory->cache),
-             work->settings->cache_directory ? " (in the cache directory)" : "",
-             memory_format(total, work->outcome->predicted_bytes));
+    char text[4][32], *parts = memory_plan_line(plan);
+    if (parts) log_note("memory: %s", parts);
+    free(parts);
     if (plan->cache_directory)
         log_note("cache: %s in \"%s\", of which %s are there; %s free",
                  memory_format(text[0], plan->cache), plan->cache_directory,

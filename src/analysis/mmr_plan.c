@@ -12,6 +12,12 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
+/* What the program had when the run began, rounded up so that the same settings give the same plan. */
+static uint64_t program_bytes(const struct mmr_work *work) {
+    const uint64_t step = (uint64_t)16 << 20;
+    return (work->base_bytes + step - 1) / step * step;
+}
+
 /* What libraries take beside this program's own arrays on the host: oneDNN packs panels and
  * threads have stacks, about 2 MB each; SQLite and HDF5 have caches. */
 static uint64_t library_bytes(void) {
@@ -25,22 +31,32 @@ static uint64_t saving_bytes(const struct mmr_work *work) {
     return 2 * (work->memory.state < part ? work->memory.state : part);
 }
 
-/* The most memory that the run has at one time, on the host when the backend computes there: while
- * the shared inputs begin, while a probe trains, or while they move on between two probes. */
-static uint64_t predict(const struct mmr_work *work) {
+/* What is held at one time only: while a probe trains, or while the shared inputs begin or move on
+ * between two probes. On the host memory goes back in between and the larger counts; a device's
+ * allocator keeps it, and all of it counts. */
+static void add_phases(struct memory_plan *plan, const struct mmr_work *work, uint64_t passing,
+                       uint64_t chunks) {
     const struct probe_memory *memory = &work->memory;
     bool on_cpu = !work->backend->discrete;
-    uint64_t always = memory->weights + work->kept_logits;
-    if (!work->settings->cache_directory) always += memory->cache;
-    if (on_cpu) always += work->base_bytes + library_bytes();
-    uint64_t probe = memory->optimizer + (on_cpu ? saving_bytes(work) : 0);
-    if (work->layers.count * (size_t)work->settings->seeds > (size_t)work->together &&
-        probe < memory->advancing)
-        probe = memory->advancing;
-    uint64_t training = memory->activations + memory->logits + probe;
-    uint64_t beginning =
-        memory->embedding > memory->advancing ? memory->embedding : memory->advancing;
-    return always + (training > beginning ? training : beginning);
+    bool several = work->layers.count * (size_t)work->settings->seeds > (size_t)work->together;
+    uint64_t moving = memory->advancing, saving = saving_bytes(work);
+    uint64_t beginning = memory->embedding > moving ? memory->embedding : moving;
+    uint64_t probe = memory->optimizer + saving;
+    bool training =
+        memory->activations + memory->logits + (several && moving > probe ? moving : probe) >=
+        beginning + passing;
+    bool trains = !on_cpu || training;
+    bool optimizes = !on_cpu || (training && !(several && moving > probe));
+    bool moves = !on_cpu || !training || !optimizes;
+    bool begins = !on_cpu || !training;
+    memory_plan_add(plan, "teacher's layers in passing", begins ? passing : 0,
+                    begins && passing ? chunks : 0);
+    memory_plan_add(plan, "activations", trains ? memory->activations : 0, 0);
+    memory_plan_add(plan, "logits", trains ? memory->logits : 0, 0);
+    memory_plan_add(plan, "shared inputs in passing", !moves ? 0 : begins ? beginning : moving, 0);
+    memory_plan_add(plan, "optimizer", optimizes ? memory->optimizer : 0, 0);
+    memory_plan_add(plan, "saved training state", optimizes && on_cpu ? saving : 0,
+                    on_cpu ? 0 : saving);
 }
 
 /* What a run with these settings takes. */
@@ -68,17 +84,11 @@ static void plan_memory(struct mmr_work *work, const struct probe_settings *prob
              probe->park ? " from inputs in host memory" : "", together,
              work->traffic[0] ? "; " : "", work->traffic);
     memory_plan_add(plan, "weights", memory->weights, chunks);
-    memory_plan_add(plan, "teacher's layers in passing", passing, passing ? chunks : 0);
-    memory_plan_add(plan, "activations", memory->activations, 0);
+    add_phases(plan, work, passing, chunks);
     memory_plan_add(plan, "inputs of blocks", 0, memory->parked);
-    memory_plan_add(plan, "shared inputs in passing",
-                    memory->embedding > memory->advancing ? memory->embedding : memory->advancing,
-                    0);
-    memory_plan_add(plan, "optimizer", memory->optimizer, 0);
-    memory_plan_add(plan, "saved training state", on_cpu ? saving_bytes(work) : 0,
-                    on_cpu ? 0 : saving_bytes(work));
-    memory_plan_add(plan, "logits", memory->logits, 0);
     memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
+    memory_plan_add(plan, "program and libraries", on_cpu ? program_bytes(work) + library_bytes() : 0,
+                    0);
     memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
 }
 
@@ -178,7 +188,7 @@ enum status mmr_plan(struct mmr_work *work, struct probe_settings *probe) {
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
     memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
     work->outcome->recomputed = probe->recompute;
-    work->outcome->predicted_bytes = predict(work);
+    work->outcome->predicted_bytes = plan->device;
     enum status status = plan_cache(work, probe);
     if (status) return status;
     return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,

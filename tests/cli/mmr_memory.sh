@@ -17,6 +17,22 @@ foreseen() {
     echo "mmr $*: $predicted foreseen, $peak at the peak"
 }
 
+# The note, its parts, the dry run's table and document, and what the run says afterwards are one
+# account; only what the program has before differs from run to run (by less than 1 MB).
+same="--data rows.h5 --device cpu --steps 3 --batch 1 --heldout 4 --layers 6,7"
+# shellcheck disable=SC2086 # words
+"$program" mmr "$demo" $same --dry-run >dry
+# shellcheck disable=SC2086
+"$program" mmr "$demo" $same --db note.db --json >out.json 2>note
+sed -n 's/^memory: //p' note | tr ',;' '\n\n' | sed 's/^ *//' | grep -v -e ^program -e '^in all' >parts
+awk '/^weights/, /^in all/ { name = $1; for (i = 2; i <= NF - 3; i++) name = name " " $i; print name, $(NF - 1), $NF }' dry |
+    grep -v -e ^program -e '^in all' >rows
+[ -s parts ] && diff rows parts >&2 || complain "the note has other parts than the dry run"
+awk '/^in all/ { all = $3 } /^[a-z].* [0-9]+ / && !/^in all/ { for (i = 1; i < NF; i++) if ($i ~ /^[0-9]+$/ && $(i + 2) ~ /B$/) sum += $i } END { exit !(all == sum) }' dry ||
+    complain "the parts do not sum up: $(cat dry)"
+awk -v a="$(awk '/^in all/ { print $3 }' dry)" -v b="$(field predicted_bytes)" 'BEGIN { exit !((a - b) ^ 2 < 1e12) }' ||
+    complain "the dry run says $(awk '/^in all/ { print $3 }' dry), the run $(field predicted_bytes)"
+
 foreseen one.db --steps 3 --batch 1 --heldout 4 --layers 6
 foreseen two.db --steps 4 --batch 4 --heldout 16 --layers 6,8
 foreseen many.db --steps 2 --batch 16 --heldout 16 --layers 6
@@ -44,7 +60,7 @@ for db in plain asked chosen; do
 done
 # Where the layers do not fit either, they are streamed for as many probes in lock step as fit.
 limit=$("$program" mmr "$demo" --data rows.h5 --device cpu --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --recompute \
-    --dry-run | awk '/^kept teacher logits/ { kept = $4 } /^in all/ { print $3 - kept - 1 }')
+    --dry-run | awk '/^kept teacher logits/ { kept = $4 } /^in all/ { print $3 - kept - 1000000 }')
 foreseen apart.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9
 [ "$(field together)" = 1 ] || complain "probes in lock step although layers are kept"
 foreseen together.db --steps 2 --batch 4 --heldout 16 --layers 3,6,9 --device-memory $limit
