@@ -193,6 +193,9 @@ enum status exact_run(struct exact_result *out, const struct exact_settings *set
         if (!status) status = begin(&work, &state);
         out->run = work.run;
         if (!status) status = load(&work, &out->problems_found);
+        const struct task_record_state as_found = {work.run, settings->database,
+                                                   state == STORE_RUN_FINISHED};
+        if (!status) status = task_record_check(&as_found, work.done, problems);
     }
     if (!status && state != STORE_RUN_FINISHED) {
         if (out->problems_found)

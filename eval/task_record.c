@@ -40,3 +40,12 @@ enum status task_record_load(int64_t *found, bool *done, double *values, size_t 
     store_sequence_list_free(&list);
     return STATUS_OK;
 }
+
+enum status task_record_check(const struct task_record_state *state, const bool *done,
+                              size_t rows) {
+    size_t missing = 0;
+    for (size_t i = 0; i < rows; i++) missing += !done[i];
+    if (!missing || !state->finished) return STATUS_OK;
+    return status_fail("run %lld of \"%s\" is finished, but %zu of its %zu items are missing",
+                       (long long)state->run, state->database, missing, rows);
+}

@@ -22,4 +22,15 @@ enum status task_record_begin(int64_t *run, enum store_run_state *state, struct 
 enum status task_record_load(int64_t *found, bool *done, double *values, size_t stride, size_t rows,
                              struct store *store, int64_t run, const char *metric) STATUS_CHECKED;
 
+/* A run as it was found. */
+struct task_record_state {
+    int64_t run;
+    const char *database;
+    bool finished;
+};
+
+/* A finished run must have all its items: without some, the means would be of others. */
+enum status task_record_check(const struct task_record_state *state, const bool *done,
+                              size_t rows) STATUS_CHECKED;
+
 #endif

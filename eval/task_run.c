@@ -156,6 +156,9 @@ enum status task_run(struct task_run_result *out, const struct task_run_settings
         if (!status) status = begin(&work, &state);
         out->run = work.run;
         if (!status) status = load(&work, &out->items_found);
+        const struct task_record_state as_found = {work.run, settings->database,
+                                                   state == STORE_RUN_FINISHED};
+        if (!status) status = task_record_check(&as_found, work.done, set->items_count);
     }
     if (!status && state != STORE_RUN_FINISHED) {
         status = compute(out, &work);

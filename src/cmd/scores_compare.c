@@ -129,12 +129,15 @@ static enum status print_jaccard(const struct pairs *all) {
 
 static struct json *pair_to_json(const struct pairs *all, const struct pair *pair) {
     struct json *object = js_new_object(), *runs = js_new_array(), *metrics = js_new_array();
+    struct json *kinds = js_new_array();
     const size_t sides[] = {pair->a, pair->b};
     for (size_t i = 0; i < 2; i++) {
         js_append(runs, js_new_integer(all->runs[sides[i]].run.id));
         js_append(metrics, js_new_string(all->runs[sides[i]].metric));
+        js_append(kinds, js_new_string(all->runs[sides[i]].run.kind));
     }
     js_set(object, "runs", runs);
+    js_set(object, "kinds", kinds);
     js_set(object, "metrics", metrics);
     js_set_integer(object, "layers", pair->comparison.layers);
     js_set_number(object, "spearman", pair->comparison.spearman); /* undefined: null */

@@ -21,6 +21,14 @@ grep '^task ' first | tail -n 1 | grep -q 'acc_norm' && complain "mmlu has an ac
 grep -q '"run": 3' third.json || complain "--shots 0 is not another run: $(cat third.json)"
 grep -q '"items": 6' third.json || complain "not all items: $(cat third.json)"
 
+# A finished run without some of its items has no means.
+cp scores.db less.db
+sqlite3 less.db "DELETE FROM sequence_score WHERE run = 1 AND row = 2"
+code=0
+"$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" --shots 1 --db less.db >out 2>errors || code=$?
+{ [ $code -eq 1 ] && [ "$(cat errors)" = 'apriel-tool: run 1 of "less.db" is finished, but 1 of its 5 items are missing' ]; } ||
+    complain "a finished run without an item: $code, $(cat errors)"
+
 # The list of runs, a run, its items and its choices.
 "$program" scores --db scores.db | grep -q '^  1  eval  done  *20[0-9-]*  *[0-9.]* s  *0  *5  .*acc 0.4000' || complain "$("$program" scores --db scores.db)"
 "$program" scores --db scores.db --run 2 >run
