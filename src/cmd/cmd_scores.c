@@ -10,6 +10,7 @@
 #include "base/quote.h"
 #include "cmd/commands.h"
 #include "cmd/document.h"
+#include "cmd/next.h"
 #include "cmd/options.h"
 #include "cmd/run_text.h"
 #include "cmd/score_list.h"
@@ -317,14 +318,38 @@ static enum status compare(struct store *store, const struct scores_choice *choi
     return show_comparison(store, choice, json);
 }
 
+/* After the list a run's ranking, after rankings a plan by them. */
+static enum status print_next(struct store *store, const struct scores_choice *choice,
+                              const char *db) {
+    struct store_run_list list;
+    struct text line;
+    size_t ranked = 0;
+    enum status status = store_list_runs(&list, store);
+    for (size_t i = 0; !status && i < list.count; i++)
+        ranked += ranking_default_metric(list.runs[i].kind) != NULL;
+    if (!status && ranked && !choice->runs.count) {
+        next_begin(&line, "scores");
+        next_path(&line, "--db", db);
+        next_words(&line, "--run %lld", (long long)list.runs[list.count - 1].id);
+        next_print(&line, false);
+    } else if (!status && ranked) {
+        next_begin(&line, "plan");
+        next_path(&line, "--db", db);
+        next_words(&line, "--run %lld -o plan.json", (long long)choice->runs.items[0].run);
+        next_print(&line, false);
+    }
+    store_run_list_free(&list);
+    return status;
+}
+
 static enum status show(struct store *store, struct scores_choice *choice,
                         const struct scores_options *options, bool json) {
     enum status status = run_choices_resolve(&choice->runs, store);
     if (status) return status;
     if (options->export) return export_scores(store, choice, options->export);
     if (options->compare) return compare(store, choice, json);
-    if (choice->runs.count) return show_runs(store, choice, json);
-    return show_list(store, json);
+    status = choice->runs.count ? show_runs(store, choice, json) : show_list(store, json);
+    return status || json ? status : print_next(store, choice, options->db);
 }
 
 static enum status run(const struct scores_options *options, bool json) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd/next.h"
+#include "cmd/run_text.h"
 
 const struct store_score *score_list_find(const struct store_score_list *list, int layer,
                                           const char *metric) {
@@ -36,7 +37,7 @@ enum status score_list_set_base(struct json *document, struct store *store, int6
     struct store_run found;
     enum status status = store_get_run(&found, store, run);
     if (status) return status;
-    js_set_string(document, "base", strchr(found.base, 'm') ? found.base : NULL);
+    js_set_string(document, "base", run_replaced(&found) ? found.base : NULL);
     js_set_string(document, "base_path", path);
     store_run_free(&found);
     return STATUS_OK;

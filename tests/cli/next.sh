@@ -45,6 +45,12 @@ cp after_loo hints
 line=$(grep '^apriel-tool scores ' hints) || complain "loo: $(cat hints)"
 eval "apriel $line" >ranking || complain "a shell does not take: $line"
 grep -q '^ *1 ' ranking || complain "loo: $line shows no ranking"
+step scores --db scores.db
+grep -qx 'apriel-tool scores --db scores.db --run 1' hints || complain "scores: $(cat hints)"
+step scores --db scores.db --run 1
+grep -qx 'apriel-tool plan --db scores.db --run 1 -o plan.json' hints || complain "scores --run: $(cat hints)"
+silent scores --db scores.db --run 1
+cp after_loo hints
 follow plan '--stages 1,2'
 [ -s plan.json ] || complain "no plan.json"
 step plan --db scores.db --run 1 --stages 1
