@@ -304,13 +304,14 @@ enum status figure_set_titles(struct picture *picture, const struct figure *figu
     }
     text_append(&subtitle, "; %s", note);
     char *line = text_finish(&subtitle);
-    if (title && line) {
-        picture_set_string(picture, "title", title);
-        picture_set_string(picture, "subtitle", line);
-        picture_set_number(picture, "series", figure->count);
-        picture_set_strings(picture, "label", labels, figure->count);
-    }
     enum status status = title && line ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = picture_set_titles(picture, title, line, labels, figure->count);
+    picture_set_number(picture, "series", figure->count);
+    double runs[FIGURE_MAX_RUNS];
+    for (int i = 0; i < figure->count; i++) runs[i] = (double)figure->series[i].run.id;
+    picture_set_numbers(picture, "run", runs, figure->count);
+    int needed = line ? FIGURE_LEFT + FIGURE_RIGHT + 8 * (int)strlen(line) : 0;
+    if (needed > picture->width) picture->width = needed < 1200 ? needed : 1200;
     free(title);
     free(line);
     return status;
@@ -320,7 +321,8 @@ int figure_width(const struct figure *figure, int columns) {
     if (columns < 10) columns = 10;
     int width = 760 / columns;
     if (width > 52) width = 52;
-    if (width < 21) width = 21;
+    int least = columns < FIGURE_DENSE ? 21 : 17;
+    if (width < least) width = least;
     int needed = FIGURE_LEFT + FIGURE_RIGHT + width * columns;
     for (int i = 0; i < figure->count; i++) {
         int length = (int)strlen(figure->series[i].label); /* ten pixels a letter, after its mark */

@@ -15,13 +15,14 @@
 
 enum { FIGURE_MAX_RUNS = 8 };
 
-/* Pixels; reports/style.gp divides the height the same way. */
+/* Pixels; reports/style.gp divides the height the same way, and has the same `dense`. */
 enum {
     FIGURE_LEFT = 92,
     FIGURE_RIGHT = 24,
     FIGURE_HEADER = 56,      /* title and subtitle */
     FIGURE_HEADER_LINE = 21, /* a line of the key for each run */
-    FIGURE_FOOTER = 36,
+    FIGURE_FOOTER = 56,      /* numbers of layers; SVG's are lower and larger than others' */
+    FIGURE_DENSE = 100,      /* from so many layers on, their numbers stand upright */
 };
 
 struct figure_request {

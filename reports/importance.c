@@ -15,6 +15,7 @@ enum {
     PANEL = 260,
     ORDER_GAP = 108, /* strip, layer numbers and title of the panel in the order of replacement */
     ORDER_PANEL = 220,
+    ORDER_DENSE = 8, /* more for numbers that stand upright */
 };
 
 /* ---- axes */
@@ -187,9 +188,10 @@ static enum status set_stages(struct picture *picture, const struct plan *plan) 
 
 static void set_geometry(struct picture *picture, const struct figure *figure) {
     picture->width = figure_width(figure, figure->layers);
-    picture->height = FIGURE_HEADER + FIGURE_HEADER_LINE * figure->count +
-                      figure->panels * (PANEL_TITLE + PANEL) +
-                      (figure->plan ? ORDER_GAP + ORDER_PANEL : 0) + FIGURE_FOOTER;
+    picture->height =
+        FIGURE_HEADER + FIGURE_HEADER_LINE * figure->count +
+        figure->panels * (PANEL_TITLE + PANEL) + (figure->plan ? ORDER_GAP + ORDER_PANEL : 0) +
+        (figure->plan && figure->layers >= FIGURE_DENSE ? ORDER_DENSE : 0) + FIGURE_FOOTER;
     picture_set_number(picture, "layers", figure->layers);
     picture_set_number(picture, "panel_height", PANEL);
     picture_set_number(picture, "order_height", ORDER_PANEL);

@@ -5,6 +5,11 @@
 # The runs of one panel stand side by side within a layer, so that their bars can be told apart.
 shift(i, p) = (i - 0.5 * (from[p] + to[p])) * 0.22
 
+# What an SVG shows when one points at a mark.
+tip(i, layer, value, low, high) = sprintf("run %d, layer %d: %.4g", run[i], layer, value) . \
+    (high > low ? sprintf(", from %.4g to %.4g", low, high) : "")
+order_tip(i, place, layer, value) = sprintf("run %d, layer %d, the %d. to be replaced: %.4g", run[i], layer, place, value)
+
 # Importance by layer, a panel for each metric.
 set xrange [-0.6:layers - 0.4]
 tick_every = layers <= 40 ? 1 : 5
@@ -32,7 +37,8 @@ do for [p = 1:panels] {
          for [i = from[p]:to[p]] data index i - 1 \
              using ($1 + shift(i, p)):3:(0):($4 - $3) with vectors nohead lw 1.4 lc rgb colour[i], \
          for [i = from[p]:to[p]] data index i - 1 \
-             using ($1 + shift(i, p)):2 with points ps mark_width(i) pt mark[i] lc rgb colour[i]
+             using ($1 + shift(i, p)):2:(tip(i, $1, $2, $3, $4)) with labels hypertext \
+             point ps mark_width(i) pt mark[i] lc rgb colour[i]
     unset arrow
     unset label
     top = top + panel_height
@@ -43,18 +49,19 @@ unset grid
 # Under the layers: in which order the plan replaces them.
 if (stages > 0) {
     set tmargin at screen y(top + 8)
-    set bmargin at screen y(top + 30)
+    set bmargin at screen y(top + (dense ? 38 : 30))
     set yrange [0:1]
     set border 0
     unset ytics
     set format x "%g"
     set xtics scale 0 offset 0, 0.3
+    if (dense) { top = top + 8 }
     set label 5 "layer" at screen x(left - 12), screen y(top + 45) @row_head
     set label 6 "order" at screen x(left - 12), screen y(top + 19) @row_head
     plot data index 0 using 1:(0.5):(0.46):(0.5):(stage_colour($6)) with boxxyerror \
              fillstyle solid border rgb "#BBBBBB" lc rgb variable, \
          data index 0 using 1:(0.5):($5 > 0 && $6 > 0 ? sprintf("%d", $5) : ""):(stage_ink($6)) with labels \
-             font tiny textcolor rgb variable
+             rotate by (dense ? 90 : 0) font tiny textcolor rgb variable
     unset label
     top = top + 108
 
@@ -83,13 +90,15 @@ if (stages > 0) {
     eval scale_y[1]
     set xtics scale 0.5
     set xtics () font tiny
+    if (dense) { set xtics rotate by 90 right }
     set label 5 "layer" at screen x(left - 12), screen y(top + order_height + 17) @row_head
     set label 6 "replaced" at screen x(left - 12), screen y(top - 10) @row_head
     plot data index series using 1:(column(from[1] + 2)):xticlabel(2) with points ps 0.01 lc rgb "white", \
          for [i = from[1]:to[1]] data index series \
              using ($1 + shift(i, 1)):(column(i + 2)) with lines lw 1 lc rgb lighter(colour[i], 0.4), \
          for [i = from[1]:to[1]] data index series \
-             using ($1 + shift(i, 1)):(column(i + 2)) with points ps mark_width(i) pt mark[i] lc rgb colour[i]
+             using ($1 + shift(i, 1)):(column(i + 2)):(order_tip(i, $1, $2, column(i + 2))) with labels hypertext \
+             point ps mark_width(i) pt mark[i] lc rgb colour[i]
     unset object
     unset label
     unset arrow

@@ -2,18 +2,16 @@
 #include "reports/picture.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/file.h"
-#include "base/interrupt.h"
 #include "base/memory.h"
 #include "base/paths.h"
+#include "base/quote.h"
+#include "reports/gnuplot.h"
 
 /* Terminals measure fonts and marks differently; these make the three formats look alike. */
 static const struct {
@@ -24,7 +22,7 @@ static const struct {
 } formats[] = {
     [PICTURE_SVG] = {".svg", "sans-serif", 17, 0.68,
                      "svg noenhanced dynamic size width, height background 'white'"},
-    [PICTURE_PNG] = {".png", "Sans", 14, 1.0,
+    [PICTURE_PNG] = {".png", "Sans", 14, 1.5,
                      "pngcairo noenhanced size 2 * width, 2 * height fontscale 2 linewidth 2 "
                      "pointscale 2 background 'white'"},
     [PICTURE_PDF] = {".pdf", "Sans", 14, 0.5,
@@ -38,7 +36,7 @@ static char *replace_ending(const char *path, const char *ending) {
 }
 
 enum status picture_begin(struct picture *out, const char *path) {
-    *out = (struct picture){0};
+    *out = (struct picture){.existing = OUTPUT_KEEP};
     const char *name = file_name(path);
     size_t length = strlen(name);
     int format = 0;
@@ -56,10 +54,19 @@ enum status picture_begin(struct picture *out, const char *path) {
     return STATUS_FAILED;
 }
 
+enum status picture_check(const struct picture *picture) {
+    const char *paths[] = {picture->path, picture->data_path, picture->script_path};
+    enum status status = STATUS_OK;
+    for (int i = 0; !status && i < 3; i++) status = output_check(paths[i], picture->existing);
+    return status;
+}
+
 void picture_free(struct picture *picture) {
     free(picture->path);
     free(picture->data_path);
     free(picture->script_path);
+    free(picture->title);
+    text_free(&picture->description);
     text_free(&picture->settings);
     text_free(&picture->data);
     *picture = (struct picture){0};
@@ -72,13 +79,14 @@ static void append_number(struct text *text, double value) {
         text_append(text, "NaN");
 }
 
-/* In single quotes gnuplot knows one escape: a quote is doubled. */
-static void append_quoted(struct text *text, const char *value) {
-    text_append(text, "'");
-    for (; *value; value++)
-        text_append(text, "%s%c", *value == '\'' ? "'" : "",
-                    iscntrl((unsigned char)*value) ? ' ' : *value);
-    text_append(text, "'");
+/* Text that is drawn: nothing in it that could not be seen. */
+static void append_shown(struct text *text, const char *value) {
+    char *shown = quote_shown(value);
+    if (shown)
+        quote_gnuplot(text, shown);
+    else
+        text->failed = true;
+    free(shown);
 }
 
 void picture_set_number(struct picture *picture, const char *name, double value) {
@@ -89,7 +97,7 @@ void picture_set_number(struct picture *picture, const char *name, double value)
 
 void picture_set_string(struct picture *picture, const char *name, const char *value) {
     text_append(&picture->settings, "%s = ", name);
-    append_quoted(&picture->settings, value);
+    append_shown(&picture->settings, value);
     text_append(&picture->settings, "\n");
 }
 
@@ -108,9 +116,21 @@ void picture_set_strings(struct picture *picture, const char *name, char *const 
     text_append(&picture->settings, "array %s[%d] = [", name, count);
     for (int i = 0; i < count; i++) {
         text_append(&picture->settings, "%s", i ? ", " : "");
-        append_quoted(&picture->settings, values[i]);
+        append_shown(&picture->settings, values[i]);
     }
     text_append(&picture->settings, "]\n");
+}
+
+enum status picture_set_titles(struct picture *picture, const char *title, const char *subtitle,
+                               char *const *labels, int count) {
+    picture_set_string(picture, "title", title);
+    picture_set_string(picture, "subtitle", subtitle);
+    picture_set_strings(picture, "label", labels, count);
+    text_append(&picture->description, "%s", subtitle);
+    for (int i = 0; i < count; i++) text_append(&picture->description, "; %s", labels[i]);
+    free(picture->title);
+    picture->title = memory_copy_string(title);
+    return picture->title ? STATUS_OK : STATUS_FAILED;
 }
 
 /* Append a file of this folder. */
@@ -128,138 +148,127 @@ static enum status append_file(struct text *text, const char *name) {
 
 /* The whole script: where things are, the settings, the terminal, the look, then the drawing. Files
  * are named as "./NAME" because gnuplot takes a leading '<' or '|' for a command. */
-static enum status write_script(struct picture *picture, const char *name) {
+static char *script_text(struct picture *picture, const char *name) {
     enum status status = STATUS_FAILED;
     char *data_name = text_format("./%s", file_name(picture->data_path));
     char *output_name = text_format("./%s", file_name(picture->path)), *text = NULL;
-    struct text script = {0};
-    if (!output_name || !data_name) goto done;
-    text_append(&script, "# Draw again, in this directory: gnuplot %s\ndata = ",
-                file_name(picture->script_path));
-    append_quoted(&script, data_name);
+    struct text script = {0}, command = {0};
+    quote_shell_path(&command, file_name(picture->script_path));
+    char *word = text_finish(&command);
+    if (!output_name || !data_name || !word) goto done;
+    text_append(&script, "# Draw again, in this directory: gnuplot ");
+    quote_terminal(&script, word);
+    text_append(&script, "\ndata = ");
+    quote_gnuplot(&script, data_name);
     text_append(&script, "\nif (!exists('output')) output = ");
-    append_quoted(&script, output_name);
+    quote_gnuplot(&script, output_name);
     text_append(&script, "\nwidth = %d\nheight = %d\n", picture->width, picture->height);
     text_append(&script, "font = '%s'\nfont_size = %d\nmark_scale = %g\n",
                 formats[picture->format].font, formats[picture->format].font_size,
                 formats[picture->format].mark_scale);
     text_append_bytes(&script, picture->settings.bytes, picture->settings.length);
     text_append(&script,
-                "set terminal %s font sprintf('%%s,%%d', font, font_size)\nset output output\n\n",
+                "set terminal %s font sprintf('%%s,%%d', font, font_size)\n"
+                "if (exists('to_pipe')) { set output } else { set output output }\n\n",
                 formats[picture->format].terminal);
     if ((status = append_file(&script, "style"))) goto done;
     text_append(&script, "\n");
-    if ((status = append_file(&script, name))) goto done;
-    size_t size = script.length;
-    text = text_finish(&script);
-    status = text ? file_write_atomic(picture->script_path, text, size) : STATUS_FAILED;
+    status = append_file(&script, name);
 done:
+    if (!status) text = text_finish(&script);
     text_free(&script);
-    free(text);
+    free(word);
     free(data_name);
     free(output_name);
-    return status;
+    return text;
 }
 
-/* In the child: never returns. Output and errors of gnuplot go into the pipe. */
-static void execute_gnuplot(const char *directory, const char *assignment, const char *script,
-                            int pipe_end) {
-    if (chdir(directory) != 0 || dup2(pipe_end, STDERR_FILENO) < 0 ||
-        dup2(pipe_end, STDOUT_FILENO) < 0)
-        _exit(126);
-    execlp("gnuplot", "gnuplot", "-e", assignment, script, (char *)NULL);
-    _exit(errno == ENOENT ? 127 : 126);
+/* ---- what gnuplot drew */
+
+/* The beginning and the end of a whole picture of each format. */
+static bool is_whole(enum picture_format format, const struct text *drawn) {
+    static const struct {
+        const char *head, *tail;
+        size_t head_size, tail_size;
+    } frames[] = {
+        [PICTURE_SVG] = {"<?xml", "</svg>", 5, 6},
+        [PICTURE_PNG] = {"\x89PNG\r\n\x1a\n", "\0\0\0\0IEND\xae\x42\x60\x82", 8, 12},
+        [PICTURE_PDF] = {"%PDF-", "%%EOF", 5, 5},
+    };
+    size_t length = drawn->length, head = frames[format].head_size, tail = frames[format].tail_size;
+    while (format != PICTURE_PNG && length && isspace((unsigned char)drawn->bytes[length - 1]))
+        length--;
+    return length >= head + tail && memcmp(drawn->bytes, frames[format].head, head) == 0 &&
+           memcmp(drawn->bytes + length - tail, frames[format].tail, tail) == 0;
 }
 
-/* Run gnuplot on the script. `*exit_status` is 127 when it is not installed; `said` gets the
- * beginning of what it printed. */
-static enum status run_gnuplot(int *exit_status, char *said, size_t said_size,
-                               const char *directory, const char *assignment, const char *script) {
-    int ends[2], wait_status = 0;
-    if (pipe(ends) != 0) return status_fail("cannot run gnuplot: %s", strerror(errno));
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0) {
-        close(ends[0]);
-        interrupt_release();
-        execute_gnuplot(directory, assignment, script, ends[1]);
+/* gnuplot's own title says "Gnuplot" and its tooltips "gnuplot_plot_1": the chart's title, what
+ * stands in its key, and the values of points take their places. Hypertexts are made by our
+ * scripts, of numbers and plain words. */
+static void append_svg(struct text *out, const struct picture *picture, const char *from) {
+    static const char title[] = "<title>Gnuplot</title>", plot[] = "<g id=\"gnuplot_plot_",
+                      hover[] = "<g onmousemove=\"gnuplot_svg.showHypertext(evt,'",
+                      leave[] = "')\" onmouseout=\"gnuplot_svg.hideHypertext()\"><title> </title>";
+    for (const char *at; (at = strchr(from, '<')); from = at + 1) {
+        text_append_bytes(out, from, (size_t)(at - from));
+        const char *end = NULL;
+        if (strncmp(at, title, strlen(title)) == 0 && (end = strstr(at, "</desc>"))) {
+            text_append(out, "<title>");
+            quote_xml(out, picture->title ? picture->title : "");
+            text_append(out, "</title>\n<desc>");
+            quote_xml(out, picture->description.bytes ? picture->description.bytes : "");
+            text_append(out, "</desc>");
+            at = end + strlen("</desc>") - 1;
+        } else if (strncmp(at, plot, strlen(plot)) == 0 && (end = strstr(at, "</title>"))) {
+            text_append(out, "<g>"); /* and not the statement that drew it, as its title */
+            at = end + strlen("</title>") - 1;
+        } else if (strncmp(at, hover, strlen(hover)) == 0 && (end = strstr(at, leave))) {
+            text_append(out, "<g><title>");
+            text_append_bytes(out, at + strlen(hover), (size_t)(end - at) - strlen(hover));
+            text_append(out, "</title>");
+            at = end + strlen(leave) - 1;
+        } else {
+            text_append(out, "<");
+        }
     }
-    close(ends[1]);
-    if (child < 0) {
-        close(ends[0]);
-        return status_fail("cannot run gnuplot: %s", strerror(errno));
+    text_append(out, "%s", from);
+}
+
+static enum status finish_picture(const struct picture *picture, struct text *drawn) {
+    if (!is_whole(picture->format, drawn))
+        return status_fail("gnuplot drew no whole picture (%zu bytes) from \"%s\"", drawn->length,
+                           picture->script_path);
+    if (picture->format != PICTURE_SVG) return STATUS_OK;
+    struct text svg = {0};
+    append_svg(&svg, picture, drawn->bytes);
+    if (svg.failed || picture->description.failed) {
+        text_free(&svg);
+        return status_fail("out of memory while drawing a chart");
     }
-    size_t length = 0;
-    char rest[512];
-    for (;;) {
-        bool room = length + 1 < said_size;
-        ssize_t got =
-            read(ends[0], room ? said + length : rest, room ? said_size - length - 1 : sizeof rest);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) break;
-        if (room) length += (size_t)got;
-    }
-    said[length] = '\0';
-    close(ends[0]);
-    while (waitpid(child, &wait_status, 0) < 0 && errno == EINTR) continue;
-    *exit_status = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+    text_free(drawn);
+    *drawn = svg;
     return STATUS_OK;
 }
 
-/* gnuplot's complaint: its last line; the ones before repeat the statement. */
-static const char *last_line(char *said) {
-    size_t length = strlen(said);
-    while (length && isspace((unsigned char)said[length - 1])) said[--length] = '\0';
-    const char *line = strrchr(said, '\n');
-    return line ? line + 1 : said;
-}
-
-static enum status draw(struct picture *picture) {
-    enum status status = STATUS_FAILED;
-    char said[1024] = "";
-    int code = 0;
-    const char *script = file_name(picture->script_path);
-    char *directory = file_parent(picture->path);
-    char *temporary = text_format("%s.tmp-%ld", picture->path, (long)getpid());
-    struct text assignment = {0};
-    text_append(&assignment, "output = ");
-    char *temporary_name = temporary ? text_format("./%s", file_name(temporary)) : NULL;
-    if (temporary_name) append_quoted(&assignment, temporary_name);
-    char *expression = text_finish(&assignment);
-    char *relative_script = text_format("./%s", script);
-    if (!directory || !temporary_name || !expression || !relative_script) goto done;
-    status = run_gnuplot(&code, said, sizeof said, directory, expression, relative_script);
-    if (status) goto done;
-    if (code == 127)
-        status =
-            status_fail("gnuplot is not installed: wrote \"%s\" and \"%s\" only; install it and "
-                        "run: cd \"%s\" && gnuplot %s",
-                        picture->data_path, picture->script_path, directory, script);
-    else if (code != 0)
-        status = status_fail("gnuplot failed on \"%s\": %s", picture->script_path,
-                             *said ? last_line(said) : "it said nothing");
-    else if (rename(temporary, picture->path) != 0)
-        status = status_fail("cannot write \"%s\": %s", picture->path, strerror(errno));
-done:
-    if (temporary) unlink(temporary);
-    free(directory);
-    free(temporary);
-    free(temporary_name);
-    free(expression);
-    free(relative_script);
-    return status;
-}
-
 enum status picture_draw(struct picture *picture, const char *name) {
-    enum status status = STATUS_FAILED;
+    struct text drawn = {0};
     size_t size = picture->data.length;
-    char *data = text_finish(&picture->data);
-    if (picture->settings.failed)
+    char *data = text_finish(&picture->data), *script = NULL;
+    enum status status = STATUS_FAILED;
+    if (picture->settings.failed || !data) {
         status = status_fail("out of memory while building a chart");
-    else if (data)
-        status = file_write_atomic(picture->data_path, data, size);
+        goto done;
+    }
+    if (!(script = script_text(picture, name))) goto done;
+    status = output_write(picture->data_path, data, size, picture->existing);
+    if (!status)
+        status = output_write(picture->script_path, script, strlen(script), picture->existing);
+    if (!status) status = gnuplot_draw(&drawn, picture->script_path, picture->data_path);
+    if (!status) status = finish_picture(picture, &drawn);
+    if (!status) status = output_write(picture->path, drawn.bytes, drawn.length, picture->existing);
+done:
+    text_free(&drawn);
     free(data);
-    if (!status) status = write_script(picture, name);
-    if (!status) status = draw(picture);
+    free(script);
     return status;
 }

@@ -3,7 +3,9 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "scores/comparison.h"
 
@@ -14,6 +16,51 @@ enum {
     LEAST_ROWS = 18, /* the height of a model with fewer layers */
     MOST_ROWS = 48,
 };
+
+/* ---- the layers that all runs rank: ranks among other layers cannot be compared */
+
+static bool is_common(const struct figure *figure, int layer) {
+    for (int k = 0; k < figure->count; k++)
+        if (!figure->series[k].by_layer[layer]) return false;
+    return true;
+}
+
+/* Leaves out what some run does not rank; `*left_out` counts such layers. */
+static enum status keep_common(struct figure *figure, int *left_out) {
+    bool *common = memory_calloc((size_t)figure->layers, sizeof *common);
+    if (!common) return STATUS_FAILED;
+    int count = 0, any = 0;
+    for (int layer = 0; layer < figure->layers; layer++) {
+        bool ranked = false;
+        for (int k = 0; k < figure->count; k++)
+            ranked = ranked || figure->series[k].by_layer[layer];
+        common[layer] = is_common(figure, layer);
+        count += common[layer];
+        any += ranked;
+    }
+    for (int k = 0; k < figure->count; k++) {
+        struct figure_series *series = &figure->series[k];
+        struct ranking *ranking = &series->ranking;
+        size_t kept = 0;
+        for (size_t i = 0; i < ranking->count; i++)
+            if (common[ranking->entries[i].layer])
+                ranking->entries[kept++] = ranking->entries[i];
+            else
+                free(ranking->entries[i].values);
+        ranking->count = kept;
+        memset(series->by_layer, 0, (size_t)figure->layers * sizeof *series->by_layer);
+        for (size_t i = 0; i < kept; i++) {
+            ranking->entries[i].rank = (int)i + 1;
+            series->by_layer[ranking->entries[i].layer] = &ranking->entries[i];
+        }
+    }
+    free(common);
+    *left_out = any - count;
+    if (count < 2)
+        return status_fail("the runs rank %s in common: there is nothing to compare",
+                           count ? "one layer" : "no layers");
+    return STATUS_OK;
+}
 
 /* Layers left of each border would be replaced: [count] numbers of layers, ascending. */
 struct borders {
@@ -27,7 +74,10 @@ static enum status find_borders(struct borders *out, const struct figure *figure
     *out = (struct borders){memory_calloc(count, sizeof *out->at), (int)count};
     if (!out->at) return STATUS_FAILED;
     for (size_t s = 0; plan && s < count; s++)
-        out->at[s] = (double)plan->stages[s].layers.count - (double)plan->base.count;
+        for (size_t i = 0; i < plan->stages[s].layers.count; i++) {
+            int layer = plan->stages[s].layers.values[i];
+            out->at[s] += layer < figure->layers && figure->series[0].by_layer[layer];
+        }
     if (!plan) out->at[0] = (double)(figure->series[0].ranking.count / 2);
     return STATUS_OK;
 }
@@ -91,9 +141,11 @@ enum status ranks_fill(struct picture *picture, struct store *store,
     struct figure figure;
     struct borders borders = {0};
     char *note = NULL;
+    int left_out = 0;
     enum status status = figure_load(&figure, store, request);
     if (!status && figure.count < 2)
         status = status_fail("a chart of ranks compares two or more runs, and there is one");
+    if (!status) status = keep_common(&figure, &left_out);
     if (!status) status = find_borders(&borders, &figure);
     if (status) goto done;
     append_ranks(&picture->data, &figure, &borders);
@@ -103,6 +155,14 @@ enum status ranks_fill(struct picture *picture, struct store *store,
     picture_set_number(picture, "borders", borders.count);
     picture_set_numbers(picture, "border_at", borders.at, borders.count);
     note = text_format("tau: Kendall's, with run %lld", (long long)figure.series[0].run.id);
+    if (note && left_out) {
+        char *longer = text_format("%s; the %zu layers that all runs rank, %d left out", note,
+                                   figure.series[0].ranking.count, left_out);
+        free(note);
+        note = longer;
+        log_note("%d layer%s left out: ranks are among the %zu that all runs rank", left_out,
+                 left_out == 1 ? " is" : "s are", figure.series[0].ranking.count);
+    }
     status = note ? figure_set_titles(picture, &figure, "where the signals disagree", note)
                   : STATUS_FAILED;
 done:

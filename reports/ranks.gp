@@ -9,6 +9,7 @@ set yrange [layers + 0.6:0.4]
 set grid ytics lt 1 lw 0.8 lc rgb "#DDDDDD"
 if (layers <= 20) { set ytics 1, 1 } else { set ytics 5, 5; set ytics add ("1" 1) }
 set xtics () font tiny
+if (dense) { set xtics rotate by 90 right }
 set label 3 "rank, least important first" at screen x(left), screen y(top - 35) left font small textcolor rgb "#222222"
 set label 4 (stages > 0 ? "lines: stages of the plan; orange: a layer that the runs put into different stages" : \
     "line: half of the layers; orange: a layer that the runs put on different sides") \
@@ -24,5 +25,7 @@ step = series > 4 ? 0.64 / series : 0.16
 apart(n) = n > 0 ? 0xF3C26B : 0xCCCCCC
 plot data using 1:3:xticlabel(2) with points ps 0.01 lc rgb "white", \
      data using 1:3:(0):($4 - $3):(apart($5)) with vectors nohead lw 5 lc rgb variable, \
-     for [i = 1:series] data using ($1 + (i - 0.5 * (series + 1)) * step):(column(i + 5)) with points ps 1.15 * mark_width(i) pt mark[i] lc rgb colour[i]
+     for [i = 1:series] data \
+         using ($1 + (i - 0.5 * (series + 1)) * step):(column(i + 5)):(sprintf("run %d, layer %d: rank %g", run[i], $2, column(i + 5))) \
+         with labels hypertext point ps 1.15 * mark_width(i) pt mark[i] lc rgb colour[i]
 unset multiplot

@@ -31,8 +31,9 @@ right = width - 24
 x(p) = p / (1.0 * width)
 y(p) = 1 - p / (1.0 * height)
 top = 56 + 21 * series
+# So many layers that their numbers have to stand upright.
+dense = exists("layers") && layers >= 100
 tiny = sprintf("%s,%d", font, font_size - 4)
-
 small = sprintf("%s,%d", font, font_size - 3)
 large = sprintf("%s,%d", font, font_size + 3)
 row_head = "right font small textcolor rgb \"#222222\""

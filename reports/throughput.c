@@ -49,24 +49,8 @@ static void append_rows(struct text *data, const struct store_bench_list *list,
         }
 }
 
-static enum status label_lines(struct picture *picture, const struct line *lines, int count) {
-    char *labels[MOST_LINES] = {NULL};
-    enum status status = STATUS_OK;
-    for (int l = 0; !status && l < count; l++) {
-        labels[l] = lines[l].automatic
-                        ? text_format("as many sequences as fit (%lld with nothing replaced)",
-                                      (long long)lines[l].batch)
-                        : text_format("%lld sequence%s at a time", (long long)lines[l].batch,
-                                      lines[l].batch == 1 ? "" : "s");
-        if (!labels[l]) status = STATUS_FAILED;
-    }
-    if (!status) picture_set_strings(picture, "label", labels, count);
-    for (int l = 0; l < count; l++) free(labels[l]);
-    return status;
-}
-
 static enum status set_titles(struct picture *picture, const struct store_bench *row,
-                              const struct json *settings) {
+                              const struct json *settings, char *const *labels, int count) {
     char memory[32];
     char *title = text_format("%s: decoding speed of hybrids", file_name(row->model_name));
     char *subtitle = text_format(
@@ -77,10 +61,26 @@ static enum status set_titles(struct picture *picture, const struct store_bench 
         memory_format(memory, (uint64_t)js_integer_or(js_member(settings, "memory"), 0)),
         row->device);
     enum status status = title && subtitle ? STATUS_OK : STATUS_FAILED;
-    if (!status) picture_set_string(picture, "title", title);
-    if (!status) picture_set_string(picture, "subtitle", subtitle);
+    if (!status) status = picture_set_titles(picture, title, subtitle, labels, count);
     free(title);
     free(subtitle);
+    return status;
+}
+
+static enum status label_lines(struct picture *picture, const struct line *lines, int count,
+                               const struct store_bench *row, const struct json *settings) {
+    char *labels[MOST_LINES] = {NULL};
+    enum status status = STATUS_OK;
+    for (int l = 0; !status && l < count; l++) {
+        labels[l] = lines[l].automatic
+                        ? text_format("as many sequences as fit (%lld with nothing replaced)",
+                                      (long long)lines[l].batch)
+                        : text_format("%lld sequence%s at a time", (long long)lines[l].batch,
+                                      lines[l].batch == 1 ? "" : "s");
+        if (!labels[l]) status = STATUS_FAILED;
+    }
+    if (!status) status = set_titles(picture, row, settings, labels, count);
+    for (int l = 0; l < count; l++) free(labels[l]);
     return status;
 }
 
@@ -106,9 +106,8 @@ enum status throughput_fill(struct picture *picture, struct store *store, int64_
         picture_set_number(picture, "series", count);
         picture_set_number(picture, "panel_height", PANEL - 30);
         picture_set_number(picture, "layers", (double)layers);
-        status = label_lines(picture, lines, count);
+        status = label_lines(picture, lines, count, &list.rows[0], settings);
     }
-    if (!status) status = set_titles(picture, &list.rows[0], settings);
     js_free(settings);
     store_bench_list_free(&list);
     return status;

@@ -22,6 +22,8 @@ $paper << EOD
 80 3.4
 EOD
 plot for [i = 1:series] data using (column(2) == i ? column(1) : NaN):4 with points pt 6 ps 0.9 * mark_width(i) lw 1.2 lc rgb colour[i], \
-     for [i = 1:series] data using (column(2) == i ? column(1) : NaN):3 with linespoints lw 1.6 pt mark[i] ps mark_width(i) lc rgb colour[i], \
+     for [i = 1:series] data using (column(2) == i ? column(1) : NaN):3 with lines lw 1.6 lc rgb colour[i], \
+     for [i = 1:series] data using (column(2) == i ? column(1) : NaN):3:(sprintf("%d of %d layers replaced: %.3g times the speed, %.4g tokens/s, %d at a time", column(5), layers, column(3), column(6), column(7))) \
+         with labels hypertext point pt mark[i] ps mark_width(i) lc rgb colour[i], \
      $paper using 1:2 with points pt 2 ps 1.1 lw 2 lc rgb "#222222"
 unset multiplot

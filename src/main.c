@@ -1,10 +1,13 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/interrupt.h"
 #include "base/quote.h"
@@ -49,9 +52,24 @@ static void print_usage(FILE *stream) {
 }
 
 /* A full disk under stdout must fail the run. */
-static enum status finish_stdout(enum status status) {
-    if (fflush(stdout) == 0 && !ferror(stdout)) return status;
-    return status_fail("cannot write to standard output: %s", strerror(errno));
+static enum status finish_stdout(void) {
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if (failed && !errno && write(STDOUT_FILENO, "\n", 1) > 0) errno = 0; /* why it failed before */
+    int reason = errno;
+    if (fclose(stdout) != 0 && !failed) {
+        failed = true;
+        reason = errno;
+    }
+    if (!failed) return STATUS_OK;
+    return status_fail("cannot write to standard output: %s",
+                       reason ? strerror(reason) : "an earlier write failed");
+}
+
+/* A file that is opened later must not become what is printed to. */
+static void open_standard_files(void) {
+    for (int file = STDIN_FILENO; file <= STDERR_FILENO; file++)
+        if (fcntl(file, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", O_RDWR);
 }
 
 /* NULL when there is none of this name. */
@@ -129,6 +147,8 @@ int main(int argc, char **argv) {
     } spellings[] = {
         {"--help", "help"}, {"-h", "help"}, {"--version", "version"}, {"-V", "version"}};
     static char name[8];
+    open_standard_files();
+    signal(SIGXFSZ, SIG_IGN); /* a file that grew too large is an error of write */
     if (argc < 2) {
         print_usage(stderr);
         return STATUS_USAGE;
@@ -142,7 +162,7 @@ int main(int argc, char **argv) {
     threads_limit();
     bool completes = strcmp(argv[1], OPTIONS_COMPLETE) == 0;
     enum status status = completes ? complete(argc, argv) : run_command(argc - 1, argv + 1);
-    if (status == STATUS_OK) status = finish_stdout(status);
+    if (status == STATUS_OK) status = finish_stdout();
     if (status) quote_print(stderr, "apriel-tool: %s", status_message());
     return (int)status;
 }

@@ -107,7 +107,7 @@ START_TEST(settings_are_quoted) {
     double values[] = {1, 0.5, NAN};
     picture_set_numbers(&picture, "v", values, 3);
     ck_assert_str_eq(picture.settings.bytes,
-                     "title = 'it''s `rm` \"x\"\\ $'\narray v[3] = [1, 0.5, NaN]\n");
+                     "title = 'it''s `rm` \"x\"\\\\n$'\narray v[3] = [1, 0.5, NaN]\n");
     picture_free(&picture);
 }
 END_TEST
@@ -301,7 +301,7 @@ START_TEST(without_gnuplot_the_message_says_how) {
     setenv("PATH", path, 1);
     char *expected =
         text_format("gnuplot is not installed: wrote \"%s/none.dat\" and \"%s/none.gp\" "
-                    "only; install it and run: cd \"%s\" && gnuplot none.gp",
+                    "only; install it and run: cd %s && gnuplot none.gp",
                     directory, directory, directory);
     ck_assert_str_eq(status_message(), expected);
     ck_assert(file_exists(picture.data_path) && file_exists(picture.script_path));

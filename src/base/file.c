@@ -13,6 +13,7 @@
 
 #include "base/memory.h"
 #include "base/path_hint.h"
+#include "base/output.h"
 #include "base/text.h"
 
 static const char *kind_of(mode_t mode) {
@@ -87,32 +88,7 @@ enum status file_read_stream(char **out, size_t *size, const char *path) {
 }
 
 enum status file_write_atomic(const char *path, const void *bytes, size_t size) {
-    enum status status = STATUS_OK;
-    char *temporary = text_format("%s.tmp-%ld", path, (long)getpid());
-    if (!temporary) return STATUS_FAILED;
-    FILE *file = fopen(temporary, "wb");
-    if (!file) {
-        status = status_fail("cannot write \"%s\": %s", path, strerror(errno));
-        free(temporary);
-        return status;
-    }
-    bool good =
-        fwrite(bytes, 1, size, file) == size && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    int reason = errno;
-    if (fclose(file) != 0 && good) {
-        good = false;
-        reason = errno;
-    }
-    if (good && rename(temporary, path) != 0) {
-        good = false;
-        reason = errno;
-    }
-    if (!good) {
-        unlink(temporary);
-        status = status_fail("cannot write \"%s\": %s", path, strerror(reason));
-    }
-    free(temporary);
-    return status;
+    return output_write(path, bytes, size, OUTPUT_REPLACE);
 }
 
 enum status file_copy(const char *to, const char *from) {
@@ -187,21 +163,33 @@ enum status file_sync_directory(const char *path) {
 }
 
 enum status file_remove_directory(const char *path) {
-    DIR *directory = opendir(path);
-    if (!directory) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (descriptor < 0) {
         if (errno == ENOENT) return STATUS_OK;
         return status_fail("cannot open \"%s\": %s", path, strerror(errno));
     }
-    enum status status = STATUS_OK;
-    struct dirent *entry;
-    while (!status && (entry = readdir(directory))) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
-            status =
-                status_fail("cannot remove \"%s/%s\": %s", path, entry->d_name, strerror(errno));
-    }
-    closedir(directory);
+    enum status status = file_remove_files(descriptor, path, NULL);
+    close(descriptor);
     if (!status && rmdir(path) != 0)
         status = status_fail("cannot remove \"%s\": %s", path, strerror(errno));
+    return status;
+}
+
+enum status file_remove_files(int descriptor, const char *path, const char *kept) {
+    int again = openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = again < 0 ? NULL : fdopendir(again);
+    if (!directory) {
+        if (again >= 0) close(again);
+        return status_fail("cannot read \"%s\": %s", path, strerror(errno));
+    }
+    enum status status = STATUS_OK;
+    for (struct dirent *entry; !status && (entry = readdir(directory));) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
+        if (kept && strcmp(name, kept) == 0) continue;
+        if (unlinkat(descriptor, name, 0) != 0)
+            status = status_fail("cannot remove \"%s/%s\": %s", path, name, strerror(errno));
+    }
+    closedir(directory);
     return status;
 }

@@ -17,7 +17,7 @@ enum status file_open(FILE **out, const char *path) STATUS_CHECKED;
 enum status file_read(char **out, size_t *size, const char *path) STATUS_CHECKED;
 enum status file_read_stream(char **out, size_t *size, const char *path) STATUS_CHECKED;
 
-/* Write through a temporary sibling, fsync, rename: the path holds the old or the new content. */
+/* Write a file whole or not at all, replacing what is there (base/output.h). */
 enum status file_write_atomic(const char *path, const void *bytes, size_t size) STATUS_CHECKED;
 
 /* Copy a file's bytes to a new file and fsync it. */
@@ -39,7 +39,10 @@ const char *file_name(const char *path);
 /* fsync a directory, so that a rename in it survives a power cut. */
 enum status file_sync_directory(const char *path) STATUS_CHECKED;
 
-/* Remove a directory and the plain files in it (no recursion); absent is fine. */
+/* Remove a directory and the plain files in it (no recursion, no links followed); absent is fine.
+ */
 enum status file_remove_directory(const char *path) STATUS_CHECKED;
+/* Remove what lies in an open directory but `kept` (NULL: nothing); `path` is for messages. */
+enum status file_remove_files(int descriptor, const char *path, const char *kept) STATUS_CHECKED;
 
 #endif

@@ -263,16 +263,26 @@ void quote_xml(struct text *out, const char *value) {
 
 /* ---- gnuplot */
 
+/* In single quotes nothing is carried out and one quote is written as two; a newline ends the
+ * string there. In double quotes backslashes, `commands` and @macros count: all but plain bytes are
+ * octal. */
 void quote_gnuplot(struct text *out, const char *value) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 " _-./:;,+=()[]<>|!?*^~{}&%$";
-    text_append(out, "\"");
+    bool single = true;
+    for (const char *c = value; *c; c++) {
+        /* a quote beside another, of the string or of its own, is taken for the end */
+        bool alone = *c != '\'' || (c > value && c[-1] != '\'' && c[1] && c[1] != '\'');
+        single = single && alone && (unsigned char)*c >= 0x20 && *c != 0x7f;
+    }
+    text_append(out, single ? "'" : "\"");
     for (; *value; value++) {
         unsigned char byte = (unsigned char)*value;
-        if (byte >= 0x80 || strchr(plain, *value))
+        if (single && byte == '\'') text_append(out, "'");
+        if (single || byte >= 0x80 || strchr(plain, *value))
             text_append_bytes(out, value, 1);
         else
             text_append(out, "\\0%03o", byte); /* a leading 0 makes it read four digits */
     }
-    text_append(out, "\"");
+    text_append(out, single ? "'" : "\"");
 }

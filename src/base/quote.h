@@ -51,8 +51,8 @@ void quote_csv(struct text *out, const char *value);
  * nobody can see is shown as quote_terminal does. */
 void quote_xml(struct text *out, const char *value);
 
-/* A string of gnuplot, in double quotes, with nothing in it that gnuplot would carry out: all bytes
- * but plain ones as octal escapes. */
+/* A string of gnuplot with nothing in it that gnuplot would carry out: in single quotes, or in
+ * double ones with octal escapes where it has control characters. */
 void quote_gnuplot(struct text *out, const char *value);
 
 /* printf for people: the formatted line as quote_terminal shows it, and a newline. */

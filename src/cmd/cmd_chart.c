@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/options.h"
+#include "cmd/output_option.h"
 #include "cmd/run_choice.h"
 #include "plan/plan.h"
 #include "reports/importance.h"
@@ -21,6 +22,7 @@
 struct chart_options {
     const char *kind, *database, *output, *metric, *plan;
     struct string_list runs;
+    bool force;
 };
 
 static enum status print_json(const struct picture *picture) {
@@ -57,6 +59,8 @@ static enum status draw(const struct chart_options *options, bool json) {
     struct run_choices runs = {0};
     enum status status = picture_begin(&picture, options->output);
     if (status) goto done;
+    picture.existing = output_option_existing(options->force);
+    if ((status = picture_check(&picture))) goto done;
     for (size_t i = 0; i < options->runs.count; i++)
         if ((status = run_choices_add(&runs, options->runs.values[i], "chart: --run"))) goto done;
     if (options->plan) {
@@ -92,6 +96,7 @@ enum status cmd_chart(int argc, char **argv) {
         {"output", OPTION_STRING, &chart.output, "FILE",
          "the picture: FILE.svg, FILE.png or FILE.pdf", .group = GROUP_FILES, .completes = "*.svg",
          .letter = 'o'},
+        FORCE_OPTION(&chart.force),
         {"kind", OPTION_CHOICE, &chart.kind, NULL,
          "the importance of layers, their ranks by several runs, the losses of mmr's probes, or "
          "the speed that bench measured (importance)",

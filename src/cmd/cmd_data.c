@@ -12,12 +12,13 @@
 #include "cmd/document.h"
 #include "cmd/next.h"
 #include "cmd/options.h"
+#include "cmd/output_option.h"
 #include "data/dataset.h"
 
 struct data_options {
     const char *tokenizer, *output, *end, *separator, *fields, *format;
     int64_t seq_len, limit_tokens, shuffle; /* shuffle -1: keep the order */
-    bool no_pack, no_special;
+    bool no_pack, no_special, force;
 };
 
 static void print_text(const struct dataset_report *report, const struct dataset_options *options) {
@@ -130,6 +131,7 @@ static enum status build(const struct data_options *values,
     struct record_fields fields = {0};
     enum status status = check(values, arguments);
     if (!status && values->format) status = input_kind_parse(&kind, values->format);
+    if (!status) status = output_check(values->output, output_option_existing(values->force));
     if (!status && values->fields) status = record_fields_parse(&fields, values->fields);
     if (status) return status;
     char *separator = values->separator ? unescape(values->separator) : NULL;
@@ -150,6 +152,7 @@ static enum status build(const struct data_options *values,
     struct dataset_report report;
     status = dataset_build(&report, &options);
     if (!status) warn_long_rows(&report);
+    if (!status) output_option_report(values->output);
     if (!status && arguments->json)
         status = print_json(&report, &options);
     else if (!status)
@@ -167,6 +170,7 @@ enum status cmd_data(int argc, char **argv) {
          "a model's directory or its tokenizer.json", .group = GROUP_FILES, .completes = "*.json"},
         {"output", OPTION_STRING, &values.output, "FILE.h5", "the token set to write",
          .group = GROUP_FILES, .completes = "*.h5", .letter = 'o'},
+        FORCE_OPTION(&values.force),
         {"seq-len", OPTION_COUNT, &values.seq_len, "N",
          "pack the texts into rows of N tokens (one row a record)", .low = 1, .high = INT32_MAX,
          .group = GROUP_TEXT},

@@ -10,6 +10,7 @@
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/next.h"
+#include "cmd/output_option.h"
 #include "cmd/plan_command.h"
 #include "cmd/plan_serving.h"
 #include "cmd/table.h"
@@ -297,7 +298,11 @@ static enum status show(const struct plan *plan, const struct plan_command *comm
     enum status status = STATUS_OK;
     if (command->format) status = plan_format_from_name(&format, command->format);
     if (!status) status = plan_export(&text, plan, (int)command->stage, format, mixers, source);
-    if (!status && command->output) status = file_write_atomic(command->output, text, strlen(text));
+    if (!status && command->output) {
+        status = output_write(command->output, text, strlen(text),
+                              output_option_existing(command->force));
+        output_option_report(command->output);
+    }
     if (!status && json) {
         char *document = plan_format_text(plan);
         status = document ? STATUS_OK : STATUS_FAILED;
@@ -351,7 +356,7 @@ static enum status run_schedule(struct plan_command *command,
     return schedule_run(schedule);
 }
 
-enum { OWN_OPTIONS = 23 };
+enum { OWN_OPTIONS = 24 };
 
 enum status cmd_plan(int argc, char **argv) {
     struct plan_command command = {.memory = PLAN_NO_SIZE, .bandwidth = PLAN_NO_SIZE};
@@ -379,6 +384,7 @@ enum status cmd_plan(int argc, char **argv) {
         {"output", OPTION_STRING, &command.output, "FILE",
          "write the plan (or --format) to this file", .group = GROUP_FILES, .completes = "*.json",
          .letter = 'o'},
+        FORCE_OPTION(&command.force),
         {"format", OPTION_CHOICE, &command.format, NULL,
          "the plan itself, what trainers take of one stage, or a table (plan)",
          .group = GROUP_FILES, .choices = "plan|hf|fast-llm|surgery|csv"},

@@ -13,7 +13,7 @@ struct plan_command {
     const char *db, *plan, *metric, *stages, *keep, *output, *format;
     const char *model; /* of --schedule and of --format */
     struct string_list runs, signals;
-    bool unfinished;
+    bool unfinished, force;
     struct schedule_settings schedule;
     int64_t stage;
     struct mixer_values mixer;

@@ -219,6 +219,7 @@ static void final_words(struct words *words, const struct schedule *schedule) {
     add_option(words, "--keep", schedule->settings->keep);
     add_copy(words, "-o");
     add_own_path(words, text_format("%s/plan.json", schedule->settings->work));
+    add_copy(words, "--force"); /* with more stages than that of an earlier call */
 }
 
 /* ---- printing and running */

@@ -96,7 +96,7 @@ gives_rows() {
     name=$1
     shift
     printf '{"ids": %s\n' "$@" >expected-rows.jsonl
-    "$program" data --quiet --tokenizer "$demo" -o expected.h5 --json expected-rows.jsonl >expected.json
+    "$program" data --quiet --force --tokenizer "$demo" -o expected.h5 --json expected-rows.jsonl >expected.json
     [ "$(grep fingerprint found.json)" = "$(grep fingerprint expected.json)" ] ||
         complain "$name: other rows ($(grep -E '"(rows|tokens|masked_tokens)"' found.json | tr -d '\n'))"
 }
@@ -110,7 +110,7 @@ records_give() {
     while [ "$1" != -- ]; do printf '%s\n' "$1" >>given.jsonl; shift; done
     shift
     # shellcheck disable=SC2086 # words
-    "$program" data --quiet --tokenizer "$model" -o found.h5 --json $options given.jsonl >found.json 2>errors ||
+    "$program" data --quiet --force --tokenizer "$model" -o found.h5 --json $options given.jsonl >found.json 2>errors ||
         complain "$name: $(cat errors)"
     gives_rows "$name" "$@"
 }

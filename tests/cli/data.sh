@@ -8,7 +8,7 @@ always=data
 gives() {
     wanted=$1
     shift
-    if ! "$program" data --tokenizer "$demo" --json "$@" >out 2>errors; then
+    if ! "$program" data --tokenizer "$demo" --json --force "$@" >out 2>errors; then
         complain "data $*: $(cat errors)"
         return
     fi

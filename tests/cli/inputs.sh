@@ -50,7 +50,7 @@ fails 1 '"a.jsonl": line 1: the record has "text", not what --fields names: "que
 counted() {
     wanted=$1
     shift
-    "$program" data --quiet --tokenizer "$demo" -o found.h5 --json "$@" >found.json 2>errors ||
+    "$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json "$@" >found.json 2>errors ||
         complain "$*: $(cat errors)"
     # shellcheck disable=SC2086 # words
     set -- $wanted
@@ -72,7 +72,7 @@ cat >nulls.jsonl <<'END'
 END
 counted "records 9 empty_records 7 rows 2" nulls.jsonl
 gives_rows nulls '[66]}' '[90, 81], "loss_mask": [0,1]}'
-"$program" data --quiet --tokenizer "$demo" -o found.h5 nulls.jsonl | grep -q '^empty  *7 ' || complain "the nulls are not said"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 nulls.jsonl | grep -q '^empty  *7 ' || complain "the nulls are not said"
 
 # ---- kinds of files
 
@@ -120,27 +120,27 @@ counted "rows 1 tokens 2" text.txt.gz
 head -c 40 two.jsonl.gz >cut.jsonl.gz
 fails 1 '"cut.jsonl.gz" is compressed and ends early: damaged or not whole' --tokenizer "$demo" -o x.h5 cut.jsonl.gz
 { head -c 14 text.txt.gz; printf '\377\377\377'; tail -c +18 text.txt.gz; } >damaged.txt.gz
-"$program" data --tokenizer "$demo" -o x.h5 damaged.txt.gz 2>errors && complain "damaged data is taken"
+"$program" data --force --tokenizer "$demo" -o x.h5 damaged.txt.gz 2>errors && complain "damaged data is taken"
 grep -q '^apriel-tool: "damaged.txt.gz": its compressed data is damaged' errors || complain "damaged: $(cat errors)"
 
 # Standard input shows what it is.
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json - <two.jsonl.gz >found.json || complain "gzip on standard input"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json - <two.jsonl.gz >found.json || complain "gzip on standard input"
 gives_rows "standard input" '[90, 81]}' '[65]}'
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json - plain.jsonl <list.json >found.json || complain "a list on standard input"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json - plain.jsonl <list.json >found.json || complain "a list on standard input"
 gives_rows "a list on standard input" '[90, 2, 61, 81]}' '[65]}' '[1, 2]}' '[90, 81]}'
-printf 'zq' | "$program" data --quiet --tokenizer "$demo" -o found.h5 --json - >found.json || complain "text on standard input"
+printf 'zq' | "$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json - >found.json || complain "text on standard input"
 gives_rows "text on standard input" '[90, 81]}'
-printf '{z' | "$program" data --quiet --tokenizer "$demo" -o found.h5 --json --format text - >found.json || complain "--format text"
+printf '{z' | "$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json --format text - >found.json || complain "--format text"
 gives_rows "--format text" '[91, 90]}'
 cp plain.jsonl unnamed
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json --format lines unnamed >found.json || complain "--format lines"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json --format lines unnamed >found.json || complain "--format lines"
 gives_rows "--format lines" '[90, 81]}'
 cp values.json unnamed
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json --format json unnamed >found.json || complain "--format json"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json --format json unnamed >found.json || complain "--format json"
 gives_rows "--format json" '[90, 81]}' '[65]}' '[66]}'
 fails 2 'data: standard input (-) is read only once' --tokenizer "$demo" -o x.h5 - -
 printf '{"text": "a"}\n{"text": 1}\n' >wrong.jsonl
-"$program" data --tokenizer "$demo" -o x.h5 - <wrong.jsonl 2>errors && complain "a wrong line on standard input"
+"$program" data --force --tokenizer "$demo" -o x.h5 - <wrong.jsonl 2>errors && complain "a wrong line on standard input"
 [ "$(cat errors)" = 'apriel-tool: "-": line 2: "text" must be a string' ] || complain "standard input: $(cat errors)"
 
 # ---- marks, encodings, line ends
@@ -148,12 +148,12 @@ printf '{"text": "a"}\n{"text": 1}\n' >wrong.jsonl
 printf '\357\273\277hello' >mark.txt
 printf 'hello' >no-mark.txt
 for name in mark no-mark; do
-    "$program" data --quiet --tokenizer "$demo" -o found.h5 --json $name.txt | grep fingerprint >$name.print
+    "$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json $name.txt | grep fingerprint >$name.print
 done
 cmp mark.print no-mark.print || complain "a byte order mark in a .txt file is tokenized"
 gzip -c mark.txt >mark.txt.gz
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json mark.txt.gz | grep fingerprint | cmp - no-mark.print || complain "a mark, compressed"
-"$program" data --quiet --tokenizer "$demo" -o found.h5 --json - <mark.txt | grep fingerprint | cmp - no-mark.print || complain "a mark on standard input"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json mark.txt.gz | grep fingerprint | cmp - no-mark.print || complain "a mark, compressed"
+"$program" data --quiet --force --tokenizer "$demo" -o found.h5 --json - <mark.txt | grep fingerprint | cmp - no-mark.print || complain "a mark on standard input"
 printf '\357\273\277{"text": "zq"}\r\n\357\273\277{"text": "a"}\r\n\r\n' >mark.jsonl
 counted "rows 2 records 2" mark.jsonl
 gives_rows "marks and CRLF" '[90, 81]}' '[65]}'
@@ -192,14 +192,14 @@ awk 'BEGIN { for (i = 0; i < 1024; i++) printf "z" }' >fits.txt
 awk 'BEGIN { for (i = 0; i < 3000; i++) printf "zq" }' >long.txt
 counted "long_rows 0 model_tokens 1024" fits.txt
 counted "long_rows 1 model_tokens 1024" fits.txt long.txt
-"$program" data --tokenizer "$demo" -o found.h5 fits.txt long.txt >out 2>errors
+"$program" data --force --tokenizer "$demo" -o found.h5 fits.txt long.txt >out 2>errors
 grep -q '1 of 2 rows are longer than the 1024 tokens that the model takes (up to 6000): pack the texts with --seq-len 1024, or cut them with --no-pack besides' errors ||
     complain "long rows: $(cat errors)"
 grep -q '^too long  *1 ' out || complain "long rows: $(cat out)"
 counted "long_rows 0 cut_rows 1" --seq-len 1024 --no-pack fits.txt long.txt
 counted "long_rows 0" --seq-len 512 fits.txt long.txt
 cp "$demo/tokenizer.json" alone.json
-"$program" data --quiet --tokenizer alone.json -o found.h5 --json long.txt | grep -q model_tokens && complain "a model's context without a model"
+"$program" data --quiet --force --tokenizer alone.json -o found.h5 --json long.txt | grep -q model_tokens && complain "a model's context without a model"
 
 # ---- shuffled rows
 
@@ -215,7 +215,7 @@ counted "rows 40" ordered.jsonl
 counted "rows 10 tokens 20 limited true" --shuffle 7 --limit-tokens 21 ordered.jsonl
 counted "rows 13 dropped_tokens 0 limited true" --shuffle 0 --seq-len 3 --end none fits.txt --limit-tokens 40
 # The first rows of the whole order are those that a limit leaves.
-OMP_NUM_THREADS=1 "$program" data --quiet --tokenizer "$demo" -o one.h5 --seq-len 64 --shuffle 3 "$source/recipes/gsm8k-excerpt.jsonl" >out
-OMP_NUM_THREADS=5 "$program" data --quiet --tokenizer "$demo" -o five.h5 --seq-len 64 --shuffle 3 "$source/recipes/gsm8k-excerpt.jsonl" >out
+OMP_NUM_THREADS=1 "$program" data --quiet --force --tokenizer "$demo" -o one.h5 --seq-len 64 --shuffle 3 "$source/recipes/gsm8k-excerpt.jsonl" >out
+OMP_NUM_THREADS=5 "$program" data --quiet --force --tokenizer "$demo" -o five.h5 --seq-len 64 --shuffle 3 "$source/recipes/gsm8k-excerpt.jsonl" >out
 cmp one.h5 five.h5 || complain "--shuffle: another number of threads gives another file"
 exit $bad

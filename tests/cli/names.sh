@@ -19,6 +19,8 @@ cat >one_schedule <<'X2'
 rm -rf schedule
 mkdir schedule
 cd schedule
+mkdir -p "./$1"
+cp "$demo/config.json" "./$1/config.json"
 printf '%s\0' "$1" >name
 "$program" plan --schedule 2,3 --model="$1" --data="$1" --db="$1" --work="$1.w" >script || exit 1
 PATH=$temporary/bin:$PATH sh ./script >printed 2>errors || { echo "the script fails: $(cat errors)" >&2; exit 1; }
@@ -32,6 +34,8 @@ printf '%s\0' loo "$path" --data "$path" --db "$path" \
     convert "$path" --plan "$path.w/plan-3.json" --from "$path.w/hybrid-2" -o "$path.w/hybrid-3" >expected
 cmp arguments expected >&2 || { echo "another command" >&2; exit 1; }
 # Only the work directory came into being.
+rm "./$1/config.json"
+case $1 in .|..) ;; *) rmdir "./$1" ;; esac
 printf '%s\0' "$1.w" arguments errors expected name printed script . | sort -z >files.expected
 { find . -mindepth 1 -maxdepth 1 ! -name 'files.*' -printf '%P\0'; printf '.\0'; } | sort -z >files.found
 cmp files.expected files.found >&2 || { echo "other files" >&2; exit 1; }
@@ -39,7 +43,7 @@ cmp files.expected files.found >&2 || { echo "other files" >&2; exit 1; }
 [ "$(tr -d '\n' <script | tr -dc '\001-\037\177' | wc -c)" -eq 0 ] || { echo "control characters" >&2; exit 1; }
 X2
 chmod +x bin/apriel-tool one_schedule
-export program temporary
+export program temporary demo
 each ./one_schedule
 
 # What was done stands in comments, also of a name of several lines.
@@ -47,6 +51,7 @@ evil='m
 touch pwned_done
 #'
 mkdir -p "$evil" steps
+cp "$demo/config.json" "$evil"
 "$tests/make_scores" scores.db
 "$program" plan --db scores.db --run 1 --stages 1 -o steps/plan-1.json >out
 mkdir steps/hybrid-1
