@@ -284,7 +284,7 @@ static void check_damage(const char *hex) {
     ck_assert_int_eq(file_read(&text, &size, entry), STATUS_OK);
     unsigned char *bytes = (unsigned char *)text, *good = memory_calloc(size, 1);
     memcpy(good, bytes, size);
-    setenv("XDG_CACHE_HOME", "/nowhere", 1);
+    setenv("XDG_CACHE_HOME", "/dev/null/nowhere", 1);
     check_elsewhere(hex);
     setenv("XDG_CACHE_HOME", cache, 1);
 
@@ -345,10 +345,10 @@ static void check_obstacles(const char *hex) {
     ck_assert_int_eq(file_write_atomic(temporary, "half", 4), STATUS_OK);
     check_elsewhere(hex);
     ck_assert(!file_exists(temporary) && file_exists(entry));
-    const char *const homes[] = {"", "relative", "/dev/null", "/nowhere/at/all", entry};
+    const char *const homes[] = {"", "relative", "/dev/null", "/dev/null/nowhere/at/all", entry};
     for (size_t i = 0; i < sizeof homes / sizeof *homes; i++) {
         setenv("XDG_CACHE_HOME", homes[i], 1);
-        setenv("HOME", "/nowhere", 1);
+        setenv("HOME", "/dev/null/nowhere", 1);
         check_elsewhere(hex);
     }
     setenv("XDG_CACHE_HOME", cache, 1);
