@@ -130,7 +130,8 @@ class Attention:
         self.norms = None
         if shape.get("norms"):
             self.norms = [tensors.get(f"{prefix}.{name}_norm.weight", (size,)) for name in "qk"]
-        self.rope, self.epsilon = rope_frequencies(shape["rope"], size), shape.get("epsilon")
+        self.rope = rope_frequencies(shape["rope"], size)
+        self.epsilons = shape.get("epsilons", [shape.get("epsilon")] * 2)  # of query and key norms
 
     def __call__(self, u):
         heads, groups, size = self.shape
@@ -139,7 +140,8 @@ class Attention:
         k = linear(u, self.k).view(count, groups, size)
         v = linear(u, self.v).view(count, groups, size)
         if self.norms:
-            q, k = rmsnorm(q, self.norms[0], self.epsilon), rmsnorm(k, self.norms[1], self.epsilon)
+            q, k = (rmsnorm(x, weight, epsilon)
+                    for x, weight, epsilon in zip((q, k), self.norms, self.epsilons))
         positions = torch.arange(count)
         q = rotate(q.transpose(0, 1), self.rope, positions)
         k = rotate(k.transpose(0, 1), self.rope, positions)
@@ -340,9 +342,12 @@ def apriel2_blocks(tensors, config):
             for name in ("query_layer", "key_layer", "value_layer", "dense_layer"):
                 enabled = shape.get(name, {}).get("bias", {}).get("enabled")
                 biases.append(default if enabled is None else enabled)
+            norms = [shape.get(name) for name in ("query_norm", "key_norm")]
+            assert all(norms) or not any(norms), norms
             mixer = Attention(tensors, prefix + ".mixer", hidden, dict(
                 heads=shape["heads"], groups=shape["head_groups"], head_dim=shape["head_size"],
-                biases=biases, rope=apriel2_rope(shape["rotary"]), window=shape.get("window_size")))
+                biases=biases, rope=apriel2_rope(shape["rotary"]), window=shape.get("window_size"),
+                norms=all(norms), epsilons=[norm["epsilon"] for norm in norms if norm]))
         else:
             assert shape["type"] == "mamba" and shape.get("repeat_kv_before_conv", True), shape
             assert shape["d_state"] == shape["state_size"], shape
