@@ -343,6 +343,7 @@ START_TEST(runs_of_schema_5_are_continued_on_their_kind_of_device) {
     store_close(store);
     execute(path,
             "PRAGMA foreign_keys = OFF;"
+            "ALTER TABLE bench DROP COLUMN spread;"
             "DROP TABLE run;"
             "CREATE TABLE run (id INTEGER PRIMARY KEY, kind TEXT NOT NULL,"
             "  model INTEGER NOT NULL REFERENCES model(id),"
@@ -425,6 +426,7 @@ START_TEST(a_training_state_in_parts_and_one_of_schema_4) {
     ok(store_begin_run(&run, &state, store, &key));
     store_close(store);
     execute(path, WHOLE_STATES " INSERT INTO probe_state VALUES (1, 0, 5, 40, x'6100ff');"
+                               " ALTER TABLE bench DROP COLUMN spread;"
                                " PRAGMA user_version = 4");
     store = open_store(path);
     ok(store_find_probe_state(&bytes, &step, store, run, 0, 5));
@@ -527,7 +529,8 @@ START_TEST(throughput_rows_come_back_by_series) {
                               .step_seconds = 0.0185,
                               .first_token_seconds = 0.02,
                               .bytes_per_token = 3.6e9,
-                              .roofline = 900};
+                              .roofline = 900,
+                              .spread = 0.03};
     int64_t first, id;
     ck_assert_int_eq(store_get_bench(&list, store, 0), STATUS_FAILED);
     ok(store_add_bench(&first, store, &row));
@@ -546,6 +549,7 @@ START_TEST(throughput_rows_come_back_by_series) {
     ck_assert_double_eq(list.rows[0].tokens_per_second, 812.5);
     ck_assert_double_eq(list.rows[1].tokens_per_second, 1900.25);
     ck_assert_double_eq(list.rows[1].roofline, 900);
+    ck_assert_double_eq(list.rows[1].spread, 0.03);
     ck_assert_str_eq(list.rows[1].settings, "{}");
     store_bench_list_free(&list);
     ok(store_get_bench(&list, store, 0)); /* the last one */
@@ -564,10 +568,10 @@ START_TEST(files_that_are_no_score_database) {
     struct store *store;
     const char *path = path_of("newer.db");
     store_close(open_store(path));
-    execute(path, "PRAGMA user_version = 9");
+    execute(path, "PRAGMA user_version = 10");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 9, this program knows 8; use a newer "
+        check_message(path, "\"%s\" has schema version 10, this program knows 9; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");

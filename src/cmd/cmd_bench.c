@@ -171,18 +171,24 @@ static const char *count_format(double value) {
     return value < 10 ? "%.2f" : value < 1000 ? "%.1f" : "%.0f";
 }
 
+/* Half of what lies between the least and the most, as a share of the middle. */
+static double spread(const struct bench_value *value) {
+    return (value->high - value->low) / 2 / value->middle;
+}
+
 static void add_row(struct table *table, const struct job *job, const struct bench_row *row) {
     char size[32];
-    double rate = row->tokens_per_second;
+    double rate = row->tokens_per_second.middle;
     table_cell(table, "%d", row->replaced);
     if (!row->batch) {
         table_cell(table, "none fits");
-        for (int i = 0; i < 9; i++) table_cell(table, "-");
+        for (int i = 0; i < 10; i++) table_cell(table, "-");
         return;
     }
     table_cell(table, "%" PRId64 "%s", row->batch, row->automatic ? "" : " set");
     cell_number(table, count_format(rate), rate);
-    cell_number(table, "%.2f", row->ratio);
+    cell_number(table, "%.0f%%", 100 * spread(&row->tokens_per_second));
+    cell_number(table, "%.2f", row->ratio.middle);
     cell_number(table, "%.1f", published(job, row->replaced));
     cell_number(table, count_format(row->roofline), row->roofline);
     table_cell(table, "%.0f%%", 100 * rate / row->roofline);
@@ -193,11 +199,11 @@ static void add_row(struct table *table, const struct job *job, const struct ben
 }
 
 static enum status print_rows(const struct job *job) {
-    static const char *const heading[] = {"replaced", "batch",       "tokens/s", "ratio",
-                                          "paper",    "roofline",    "reached",  "step",
-                                          "first",    "bytes/token", "memory"};
+    static const char *const heading[] = {"replaced", "batch", "tokens/s",    "+-",
+                                          "ratio",    "paper", "roofline",    "reached",
+                                          "step",     "first", "bytes/token", "memory"};
     struct table table;
-    table_begin(&table, "rrrrrrrrrrr");
+    table_begin(&table, "rrrrrrrrrrrr");
     for (size_t i = 0; i < sizeof heading / sizeof *heading; i++)
         table_cell(&table, "%s", heading[i]);
     for (size_t i = 0; i < job->result.n_rows; i++) add_row(&table, job, &job->result.rows[i]);
@@ -217,10 +223,36 @@ static enum status print_prefills(const struct job *job) {
         const struct bench_prefill *prefill = &job->result.prefills[i];
         table_cell(&table, "%d", prefill->replaced);
         table_cell(&table, "%" PRId64, prefill->tokens);
-        cell_number(&table, "%.0f", (double)prefill->tokens / prefill->seconds);
-        cell_number(&table, "%.3g", prefill->seconds);
+        cell_number(&table, "%.0f", (double)prefill->tokens / prefill->seconds.middle);
+        cell_number(&table, "%.3g", prefill->seconds.middle);
     }
     return table_print(&table, stdout);
+}
+
+/* Numbers that are not to be relied on. */
+static void warn(const struct job *job) {
+    static const double wide = 0.1, above = 1.05;
+    const struct bench_result *result = &job->result;
+    int varied = 0, impossible = 0, replaced = 0;
+    double worst = 0;
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const struct bench_row *row = &result->rows[i];
+        if (!row->batch) continue;
+        double width = spread(&row->tokens_per_second);
+        varied += width > wide;
+        if (width > worst) worst = width, replaced = row->replaced;
+        impossible += row->tokens_per_second.middle > above * row->roofline;
+    }
+    if (varied)
+        log_warn(
+            "the rates of %d of %zu rows vary between rounds by more than %.0f %% (%.0f %% with "
+            "%d replaced): the machine has other work; their ratios are as uncertain",
+            varied, result->n_rows, 100 * wide, 100 * worst, replaced);
+    if (impossible)
+        log_warn(
+            "%d of %zu rows are faster than the roofline measured before them: the machine was "
+            "busy then; measure again",
+            impossible, result->n_rows);
 }
 
 static enum status print_text(const struct job *job) {
@@ -241,17 +273,27 @@ static enum status print_text(const struct job *job) {
     return status ? status : print_prefills(job);
 }
 
+/* NAME, NAME_low and NAME_high: the middle of the rounds, the least and the most. */
+static void set_value(struct json *item, const char *name, const struct bench_value *value) {
+    char key[64];
+    js_set_number(item, name, value->middle);
+    snprintf(key, sizeof key, "%s_low", name);
+    js_set_number(item, key, value->low);
+    snprintf(key, sizeof key, "%s_high", name);
+    js_set_number(item, key, value->high);
+}
+
 static struct json *row_json(const struct job *job, const struct bench_row *row) {
     struct json *item = js_new_object();
     js_set_integer(item, "replaced", row->replaced);
     js_set_integer(item, "batch", row->batch);
     js_set_bool(item, "batch_by_memory", row->automatic);
     if (!row->batch) return item;
-    js_set_number(item, "tokens_per_second", row->tokens_per_second);
-    js_set_number(item, "ratio", row->ratio);
+    set_value(item, "tokens_per_second", &row->tokens_per_second);
+    set_value(item, "ratio", &row->ratio);
     js_set_number(item, "paper_ratio", published(job, row->replaced));
     js_set_number(item, "roofline_tokens_per_second", row->roofline);
-    js_set_number(item, "reached", row->tokens_per_second / row->roofline);
+    js_set_number(item, "reached", row->tokens_per_second.middle / row->roofline);
     js_set_number(item, "step_seconds", row->step_seconds);
     js_set_integer(item, "steps_timed", row->steps);
     js_set_number(item, "first_token_seconds", row->first_token_seconds);
@@ -285,7 +327,7 @@ static enum status print_json(const struct job *job) {
         struct json *item = js_new_object();
         js_set_integer(item, "replaced", result->prefills[i].replaced);
         js_set_integer(item, "tokens", result->prefills[i].tokens);
-        js_set_number(item, "seconds", result->prefills[i].seconds);
+        js_set_number(item, "seconds", result->prefills[i].seconds.middle);
         js_append(prefills, item);
     }
     js_set(document, "rows", rows);
@@ -307,11 +349,12 @@ static enum status add_rows(struct store *store, const struct job *job, int64_t 
                                      .batch = row->batch,
                                      .automatic = row->automatic,
                                      .memory = (int64_t)row->memory,
-                                     .tokens_per_second = row->tokens_per_second,
+                                     .tokens_per_second = row->tokens_per_second.middle,
                                      .step_seconds = row->step_seconds,
                                      .first_token_seconds = row->first_token_seconds,
                                      .bytes_per_token = row->bytes_per_token,
-                                     .roofline = row->roofline};
+                                     .roofline = row->roofline,
+                                     .spread = spread(&row->tokens_per_second)};
         if (!row->batch) continue;
         status = store_add_bench(&id, store, &stored);
         if (!series) series = id;
@@ -361,6 +404,7 @@ static enum status bench(const struct bench_command *command) {
     enum status shown = STATUS_OK;
     if (job.result.n_rows && (!status || status == STATUS_INTERRUPTED)) {
         if (command->db) shown = record(&job);
+        warn(&job);
         if (!shown) shown = command->json ? print_json(&job) : print_text(&job);
         if (!shown && command->db) {
             struct text line;

@@ -179,9 +179,9 @@ static enum status export_bench(struct store *store) {
         struct text row = {0};
         const char *texts[] = {bench->model_name, bench->created, bench->device, bench->version,
                                bench->settings};
-        const double numbers[] = {bench->tokens_per_second, bench->step_seconds,
-                                  bench->first_token_seconds, bench->bytes_per_token,
-                                  bench->roofline};
+        const double numbers[] = {
+            bench->tokens_per_second, bench->step_seconds, bench->first_token_seconds,
+            bench->bytes_per_token,   bench->roofline,     bench->spread};
         text_append(&row, "%lld,%lld", (long long)bench->series, (long long)bench->id);
         for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
             text_append(&row, ",");
@@ -191,7 +191,7 @@ static enum status export_bench(struct store *store) {
                     bench->automatic, (long long)bench->memory);
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
             char number[NUMBER_SIZE];
-            text_append(&row, ",%s", number_format(number, numbers[k]));
+            text_append(&row, ",%s", isnan(numbers[k]) ? "" : number_format(number, numbers[k]));
         }
         status = print_row(&row);
     }
@@ -215,7 +215,7 @@ static const struct {
      export_run},
     {"bench",
      "series,id,model,created,device,tool,settings,replaced,batch,automatic,memory,"
-     "tokens_per_second,step_seconds,first_token_seconds,bytes_per_token,roofline",
+     "tokens_per_second,step_seconds,first_token_seconds,bytes_per_token,roofline,spread",
      NULL},
 };
 

@@ -160,6 +160,7 @@ static struct json *bench_to_json(const struct store_bench *row) {
     js_set_number(object, "first_token_seconds", row->first_token_seconds);
     js_set_number(object, "bytes_per_token", row->bytes_per_token);
     js_set_number(object, "roofline", row->roofline);
+    js_set_number(object, "spread", row->spread);
     return object;
 }
 

@@ -14,7 +14,7 @@
 
 /* At each context: steps before the timing, at least and at most so many timed, for so long. */
 enum { WARM_STEPS = 2, LEAST_STEPS = 3, MOST_STEPS = 32, PREFILL_TOKENS = 8192 };
-static const double LONG_ENOUGH = 0.25; /* seconds */
+static const double LONG_ENOUGH = 0.1; /* seconds, in each round */
 
 struct bench {
     struct model *model;
@@ -23,7 +23,7 @@ struct bench {
     struct mixer *mixers;       /* [L] new ones */
     const struct mixer **table; /* [L] */
     bool *replaced;             /* [L] */
-    size_t n_replaced;
+    size_t n_made;              /* mixers */
     struct cost_model cost;
     struct decoder *decoder;
     int slots;
@@ -78,13 +78,16 @@ static enum status time_products(double *operations, struct backend *backend, in
     return status;
 }
 
+/* The best of all rounds. */
 static enum status measure_device(struct bench *bench) {
     struct backend *backend = bench->model->backend;
+    struct cost_device *best = &bench->result->device, now = {0};
     bool small = backend->act == backend->acc; /* the CPU */
-    enum status status = time_copies(&bench->result->device.bandwidth, backend,
-                                     small ? (size_t)128 << 20 : (size_t)1 << 30);
-    if (!status)
-        status = time_products(&bench->result->device.operations, backend, small ? 1024 : 8192);
+    enum status status =
+        time_copies(&now.bandwidth, backend, small ? (size_t)128 << 20 : (size_t)1 << 30);
+    if (!status) status = time_products(&now.operations, backend, small ? 1024 : 8192);
+    best->bandwidth = fmax(best->bandwidth, now.bandwidth);
+    best->operations = fmax(best->operations, now.operations);
     return status;
 }
 
@@ -106,26 +109,34 @@ static enum status copy_mixer(struct mixer *out, const struct bench *bench,
     return status;
 }
 
-/* Replace layers until `count` are. */
+static enum status make_mixer(struct bench *bench, int layer) {
+    const struct bench_settings *settings = bench->settings;
+    struct mixer *mixer = &bench->mixers[layer];
+    int first = settings->order[0];
+    enum status status = layer == first
+                             ? mil_mixer_create(mixer, bench->model, layer, settings->mil)
+                             : copy_mixer(mixer, bench, &bench->mixers[first]);
+    if (!status) bench->cost.mamba = mixer->mamba;
+    return status;
+}
+
+/* The first `count` layers of the order are replaced, the others are not. */
 static enum status replace(struct bench *bench, size_t count) {
     struct model *model = bench->model;
     const struct bench_settings *settings = bench->settings;
     enum status status = STATUS_OK;
-    for (; !status && bench->n_replaced < count; bench->n_replaced++) {
-        int layer = settings->order[bench->n_replaced], first = settings->order[0];
-        struct mixer *mixer = &bench->mixers[layer];
-        if (bench->n_replaced == 0)
-            status = mil_mixer_create(mixer, model, layer, settings->mil);
-        else
-            status = copy_mixer(mixer, bench, &bench->mixers[first]);
-        if (status) break;
-        bench->table[layer] = mixer;
-        bench->replaced[layer] = true;
-        bench->cost.mamba = mixer->mamba;
-        status = model_drop_mixer(model, layer);
+    for (; !status && bench->n_made < count; bench->n_made++) {
+        int layer = settings->order[bench->n_made];
+        status = interrupt_check();
+        if (!status) status = make_mixer(bench, layer);
+        if (!status && model->backend->discrete) status = model_drop_mixer(model, layer);
     }
-    if (!status) status = model->backend->sync(model->backend);
-    return status;
+    for (size_t i = 0; i < bench->n_made; i++) {
+        int layer = settings->order[i];
+        bench->table[layer] = i < count ? &bench->mixers[layer] : NULL;
+        bench->replaced[layer] = i < count;
+    }
+    return status ? status : model->backend->sync(model->backend);
 }
 
 /* ---- memory */
@@ -282,65 +293,98 @@ static enum status time_output(struct bench *bench, struct bench_row *row) {
         floor += cost_step_seconds(&bench->cost, &bench->result->device, row->batch, middle);
     }
     double batch = (double)row->batch, parts = (double)contexts;
-    row->step_seconds = sum / parts;
-    row->tokens_per_second = batch / row->step_seconds;
+    if (status) return status;
+    row->rates[row->rounds] = batch / (sum / parts);
     row->bytes_per_token = bytes / parts / batch;
     row->roofline = batch / (floor / parts);
-    return status;
-}
-
-static const struct bench_row *teacher_of(const struct bench_result *result,
-                                          const struct bench_row *row, size_t batch,
-                                          size_t n_batches) {
-    const struct bench_row *teacher = &result->rows[batch];
-    return result->n_rows >= n_batches && teacher->replaced == 0 && teacher->batch && row->batch
-               ? teacher
-               : NULL;
-}
-
-static enum status measure_row(struct bench *bench, int replaced, size_t which) {
-    const struct bench_settings *settings = bench->settings;
-    struct bench_result *result = bench->result;
-    int64_t batch = settings->batches[which];
-    struct bench_row *row = &result->rows[result->n_rows];
-    *row = (struct bench_row){.replaced = replaced,
-                              .automatic = batch == BENCH_AUTO,
-                              .batch = batch == BENCH_AUTO ? find_batch(bench) : batch,
-                              .ratio = NAN};
-    int64_t tokens = settings->prompt + settings->output;
-    enum status status = STATUS_OK;
-    if (row->batch && bytes_for(bench, row->batch, tokens, settings->prompt) > settings->memory)
-        row->batch = 0;
-    if (row->batch) {
-        status = open_batch(bench, row);
-        row->memory = bytes_for(bench, row->batch, tokens, settings->prompt);
-        double unused;
-        if (!status) status = prefill(&unused, bench, settings->prompt);
-        if (!status) status = prefill(&row->first_token_seconds, bench, settings->prompt);
-        if (!status) status = time_output(bench, row);
-        close_decoder(bench);
-    }
-    if (status) return status;
-    result->n_rows++;
-    const struct bench_row *teacher = teacher_of(result, row, which, settings->n_batches);
-    if (teacher) row->ratio = row->tokens_per_second / teacher->tokens_per_second;
     return STATUS_OK;
 }
 
-static enum status measure_prefill(struct bench *bench, int replaced, int64_t tokens) {
-    struct bench_prefill *out = &bench->result->prefills[bench->result->n_prefills];
-    *out = (struct bench_prefill){.replaced = replaced, .tokens = tokens};
-    if (bytes_for(bench, 1, tokens, tokens) > bench->settings->memory) {
-        log_note("a prompt of %" PRId64 " tokens does not fit into the memory", tokens);
+static struct bench_value summarise(const double *values, int count) {
+    double sorted[BENCH_ROUNDS];
+    if (count < 1) return (struct bench_value){NAN, NAN, NAN};
+    memcpy(sorted, values, (size_t)count * sizeof *sorted);
+    qsort(sorted, (size_t)count, sizeof *sorted, by_value);
+    double middle = (sorted[(count - 1) / 2] + sorted[count / 2]) / 2;
+    return (struct bench_value){middle, sorted[0], sorted[count - 1]};
+}
+
+/* The batch of a row that is measured for the first time; 0 where it does not fit. */
+static void begin_row(struct bench *bench, struct bench_row *row, int replaced, int64_t batch) {
+    const struct bench_settings *settings = bench->settings;
+    int64_t tokens = settings->prompt + settings->output;
+    *row = (struct bench_row){.replaced = replaced,
+                              .automatic = batch == BENCH_AUTO,
+                              .batch = batch == BENCH_AUTO ? find_batch(bench) : batch};
+    if (row->batch && bytes_for(bench, row->batch, tokens, settings->prompt) > settings->memory)
+        row->batch = 0;
+}
+
+/* `rounds` more of a row. */
+static enum status measure_row(struct bench *bench, struct bench_row *row, int rounds) {
+    const struct bench_settings *settings = bench->settings;
+    int64_t tokens = settings->prompt + settings->output;
+    double unused;
+    if (!row->batch) return STATUS_OK;
+    enum status status = open_batch(bench, row);
+    row->memory = bytes_for(bench, row->batch, tokens, settings->prompt);
+    if (!status && row->rounds == 0) status = prefill(&unused, bench, settings->prompt);
+    for (int i = 0; !status && i < rounds; i++) {
+        status = prefill(&row->first[row->rounds], bench, settings->prompt);
+        if (!status) status = time_output(bench, row);
+        row->rounds += !status;
+    }
+    close_decoder(bench);
+    return status;
+}
+
+static enum status measure_prefill(struct bench *bench, struct bench_prefill *out, int rounds) {
+    if (bytes_for(bench, 1, out->tokens, out->tokens) > bench->settings->memory) {
+        log_note("a prompt of %" PRId64 " tokens does not fit into the memory", out->tokens);
         return STATUS_OK;
     }
-    enum status status = open_decoder(bench, 1, tokens, tokens);
+    enum status status = open_decoder(bench, 1, out->tokens, out->tokens);
     double unused;
-    if (!status) status = prefill(&unused, bench, tokens);
-    if (!status) status = prefill(&out->seconds, bench, tokens);
+    if (!status && out->rounds == 0) status = prefill(&unused, bench, out->tokens);
+    for (int i = 0; !status && i < rounds; i++) {
+        status = prefill(&out->times[out->rounds], bench, out->tokens);
+        out->rounds += !status;
+    }
     close_decoder(bench);
-    if (!status) bench->result->n_prefills++;
     return status;
+}
+
+/* What the rounds gave. `teacher` (or NULL) is the row of the same batch with nothing replaced. */
+static void finish_row(struct bench_row *row, const struct bench_row *teacher) {
+    double ratios[BENCH_ROUNDS];
+    int both = teacher && teacher->rounds < row->rounds ? teacher->rounds : row->rounds;
+    for (int i = 0; i < both && teacher; i++) ratios[i] = row->rates[i] / teacher->rates[i];
+    row->ratio = summarise(ratios, teacher ? both : 0);
+    row->tokens_per_second = summarise(row->rates, row->rounds);
+    row->step_seconds = (double)row->batch / row->tokens_per_second.middle;
+    row->first_token_seconds = summarise(row->first, row->rounds).middle;
+}
+
+/* Of an interrupted call only what was measured stays. */
+static void finish(struct bench *bench) {
+    const struct bench_settings *settings = bench->settings;
+    struct bench_result *result = bench->result;
+    size_t batches = settings->n_batches, prefills = 0, rows = 0;
+    for (size_t i = 0; i < result->n_rows; i++) {
+        const struct bench_row *teacher = &result->rows[i % batches];
+        bool whole = teacher->replaced == 0 && teacher->batch;
+        finish_row(&result->rows[i], whole ? teacher : NULL);
+    }
+    for (size_t i = 0; i < result->n_rows; i++)
+        if (result->rows[i].rounds || !result->rows[i].batch)
+            result->rows[rows++] = result->rows[i];
+    result->n_rows = rows;
+    for (size_t i = 0; i < result->n_prefills; i++) {
+        struct bench_prefill *prefill = &result->prefills[i];
+        prefill->seconds = summarise(prefill->times, prefill->rounds);
+        if (prefill->rounds) result->prefills[prefills++] = *prefill;
+    }
+    result->n_prefills = prefills;
 }
 
 static enum status allocate(struct bench *bench) {
@@ -359,6 +403,26 @@ static enum status allocate(struct bench *bench) {
                : STATUS_FAILED;
 }
 
+/* Part `k` of the configuration: a batch, or a length of a prefill. */
+static enum status measure_part(struct bench *bench, size_t configuration, size_t k, bool first,
+                                int rounds) {
+    const struct bench_settings *settings = bench->settings;
+    struct bench_result *result = bench->result;
+    int replaced = settings->counts[configuration];
+    if (k < settings->n_batches) {
+        struct bench_row *row = &result->rows[configuration * settings->n_batches + k];
+        if (first) begin_row(bench, row, replaced, settings->batches[k]);
+        result->n_rows += first;
+        return measure_row(bench, row, rounds);
+    }
+    k -= settings->n_batches;
+    struct bench_prefill *prefill = &result->prefills[configuration * settings->n_prefills + k];
+    if (first)
+        *prefill = (struct bench_prefill){.replaced = replaced, .tokens = settings->prefills[k]};
+    result->n_prefills += first;
+    return measure_prefill(bench, prefill, rounds);
+}
+
 enum status bench_run(struct bench_result *out, struct model *model,
                       const struct bench_settings *settings) {
     struct backend *backend = model->backend;
@@ -370,23 +434,27 @@ enum status bench_run(struct bench_result *out, struct model *model,
                                    .acc_bytes = (int)dtype_size(backend->acc)}};
     *out = (struct bench_result){0};
     struct progress progress;
-    size_t parts = settings->n_batches + settings->n_prefills, done = 0;
-    progress_begin(&progress, "bench", "measurements", (double)(settings->n_counts * parts), 0);
+    bool alone = backend->discrete;
+    size_t parts = settings->n_batches + settings->n_prefills;
+    int rounds = alone ? 1 : BENCH_ROUNDS, each = BENCH_ROUNDS / rounds;
+    double done = 0;
+    progress_begin(&progress, "bench", "measurements",
+                   (double)(settings->n_counts * parts) * rounds, 0);
     enum status status = allocate(&bench);
-    if (!status) status = measure_device(&bench);
-    for (size_t i = 0; !status && i < settings->n_counts; i++) {
-        status = replace(&bench, (size_t)settings->counts[i]);
-        for (size_t k = 0; !status && k < parts; k++) {
-            if (k < settings->n_batches)
-                status = measure_row(&bench, settings->counts[i], k);
-            else
-                status = measure_prefill(&bench, settings->counts[i],
-                                         settings->prefills[k - settings->n_batches]);
-            progress_update(&progress, (double)++done);
-            if (!status && interrupt_requested())
-                status = status_set(STATUS_INTERRUPTED, "interrupted");
+    for (int round = 0; !status && round < rounds; round++) {
+        progress_within(0, "the device, round %d", round + 1);
+        status = measure_device(&bench);
+        for (size_t i = 0; !status && i < settings->n_counts; i++) {
+            status = replace(&bench, (size_t)settings->counts[i]);
+            for (size_t k = 0; !status && k < parts; k++) {
+                progress_within(0, "%d replaced, round %d", settings->counts[i], round + 1);
+                status = measure_part(&bench, i, k, round == 0, each);
+                progress_update(&progress, ++done);
+                if (!status) status = interrupt_check();
+            }
         }
     }
+    if (!status || status == STATUS_INTERRUPTED) finish(&bench);
     progress_end(&progress);
     for (int l = 0; bench.mixers && l < model->config->n_layers; l++)
         mixer_free(&bench.mixers[l], backend);

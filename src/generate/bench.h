@@ -14,7 +14,7 @@
 #include "model/mil.h"
 #include "model/model.h"
 
-enum { BENCH_CONTEXTS = 6, BENCH_AUTO = 0 };
+enum { BENCH_CONTEXTS = 6, BENCH_AUTO = 0, BENCH_ROUNDS = 3 };
 
 struct bench_settings {
     const int *order;        /* [n_order] attention layers, the first is replaced first */
@@ -27,6 +27,11 @@ struct bench_settings {
     const struct mil_options *mil;
 };
 
+/* The middle of what BENCH_ROUNDS rounds gave, and the least and the most. */
+struct bench_value {
+    double middle, low, high;
+};
+
 struct bench_row {
     int replaced;
     bool automatic;      /* the memory decided the batch */
@@ -34,17 +39,22 @@ struct bench_row {
     uint64_t memory;     /* bytes of weights, caches, states and buffers */
     int64_t steps;       /* timed */
     double step_seconds; /* mean over the output */
-    double tokens_per_second;
+    struct bench_value tokens_per_second;
     double first_token_seconds; /* from the prompts to the first token of every sequence */
     double bytes_per_token;     /* that the cost model counts */
     double roofline; /* tokens a second at the measured copy bandwidth and product rate */
-    double ratio;    /* to the row of the same batch with nothing replaced; NAN */
+    struct bench_value ratio; /* to the row of the same batch with nothing replaced in the same
+                                 round; NAN */
+    int rounds;
+    double rates[BENCH_ROUNDS], first[BENCH_ROUNDS]; /* [rounds] */
 };
 
 struct bench_prefill {
     int replaced;
     int64_t tokens; /* of one prompt */
-    double seconds;
+    struct bench_value seconds; /* NAN: it does not fit */
+    int rounds;
+    double times[BENCH_ROUNDS]; /* [rounds] */
 };
 
 struct bench_result {
@@ -54,7 +64,10 @@ struct bench_result {
     size_t n_rows, n_prefills;
 };
 
-/* Uses the model up: the attention weights of replaced layers are dropped. Free the result with
+/* Uses the model up. On the CPU, where other programs may come and go, every configuration is
+ * measured in each round, so that a ratio is of neighbours in time; on a device of its own, where the
+ * attention weights of replaced layers are dropped to make room, a configuration's rounds follow each
+ * other. Free the result with
  * bench_free, also after a failure. */
 enum status bench_run(struct bench_result *out, struct model *model,
                       const struct bench_settings *settings) STATUS_CHECKED;

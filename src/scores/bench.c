@@ -9,15 +9,16 @@
 static const char insert[] =
     "INSERT INTO bench (series, model, created, device, version, settings, replaced, batch,"
     " automatic, memory, tokens_per_second, step_seconds, first_token_seconds, bytes_per_token,"
-    " roofline) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-    " ?, ?)";
+    " roofline, spread) VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'), ?, ?, ?, ?, ?, ?, ?, "
+    "?,"
+    " ?, ?, ?, ?, ?)";
 
 enum status store_add_bench(int64_t *id, struct store *store, const struct store_bench *row) {
     enum status status =
-        connection_run(store, insert, "iitttiiiiddddd", row->series, row->model, row->device,
+        connection_run(store, insert, "iitttiiiidddddd", row->series, row->model, row->device,
                        VERSION, row->settings, row->replaced, row->batch, (int64_t)row->automatic,
                        row->memory, row->tokens_per_second, row->step_seconds,
-                       row->first_token_seconds, row->bytes_per_token, row->roofline);
+                       row->first_token_seconds, row->bytes_per_token, row->roofline, row->spread);
     if (status) return status;
     *id = sqlite3_last_insert_rowid(store->db);
     if (row->series) return STATUS_OK;
@@ -44,11 +45,12 @@ static enum status append(void *into, struct reader *reader) {
     row->first_token_seconds = reader_number(reader, 9, 0, false);
     row->bytes_per_token = reader_number(reader, 10, 0, false);
     row->roofline = reader_number(reader, 11, 0, false);
-    row->created = reader_text(reader, 12, 0);
-    row->device = reader_text(reader, 13, 0);
-    row->version = reader_text(reader, 14, 0);
-    row->settings = reader_object(reader, 15);
-    row->model_name = reader_text(reader, 16, READER_BYTES);
+    row->spread = reader_number(reader, 12, 0, true);
+    row->created = reader_text(reader, 13, 0);
+    row->device = reader_text(reader, 14, 0);
+    row->version = reader_text(reader, 15, 0);
+    row->settings = reader_object(reader, 16);
+    row->model_name = reader_text(reader, 17, READER_BYTES);
     return reader->status;
 }
 
@@ -72,7 +74,7 @@ static enum status read_bench(struct store_bench_list *out, struct store *store,
         &statement, store,
         "SELECT bench.id AS id, series, model, replaced, batch, automatic, memory,"
         " tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline,"
-        " created, device, version, settings, model.name AS 'model.name' FROM bench"
+        " spread, created, device, version, settings, model.name AS 'model.name' FROM bench"
         " LEFT JOIN model ON model.id = bench.model WHERE ?1 = 0 OR series = ?1 ORDER BY bench.id",
         "i", series);
     if (!status) status = reader_run(store, statement, "bench", 1, out, append);

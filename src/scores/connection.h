@@ -75,7 +75,7 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
  * STORE_LAYERS_MOST. */
 enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 8, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 9, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
 /* What makes a database of this version from one of the version before; for tests, which make old
  * databases with it. */

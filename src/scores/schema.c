@@ -185,6 +185,8 @@ static const char *const migrations[SCHEMA_VERSION] = {
      * its parts left out */
     "ALTER TABLE run ADD COLUMN note TEXT;"
     "ALTER TABLE run ADD COLUMN seconds REAL;",
+    /* 9: how far rounds of a measurement of throughput lie apart */
+    "ALTER TABLE bench ADD COLUMN spread REAL;",
 };
 
 const char *schema_migration(int version) {
@@ -330,7 +332,7 @@ static const struct {
     {"bench",
      {"*id", "series", "model", "created", "device", "version", "settings", "replaced", "batch",
       "automatic", "memory", "tokens_per_second", "step_seconds", "first_token_seconds",
-      "bytes_per_token", "roofline"}},
+      "bytes_per_token", "roofline", "spread"}},
 };
 
 static enum status fail_for_table(const struct store *store, const char *table, const char *what) {

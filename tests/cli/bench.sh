@@ -29,6 +29,19 @@ done
 "$program" bench "$demo" --layers 0 --memory 12M --output 100000 --device cpu --quiet >text
 grep -q 'none fits' text || complain "a full memory: $(cat text)"
 
+# Three rounds: the middle one lies between the extremes, and the database keeps how far they lie apart.
+"$program" bench "$demo" --layers 0,6 --prompt 3 --output 24 --memory 30M --batch 2 --db spread.db --device cpu \
+    --json >json 2>errors
+for name in tokens_per_second ratio; do
+    for part in "" _low _high; do
+        sed -n "s/^ *\"$name$part\": \([0-9.e+-]*\),*$/\1/p" json
+    done | awk '{ v[NR] = $1 } END { n = NR / 3; for (i = 1; i <= n; i++) if (!(v[n + i] <= v[i] && v[i] <= v[2 * n + i])) bad = 1
+        exit bad || NR != 6 }' || complain "$name: $(cat json)"
+done
+"$program" scores --db spread.db --export bench >csv
+[ "$(head -n 1 csv | tr , '\n' | tail -n 1)" = spread ] || complain "no spread: $(cat csv)"
+awk -F, 'NR > 1 && !($NF > 0 && $NF < 10) { exit 1 }' csv || complain "spread: $(cat csv)"
+
 fails 2 'bench: name one model directory (see apriel-tool bench --help)'
 fails 2 'bench: --layers: "13" goes outside 0 to 12' "$demo" --layers 13
 fails 2 'bench: --batch cannot be "0" (as in auto,1,8)' "$demo" --batch 0

@@ -166,7 +166,7 @@ static void change_schema(sqlite3 *db, struct input *input, const char *const *t
         execute(db, "DELETE FROM %s", name);
         break;
     case 6:
-        execute(db, "PRAGMA user_version = %u", take(input) % 9);
+        execute(db, "PRAGMA user_version = %u", take(input) % 10);
         break;
     default: /* a table that the schema says has another page */
         execute(db,
