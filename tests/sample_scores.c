@@ -220,6 +220,7 @@ static void draw(struct first *first, struct store *store) {
 static void read_all(struct first *first, struct store *store) {
     struct store_run_list list;
     struct store_bench_list bench;
+    struct store_plan_list plans;
     struct store_dataset dataset;
     struct store_model model;
     if (!note(first, store_list_runs(&list, store))) store_run_list_free(&list);
@@ -230,6 +231,8 @@ static void read_all(struct first *first, struct store *store) {
         read_items(first, store, run);
     }
     if (!note(first, store_get_bench(&bench, store, 0))) store_bench_list_free(&bench);
+    if (!note(first, store_list_bench(&bench, store))) store_bench_list_free(&bench);
+    if (!note(first, store_list_plans(&plans, store))) store_plan_list_free(&plans);
     use_rankings(first, store);
     draw(first, store);
 }

@@ -84,11 +84,13 @@ static void check(const struct hostile *cases, size_t count) {
 START_TEST(values_of_no_use) {
     static const struct hostile cases[] = {
         {LOOSE("model") "UPDATE model SET fingerprint = NULL",
-         "table \"model\", which row 1 of \"run\" refers to: column \"fingerprint\" is NULL, not a text"},
+         "table \"model\", which row 1 of \"run\" refers to: column \"fingerprint\" is NULL, not a "
+         "text"},
         {LOOSE("model") "UPDATE model SET shape = x'7b7d'",
-         "table \"model\", which row 1 of \"run\" refers to: column \"shape\" is a blob, not a text"},
-        {"UPDATE model SET shape = '[4]'",
-         "table \"model\", which row 1 of \"run\" refers to: column \"shape\" is not a JSON object"},
+         "table \"model\", which row 1 of \"run\" refers to: column \"shape\" is a blob, not a "
+         "text"},
+        {"UPDATE model SET shape = '[4]'", "table \"model\", which row 1 of \"run\" refers to: "
+                                           "column \"shape\" is not a JSON object"},
         {"UPDATE model SET shape = '{\"num_hidden_layers\": -3}'",
          "table \"model\", row 1: column \"shape\" has \"num_hidden_layers\" that is not 1 to "
          "65536"},
@@ -120,6 +122,23 @@ START_TEST(values_of_no_use) {
          "table \"run\", row \"one\": column \"id\" is a text, not an integer"},
         {LOOSE("run") "UPDATE run SET seed = 0.5 WHERE id = 1",
          "table \"run\", row 1: column \"seed\" is a fraction, not an integer"},
+        {"UPDATE run SET note = x'61' WHERE id = 2",
+         "table \"run\", row 2: column \"note\" is a blob, not a text"},
+        {"UPDATE run SET note = CAST(x'c328' AS TEXT) WHERE id = 2",
+         "table \"run\", row 2: column \"note\" is not UTF-8"},
+        {"UPDATE run SET seconds = -1 WHERE id = 2",
+         "table \"run\", row 2: column \"seconds\" is -1, below 0"},
+        {"UPDATE run SET seconds = 9e999 WHERE id = 2",
+         "table \"run\", row 2: column \"seconds\" is infinite"},
+        {"UPDATE run SET numbers = -1 WHERE id = 2",
+         "table \"run\", row 2: column \"numbers\" is -1, below 0"},
+        {"UPDATE model SET fingerprint_kind = 0", "table \"model\", which row 1 of \"run\" refers "
+                                                  "to: column \"fingerprint_kind\" is 0, below "
+                                                  "1"},
+        {"UPDATE plan SET document = '[1]'",
+         "table \"plan\", row 1: column \"document\" is not a JSON object"},
+        {LOOSE("plan") "UPDATE plan SET created = NULL",
+         "table \"plan\", row 1: column \"created\" is NULL, not a text"},
         {"PRAGMA foreign_keys = OFF; UPDATE run SET model = 9 WHERE id = 4",
          "table \"model\", which row 4 of \"run\" refers to: column \"name\" is NULL, not a text"},
         {"UPDATE score SET value = 9e999 WHERE layer = 2",

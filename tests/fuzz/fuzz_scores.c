@@ -25,10 +25,10 @@ static unsigned take(struct input *input) {
 }
 
 static const char *const tables[][18] = {
-    {"model", "id", "fingerprint", "name", "shape"},
+    {"model", "id", "fingerprint", "name", "shape", "fingerprint_kind"},
     {"dataset", "id", "fingerprint", "path", "rows", "tokens"},
     {"run", "id", "kind", "model", "dataset", "base", "parameters", "seed", "device", "version",
-     "status", "started", "finished"},
+     "status", "started", "finished", "note", "seconds", "numbers", "revision"},
     {"score", "run", "layer", "metric", "value", "stderr", "n"},
     {"sequence_score", "run", "layer", "row", "metric", "value", "count"},
     {"probe_step", "run", "layer", "seed", "step", "loss"},
