@@ -143,6 +143,13 @@ START_TEST(values_of_no_use) {
          "table \"model\", which row 4 of \"run\" refers to: column \"name\" is NULL, not a text"},
         {"UPDATE score SET value = 9e999 WHERE layer = 2",
          "table \"score\", row of run 1, metric \"ce\", layer 2: column \"value\" is infinite"},
+        {"UPDATE score SET value = 1.7e308 WHERE layer = 2",
+         "table \"score\", row of run 1, metric \"ce\", layer 2: column \"value\" is 1.7e+308, "
+         "beyond "
+         "1e+100"},
+        {"UPDATE sequence_score SET value = -1e200 WHERE run = 4 AND row = 2",
+         "table \"sequence_score\", row of run 4, layer 0, metric \"heldout_rkl_after\", row 2: "
+         "column \"value\" is -1e+200, beyond 1e+100"},
         {"UPDATE score SET value = 'much' WHERE layer = 2 AND metric = 'kl'",
          "table \"score\", row of run 1, metric \"kl\", layer 2: column \"value\" is a text, not a "
          "number"},

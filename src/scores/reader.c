@@ -89,6 +89,7 @@ int64_t reader_integer(struct reader *reader, int column, int64_t least, int64_t
 
 double reader_number(struct reader *reader, int column, double least, bool null) {
     if (reader->status) return NAN;
+    const double most = 1e100; /* squares and sums of such are finite */
     int type = sqlite3_column_type(reader->statement, column);
     double value = sqlite3_column_double(reader->statement, column);
     if (type == SQLITE_NULL && null) return NAN;
@@ -98,6 +99,8 @@ double reader_number(struct reader *reader, int column, double least, bool null)
         reader_fail(reader, column, "is infinite");
     else if (value < least)
         reader_fail(reader, column, "is %g, below %g", value, least);
+    else if (fabs(value) > most)
+        reader_fail(reader, column, "is %g, beyond %g", value, most);
     return reader->status ? NAN : value;
 }
 

@@ -24,7 +24,8 @@ enum status reader_run(struct store *store, sqlite3_stmt *statement, const char 
 /* An integer within bounds. */
 int64_t reader_integer(struct reader *reader, int column, int64_t least, int64_t most);
 
-/* A finite number of at least `least` (-INFINITY: any); with `null` NULL is NAN. */
+/* A finite number of at least `least` (-INFINITY: any) and no enormous one, as no measurement is;
+ * with `null` NULL is NAN. */
 double reader_number(struct reader *reader, int column, double least, bool null);
 
 enum {
