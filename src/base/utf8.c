@@ -85,7 +85,35 @@ bool utf8_is_space(uint32_t c) {
            c == 0x205f || c == 0x3000;
 }
 
+struct range {
+    uint32_t first, last;
+};
+
+static bool is_within(uint32_t c, const struct range *ranges, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (c >= ranges[i].first && c <= ranges[i].last) return true;
+    return false;
+}
+
+/* What came since Unicode 15, which utf8proc 2.8 has, and the tokenizers library knows. */
+static const struct range newer_words[] = {
+    {0x897, 0x897},     {0x1c89, 0x1c8a},   {0xa7cb, 0xa7cd},   {0xa7da, 0xa7dc},
+    {0x105c0, 0x105f3}, {0x10d40, 0x10d65}, {0x10d69, 0x10d6d}, {0x10d6f, 0x10d85},
+    {0x10ec2, 0x10ec4}, {0x10efc, 0x10efc}, {0x11380, 0x11389}, {0x1138b, 0x1138b},
+    {0x1138e, 0x1138e}, {0x11390, 0x113b5}, {0x113b7, 0x113c0}, {0x113c2, 0x113c2},
+    {0x113c5, 0x113c5}, {0x113c7, 0x113ca}, {0x113cc, 0x113d3}, {0x113e1, 0x113e2},
+    {0x116d0, 0x116e3}, {0x11bc0, 0x11be0}, {0x11bf0, 0x11bf9}, {0x11f5a, 0x11f5a},
+    {0x13460, 0x143fa}, {0x16100, 0x16139}, {0x16d40, 0x16d6c}, {0x16d70, 0x16d79},
+    {0x18cff, 0x18cff}, {0x1ccf0, 0x1ccf9}, {0x1e5d0, 0x1e5fa}, {0x2ebf0, 0x2ee5d},
+};
+static const struct range newer_numbers[] = {
+    {0x10d40, 0x10d49}, {0x116d0, 0x116e3}, {0x11bf0, 0x11bf9},
+    {0x11de0, 0x11de9}, {0x16130, 0x16139}, {0x16d70, 0x16d79},
+    {0x16ff4, 0x16ff6}, {0x1ccf0, 0x1ccf9}, {0x1e5f1, 0x1e5fa},
+};
+
 bool utf8_is_word(uint32_t c) {
+    if (is_within(c, newer_words, sizeof newer_words / sizeof *newer_words)) return true;
     if ((c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
         (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c ||
         c == 0x200d)
@@ -109,6 +137,9 @@ bool utf8_is_word(uint32_t c) {
 }
 
 bool utf8_is_numeric(uint32_t c) {
+    if (c >= newer_numbers[0].first &&
+        is_within(c, newer_numbers, sizeof newer_numbers / sizeof *newer_numbers))
+        return true;
     utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
     return category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
            category == UTF8PROC_CATEGORY_NO;

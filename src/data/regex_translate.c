@@ -1,32 +1,17 @@
 /* Oniguruma to PCRE2. The differences that matter in tokenizer files:
- *   \s        PCRE2 counts U+180E as a space; the class is spelled out
- *   \w, \b    PCRE2's word characters leave out marks and connectors; spelled out
- *   \h        a hexadecimal digit, not a horizontal space;  \v  U+000B alone
+ *   \s \w \d \h \b \p{…}  as Oniguruma and Unicode 16 have them: regex_unicode.h; what brackets
+ *             cannot hold ([\W_], [\P{L}a]) becomes an alternative: (?:[_]|[^…])
+ *   \v        U+000B alone
  *   x{2,3}+   a repeated repetition, not a possessive one
  *   x{,3}     x{0,3}
- *   \p{Han}   the script, not its extensions
  *   ^ and $   always at lines (PCRE2_MULTILINE)
  * Nested and intersected classes, (?m), (?x) and rare escapes are refused. */
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
 #include "data/regex.h"
-
-#define SPACES                                                                                     \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
-    "\\x{205f}\\x{3000}"
-#define NO_SPACES                                                                                  \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}\\x{1681}-\\x{1fff" \
-    "}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}\\x{2060}-\\x{2fff}\\x{3001}-"      \
-    "\\x{d7ff}\\x{e000}-\\x{10ffff}"
-/* The ranges are the alphabetic symbols: circled and squared letters. */
-#define WORDS                                                                                      \
-    "\\p{L}\\p{M}\\p{N}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}"       \
-    "\\x{1f170}-\\x{1f189}"
-#define HEX "0-9a-fA-F"
+#include "data/regex_unicode.h"
 
 enum { MAX_DEPTH = 64, MAX_PATTERN = 16384 };
 
@@ -34,8 +19,10 @@ struct translation {
     struct text out;
     const char *pattern, *next, *end;
     const char *source;
-    bool in_class;
+    bool in_class, negated; /* inside brackets, which begin with ^ */
     size_t class_start;
+    size_t members;    /* in `out`, where what stands inside the brackets begins */
+    struct text parts; /* alternatives "|[…]" of the class that brackets cannot hold */
     size_t atom_start; /* in `out`, of the atom that a quantifier would repeat */
     size_t groups[MAX_DEPTH];
     int depth;
@@ -47,23 +34,63 @@ static enum status refuse(const struct translation *t, const char *what, size_t 
                        (int)(t->end - t->pattern > 200 ? 200 : t->end - t->pattern), t->pattern);
 }
 
-static void put_class(struct translation *t, const char *ranges, bool negated) {
-    text_append(&t->out, t->in_class ? "%s%s" : "[%s%s]", negated ? "^" : "", ranges);
+static const char *bytes_of(const struct text *text) {
+    return text->bytes ? text->bytes : "";
 }
 
-/* Is NAME a script, so that \p{sc:NAME} can be written? Older versions have no other meaning. */
-static bool is_script(const char *name, size_t length) {
-    struct text text = {0};
-    int error;
-    PCRE2_SIZE offset;
-    text_append(&text, "\\p{sc:%.*s}", (int)length, name);
-    char *pattern = text_finish(&text);
-    if (!pattern) return false;
-    pcre2_code *code =
-        pcre2_compile((PCRE2_SPTR)pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &offset, NULL);
-    free(pattern);
-    pcre2_code_free(code);
-    return code != NULL;
+/* A class as one atom outside brackets, which also stands for itself as an alternative. */
+static void append_atom(struct text *out, const struct regex_class *class, bool negated) {
+    const char *within = bytes_of(&class->within), *without = bytes_of(&class->without);
+    if (!class->without.length)
+        text_append(out, "[%s%s]", negated ? "^" : "", within);
+    else if (negated)
+        text_append(out, "(?:[%s]|[^%s])", without, within);
+    else
+        text_append(out, "(?:(?![%s])[%s])", without, within);
+}
+
+/* Takes the class over. */
+static void put_class(struct translation *t, struct regex_class *class, bool negated) {
+    if (!t->in_class) {
+        append_atom(&t->out, class, negated);
+    } else if (!negated && !class->without.length) {
+        text_append(&t->out, "%s", bytes_of(&class->within));
+    } else {
+        text_append(&t->parts, "|");
+        append_atom(&t->parts, class, negated);
+    }
+    t->out.failed |= class->within.failed || class->without.failed || t->parts.failed;
+    regex_class_free(class);
+}
+
+static void put_escape(struct translation *t, char letter, bool negated) {
+    struct regex_class class;
+    regex_class_escape(&class, letter, !t->in_class);
+    put_class(t, &class, negated);
+}
+
+/* Behind the closing bracket of a class: its parts join it as alternatives. */
+static void end_class(struct translation *t) {
+    if (t->parts.length) {
+        struct text whole = {0};
+        size_t count = t->out.length - t->members - 1; /* without the bracket */
+        char *members = text_format("%.*s", (int)count, t->out.bytes + t->members);
+        bool caret = count && t->out.bytes[t->members] == '^';
+        char *simple =
+            count ? text_format("[%s%s]", caret ? "\\" : "", members ? members : "") : NULL;
+        const char *parts = bytes_of(&t->parts) + (count == 0); /* no alternative before them */
+        text_append_bytes(&whole, t->out.bytes, t->class_start);
+        text_append(&whole, "(?:%s%s%s%s", t->negated ? "(?!(?:" : "", simple ? simple : "", parts,
+                    t->negated ? "))[\\x{0}-\\x{10ffff}])" : ")");
+        whole.failed |= !members || (count && !simple);
+        text_free(&t->out);
+        text_free(&t->parts);
+        t->out = whole;
+        free(members);
+        free(simple);
+    }
+    t->in_class = false;
+    t->atom_start = t->class_start;
 }
 
 /* \p{…} and \x{…}; t->next stands behind the letter. */
@@ -79,15 +106,29 @@ static enum status translate_braced(struct translation *t, char letter) {
     const char *close = memchr(t->next, '}', (size_t)(t->end - t->next));
     if (!close) return refuse(t, escape, (size_t)(t->end - escape));
     const char *name = t->next + 1;
-    bool negated = letter != 'x' && name < close && *name == '^';
-    if (negated) name++;
-    size_t length = (size_t)(close - name);
-    bool script = letter != 'x' && length > 2 && is_script(name, length);
-    text_append(&t->out, "\\%c{%s%s", letter, negated ? "^" : "", script ? "sc:" : "");
-    text_append_bytes(&t->out, name, length);
-    text_append(&t->out, "}");
     t->next = close + 1;
+    if (letter == 'x') {
+        text_append_bytes(&t->out, escape, (size_t)(t->next - escape));
+        return STATUS_OK;
+    }
+    bool inverted = name < close && *name == '^';
+    if (inverted) name++;
+    struct regex_class class;
+    if (!regex_class_named(&class, name, (size_t)(close - name), !t->in_class))
+        return refuse(t, escape, (size_t)(t->next - escape));
+    put_class(t, &class, inverted != (letter == 'P'));
     return STATUS_OK;
+}
+
+/* Between a word character and another, or an end; or not there. */
+static void put_boundary(struct translation *t, bool wanted) {
+    struct regex_class class;
+    regex_class_escape(&class, 'w', true);
+    const char *words = bytes_of(&class.within);
+    text_append(&t->out, "(?%c(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s])))", wanted ? '=' : '!', words,
+                words, words, words);
+    t->out.failed |= class.within.failed;
+    regex_class_free(&class);
 }
 
 static enum status translate_escape(struct translation *t) {
@@ -97,31 +138,24 @@ static enum status translate_escape(struct translation *t) {
     t->next += 2;
     switch (letter) {
     case 's':
-        put_class(t, SPACES, false);
+    case 'w':
+    case 'd':
+    case 'h':
+        put_escape(t, letter, false);
         return STATUS_OK;
     case 'S':
-        put_class(t, NO_SPACES, false);
-        return STATUS_OK;
-    case 'w':
-        put_class(t, WORDS, false);
-        return STATUS_OK;
-    case 'h':
-        put_class(t, HEX, false);
+    case 'W':
+    case 'D':
+    case 'H':
+        put_escape(t, (char)(letter - 'A' + 'a'), true);
         return STATUS_OK;
     case 'v':
         text_append(&t->out, "\\x{b}");
         return STATUS_OK;
-    case 'W':
-    case 'H':
-        if (t->in_class) return refuse(t, escape, 2);
-        put_class(t, letter == 'W' ? WORDS : HEX, true);
-        return STATUS_OK;
     case 'b':
     case 'B':
         if (t->in_class) return refuse(t, escape, 2);
-        text_append(&t->out,
-                    "(?%s(?:(?<=[" WORDS "])(?![" WORDS "])|(?<![" WORDS "])(?=[" WORDS "])))",
-                    letter == 'b' ? "=" : "!");
+        put_boundary(t, letter == 'b');
         return STATUS_OK;
     case 'p':
     case 'P':
@@ -132,7 +166,7 @@ static enum status translate_escape(struct translation *t) {
     }
     bool alphanumeric = (letter >= '0' && letter <= '9') || (letter >= 'a' && letter <= 'z') ||
                         (letter >= 'A' && letter <= 'Z');
-    if (alphanumeric && !strchr("dDAzZGnrtfea", letter)) return refuse(t, escape, 2);
+    if (alphanumeric && !strchr("AzZGnrtfea", letter)) return refuse(t, escape, 2);
     if ((unsigned char)letter >= 0x80) { /* an escaped letter outside ASCII stands for itself */
         t->next--;
         return STATUS_OK;
@@ -211,10 +245,7 @@ static enum status translate_in_class(struct translation *t) {
     if (*c == '&' && c + 1 < t->end && c[1] == '&') return refuse(t, c, 2);
     text_append_bytes(&t->out, c, 1);
     t->next++;
-    if (*c == ']') {
-        t->in_class = false;
-        t->atom_start = t->class_start;
-    }
+    if (*c == ']') end_class(t);
     return STATUS_OK;
 }
 
@@ -239,6 +270,8 @@ static enum status translate_one(struct translation *t) {
         if (t->next + 1 < t->end && t->next[1] == ']') t->next++; /* a plain bracket */
         t->next++;
         text_append_bytes(&t->out, c, (size_t)(t->next - c));
+        t->negated = c + 1 < t->next && c[1] == '^';
+        t->members = t->class_start + 1 + t->negated;
         return STATUS_OK;
     case '*':
     case '+':
@@ -261,6 +294,7 @@ enum status regex_translate(char **out, size_t *out_length, const char *pattern,
         return status_fail("\"%s\": a pattern of %zu bytes is not supported", source, length);
     enum status status = STATUS_OK;
     while (!status && t.next < t.end) status = translate_one(&t);
+    text_free(&t.parts);
     if (status) {
         text_free(&t.out);
         return status;

@@ -1,4 +1,5 @@
-/* Normalizers: Unicode normal forms (UAX #15, tables of utf8proc), Prepend, Replace. */
+/* Normalizers: Unicode normal forms (UAX #15, tables of utf8proc, held to the Unicode of the
+ * tokenizers library), Prepend, Replace. */
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -89,6 +90,42 @@ done:
     return status;
 }
 
+struct range {
+    uint32_t first, last;
+};
+
+/* The tokenizers library has the normal forms of Unicode 9: what came later neither decomposes nor
+ * moves nor combines there. These are the later characters that do, up to Unicode 16
+ * (tests/oracle/normal_forms.py). */
+static const struct range later[] = {
+    {0x7fd, 0x7fd},     {0x897, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},
+    {0xc3c, 0xc3c},     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0x1715, 0x1715},
+    {0x1abf, 0x1aff},   {0x1df6, 0x1dfa},   {0x32ff, 0x32ff},   {0xa7f2, 0xa7f4},
+    {0xa82c, 0xa82c},   {0xab69, 0xab69},   {0x105c0, 0x105f3}, {0x10781, 0x10785},
+    {0x10787, 0x107b0}, {0x107b2, 0x107ba}, {0x10d24, 0x10d27}, {0x10d69, 0x10d6d},
+    {0x10eab, 0x10eac}, {0x10efa, 0x10eff}, {0x10f46, 0x10f50}, {0x10f82, 0x10f85},
+    {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x11380, 0x113e2}, {0x1145e, 0x1145e},
+    {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e},
+    {0x11943, 0x11943}, {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47},
+    {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45}, {0x11d97, 0x11d97},
+    {0x11f41, 0x11f42}, {0x16100, 0x16139}, {0x16d40, 0x16d79}, {0x16ff0, 0x16ff1},
+    {0x1e030, 0x1e06d}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae},
+    {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef}, {0x1e5ee, 0x1e5ef}, {0x1f16c, 0x1f16c},
+    {0x1fbf0, 0x1fbf9}};
+
+static int compare_range(const void *key, const void *element) {
+    uint32_t c = *(const uint32_t *)key;
+    const struct range *range = element;
+    return c < range->first ? -1 : c > range->last;
+}
+
+/* Begins such a character here? */
+static bool is_later(const char *bytes) {
+    uint32_t c = utf8_decode(bytes);
+    return c >= later[0].first &&
+           bsearch(&c, later, sizeof later / sizeof *later, sizeof *later, compare_range) != NULL;
+}
+
 /* ASCII is its own normal form and combines only with what follows, so only stretches of other
  * characters, each with the ASCII character before it, need work. */
 static enum status normalize_form(struct text *out, const struct normalizer *form, struct span in) {
@@ -102,10 +139,13 @@ static enum status normalize_form(struct text *out, const struct normalizer *for
         }
         size_t from = ascii > i ? ascii - 1 : ascii, to = ascii;
         text_append_bytes(out, in.bytes + i, from - i);
-        while (to < in.length && (unsigned char)in.bytes[to] >= 0x80) to++;
+        while (to < in.length && (unsigned char)in.bytes[to] >= 0x80 && !is_later(in.bytes + to))
+            to += utf8_length(in.bytes[to]);
         enum status status = append_form(out, form, in.bytes + from, to - from);
         if (status) return status;
-        i = to;
+        for (i = to; i < in.length && (unsigned char)in.bytes[i] >= 0x80 && is_later(in.bytes + i);)
+            i += utf8_length(in.bytes[i]);
+        text_append_bytes(out, in.bytes + to, i - to);
     }
     return text_check(out);
 }
