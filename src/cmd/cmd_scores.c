@@ -323,11 +323,12 @@ static enum status print_next(struct store *store, const struct scores_choice *c
                               const char *db) {
     struct store_run_list list;
     struct text line;
-    size_t ranked = 0;
+    bool ranked = false;
     enum status status = store_list_runs(&list, store);
-    for (size_t i = 0; !status && i < list.count; i++)
-        ranked += ranking_default_metric(list.runs[i].kind) != NULL;
-    if (!status && ranked && !choice->runs.count) {
+    for (size_t i = 0; !status && choice->runs.count && i < list.count; i++)
+        if (list.runs[i].id == choice->runs.items[0].run)
+            ranked = ranking_default_metric(list.runs[i].kind) != NULL;
+    if (!status && list.count && !choice->runs.count) {
         next_begin(&line, "scores");
         next_path(&line, "--db", db);
         next_words(&line, "--run %lld", (long long)list.runs[list.count - 1].id);

@@ -60,6 +60,8 @@ follow convert
 [ -s hybrid/config.json ] || complain "no hybrid"
 follow eval '--device cpu'
 follow eval '--lengths 32 --items 1 --device cpu --db scores.db'
+"$program" scores --db scores.db --run last 2>errors >out || complain "scores of an eval: $(cat errors)"
+! grep -q 'apriel-tool plan' errors || complain "a plan by an evaluation: $(cat errors)"
 [ ! -e hurt ] || complain "a name became a command"
 
 exit $bad
