@@ -244,7 +244,8 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
                                               .student = work.student.model,
                                               .teacher = work.teacher.model,
                                               .set = work.set,
-                                              .limit_rows = settings->limit_rows};
+                                              .limit_rows = settings->limit_rows,
+                                              .identity = settings->identity};
     if (!status) status = compare_record_open(&work.record, &work.values, &question);
     out->run = work.record.run;
     out->rows_found = work.record.found;

@@ -17,6 +17,7 @@ struct compare_settings {
     uint64_t device_memory; /* bytes that may be used on the device, 0: what is free */
     bool dry_run;           /* plan the memory and stop */
     struct checkpoint_options checkpoint;
+    const struct json *identity; /* see record_run */
 };
 
 struct compare_result {

@@ -40,6 +40,7 @@ static enum status begin(struct compare_record *record, const struct compare_que
                                    .model = question->model,
                                    .base_layout = layout,
                                    .parameters = parameters,
+                                   .identity = question->identity,
                                    .device = question->student->backend->name,
                                    .data = question->data,
                                    .set = question->set,

@@ -28,7 +28,8 @@ struct compare_question {
     const char *database, *model, *data;
     const struct model *student, *teacher; /* described; teacher NULL: none */
     const struct tokenset *set;
-    int64_t limit_rows; /* 0: all */
+    int64_t limit_rows;          /* 0: all */
+    const struct json *identity; /* see record_run */
 };
 
 /* Find or begin the run and fill in the rows it has. Close in any case. */

@@ -31,19 +31,37 @@ const char *exact_metric_name(enum exact_metric metric) {
 
 /* ---- the database */
 
+/* What ends and spells the answers: part of the run's key, whoever chose it. */
+static enum status add_generation(struct json *parameters, const struct exact_settings *settings) {
+    const struct generate_settings *generate = settings->generate;
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    struct json *ends = js_new_array();
+    enum status status = generate_stop_ids(&ids, &count, settings->model, generate);
+    for (size_t i = 0; !status && i < count; i++) js_append(ends, js_new_integer(ids[i]));
+    js_set(parameters, "end_ids", ends);
+    js_set_string(parameters, "tokenizer", tokenizer_sha256(generate->tokenizer));
+    free(ids);
+    return status;
+}
+
 static enum status begin(struct work *work, enum store_run_state *state) {
     const struct exact_settings *settings = work->settings;
     const struct prompt_list *prompts = &settings->set->prompts;
     struct tokenset about = {.rows = prompts->count};
     memcpy(about.fingerprint, settings->set->fingerprint, SHA256_HEX_SIZE);
     for (size_t i = 0; i < prompts->count; i++) about.tokens += prompts->prompts[i].count;
+    struct json *parameters = js_copy(settings->parameters);
     struct task_record record = {.model = settings->model,
                                  .numbers = "eval-answers",
-                                 .parameters = settings->parameters,
+                                 .parameters = parameters,
                                  .seed = (int64_t)settings->generate->sampling.seed,
                                  .path = settings->path,
                                  .about = &about};
-    return task_record_begin(&work->run, state, work->store, &record);
+    enum status status = parameters ? add_generation(parameters, settings) : STATUS_FAILED;
+    if (!status) status = task_record_begin(&work->run, state, work->store, &record);
+    js_free(parameters);
+    return status;
 }
 
 static enum status load(struct work *work, int64_t *found) {

@@ -193,9 +193,13 @@ static enum status set_fingerprint(struct problem_set *set) {
     if (status) return status;
     for (size_t i = 0; i < set->prompts.count; i++) {
         const struct generate_prompt *prompt = &set->prompts.prompts[i];
+        uint64_t length = prompt->count;
+        sha256_update(sha, &length, sizeof length);
         sha256_update(sha, prompt->ids, prompt->count * sizeof *prompt->ids);
         sha256_update(sha, set->golds[i], strlen(set->golds[i]) + 1);
     }
+    for (size_t i = 0; i < set->stop_count; i++)
+        sha256_update(sha, set->stops[i], strlen(set->stops[i]) + 1);
     sha256_finish(sha, set->fingerprint);
     return STATUS_OK;
 }

@@ -25,7 +25,7 @@ struct problem_set {
     char **golds;               /* [prompts.count] right answers */
     const char *const *stops;   /* [stop_count] texts that begin another problem */
     size_t stop_count;
-    char fingerprint[SHA256_HEX_SIZE]; /* of prompts and answers */
+    char fingerprint[SHA256_HEX_SIZE]; /* of prompts, answers and stops */
 };
 
 bool problems_is_task(const char *name);

@@ -275,6 +275,7 @@ START_TEST(lines_are_read_or_refused_with_a_reason) {
             ck_assert_msg(status == STATUS_OK, "%s: %s", lines[i].words, status_message());
         }
         free(arguments.positional.values);
+        js_free(arguments.identity);
     }
 }
 END_TEST
@@ -297,9 +298,41 @@ START_TEST(values_arrive) {
     ck_assert_uint_eq(arguments.positional.count, 2);
     ck_assert_str_eq(arguments.positional.values[1], "--two");
     free(arguments.positional.values);
+    js_free(arguments.identity);
     free(v.list.values);
 }
 END_TEST
 
+/* A row that says nothing is in the identity, of every kind; at its default it is not recorded. */
+START_TEST(options_are_in_the_identity_unless_they_say_otherwise) {
+    static const struct {
+        const char *words, *identity;
+    } cases[] = {
+        {"", "{}"},
+        {"--flag", "{\"flag\":true}"},
+        {"--output x", "{\"output\":\"x\"}"},
+        {"--word two", "{\"word\":\"two\"}"},
+        {"--count 4k", "{\"count\":4000,\"limit\":4000}"},
+        {"--count 4000 --size 1Ki --number 0.5",
+         "{\"count\":4000,\"limit\":4000,\"number\":0.5,\"size\":1024}"},
+        {"--seed 3", "{\"seed\":3}"},
+        {"--list a --list b", "{\"list\":[\"a\",\"b\"]}"},
+        {"--quiet --json --threads 1 word", "{}"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct command_arguments arguments;
+        ck_assert_int_eq(parse(cases[i].words, &arguments), STATUS_OK);
+        char *text = js_print_sorted(arguments.identity);
+        ck_assert_str_eq(text, cases[i].identity);
+        free(text);
+        js_free(arguments.identity);
+        free(arguments.positional.values);
+        free(v.list.values);
+        v.list = (struct string_list){0};
+    }
+}
+END_TEST
+
 CHECK_MAIN("options", numbers_come_out_exactly, lists_take_units, distances_count_edits,
-           near_words_are_suggested, lines_are_read_or_refused_with_a_reason, values_arrive)
+           near_words_are_suggested, lines_are_read_or_refused_with_a_reason, values_arrive,
+           options_are_in_the_identity_unless_they_say_otherwise)

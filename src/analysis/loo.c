@@ -80,6 +80,7 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
                                     .base = work->settings->hybrid ? work->model : NULL,
                                     .base_layout = layout,
                                     .parameters = parameters,
+                                    .identity = work->settings->identity,
                                     .seed = draws || items ? (int64_t)work->settings->seed : 0,
                                     .device = work->backend->name,
                                     .data = work->settings->data,

@@ -20,11 +20,12 @@ struct loo_settings {
     enum estimate estimate; /* in the place of the exact sweep; stored as a run of its own kind */
     int samples;            /* of fisher */
     uint64_t seed;
-    const char *layers;      /* as list_parse, or NULL: every attention layer that is left */
-    struct int_list removed; /* layers that a plan replaces: the trunk goes without them */
-    int64_t group_tokens;    /* tokens of a group, 0: chosen from the memory there is */
-    uint64_t device_memory;  /* bytes that may be used on the device, 0: what is free */
-    bool dry_run;            /* plan the memory and stop; no database is needed */
+    const char *layers;          /* as list_parse, or NULL: every attention layer that is left */
+    struct int_list removed;     /* layers that a plan replaces: the trunk goes without them */
+    int64_t group_tokens;        /* tokens of a group, 0: chosen from the memory there is */
+    uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
+    bool dry_run;                /* plan the memory and stop; no database is needed */
+    const struct json *identity; /* see record_run */
     struct checkpoint_options checkpoint;
 };
 

@@ -118,6 +118,7 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
                                     .base = work->settings->hybrid ? work->student : NULL,
                                     .base_layout = work->settings->hybrid ? layout : "",
                                     .parameters = parameters,
+                                    .identity = work->settings->identity,
                                     .seed = (int64_t)work->settings->seed,
                                     .device = work->backend->name,
                                     .data = work->settings->data,

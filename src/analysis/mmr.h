@@ -25,6 +25,7 @@ struct mmr_settings {
     bool recompute;              /* blocks, in the backward pass; else only when memory is short */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
+    const struct json *identity; /* see record_run */
 };
 
 struct mmr_outcome {

@@ -107,6 +107,8 @@ enum status record_begin(int64_t *run, enum store_run_state *state, struct store
         if (!status) js_set_string(record->parameters, "base_fingerprint", fingerprint);
     }
     if (!status) {
+        if (js_count(record->identity))
+            js_set(record->parameters, "options", js_copy(record->identity));
         parameters = js_print_sorted(record->parameters);
         key.parameters = parameters;
         status = parameters ? begin_run(run, state, store, &key, sampled) : STATUS_FAILED;

@@ -17,11 +17,12 @@ char *record_shape(const struct checkpoint *checkpoint);
 
 struct record_run {
     const char *kind;
-    const char *numbers;      /* name of its numbers version; NULL: the kind */
-    const char *model;        /* directory of the transformer */
-    const struct model *base; /* the hybrid the run starts from, or NULL */
-    const char *base_layout;  /* "" or record_layout */
-    struct json *parameters;  /* completed with the hybrid's fingerprint */
+    const char *numbers;         /* name of its numbers version; NULL: the kind */
+    const char *model;           /* directory of the transformer */
+    const struct model *base;    /* the hybrid the run starts from, or NULL */
+    const char *base_layout;     /* "" or record_layout */
+    struct json *parameters;     /* completed with the hybrid's fingerprint, and `options` */
+    const struct json *identity; /* options of the command that make another run, or NULL */
     int64_t seed;
     const char *device;
     const char *data; /* path */

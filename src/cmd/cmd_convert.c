@@ -22,6 +22,7 @@ struct settings {
     uint64_t max_shard;
     struct mixer_values mixer;
     bool dry_run;
+    const struct json *identity; /* options that the hybrid's provenance records as they are */
 };
 
 /* What the command opens. */
@@ -116,6 +117,7 @@ static struct json *provenance_json(const struct inputs *inputs, const struct se
     js_set(object, "new_layers", list_json(&job->added));
     js_set_string(object, "architecture", config_architecture(job->config));
     js_set_integer(object, "seed", settings->seed);
+    if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
     js_set(object, "init",
            job->added.count ? mil_options_to_json(&job->options.mil, &job->mamba) : NULL);
     return object;
@@ -304,27 +306,30 @@ enum status cmd_convert(int argc, char **argv) {
     struct settings s = {.random_weights = -1};
     struct option options[OWN_OPTIONS + MIXER_CHOICES + MIXER_SIZES] = {
         {"plan", OPTION_STRING, &s.plan, "PLAN.json", "which layers to replace",
-         .group = GROUP_FILES, .completes = "*.json"},
+         .group = GROUP_FILES, .completes = "*.json", .identity = OPTION_RESOLVED},
         {"stage", OPTION_INTEGER, &s.stage, "K", "stage of the plan, from 1 (the last)", .low = 1,
-         .high = 1000, .group = GROUP_FILES},
+         .high = 1000, .group = GROUP_FILES, .identity = OPTION_RESOLVED},
         {"layers", OPTION_STRING, &s.layers, "LIST", "layers to be Mamba, instead of a plan",
-         .group = GROUP_FILES},
+         .group = GROUP_FILES, .identity = OPTION_RESOLVED},
         {"from", OPTION_STRING, &s.from, "HYBRID",
          "earlier hybrid of MODEL: take every weight from it, initialise new layers only",
-         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY},
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"output", OPTION_STRING, &s.output, "DIR", "the new checkpoint; must not exist",
-         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .letter = 'o'},
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .letter = 'o',
+         .identity = OPTION_NO_NUMBER},
         {"format", OPTION_CHOICE, &s.format, NULL,
          "whose code loads it (that of HYBRID, else the first that can hold MODEL)",
-         .group = GROUP_FILES, .choices = "apriel-h1|apriel2"},
+         .group = GROUP_FILES, .choices = "apriel-h1|apriel2", .identity = OPTION_RESOLVED},
         {"seed", OPTION_INTEGER, &s.seed, "N", "of the random parts of new mixers (0)",
-         .high = INT64_MAX, .group = GROUP_MIXERS},
+         .high = INT64_MAX, .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
         {"max-shard-size", OPTION_SIZE, &s.max_shard, "SIZE", "largest file of weights (5G)",
-         .group = GROUP_FILES},
+         .group = GROUP_FILES, .identity = OPTION_NO_NUMBER},
         {"random-weights", OPTION_INTEGER, &s.random_weights, "SEED",
-         "make MODEL's weights up from its config.json", .high = INT64_MAX, .group = GROUP_FILES},
+         "make MODEL's weights up from its config.json", .high = INT64_MAX, .group = GROUP_FILES,
+         .identity = OPTION_RESOLVED},
         {"dry-run", OPTION_FLAG, &s.dry_run, NULL,
-         "write nothing; print what each tensor would come from", .group = GROUP_FILES},
+         "write nothing; print what each tensor would come from", .group = GROUP_FILES,
+         .identity = OPTION_NO_NUMBER},
     };
     struct command_line line = {
         .command = "convert",
@@ -348,6 +353,7 @@ enum status cmd_convert(int argc, char **argv) {
         status = check_usage(&s);
         if (!status) {
             s.model = arguments.positional.values[0];
+            s.identity = arguments.identity;
             status = convert(&s, arguments.json);
         }
     }

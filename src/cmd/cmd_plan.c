@@ -330,11 +330,18 @@ static enum status deliver(const struct plan *plan, const struct plan_command *c
     return status;
 }
 
-static enum status run_plan(const struct plan_command *command, bool json) {
+static enum status run_plan(const struct plan_command *command,
+                            const struct command_arguments *arguments) {
+    bool json = arguments->json;
     struct plan plan = {0};
     int64_t model = 0;
     enum status status =
         command->plan ? plan_read(&plan, command->plan) : plan_from_scores(&plan, &model, command);
+    if (!status && js_count(arguments->identity)) {
+        js_free(plan.options);
+        plan.options = js_copy(arguments->identity);
+        if (!plan.options) status = STATUS_FAILED;
+    }
     if (!status) status = deliver(&plan, command, json);
     if (!status && command->output && !command->plan) record(&plan, model, command->db);
     if (!status && (!command->format || strcmp(command->format, "plan") == 0))
@@ -362,65 +369,72 @@ enum status cmd_plan(int argc, char **argv) {
     struct plan_command command = {.memory = PLAN_NO_SIZE, .bandwidth = PLAN_NO_SIZE};
     struct option options[OWN_OPTIONS + MIXER_OPTIONS] = {
         {"db", OPTION_STRING, &command.db, "FILE.db", "the score database", .group = GROUP_FILES,
-         .completes = "*.db"},
+         .completes = "*.db", .identity = OPTION_RESOLVED},
         {"run", OPTION_LIST, &command.runs, "N[@K]|last",
          "rank by run N; with @K from K replaced layers on (may be repeated)",
-         .group = GROUP_CHOICE},
+         .group = GROUP_CHOICE, .identity = OPTION_RESOLVED},
         {"signal", OPTION_LIST, &command.signals, "KIND[@K]",
          "the same by kind, loo, mmr, estimate-fisher …: its latest finished run",
          .group = GROUP_CHOICE,
-         .choices = "loo|mmr|loo-task|estimate-fisher|estimate-first-order|estimate-cosine"},
+         .choices = "loo|mmr|loo-task|estimate-fisher|estimate-first-order|estimate-cosine",
+         .identity = OPTION_RESOLVED},
         {"metric", OPTION_STRING, &command.metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B",
-         .group = GROUP_CHOICE},
+         .group = GROUP_CHOICE, .identity = OPTION_RESOLVED},
         {"stages", OPTION_STRING, &command.stages, "LIST",
          "layers replaced after each stage, as in 25,27,30 (default: half of the layers)",
-         .group = GROUP_CHOICE},
+         .group = GROUP_CHOICE, .identity = OPTION_RESOLVED},
         {"keep", OPTION_STRING, &command.keep, "LIST",
          "layers that are never replaced, as in first,last,3-5", .group = GROUP_CHOICE,
-         .choices = "first|last"},
+         .choices = "first|last", .identity = OPTION_RESOLVED},
         {"unfinished", OPTION_FLAG, &command.unfinished, NULL,
          "take unfinished runs with the rows they have", .group = GROUP_CHOICE},
         {"output", OPTION_STRING, &command.output, "FILE",
          "write the plan (or --format) to this file", .group = GROUP_FILES, .completes = "*.json",
-         .letter = 'o'},
+         .letter = 'o', .identity = OPTION_NO_NUMBER},
         FORCE_OPTION(&command.force),
         {"format", OPTION_CHOICE, &command.format, NULL,
          "the plan itself, what trainers take of one stage, or a table (plan)",
-         .group = GROUP_FILES, .choices = "plan|hf|fast-llm|surgery|csv"},
+         .group = GROUP_FILES, .choices = "plan|hf|fast-llm|surgery|csv",
+         .identity = OPTION_RESOLVED},
         {"stage", OPTION_INTEGER, &command.stage, "K",
          "the stage that hf, fast-llm and surgery show (default: the last)", .low = 1,
-         .high = PLAN_MAX_LAYERS, .group = GROUP_FILES},
+         .high = PLAN_MAX_LAYERS, .group = GROUP_FILES, .identity = OPTION_RESOLVED},
         {"plan", OPTION_STRING, &command.plan, "FILE", "read this plan instead of making one",
-         .group = GROUP_FILES, .completes = "*.json"},
+         .group = GROUP_FILES, .completes = "*.json", .identity = OPTION_RESOLVED},
         {"memory", OPTION_SIZE, &command.memory, "SIZE",
-         "of the device that serving is estimated for (80G)", .group = GROUP_SERVING},
+         "of the device that serving is estimated for (80G)", .group = GROUP_SERVING,
+         .identity = OPTION_NO_NUMBER},
         {"bandwidth", OPTION_SIZE, &command.bandwidth, "BYTES",
-         "that it moves a second, like 3T (3e12)", .group = GROUP_SERVING},
+         "that it moves a second, like 3T (3e12)", .group = GROUP_SERVING,
+         .identity = OPTION_NO_NUMBER},
         {"schedule", OPTION_STRING, &command.schedule.counts, "LIST",
          "print the commands of Apriel-H1's schedule, as in 25,27,30,34,37,40 (see below)",
-         .group = GROUP_SCHEDULE},
+         .group = GROUP_SCHEDULE, .identity = OPTION_RESOLVED},
         {"auto", OPTION_FLAG, &command.schedule.automatic, NULL,
-         "run the commands of --schedule; the same command continues", .group = GROUP_SCHEDULE},
+         "run the commands of --schedule; the same command continues", .group = GROUP_SCHEDULE,
+         .identity = OPTION_RESOLVED},
         {"model", OPTION_STRING, &command.model, "MODEL",
          "the transformer of --schedule; or the model, or a hybrid of it, that fast-llm, surgery "
          "and the estimate describe (as the plan has it)",
-         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY},
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"data", OPTION_STRING, &command.schedule.data, "FILE.h5", "its token set",
-         .group = GROUP_SCHEDULE, .completes = "*.h5"},
+         .group = GROUP_SCHEDULE, .completes = "*.h5", .identity = OPTION_RESOLVED},
         {"work", OPTION_STRING, &command.schedule.work, "DIR", "where its plans and hybrids go",
-         .group = GROUP_SCHEDULE, .completes = COMPLETE_DIRECTORY},
+         .group = GROUP_SCHEDULE, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"group", OPTION_COUNT, &command.schedule.group, "K",
          "layers that one mmr run of it decides at most (5)", .low = 1, .high = PLAN_MAX_LAYERS,
-         .group = GROUP_SCHEDULE},
+         .group = GROUP_SCHEDULE, .identity = OPTION_RESOLVED},
         {"device", OPTION_STRING, &command.schedule.device, "auto|cpu|cuda[:N]",
-         "where its runs compute", .group = GROUP_SCHEDULE, .choices = "auto|cpu|cuda"},
+         "where its runs compute", .group = GROUP_SCHEDULE, .choices = "auto|cpu|cuda",
+         .identity = OPTION_RESOLVED},
         {"loo-options", OPTION_STRING, &command.schedule.loo, "\"OPTIONS\"",
-         "more options of its loo command", .group = GROUP_SCHEDULE},
+         "more options of its loo command", .group = GROUP_SCHEDULE, .identity = OPTION_RESOLVED},
         {"mmr-options", OPTION_STRING, &command.schedule.mmr, "\"OPTIONS\"",
-         "more options of its mmr commands", .group = GROUP_SCHEDULE},
+         "more options of its mmr commands", .group = GROUP_SCHEDULE, .identity = OPTION_RESOLVED},
         {"convert-options", OPTION_STRING, &command.schedule.convert, "\"OPTIONS\"",
-         "more options of its convert commands", .group = GROUP_SCHEDULE},
+         "more options of its convert commands", .group = GROUP_SCHEDULE,
+         .identity = OPTION_RESOLVED},
     };
     const struct command_line line = {
         .command = "plan",
@@ -453,7 +467,7 @@ enum status cmd_plan(int argc, char **argv) {
         if (!status && command.schedule.counts)
             status = run_schedule(&command, &arguments);
         else if (!status)
-            status = run_plan(&command, arguments.json);
+            status = run_plan(&command, &arguments);
     }
     options_free(&arguments, &line);
     return status;

@@ -14,22 +14,25 @@ void eval_sampling_table(struct option table[EVAL_SAMPLING_OPTIONS],
                          struct eval_sampling *sampling) {
     const struct option rows[EVAL_SAMPLING_OPTIONS] = {
         {"samples", OPTION_COUNT, &sampling->samples, "N", "samples of each problem (1)", .low = 1,
-         .high = 10000, .group = GROUP_ANSWERS},
+         .high = 10000, .group = GROUP_ANSWERS, .identity = OPTION_RESOLVED},
         {"max-tokens", OPTION_COUNT, &sampling->max_tokens, "N", "tokens of a sample (512)",
-         .low = 1, .high = INT32_MAX, .group = GROUP_ANSWERS},
+         .low = 1, .high = INT32_MAX, .group = GROUP_ANSWERS, .identity = OPTION_RESOLVED},
         {"temperature", OPTION_NUMBER, &sampling->temperature, "T",
-         "sample at this temperature; 0: the most likely token (0)", .group = GROUP_ANSWERS},
+         "sample at this temperature; 0: the most likely token (0)", .group = GROUP_ANSWERS,
+         .identity = OPTION_RESOLVED},
         {"top-p", OPTION_NUMBER, &sampling->top_p, "P",
-         "from the fewest tokens with this probability (1)", .group = GROUP_ANSWERS},
+         "from the fewest tokens with this probability (1)", .group = GROUP_ANSWERS,
+         .identity = OPTION_RESOLVED},
         {"top-k", OPTION_COUNT, &sampling->top_k, "K", "from the K most likely tokens; 0: all (0)",
-         .high = INT32_MAX, .group = GROUP_ANSWERS},
+         .high = INT32_MAX, .group = GROUP_ANSWERS, .identity = OPTION_RESOLVED},
         {"batch", OPTION_COUNT, &sampling->batch, "N", "sequences at a time (8)", .low = 1,
-         .high = 4096, .group = GROUP_ANSWERS},
+         .high = 4096, .group = GROUP_ANSWERS, .identity = OPTION_NO_NUMBER},
         {"chat", OPTION_FLAG, &sampling->chat, NULL,
-         "ask as a user, in the model's own chat format", .group = GROUP_ANSWERS},
+         "ask as a user, in the model's own chat format", .group = GROUP_ANSWERS,
+         .identity = OPTION_RESOLVED},
         {"template", OPTION_STRING, &sampling->template, "FILE|NAME",
          "the same with this Jinja template, or the model's of this name", .group = GROUP_ANSWERS,
-         .completes = "*.jinja"},
+         .completes = "*.jinja", .identity = OPTION_RESOLVED},
     };
     memcpy(table, rows, sizeof rows);
 }
@@ -88,6 +91,8 @@ static enum status set_parameters(struct job *job) {
     if (job->chats) js_set_string(job->parameters, "template", job->style.sha256);
     if (job->chats && job->style.time)
         js_set_string(job->parameters, "template_time", job->style.time);
+    if (js_count(job->options->identity))
+        js_set(job->parameters, "options", js_copy(job->options->identity));
     return STATUS_OK;
 }
 

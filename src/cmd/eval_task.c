@@ -159,6 +159,8 @@ static enum status run_choices(struct json *array, const struct eval_task_option
     enum status status = task_option_build(&items, text, options->values, options->model,
                                            model->config->max_position_embeddings);
     if (status) return status;
+    if (js_count(options->identity))
+        js_set(items.parameters, "options", js_copy(options->identity));
     struct task_run_settings settings = {.model = model,
                                          .set = items.set,
                                          .name = items.name,

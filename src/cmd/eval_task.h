@@ -27,6 +27,7 @@ struct eval_task_options {
     const struct eval_sampling *sampling;
     int64_t group_tokens;
     struct checkpoint_options checkpoint;
+    const struct json *identity; /* options that make another run */
     bool json;
 };
 

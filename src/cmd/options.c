@@ -17,14 +17,15 @@ void options_common(struct option out[COMMON_OPTIONS], struct command_arguments 
     static const char group[] = "every command";
     const struct option rows[COMMON_OPTIONS] = {
         {"json", OPTION_FLAG, &arguments->json, NULL,
-         "print one JSON document on stdout instead of text", .group = group},
+         "print one JSON document on stdout instead of text", .group = group,
+         .identity = OPTION_NO_NUMBER},
         {"quiet", OPTION_FLAG, &arguments->quiet, NULL, "no notes or progress on stderr",
-         .group = group, .letter = 'q'},
+         .group = group, .letter = 'q', .identity = OPTION_NO_NUMBER},
         {"threads", OPTION_INTEGER, &arguments->threads, "N",
          "threads that compute (one for each processor)", 1, 4096, .identity = OPTION_NO_NUMBER,
          .group = group},
         {"help", OPTION_FLAG, &arguments->help, NULL, "print this help", .group = group,
-         .letter = 'h'},
+         .letter = 'h', .identity = OPTION_NO_NUMBER},
     };
     memcpy(out, rows, sizeof rows);
 }
@@ -258,14 +259,20 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
                           int argc, char **argv) {
     struct options options = {.line = line};
     bool ended = false;
+    struct json *before = NULL;
     *arguments = (struct command_arguments){0};
     options_common(options.common, arguments);
     if (argc > 1 && strcmp(argv[1], OPTIONS_COMPLETE) == 0) {
         arguments->help = true;
         return options_complete(line, argc - 2, argv + 2);
     }
-    for (int i = 1; i < argc && !arguments->help; i++) {
-        enum status status = STATUS_OK;
+    if (argc > 1 && strcmp(argv[1], OPTIONS_IDENTITY) == 0) {
+        arguments->help = true;
+        options_print_identity(line);
+        return STATUS_OK;
+    }
+    enum status status = options_identity_before(&before, line);
+    for (int i = 1; !status && i < argc && !arguments->help; i++) {
         if (ended || argv[i][0] != '-' || !argv[i][1])
             status = append(&arguments->positional, argv[i]);
         else if (argv[i][1] != '-')
@@ -274,8 +281,10 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
             status = parse_long(&options, argc, argv, &i);
         else
             ended = true;
-        if (status) return status;
     }
+    if (!status) status = options_identity_after(&arguments->identity, before, line);
+    js_free(before);
+    if (status) return status;
     if (arguments->help) options_print_help(line);
     log_set_quiet(arguments->quiet || arguments->json);
     return arguments->threads ? threads_choose(arguments->threads) : STATUS_OK;
@@ -297,6 +306,7 @@ enum status options_one_model(const struct command_arguments *arguments,
 
 void options_free(struct command_arguments *arguments, const struct command_line *line) {
     free(arguments->positional.values);
+    js_free(arguments->identity);
     *arguments = (struct command_arguments){0};
     for (size_t i = 0; i < line->count; i++)
         if (line->options[i].kind == OPTION_LIST)

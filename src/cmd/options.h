@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "base/status.h"
 
 enum option_kind {
@@ -28,11 +29,14 @@ struct string_list {
     size_t count;
 };
 
-/* How an option stands in the identity of a run, which keeps runs with other numbers apart. */
+/* How an option stands in the identity of a run (a plan, a hybrid), which keeps those with other
+ * numbers apart. tests/cli/identity.sh walks the rows of all commands that keep numbers. */
 enum option_identity {
-    OPTION_IN_IDENTITY, /* a value that is not the default is recorded, and compared */
+    OPTION_IN_IDENTITY, /* a value that is not the default is in command_arguments.identity, which
+                         * the run records under "options" */
     OPTION_RESOLVED,    /* the run records what it stands for: a file's content, a list of layers */
-    OPTION_NO_NUMBER, /* cannot change a number: where and how fast it is computed, what is shown */
+    OPTION_NO_NUMBER, /* cannot change a number but by rounding: where and how fast it is computed,
+                       * what is shown */
 };
 
 /* The headings of --help, in which the rows of a table stand in the order of the first of each. */
@@ -84,6 +88,7 @@ struct command_arguments {
     bool json, quiet, help;
     int64_t threads; /* 0: as many as there is room for */
     struct string_list positional;
+    struct json *identity; /* object: the options OPTION_IN_IDENTITY that are not as by default */
 };
 
 /* Parse argv[1..]. STATUS_USAGE with a message on a wrong option or value. With --help the help is
@@ -103,6 +108,17 @@ void options_common(struct option out[COMMON_OPTIONS], struct command_arguments 
 
 /* argv[1] that asks for completion instead of a run; argv[2..] are the words up to the cursor. */
 #define OPTIONS_COMPLETE "--complete"
+/* argv[1] that asks how each option stands in the identity: lines of a name and the word for it. */
+#define OPTIONS_IDENTITY "--option-identity"
+void options_print_identity(const struct command_line *line);
+
+/* The values of options in the identity before the words of the command line are read; and those
+ * that differ afterwards. The caller frees both. */
+enum status options_identity_before(struct json **out,
+                                    const struct command_line *line) STATUS_CHECKED;
+enum status options_identity_after(struct json **out, const struct json *before,
+                                   const struct command_line *line) STATUS_CHECKED;
+
 /* Print what may stand in the place of the last word of argv [argc]: lines of a word, a tab and
  * what it means, and ":directories" or ":files PATTERN". */
 enum status options_complete(const struct command_line *line, int argc, char **argv) STATUS_CHECKED;

@@ -185,6 +185,8 @@ static enum status set_fingerprint(struct choice_set *set) {
         const struct choice_item *item = &set->items[i];
         int64_t words[] = {item->number, item->choices, item->gold, item->rows};
         sha256_update(sha, words, sizeof words);
+        const char *category = item->category < 0 ? "" : set->categories[item->category];
+        sha256_update(sha, category, strlen(category) + 1);
         for (int c = 0; c < item->choices; c++) {
             const struct choice *choice = &set->choices[item->first + (size_t)c];
             int64_t about[] = {choice->row, choice->token, choice->count, choice->characters};

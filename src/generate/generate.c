@@ -54,21 +54,28 @@ void generate_free(struct generate_output *outputs, size_t count) {
     }
 }
 
-static enum status collect_stops(struct run *run) {
-    const struct generate_settings *settings = run->settings;
-    const struct model_config *config = run->model->config;
-    size_t ends = 0;
+static int compare_ids(const void *a, const void *b) {
+    const uint32_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+enum status generate_stop_ids(uint32_t **out, size_t *count, const struct model *model,
+                              const struct generate_settings *settings) {
+    const struct model_config *config = model->config;
+    size_t ends = 0, all = 0;
     const uint32_t *end_ids =
         settings->tokenizer ? tokenizer_end_ids(settings->tokenizer, &ends) : NULL;
-    size_t most = settings->stop_id_count + CONFIG_MAX_EOS + ends;
-    run->stops = memory_calloc(most, sizeof *run->stops);
-    if (!run->stops) return STATUS_FAILED;
-    for (size_t i = 0; i < settings->stop_id_count; i++)
-        run->stops[run->stop_count++] = settings->stop_ids[i];
-    if (!settings->use_model_stops) return STATUS_OK;
-    for (int i = 0; i < config->n_eos; i++)
-        run->stops[run->stop_count++] = (uint32_t)config->eos_token_ids[i];
-    for (size_t i = 0; i < ends; i++) run->stops[run->stop_count++] = end_ids[i];
+    uint32_t *ids = memory_calloc(settings->stop_id_count + CONFIG_MAX_EOS + ends, sizeof *ids);
+    if (!ids) return STATUS_FAILED;
+    for (size_t i = 0; i < settings->stop_id_count; i++) ids[all++] = settings->stop_ids[i];
+    for (int i = 0; settings->use_model_stops && i < config->n_eos; i++)
+        ids[all++] = (uint32_t)config->eos_token_ids[i];
+    for (size_t i = 0; settings->use_model_stops && i < ends; i++) ids[all++] = end_ids[i];
+    qsort(ids, all, sizeof *ids, compare_ids);
+    *count = 0;
+    for (size_t i = 0; i < all; i++)
+        if (i == 0 || ids[i] != ids[i - 1]) ids[(*count)++] = ids[i];
+    *out = ids;
     return STATUS_OK;
 }
 
@@ -272,7 +279,7 @@ enum status generate_run(struct generate_output *outputs, struct model *model,
     struct generate_statistics own = {0};
     for (size_t i = 0; i < count; i++) outputs[i] = (struct generate_output){0};
     enum status status = check(&run);
-    if (!status) status = collect_stops(&run);
+    if (!status) status = generate_stop_ids(&run.stops, &run.stop_count, model, settings);
     if (!status) status = open_decoder(&run);
     if (!status) status = allocate(&run);
     if (!status) log_begin_work();

@@ -76,6 +76,11 @@ enum status generate_run(struct generate_output *outputs, struct model *model,
                          struct generate_statistics *statistics) STATUS_CHECKED;
 void generate_free(struct generate_output *outputs, size_t count); /* of zeroed ones too */
 
+/* The ids of the tokens that end a text under these settings, ascending, each once. The caller
+ * frees. */
+enum status generate_stop_ids(uint32_t **out, size_t *count, const struct model *model,
+                              const struct generate_settings *settings) STATUS_CHECKED;
+
 const char *generate_stop_name(enum generate_stop stop); /* "length", "stop token", "stop string" */
 
 #endif

@@ -14,6 +14,7 @@ void plan_free(struct plan *plan) {
     free(plan->fingerprint);
     free(plan->model);
     js_free(plan->shape);
+    js_free(plan->options);
     free(plan->signal);
     for (size_t i = 0; i < plan->n_signals; i++) {
         free(plan->signals[i].kind);
@@ -149,6 +150,7 @@ struct json *plan_to_json(const struct plan *plan) {
     js_set(document, "model", model);
     js_set_string(document, "signal", plan->signal);
     js_set(document, "runs", runs_to_json(plan));
+    if (js_count(plan->options)) js_set(document, "options", js_copy(plan->options));
     js_set(document, "base", list_to_json(&plan->base));
     js_set(document, "keep", list_to_json(&plan->keep));
     js_set(document, "ranking", ranking_to_json(plan));

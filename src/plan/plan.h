@@ -51,6 +51,7 @@ struct plan {
     char *signal;                /* kinds of the runs, "loo" or "loo+mmr" */
     struct plan_signal *signals; /* [n_signals], `from` ascending */
     size_t n_signals;
+    struct json *options;       /* of the command, where they are not as by default; or NULL */
     struct int_list base;       /* replaced before the plan begins; ascending */
     struct int_list keep;       /* never replaced; ascending */
     struct plan_entry *ranking; /* [n_ranked], the first is replaced first */

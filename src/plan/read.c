@@ -76,7 +76,11 @@ static enum status read_model(struct plan *plan, const struct json *document, co
     if (status) return status;
     plan->layers = (int)layers;
     plan->shape = js_copy(shape);
-    return plan->shape ? STATUS_OK : STATUS_FAILED;
+    const struct json *options = js_member(document, "options");
+    if (options && !js_is_object(options))
+        return status_fail("\"%s\": \"options\" must be an object", source);
+    if (options) plan->options = js_copy(options);
+    return plan->shape && (plan->options || !options) ? STATUS_OK : STATUS_FAILED;
 }
 
 static enum status read_signals(struct plan *plan, const struct json *document,
