@@ -123,20 +123,18 @@ static struct json *provenance_json(const struct inputs *inputs, const struct se
     return object;
 }
 
-static enum status print_json(const struct convert_job *job, const struct settings *settings,
-                              const struct json *provenance) {
-    struct json *object = document_begin("convert"), *remarks = js_new_array();
-    js_set_string(object, "output", settings->output);
-    js_set_bool(object, "dry_run", settings->dry_run);
-    js_set_integer(object, "bytes", (int64_t)job->bytes);
-    js_set(object, "provenance", js_copy(provenance));
-    js_set(object, "config", convert_config_json(job));
+static struct json *remarks_json(const struct convert_job *job) {
+    struct json *remarks = js_new_array();
+    const char *remark;
     bool warns;
-    for (size_t i = 0; convert_remark(&warns, job, i); i++)
-        js_append(remarks, js_new_string(convert_remark(&warns, job, i)));
-    js_set(object, "remarks", remarks);
+    for (size_t i = 0; (remark = convert_remark(&warns, job, i)); i++)
+        js_append(remarks, js_new_string(remark));
+    return remarks;
+}
+
+static struct json *tensors_json(const struct convert_job *job) {
     struct json *tensors = js_new_array();
-    for (size_t i = 0; i < job->count && settings->dry_run; i++) {
+    for (size_t i = 0; i < job->count; i++) {
         const struct convert_tensor *tensor = &job->tensors[i];
         struct json *entry = js_new_object(), *shape = js_new_array();
         for (int k = 0; k < tensor->spec.rank; k++)
@@ -149,10 +147,22 @@ static enum status print_json(const struct convert_job *job, const struct settin
         js_append(tensors, entry);
         free(origin);
     }
-    if (settings->dry_run)
-        js_set(object, "tensors", tensors);
-    else
-        js_free(tensors);
+    return tensors;
+}
+
+static enum status print_json(const struct convert_job *job, const struct settings *settings,
+                              const struct json *provenance) {
+    struct json *config = NULL;
+    enum status status = convert_config_json(&config, job);
+    if (status) return status;
+    struct json *object = document_begin("convert");
+    js_set_string(object, "output", settings->output);
+    js_set_bool(object, "dry_run", settings->dry_run);
+    js_set_integer(object, "bytes", (int64_t)job->bytes);
+    js_set(object, "provenance", js_copy(provenance));
+    js_set(object, "config", config);
+    js_set(object, "remarks", remarks_json(job));
+    if (settings->dry_run) js_set(object, "tensors", tensors_json(job));
     return document_print(object);
 }
 

@@ -60,7 +60,7 @@ void convert_free(struct convert_job *job);
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor);
 
 /* config.json of the result; the caller frees. */
-struct json *convert_config_json(const struct convert_job *job);
+enum status convert_config_json(struct json **out, const struct convert_job *job) STATUS_CHECKED;
 
 /* Write the checkpoint into the new directory `output`: under a temporary name beside it, verified
  * (opened again, every tensor present, shaped and finite), then renamed. `provenance` is written as

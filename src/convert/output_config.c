@@ -22,18 +22,16 @@ static void set_special_tokens(struct json *object, const struct model_config *c
 }
 
 /* Keys that no computation here depends on, but that users of the checkpoint may read. */
-static void carry_over(struct json *object, const struct convert_job *job) {
+static enum status carry_over(struct json *object, const struct convert_job *job) {
     static const char *const keys[] = {"pad_token_id", "initializer_range", "use_cache",
                                        "attention_dropout"};
     /* Fast-LLM's reader of Apriel2 refuses keys that it does not know */
     size_t count = sizeof keys / sizeof *keys - (job->config->family == FAMILY_APRIEL2);
     struct json *source = NULL;
     char *path = file_join(checkpoint_directory(job->options.base), "config.json");
-    if (!path || js_read(&source, path)) {
-        free(path);
-        return; /* it was readable when the checkpoint was opened; these keys are optional */
-    }
+    enum status status = path ? js_read(&source, path) : STATUS_FAILED;
     free(path);
+    if (status) return status;
     for (size_t i = 0; i < count; i++) {
         const struct json *value = js_member(source, keys[i]);
         if (value) js_set(object, keys[i], js_copy(value));
@@ -44,6 +42,7 @@ static void carry_over(struct json *object, const struct convert_job *job) {
         js_set_string(object, "torch_dtype", dtype_word(embedding->dtype));
     }
     js_free(source);
+    return STATUS_OK;
 }
 
 /* In transformers' older spelling, which new and old versions and Fast-LLM read. */
@@ -134,7 +133,7 @@ static void set_apriel2(struct json *object, const struct convert_job *job) {
     js_set(object, "decoder", fast_llm_decoder(config, FAST_LLM_APRIEL2));
 }
 
-struct json *convert_config_json(const struct convert_job *job) {
+enum status convert_config_json(struct json **out, const struct convert_job *job) {
     const struct model_config *config = job->config;
     bool apriel2 = config->family == FAMILY_APRIEL2;
     struct json *object = js_new_object(), *architectures = js_new_array();
@@ -150,6 +149,12 @@ struct json *convert_config_json(const struct convert_job *job) {
     js_set_bool(object, "tie_word_embeddings", config->tie_word_embeddings);
     js_set_string(object, "torch_dtype", dtype_word(config->dtype));
     set_special_tokens(object, config);
-    carry_over(object, job);
-    return object;
+    enum status status = carry_over(object, job);
+    if (!status) status = js_complete();
+    if (status) {
+        js_free(object);
+        return status;
+    }
+    *out = object;
+    return STATUS_OK;
 }

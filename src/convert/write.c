@@ -55,8 +55,9 @@ static enum status write_json(const char *directory, const char *name, const str
 }
 
 static enum status write_config(const struct convert_job *job, const char *directory) {
-    struct json *config = convert_config_json(job);
-    enum status status = write_json(directory, "config.json", config);
+    struct json *config = NULL;
+    enum status status = convert_config_json(&config, job);
+    if (!status) status = write_json(directory, "config.json", config);
     js_free(config);
     return status;
 }
