@@ -7,11 +7,11 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/locate.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_internal.h"
-#include "checkpoint/locate.h"
 #include "checkpoint/random_weights.h"
 
 enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, ...) {

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/locate.h"
 #include "base/memory.h"
 #include "base/path_hint.h"
 #include "checkpoint/checkpoint_internal.h"
-#include "checkpoint/locate.h"
 
 static int compare_strings(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);

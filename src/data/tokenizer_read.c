@@ -2,9 +2,9 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/locate.h"
 #include "base/memory.h"
 #include "base/path_hint.h"
-#include "checkpoint/locate.h"
 #include "data/tokenizer_internal.h"
 
 /* Tokens that are matched after normalization are themselves normalized. */

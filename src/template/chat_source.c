@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/locate.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "template/chat.h"
@@ -135,9 +136,11 @@ static enum status open_own(struct chat_style *out, const struct source *source)
 }
 
 enum status chat_style_open(struct chat_style *out, const char *directory, const char *choice) {
-    struct source source = {.directory = directory};
+    char *located = locate_quietly(directory);
+    struct source source = {.directory = located};
     *out = (struct chat_style){0};
-    source.config_path = file_join(directory, "tokenizer_config.json");
+    if (!located) return STATUS_FAILED;
+    source.config_path = file_join(located, "tokenizer_config.json");
     enum status status = source.config_path ? STATUS_OK : STATUS_FAILED;
     if (!status && file_exists(source.config_path))
         status = js_read(&source.config, source.config_path);
@@ -145,6 +148,7 @@ enum status chat_style_open(struct chat_style *out, const char *directory, const
     if (status) chat_style_free(out);
     js_free(source.config);
     free(source.config_path);
+    free(located);
     return status;
 }
 

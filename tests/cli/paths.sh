@@ -52,6 +52,20 @@ always="inspect --quiet"
 fails 1 "cannot open \"$cache/snapshots/0123abcd/model.safetensors\": it is a link to \"../../blobs/gone\", which is not there" "$cache"
 always=inspect
 
+# As the hub's library leaves it: links to blobs. Tokenizer, chat template and weights are all found.
+cache=$HOME/.cache/huggingface/hub/models--org--demo
+mkdir -p "$cache/blobs" "$cache/snapshots/89ab"
+for file in "$demo"/*; do
+    cp "$file" "$cache/blobs/$(basename "$file").blob"
+    ln -s "../../blobs/$(basename "$file").blob" "$cache/snapshots/89ab/$(basename "$file")"
+done
+echo '{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}' >"$cache/snapshots/89ab/chat_template.jinja"
+"$program" generate "$cache" --chat --prompt 'One and two' --max-tokens 2 >found 2>errors || complain "generate on a cache: $(cat errors)"
+[ "$(grep -c 'taking' errors)" = 1 ] || complain "the snapshot is said $(grep -c 'taking' errors) times"
+"$program" convert "$cache" --layers 0 -o made >found 2>errors || complain "convert on a cache: $(cat errors)"
+[ -f made/tokenizer.json ] && [ ! -L made/tokenizer.json ] || complain "convert on a cache leaves the tokenizer out"
+rm -r made "$cache"
+
 # A file of the model; other programs' files.
 model m
 fails 1 '"m/config.json" is a file: give the model'"'"'s directory, "m"' m/config.json

@@ -1,4 +1,4 @@
-#include "checkpoint/locate.h"
+#include "base/locate.h"
 
 #include <ctype.h>
 #include <dirent.h>

@@ -1,7 +1,7 @@
 /* Where a model lies, and what a path is that is none: people give the name on the hub, the hub's
  * cache, one of the model's files, an adapter, or weights of another program. */
-#ifndef CHECKPOINT_LOCATE_H
-#define CHECKPOINT_LOCATE_H
+#ifndef BASE_LOCATE_H
+#define BASE_LOCATE_H
 
 #include <stdbool.h>
 
