@@ -10,7 +10,10 @@
 enum { VOCABULARY = 257 };
 static struct tokenizer *tokenizer;
 
+static struct record_fields fields;
+
 static void drop_tokenizer(void) {
+    record_fields_free(&fields);
     tokenizer_free(tokenizer);
 }
 
@@ -24,6 +27,7 @@ static void make_tokenizer(void) {
     char *json = text_finish(&text);
     if (!json || tokenizer_parse(&tokenizer, json, length, "bytes")) abort();
     free(json);
+    if (record_fields_parse(&fields, "text=a,prompt=b,response=c,instruction=d,output=e")) abort();
     atexit(drop_tokenizer);
 }
 
@@ -44,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                                  choice & 2 ? "\n" : NULL,
                                  choice & 4,
                                  256,
-                                 NULL};
+                                 choice & 8 ? &fields : NULL};
     const char *at = (const char *)bytes + (size > 0), *end = (const char *)bytes + size;
     for (uint64_t line = 1; at < end; line++) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
