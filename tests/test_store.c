@@ -764,6 +764,23 @@ START_TEST(read_only_places) {
     ok(store_open(&store, path, STORE_READ));
     store_close(store);
     if (privileged) ck_assert_int_eq(seteuid(0), 0);
+    /* What a killed run has left in the log cannot be read without a place for its index. */
+    char log[160];
+    snprintf(log, sizeof log, "%s-wal", path);
+    ck_assert_int_eq(chmod(directory, 0755), 0);
+    FILE *file = fopen(log, "w");
+    ck_assert(file && fputs("a log", file) >= 0 && fclose(file) == 0);
+    ck_assert_int_eq(chmod(directory, 0555), 0);
+    if (privileged) ck_assert_int_eq(seteuid(65534), 0);
+    ck_assert_int_eq(store_open(&store, path, STORE_READ), STATUS_FAILED);
+    check_message(path,
+                  "cannot read \"%s\" here: the journal beside it has values of a run that was "
+                  "killed or still computes, and its directory is read-only: open the "
+                  "database once where it can be written");
+    if (privileged) ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(chmod(directory, 0755), 0);
+    ck_assert_int_eq(unlink(log), 0);
+    ck_assert_int_eq(chmod(directory, 0555), 0);
     ck_assert_int_eq(chmod(path, 0200), 0);
     if (privileged) ck_assert_int_eq(seteuid(65534), 0);
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {

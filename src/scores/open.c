@@ -273,6 +273,11 @@ static enum status open_immutable(struct store *store) {
     char *uri = pending ? NULL : immutable_uri(store->file);
     if (uri) status = open_file(store, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
     free(uri);
+    if (pending && !directory_is_writable(store))
+        status = status_fail("cannot read \"%s\" here: the journal beside it has values of a run "
+                             "that was killed or still computes, and its directory is read-only: "
+                             "open the database once where it can be written",
+                             store->path);
     return status;
 }
 
@@ -301,7 +306,8 @@ static enum status open_for_reading(struct store *store) {
     if (!status) status = schema_version(&version, store);
     if (status && wants_to_write(store->failure)) {
         status = open_immutable(store);
-        if (status && writable && lacks_shared_memory(store)) status = leave_wal(store);
+        if (status && writable && directory_is_writable(store) && lacks_shared_memory(store))
+            status = leave_wal(store);
         if (!status) status = schema_version(&version, store);
     }
     if (status) return status;
