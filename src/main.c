@@ -107,7 +107,7 @@ static enum status run_command(int argc, char **argv) {
     static char help_option[] = "--help";
     char *help[] = {argv[1], help_option, NULL};
     if (strcmp(argv[0], "help") == 0) {
-        if (argc < 2) {
+        if (argc < 2 || strcmp(argv[1], "help") == 0 || argv[1][0] == '-') {
             print_usage(stdout);
             return STATUS_OK;
         }

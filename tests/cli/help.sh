@@ -66,6 +66,11 @@ for section in EXAMPLES ENVIRONMENT FILES "EXIT STATUS" "JSON DOCUMENTS"; do
     grep -qx ".SH $section" "$source/doc/apriel-tool.1" || complain "doc/apriel-tool.1 has no $section"
 done
 
+for words in help 'help help' 'help --help' -h; do
+    # shellcheck disable=SC2086
+    "$program" $words | cmp - "$temporary/usage" || complain "$words is not --help"
+done
+
 # A wrong command and no command: usage errors with one line or the usage.
 fails 2 'no command "nonsense" (see apriel-tool --help)' nonsense
 fails 2 'no command "lo"; did you mean loo? (see apriel-tool --help)' lo
