@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "check_main.h"
+#include "data/record.h"
 #include "data/tokenizer.h"
 #include "generate/chat.h"
 #include "generate/prompts.h"
@@ -219,5 +220,131 @@ START_TEST(ends_of_answers_are_found) {
 }
 END_TEST
 
-CHECK_MAIN("chat", forms_of_model_families_give_what_jinja_gives, templates_of_directories_are_read,
+static void check_row(const struct record_rules *rules, const struct json *messages,
+                      const struct json *expected, const char *name) {
+    struct record record;
+    struct json *object = js_new_object();
+    js_set(object, "messages", js_copy(messages));
+    char *text = js_print(object, 0);
+    enum status status = record_parse(&record, rules, text, strlen(text), "t", "line", 1);
+    free(text);
+    js_free(object);
+    if (!expected) {
+        ck_assert_msg(status == STATUS_FAILED, "%s", name);
+        return;
+    }
+    ck_assert_msg(!status, "%s: %s", name, status_message());
+    const struct json *ids = js_member(expected, "ids"), *mask = js_member(expected, "mask");
+    ck_assert_uint_eq(record.count, js_count(ids));
+    for (size_t i = 0; i < record.count; i++) {
+        ck_assert_msg(record.ids[i] == js_integer_or(js_element(ids, i), -1), "%s: %zu", name, i);
+        ck_assert_msg(record.mask[i] == js_integer_or(js_element(mask, i), -1), "%s: token %zu",
+                      name, i);
+    }
+    ck_assert_int_eq(record.lost_answers, js_integer_or(js_member(expected, "lost"), -1));
+    record_free(&record);
+}
+
+START_TEST(conversations_become_rows) {
+    struct json *golden;
+    struct tokenizer *tokenizer = demo_tokenizer();
+    ok(js_read(&golden, TEST_DATA "/conversations.json"));
+    const struct json *templates = js_member(golden, "templates");
+    ck_assert_uint_eq(js_count(templates), 12);
+    for (size_t i = 0; i < js_count(templates); i++) {
+        const struct json *item = js_element(templates, i), *rows = js_member(item, "rows");
+        const char *text = js_string_or(js_member(item, "template"), "");
+        const char *name = js_string_or(js_member(item, "name"), "");
+        struct chat_style style;
+        ok(chat_style_parse(&style, text, strlen(text), name,
+                            js_copy(js_member(golden, "tokens"))));
+        struct record_rules rules = {
+            .tokenizer = tokenizer, .around = TOKENIZER_WHOLE, .style = &style};
+        for (void *r = js_first(rows); r; r = js_next(rows, r))
+            check_row(&rules, js_member(js_member(golden, "turns"), js_key(r)),
+                      js_member(rows, js_key(r)), name);
+        chat_style_free(&style);
+    }
+    js_free(golden);
+    tokenizer_free(tokenizer);
+}
+END_TEST
+
+/* Tokens and masks of a record: as many as `expected` has characters, '1' where one counts. */
+static void check_record(const struct record_rules *rules, const char *line, const char *expected) {
+    struct record record;
+    enum status status = record_parse(&record, rules, line, strlen(line), "t", "line", 1);
+    if (expected[0] != '0' && expected[0] != '1' && *expected) {
+        ck_assert_msg(status == STATUS_FAILED, "%s", line);
+        ck_assert_msg(strstr(status_message(), expected), "%s", status_message());
+        return;
+    }
+    ck_assert_msg(!status, "%s: %s", line, status_message());
+    ck_assert_uint_eq(record.count, strlen(expected));
+    for (size_t i = 0; i < record.count; i++) ck_assert_int_eq(record.mask[i], expected[i] - '0');
+    record_free(&record);
+}
+
+START_TEST(forms_of_conversations) {
+    /* Each message is a letter of its role and its content; digits are tokens of their own. */
+    static const char text[] = "{% for m in messages %}{{ m.role[0] }}{{ m.content }}{% endfor %}"
+                               "{{ 'a' if add_generation_prompt }}";
+    struct chat_style style;
+    struct tokenizer *tokenizer = demo_tokenizer();
+    ok(chat_style_parse(&style, text, strlen(text), "t", NULL));
+    struct record_rules rules = {.tokenizer = tokenizer, .style = &style};
+    check_record(&rules,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}, {\"role\": "
+                 "\"assistant\", \"content\": \"2\"}]}",
+                 "0001");
+    check_record(&rules,
+                 "{\"conversations\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": "
+                 "\"gpt\", \"value\": \"2\"}]}",
+                 "0001");
+    check_record(&rules,
+                 "{\"system\": \"9\", \"conversations\": [{\"from\": \"user\", \"value\": "
+                 "\"1\"}, {\"from\": \"assistant\", \"value\": \"2\"}]}",
+                 "000001");
+    check_record(&rules,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", "
+                 "\"text\": \"1\"}]}, {\"role\": \"assistant\", \"content\": \"2\"}]}",
+                 "0001");
+    check_record(&rules,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}, {\"role\": "
+                 "\"assistant\", \"content\": \"2\", \"weight\": 0}, {\"role\": \"user\", "
+                 "\"content\": \"3\"}, {\"role\": \"assistant\", \"content\": \"4\", "
+                 "\"weight\": 1}]}",
+                 "00000001");
+    check_record(&rules, "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}]}", "");
+    check_record(&rules, "{\"messages\": null}", "");
+    check_record(&rules, "{\"messages\": []}", "the messages must be a list");
+    check_record(&rules, "{\"messages\": [{\"role\": \"king\", \"content\": \"1\"}]}",
+                 "message 1 has the role \"king\", which is none of user, human");
+    check_record(&rules, "{\"messages\": [{\"content\": \"1\"}]}", "message 1 has no \"role\"");
+    check_record(&rules, "{\"messages\": [{\"role\": \"user\"}]}", "message 1 has no \"content\"");
+    check_record(&rules,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": "
+                 "\"image\"}]}, {\"role\": \"assistant\", \"content\": \"2\"}]}",
+                 "parts that are no text");
+    struct record record;
+    static const char tools[] =
+        "{\"tools\": [{}], \"messages\": [{\"role\": \"user\", \"content\": \"1\"}, {\"role\": "
+        "\"assistant\", \"content\": null, \"tool_calls\": [{}]}, {\"role\": \"tool\", "
+        "\"content\": "
+        "\"7\"}, {\"role\": \"assistant\", \"content\": \"2\"}]}";
+    ok(record_parse(&record, &rules, tools, strlen(tools), "t", "line", 1));
+    ck_assert_uint_eq(record.count, 4);
+    ck_assert(record.tools);
+    record_free(&record);
+    rules.style = NULL;
+    rules.no_style = "none here";
+    check_record(&rules, "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}]}",
+                 "\"t\": line 1: a conversation needs a chat template: none here");
+    chat_style_free(&style);
+    tokenizer_free(tokenizer);
+}
+END_TEST
+
+CHECK_MAIN("chat", conversations_become_rows, forms_of_conversations,
+           forms_of_model_families_give_what_jinja_gives, templates_of_directories_are_read,
            templates_are_found_as_transformers_finds_them, ends_of_answers_are_found)

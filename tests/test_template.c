@@ -80,10 +80,10 @@ START_TEST(hostile_templates_are_refused) {
         {"{{ [0] * 10**12 }}", "memory"},
         {"{% set n = namespace(t='ab') %}{% for i in range(60) %}{% set n.t = n.t + n.t %}"
          "{% endfor %}",
-         "MB"},
+         "are needed"},
         {"{% set n = namespace(t=[0]) %}{% for i in range(60) %}{% set n.t = n.t + n.t %}"
          "{% endfor %}",
-         "MB"},
+         "are needed"},
         {"{% macro m(x) %}{{ m(x) }}{% endmacro %}{{ m(1) }}", "deep"},
         {"{% set n = namespace() %}{% set n.a = n %}{{ n }}", "deep"},
         {"{% set n = namespace(a=[]) %}{% for i in range(9999) %}{% set n.a = [n.a] %}{% endfor %}"
@@ -102,7 +102,7 @@ START_TEST(hostile_templates_are_refused) {
         {"{% set s = 'a' * 1000000 %}{% for i in range(9999) %}{{ s.replace('a', 'b')|length }}"
          "{% endfor %}",
          "steps"},
-        {"{% for i in range(99999) %}{{ 'abcdefghij' * 1000 }}{% endfor %}", "MB"},
+        {"{% set s = 'abcdefghij' * 10000 %}{% for i in range(99999) %}{{ s }}{% endfor %}", "MB"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct timespec start, end;

@@ -16,7 +16,7 @@
 #include "data/dataset.h"
 
 struct data_options {
-    const char *tokenizer, *output, *end, *separator, *fields, *format;
+    const char *tokenizer, *output, *end, *separator, *fields, *format, *template;
     int64_t seq_len, limit_tokens, shuffle; /* shuffle -1: keep the order */
     bool no_pack, no_special, force;
 };
@@ -34,6 +34,12 @@ static void print_text(const struct dataset_report *report, const struct dataset
     if (report->empty_records)
         printf("empty       %12" PRIu64 "   records without text, left out\n",
                report->empty_records);
+    if (report->tool_records)
+        printf("with tools  %12" PRIu64 "   conversations, without what is of tools\n",
+               report->tool_records);
+    if (report->lost_answers)
+        printf("lost        %12" PRIu64 "   answers, whose place is not known\n",
+               report->lost_answers);
     if (report->cut_rows)
         printf("cut         %12" PRIu64 "   rows, to %" PRIu64 " tokens\n", report->cut_rows,
                options->seq_len);
@@ -61,6 +67,8 @@ static enum status print_json(const struct dataset_report *report,
     js_set_integer(document, "masked_tokens", (int64_t)report->masked_tokens);
     js_set_integer(document, "records", (int64_t)report->records);
     js_set_integer(document, "empty_records", (int64_t)report->empty_records);
+    js_set_integer(document, "tool_records", (int64_t)report->tool_records);
+    js_set_integer(document, "lost_answers", (int64_t)report->lost_answers);
     js_set_integer(document, "cut_rows", (int64_t)report->cut_rows);
     js_set_integer(document, "long_rows", (int64_t)report->long_rows);
     if (report->context) js_set_integer(document, "model_tokens", (int64_t)report->context);
@@ -95,6 +103,18 @@ static void warn_long_rows(const struct dataset_report *report) {
              "): pack the texts with --seq-len %" PRIu64 ", or cut them with --no-pack besides",
              report->long_rows, report->rows, report->context, report->longest_row,
              report->context);
+}
+
+static void warn_chats(const struct dataset_report *report) {
+    if (report->tool_records)
+        log_warn("%" PRIu64
+                 " conversation%s with tools: their lists, calls and answers are left out",
+                 report->tool_records, report->tool_records == 1 ? "" : "s");
+    if (report->lost_answers)
+        log_warn("%" PRIu64
+                 " answer%s not in the loss: the chat template writes them otherwise once "
+                 "more messages follow, so that their place is not known",
+                 report->lost_answers, report->lost_answers == 1 ? " is" : "s are");
 }
 
 static enum status check(const struct data_options *values,
@@ -148,11 +168,13 @@ static enum status build(const struct data_options *values,
                                       .limit_tokens = (uint64_t)values->limit_tokens,
                                       .end = values->end,
                                       .no_special = values->no_special,
-                                      .separator = separator};
+                                      .separator = separator,
+                                      .template = values->template};
     struct dataset_report report;
     status = dataset_build(&report, &options);
     if (!status) warn_long_rows(&report);
     if (!status) output_option_report(values->output);
+    if (!status) warn_chats(&report);
     if (!status && arguments->json)
         status = print_json(&report, &options);
     else if (!status)
@@ -191,6 +213,9 @@ enum status cmd_data(int argc, char **argv) {
          "end every text with this token (the model's own when packing)", .group = GROUP_TEXT},
         {"no-special", OPTION_FLAG, &values.no_special, NULL,
          "do not add the tokenizer's own tokens, such as <s>", .group = GROUP_TEXT},
+        {"template", OPTION_STRING, &values.template, "FILE|NAME",
+         "the chat template of conversations (the model's)", .group = GROUP_TEXT,
+         .completes = "*.jinja"},
         {"separator", OPTION_STRING, &values.separator, "TEXT",
          "between prompt and response; \\n and \\t are understood (nothing)", .group = GROUP_TEXT},
     };
@@ -203,8 +228,9 @@ enum status cmd_data(int argc, char **argv) {
             "INPUT is .txt (one\ndocument), .jsonl (a record a line) or .json (a list), also with "
             ".gz behind, or - (standard\ninput). A record is {\"text\": ...}; {\"prompt\": ..., "
             "\"response\": ...} or {\"instruction\": ...,\n\"input\": ..., \"output\": ...}, where "
-            "only the response counts in the loss; or {\"ids\": [...]},\ntaken as it is, a row of "
-            "its own. --fields gives other names.",
+            "only the response counts in the loss; {\"messages\": [...]}\nor {\"conversations\": "
+            "[...]}, through the model's chat template, where only the assistant's\nanswers count; "
+            "or {\"ids\": [...]}, taken as it is, a row of its own. --fields gives other names.",
         .options = table,
         .count = sizeof table / sizeof *table,
         .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 \\\n"

@@ -23,6 +23,8 @@ enum { BATCH_LINES = 4096, BATCH_BYTES = 1 << 22 };
 struct build {
     const struct dataset_options *options;
     struct record_rules rules;
+    struct chat_style style;
+    char *no_style; /* why the model has none */
     struct rows rows;
     struct dataset_report *report;
     struct progress progress;
@@ -46,6 +48,8 @@ struct batch {
 static enum status add_record(struct build *build, const struct record *record) {
     build->report->records++;
     if (record->count == 0) build->report->empty_records++;
+    build->report->tool_records += record->tools;
+    build->report->lost_answers += record->lost_answers;
     return rows_add(&build->rows, record);
 }
 
@@ -151,6 +155,7 @@ static enum status choose_end(struct record_rules *rules, const struct dataset_o
     rules->around &= TOKENIZER_BEGIN;
     if (strcmp(options->end, "none") == 0) return STATUS_OK;
     rules->end = tokenizer_token_id(rules->tokenizer, options->end, &rules->end_id);
+    rules->end_chats = rules->end;
     if (rules->end) return STATUS_OK;
     return status_fail("the tokenizer of \"%s\" has no token \"%s\"", options->tokenizer,
                        options->end);
@@ -228,6 +233,23 @@ static void count_rows(struct dataset_report *report, const struct rows *rows, u
         report->long_rows += rows->offsets[r + 1] - rows->offsets[r] > context;
 }
 
+/* The template of conversations. A model may have none as long as there are none; one that is asked
+ * for must be there. */
+static enum status open_style(struct build *build) {
+    const struct dataset_options *options = build->options;
+    bool directory = file_is_directory(options->tokenizer);
+    char *parent =
+        directory ? memory_copy_string(options->tokenizer) : file_parent(options->tokenizer);
+    if (!parent) return STATUS_FAILED;
+    enum status status = chat_style_open(&build->style, parent, options->template);
+    free(parent);
+    if (!status) build->rules.style = &build->style;
+    if (!status || options->template) return status;
+    build->no_style = memory_copy_string(status_message());
+    build->rules.no_style = build->no_style;
+    return build->no_style ? STATUS_OK : STATUS_FAILED;
+}
+
 enum status dataset_build(struct dataset_report *report, const struct dataset_options *options) {
     struct build build = {.options = options, .report = report};
     struct tokenizer *tokenizer = NULL;
@@ -243,7 +265,8 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
                               .fields = options->fields};
     report->vocab_size = tokenizer_vocab_size(tokenizer);
     memcpy(report->tokenizer_sha256, tokenizer_sha256(tokenizer), SHA256_HEX_SIZE);
-    status = choose_end(&build.rules, options);
+    status = open_style(&build);
+    if (!status) status = choose_end(&build.rules, options);
     if (!status) status = rows_begin(&build.rows, options);
     progress_begin(&build.progress, "data", "MB", megabytes, 0);
     for (size_t i = 0; !status && !build.rows.full && i < options->input_count; i++)
@@ -257,6 +280,8 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
     status = write_rows(&build);
     report->seconds = log_seconds() - start;
 done:
+    chat_style_free(&build.style);
+    free(build.no_style);
     rows_free(&build.rows);
     tokenizer_free(tokenizer);
     return status;

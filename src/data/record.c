@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/conversation.h"
 
 /* The text's ids as the record, without its end. */
 static enum status encode(struct record *out, const struct record_rules *rules, const char *text,
@@ -159,6 +160,31 @@ static enum status read_ids(struct record *out, const struct record_rules *rules
     return read_mask(out, record_member(object, rules->fields, ROLE_LOSS_MASK));
 }
 
+static enum status read_chat(struct record *out, const struct record_rules *rules,
+                             const struct json *object, enum record_role role) {
+    enum status status =
+        conversation_read(out, rules, object, record_member(object, rules->fields, role));
+    if (!status && rules->end_chats && out->count) {
+        size_t count = out->count;
+        status = append_end(out, rules);
+        uint8_t *mask = status ? NULL : memory_resize(out->mask, out->count, 1);
+        if (!mask) return STATUS_FAILED;
+        out->mask = mask;
+        if (out->count > count) mask[count] = mask[count - 1];
+    }
+    return status;
+}
+
+static enum status read_messages(struct record *out, const struct record_rules *rules,
+                                 const struct json *object) {
+    return read_chat(out, rules, object, ROLE_MESSAGES);
+}
+
+static enum status read_conversations(struct record *out, const struct record_rules *rules,
+                                      const struct json *object) {
+    return read_chat(out, rules, object, ROLE_CONVERSATIONS);
+}
+
 struct form {
     const char *name; /* for messages */
     enum record_role needed[2];
@@ -171,6 +197,8 @@ static const struct form forms[] = {
     {"\"text\"", {ROLE_TEXT}, 1, read_text},
     {"\"prompt\" and \"response\"", {ROLE_PROMPT, ROLE_RESPONSE}, 2, read_pair},
     {"\"instruction\" and \"output\"", {ROLE_INSTRUCTION, ROLE_OUTPUT}, 2, read_alpaca},
+    {"\"messages\"", {ROLE_MESSAGES}, 1, read_messages},
+    {"\"conversations\"", {ROLE_CONVERSATIONS}, 1, read_conversations},
     {"\"ids\"", {ROLE_IDS}, 1, read_ids},
 };
 enum { FORMS = sizeof forms / sizeof *forms };

@@ -5,6 +5,7 @@
  *   {"prompt": …, "response": …}                  the response counts in the loss
  *   {"instruction": …, "input": …, "output": …}   the same of instruction, a newline and input
  * (which may be empty or absent), and output
+ *   {"messages": […]}, {"conversations": […]}     through the chat template (conversation.h)
  *   {"ids": […], "loss_mask": […]}                as they are; the mask may be absent
  *
  * A record whose text, prompt, response … is null holds no text. */
@@ -13,6 +14,7 @@
 
 #include "data/record_fields.h"
 #include "data/tokenizer.h"
+#include "template/chat.h"
 
 /* How records become ids. */
 struct record_rules {
@@ -22,6 +24,9 @@ struct record_rules {
     bool end;              /* end text and prompt+response with end_id */
     uint32_t end_id;
     const struct record_fields *fields; /* NULL: the usual names */
+    const struct chat_style *style;     /* of conversations, or NULL: */
+    const char *no_style;               /* why there is none */
+    bool end_chats;                     /* end conversations, too: the template has ended them */
 };
 
 struct record {
@@ -29,6 +34,8 @@ struct record {
     uint8_t *mask; /* [count], or NULL when the record has none */
     size_t count;  /* 0: the record holds no text */
     bool as_is;    /* came as ids: a row of its own */
+    bool tools;    /* a conversation in which something of tools was left out */
+    uint32_t lost_answers; /* of a conversation, whose place is not known: not in the loss */
 };
 
 /* `text` is one JSON value. Messages begin with "source": `unit` `number`, as in "a.jsonl": line 3.

@@ -13,6 +13,7 @@ static const char *const role_names[RECORD_ROLES] = {
     [ROLE_RESPONSE] = "response", [ROLE_INSTRUCTION] = "instruction",
     [ROLE_INPUT] = "input",       [ROLE_OUTPUT] = "output",
     [ROLE_IDS] = "ids",           [ROLE_LOSS_MASK] = "loss_mask",
+    [ROLE_MESSAGES] = "messages", [ROLE_CONVERSATIONS] = "conversations",
 };
 
 /* What published sets call these, the likeliest first; NULL ends. */

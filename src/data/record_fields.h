@@ -15,6 +15,8 @@ enum record_role {
     ROLE_OUTPUT,
     ROLE_IDS,
     ROLE_LOSS_MASK,
+    ROLE_MESSAGES,
+    ROLE_CONVERSATIONS,
     RECORD_ROLES,
 };
 

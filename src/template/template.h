@@ -28,7 +28,7 @@ enum {
     TEMPLATE_DEPTH_LIMIT = 900,        /* of nodes under evaluation, calls of macros included */
     TEMPLATE_MEMORY_LIMIT = 256 << 20, /* bytes of a rendering, beside its output */
     TEMPLATE_OUTPUT_LIMIT = 64 << 20,  /* bytes */
-    TEMPLATE_STEP_LIMIT = 50000000,    /* nodes, list items and pieces of 16 bytes of text */
+    TEMPLATE_STEP_LIMIT = 20000000,    /* nodes, list items and pieces of 16 bytes of text */
 };
 
 /* `source` names the template in messages ("source": line N: …) and is copied. The caller frees. */

@@ -91,7 +91,7 @@ line() {
 line "invalid JSON at column 13: ']' expected near end of file" '{"ids": [1, 2'
 line "invalid JSON at column 3: '[' or '{' expected near 'abc'" 'abc'
 line "a record must be a JSON object" '[1, 2]'
-needs='but needs "text", or "prompt" and "response", or "instruction" and "output", or "ids": name its fields with'
+needs='but needs "text", or "prompt" and "response", or "instruction" and "output", or "messages", or "conversations", or "ids": name its fields with'
 line "the record has \"texts\", $needs --fields text=texts" '{"texts": "a"}'
 line "the record has \"prompt\", $needs --fields text=prompt" '{"prompt": "a"}'
 line "the record has \"id\", \"question\", \"answer\", $needs --fields prompt=question,response=answer" \
@@ -111,6 +111,34 @@ line 'id -1 at position 0 is outside the vocabulary of 2048 tokens' '{"ids": [-1
 line '"loss_mask" must be a list as long as "ids"' '{"ids": [1, 2], "loss_mask": [1]}'
 line '"loss_mask" must hold 0 and 1' '{"ids": [1, 2], "loss_mask": [1, 2]}'
 
+
+# Conversations, through a template: only answers count, tools are left out with a word.
+cat >chat.jinja <<'END'
+{%- for m in messages %}<{{ m.role }}>{{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}
+{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}
+END
+cat >chats.jsonl <<'END'
+{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
+{"tools": [{"type": "function"}], "messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "Hello"}]}
+{"messages": [{"role": "user", "content": "Hi"}]}
+END
+"$program" data --tokenizer "$demo" --template chat.jinja -o chats.h5 chats.jsonl --json >json 2>errors ||
+    complain "conversations: $(cat errors)"
+grep -q 'warning: 1 conversation with tools: their lists, calls and answers are left out' errors ||
+    complain "tools: $(cat errors)"
+for field in '"records": 4' '"empty_records": 1' '"rows": 3' '"loss_mask": true' '"tool_records": 1' '"lost_answers": 0'; do
+    grep -qF "$field" json || complain "conversations: $field: $(cat json)"
+done
+fails_with() {
+    set +e
+    "$program" data --tokenizer "$demo" -o x.h5 chats.jsonl $2 >out 2>errors
+    [ $? -eq 1 ] || complain "conversations with $2"
+    set -e
+    grep -qFe "$1" errors || complain "conversations with $2: $(cat errors)"
+}
+fails_with '"chats.jsonl": line 1: a conversation needs a chat template: ' ''
+fails_with '--template "none.jinja" is no file' '--template none.jinja'
 
 # A full disk: standard output, and the token set itself where a small file system can be mounted.
 if [ -w /dev/full ]; then
