@@ -69,6 +69,32 @@ START_TEST(generated_templates_give_what_jinja_gives) {
 }
 END_TEST
 
+/* Which names a scope hides before it sets them is decided by the names of the scopes around it. */
+START_TEST(names_are_hidden_as_jinja_hides_them) {
+    static const struct {
+        const char *text, *expected;
+    } cases[] = {
+        {"{% for i in [1] %}{% filter upper %}{% generation %}{{ s }}{% endgeneration %}"
+         "{% set s = 1 %}{% endfilter %}{% if s %}{% endif %}{% endfor %}",
+         "X"},
+        {"{% for i in [1] %}{{ s }}{% endfor %}{% set s = 1 %}", ""},
+        {"{{ s }}{% for i in [1] %}{{ s }}{% endfor %}{% set s = 1 %}", "xx"},
+        {"{% if true %}{% set s = 1 %}{% endif %}{{ s }}", "1"},
+        {"{% if false %}{% set s = 1 %}{% endif %}{{ s }}", "x"},
+        {"{% macro m() %}{{ s }}{% endmacro %}{{ m() }}{% set s = 2 %}{{ m() }}", "2"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct template_output out;
+        struct json *variables = js_new_object();
+        js_set_string(variables, "s", "x");
+        ok(render(&out, cases[i].text, strlen(cases[i].text), variables));
+        ck_assert_str_eq(out.text, cases[i].expected);
+        template_output_free(&out);
+        js_free(variables);
+    }
+}
+END_TEST
+
 /* What a hostile template can do costs it its rendering, and the program a bounded time. */
 START_TEST(hostile_templates_are_refused) {
     static const struct {
@@ -233,6 +259,7 @@ START_TEST(threads_share_a_template) {
 }
 END_TEST
 
-CHECK_MAIN("template", generated_templates_give_what_jinja_gives, hostile_templates_are_refused,
+CHECK_MAIN("template", names_are_hidden_as_jinja_hides_them,
+           generated_templates_give_what_jinja_gives, hostile_templates_are_refused,
            what_is_not_understood_is_named, the_time_is_told_and_kept,
            generation_blocks_tell_their_places, threads_share_a_template)

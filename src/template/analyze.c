@@ -12,6 +12,7 @@ struct seen {
 struct frame {
     struct frame *parent;
     struct seen *seen; /* names that are read or set here */
+    bool inside;       /* these are all known: the scopes in this one are looked at */
 };
 
 struct analysis {
@@ -78,31 +79,37 @@ static void visit_list(struct analysis *analysis, struct frame *frame, struct no
     for (; list && !analysis->status; list = list->next) visit(analysis, frame, list, soft, hidden);
 }
 
+/* All names of a scope are known before the scopes in it are looked at. */
+static void visit_frame(struct analysis *analysis, struct frame *frame, struct node *body,
+                        struct hidden **hidden) {
+    visit_list(analysis, frame, body, false, hidden);
+    frame->inside = true;
+    visit_list(analysis, frame, body, false, NULL);
+}
+
 /* A body with a scope of its own, in which `targets` are set from the beginning. */
 static void visit_scope(struct analysis *analysis, struct frame *parent, struct node *body,
                         const struct node *targets, struct hidden **hidden) {
-    struct frame frame = {parent, NULL};
+    struct frame frame = {.parent = parent};
     for (const struct node *target = targets; target; target = target->next)
         store_target(analysis, &frame, target, NULL);
-    visit_list(analysis, &frame, body, false, hidden);
+    visit_frame(analysis, &frame, body, hidden);
 }
 
-static void visit_for(struct analysis *analysis, struct frame *frame, struct node *node,
-                      bool soft) {
+static void visit_for(struct analysis *analysis, struct frame *frame, struct node *node) {
     const struct name *loop = name_find(analysis->parsed, "loop", 4);
-    struct frame body = {frame, NULL}, test = {frame, NULL};
-    visit(analysis, frame, node->first, soft, NULL);
+    struct frame body = {.parent = frame}, test = {.parent = frame};
     if (loop) note(analysis, &body, loop);
     store_target(analysis, &body, node->target, NULL);
     store_target(analysis, &test, node->target, NULL);
-    visit_list(analysis, &body, node->body, false, &node->hidden);
+    visit_frame(analysis, &body, node->body, &node->hidden);
     if (node->second) visit(analysis, &test, node->second, false, NULL);
     visit_scope(analysis, frame, node->other, NULL, &node->hidden_other);
 }
 
 static void visit_macro(struct analysis *analysis, struct frame *frame, struct node *node) {
     static const char *const special[] = {"caller", "kwargs", "varargs"};
-    struct frame inner = {frame, NULL};
+    struct frame inner = {.parent = frame};
     for (size_t i = 0; i < 3; i++) {
         const struct name *name = name_find(analysis->parsed, special[i], i ? i + 5 : 6);
         if (name) note(analysis, &inner, name);
@@ -111,7 +118,7 @@ static void visit_macro(struct analysis *analysis, struct frame *frame, struct n
         note(analysis, &inner, parameter->name);
     for (struct node *parameter = node->list; parameter; parameter = parameter->next)
         if (parameter->first) visit(analysis, &inner, parameter->first, false, NULL);
-    visit_list(analysis, &inner, node->body, false, &node->hidden);
+    visit_frame(analysis, &inner, node->body, &node->hidden);
 }
 
 static void visit_if(struct analysis *analysis, struct frame *frame, struct node *node) {
@@ -127,41 +134,51 @@ static void visit_if(struct analysis *analysis, struct frame *frame, struct node
     }
 }
 
+/* What a statement reads and sets in its own scope. */
 static void visit_statement(struct analysis *analysis, struct frame *frame, struct node *node,
                             bool soft, struct hidden **hidden) {
     switch (node->kind) {
-    case NODE_IF:
-        visit_if(analysis, frame, node);
-        break;
-    case NODE_FOR:
-        visit_for(analysis, frame, node, soft);
-        break;
     case NODE_SET:
         visit(analysis, frame, node->first, soft, NULL);
         store_target(analysis, frame, node->target, hidden);
         break;
     case NODE_SET_BLOCK:
         store_target(analysis, frame, node->target, hidden);
-        visit_scope(analysis, frame, node->body, NULL, &node->hidden);
         break;
     case NODE_MACRO:
         store(analysis, frame, node->name, hidden);
-        visit_macro(analysis, frame, node);
-        break;
-    case NODE_CALL_BLOCK:
-        visit(analysis, frame, node->first, soft, NULL);
-        visit_macro(analysis, frame, node);
-        break;
-    case NODE_FILTER_BLOCK:
-        visit(analysis, frame, node->first, soft, NULL);
-        visit_scope(analysis, frame, node->body, NULL, &node->hidden);
-        break;
-    case NODE_GENERATION:
-        visit_scope(analysis, frame, node->body, NULL, &node->hidden);
         break;
     case NODE_WITH:
         for (struct node *target = node->list; target; target = target->next)
             visit(analysis, frame, target->first, soft, NULL);
+        break;
+    case NODE_FOR:
+    case NODE_CALL_BLOCK:
+    case NODE_FILTER_BLOCK:
+    case NODE_OUTPUT:
+        visit(analysis, frame, node->first, soft, NULL);
+        break;
+    default:
+        break;
+    }
+}
+
+/* The scopes of a statement. */
+static void visit_inside(struct analysis *analysis, struct frame *frame, struct node *node) {
+    switch (node->kind) {
+    case NODE_FOR:
+        visit_for(analysis, frame, node);
+        break;
+    case NODE_MACRO:
+    case NODE_CALL_BLOCK:
+        visit_macro(analysis, frame, node);
+        break;
+    case NODE_SET_BLOCK:
+    case NODE_FILTER_BLOCK:
+    case NODE_GENERATION:
+        visit_scope(analysis, frame, node->body, NULL, &node->hidden);
+        break;
+    case NODE_WITH:
         visit_scope(analysis, frame, node->body, node->list, &node->hidden);
         break;
     default:
@@ -197,8 +214,10 @@ static void visit(struct analysis *analysis, struct frame *frame, struct node *n
         return;
     }
     analysis->depth++;
-    if (node->kind == NODE_OUTPUT)
-        visit(analysis, frame, node->first, soft, NULL);
+    if (node->kind == NODE_IF)
+        visit_if(analysis, frame, node);
+    else if (frame->inside)
+        visit_inside(analysis, frame, node);
     else if (node->kind < NODE_BODY)
         visit_statement(analysis, frame, node, soft, hidden);
     else
@@ -209,6 +228,6 @@ static void visit(struct analysis *analysis, struct frame *frame, struct node *n
 enum status syntax_analyze(struct template *parsed) {
     struct analysis analysis = {.parsed = parsed};
     struct frame root = {0};
-    visit_list(&analysis, &root, parsed->body, false, &parsed->hidden);
+    visit_frame(&analysis, &root, parsed->body, &parsed->hidden);
     return analysis.status;
 }
