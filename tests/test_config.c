@@ -246,6 +246,13 @@ START_TEST(other_spellings) {
         good("{'architectures': ['LlamaModel'], 'model_type': 'llama', " SHAPE "}");
     ck_assert_int_eq(c->family, FAMILY_LLAMA);
     config_free(c);
+    c = good("{'architectures': ['MinistralForCausalLM'], 'model_type': 'ministral', " SHAPE
+             ", 'sliding_window': 9, 'layer_types': ['full_attention', 'sliding_attention', "
+             "'full_attention', 'full_attention']}");
+    ck_assert_int_eq(c->family, FAMILY_MISTRAL);
+    ck_assert_int_eq(c->layers[0].sliding_window, 0);
+    ck_assert_int_eq(c->layers[1].sliding_window, 9);
+    config_free(c);
     c = good("{'architectures': ['Qwen3Model'], " SHAPE "}");
     ck_assert_int_eq(c->family, FAMILY_QWEN3);
     config_free(c);

@@ -94,6 +94,9 @@ static enum status find_family(enum config_family *out, const struct json *json,
     const struct json *list = js_member(json, "architectures");
     const char *name = js_string_or(js_element(list, 0), NULL);
     const char *type = js_string_or(js_member(json, "model_type"), NULL);
+    /* a Ministral is a Mistral with layer_types */
+    if (name && strcmp(name, "MinistralForCausalLM") == 0) name = "MistralForCausalLM";
+    if (type && strcmp(type, "ministral") == 0) type = "mistral";
     if (!name && !type)
         return status_fail("\"%s\": neither \"architectures\" nor \"model_type\" says what the "
                            "model is",

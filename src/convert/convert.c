@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "checkpoint/fast_llm.h"
 #include "checkpoint/writer.h"
 #include "convert/convert_internal.h"
 #include "model/hybrid.h"
@@ -128,7 +129,10 @@ const char *convert_remark(bool *warns, const struct convert_job *job, size_t in
         bool applies, warns;
         const char *text;
     } remarks[] = {
-        {attends && apriel2 && config->rope.kind != ROPE_DEFAULT, true,
+        {apriel2 && fast_llm_lacks(config), true,
+         "neither the Apriel2 code published with Fast-LLM nor Fast-LLM itself knows this "
+         "checkpoint's rope scaling: they refuse it, or compute another function"},
+        {attends && apriel2 && config->rope.kind != ROPE_DEFAULT && !fast_llm_lacks(config), true,
          "the Apriel2 code published with Fast-LLM reads plain rope only; this checkpoint's rope "
          "scaling is written in Fast-LLM's terms"},
         {attends && apriel2 && config->qk_norm, true,

@@ -82,6 +82,8 @@ grep -qxF 'note: query and key norms of replaced layers are dropped; a Mamba mix
 "$program" convert "$models/llama-rope-linear-biases" --layers 0 -o warned2 --d-state 8 >found 2>errors
 grep -qxF "warning: the published Apriel2 code has no biases in its MLP: it leaves this checkpoint's out and computes another function (Fast-LLM reads them)" errors ||
     complain "MLP biases: $(cat errors)"
+grep -qxF "warning: neither the Apriel2 code published with Fast-LLM nor Fast-LLM itself knows this checkpoint's rope scaling: they refuse it, or compute another function" errors ||
+    complain "linear rope scaling: $(cat errors)"
 # The range of step sizes is in the configuration, in both formats; a hybrid's next mixers join it.
 range() {
     [ "$(sed -n 's/^ *"dt_m\(..\)": \([0-9.]*\),*$/\1 \2/p' "$1/config.json" | tr '\n' ' ')" = "$2 " ] ||

@@ -174,6 +174,9 @@ refuses '"m/config.json": "rope_theta" is null' 'rope_theta null'
 # A Mistral with layer_types: AutoConfig takes it for a Ministral.
 fresh mistral
 gives 4.506784 'windows in layers 0 and 2'
+config 's/MistralForCausalLM/MinistralForCausalLM/; s/"mistral"/"ministral"/'
+gives 4.506784 'a Ministral by its own name'
+fresh mistral
 config 's/"sliding_attention"/"x_attention"/; s/"full_attention"/"sliding_attention"/; s/"x_attention"/"full_attention"/'
 sed -i '/layer_types/,/]/{s/"sliding_attention"$/"full_attention"/}' m/config.json
 gives 4.707599 'a window in layer 1'
