@@ -160,8 +160,9 @@ START_TEST(json_is_read_as_python_does) {
     ck_assert_str_eq(status_message(), "\"x.json\": \"eps\" must be a number, found -Infinity");
     js_free(value);
     static const char *const wrong[] = {
-        "{\"a\": nan}",  "{\"a\": Infinit}",    "{\"a\": NaNs}",    "{\"a\": +Infinity}",
-        "{Infinity: 1}", "{\"a\": - Infinity}", "{\"a\": NaN NaN}", "{\"a\": \"NaN}"};
+        "{\"a\": nan}",  "{\"a\": Infinit}",    "{\"a\": NaNs}", "{\"a\": +Infinity}",
+        "{Infinity: 1}", "{\"a\": - Infinity}", "NaN",           "-Infinity",
+        " 1e999",        "{\"a\": NaN NaN}",    "{\"a\": \"NaN}"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         ck_assert_msg(js_parse(&value, wrong[i], strlen(wrong[i]), "x") == STATUS_FAILED, "%s",
                       wrong[i]);
@@ -255,10 +256,10 @@ START_TEST(json_is_printed_as_it_is_read) {
                      "{\"z\": \"\\\"\\\\\\n\\u0001/\xc3\xa9\\u007F\", \"y\": 9007199254740993}}");
     ck_assert_str_eq(sorted, "{\"a\":{\"y\":9007199254740993,\"z\":\"\\\"\\\\\\n\\u0001/\xc3\xa9"
                              "\x7f\"},\"b\":[1,-2.5,1e-05,3.0,1e+22,true,false,null,[],{}]}");
-    ck_assert_str_eq(lines,
-                     "{\n  \"b\": [\n    1,\n    -2.5,\n    1e-05,\n    3.0,\n    1e+22,\n    "
-                     "true,\n    false,\n    null,\n    [],\n    {}\n  ],\n  \"a\": {\n    \"z\": "
-                     "\"\\\"\\\\\\n\\u0001/\xc3\xa9\\u007F\",\n    \"y\": 9007199254740993\n  }\n}");
+    ck_assert_str_eq(
+        lines, "{\n  \"b\": [\n    1,\n    -2.5,\n    1e-05,\n    3.0,\n    1e+22,\n    "
+               "true,\n    false,\n    null,\n    [],\n    {}\n  ],\n  \"a\": {\n    \"z\": "
+               "\"\\\"\\\\\\n\\u0001/\xc3\xa9\\u007F\",\n    \"y\": 9007199254740993\n  }\n}");
     free(line);
     free(sorted);
     free(lines);

@@ -105,10 +105,15 @@ static json_t *load(const char *text, size_t length, json_error_t *error) {
     json_t *value = load_watched(text, length, JSON_ALLOW_NUL, error);
     if (value) return value;
     size_t finite_length;
+    json_error_t second;
     char *finite = json_finite_text(&finite_length, text, length);
-    if (finite) value = load_watched(finite, finite_length, JSON_ALLOW_NUL, error);
+    if (!finite) return NULL;
+    value = load_watched(finite, finite_length, JSON_ALLOW_NUL, &second);
     free(finite);
-    return value;
+    if (value && !not_finite(value)) return value;
+    if (!value) *error = second; /* what else is wrong with the text */
+    json_decref(value);          /* such a number alone: a text is an object or a list */
+    return NULL;
 }
 
 static enum status fail_to_parse(const char *source, const json_error_t *error) {
