@@ -6,6 +6,7 @@
 
 #include "analysis/record.h"
 #include "analysis/scorer.h"
+#include "analysis/timing.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -218,6 +219,20 @@ static enum status compute(struct work *work, struct compare_result *out) {
     return compare_record_finish(&work->record, status);
 }
 
+static enum status predict(struct compare_result *out, struct work *work) {
+    struct side *sides[] = {&work->student, &work->teacher};
+    double counted = timing_counted(work->set, out->rows);
+    enum status status = STATUS_OK;
+    for (int i = 0; !status && i < 2; i++) {
+        struct timing timing;
+        if (!sides[i]->model) continue;
+        int layers = sides[i]->model->config->n_layers;
+        status = timing_passes(&timing, sides[i]->model, work->set, work->max_tokens);
+        out->memory.seconds += (double)out->tokens * layers * timing.block + counted * timing.score;
+    }
+    return status;
+}
+
 enum status compare_run(struct compare_result *out, const struct compare_settings *settings) {
     struct work work = {.group_tokens = settings->group_tokens > 0 ? settings->group_tokens : 4096};
     *out = (struct compare_result){0};
@@ -236,6 +251,7 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
         out->rows = settings->limit_rows;
     out->tokens = (int64_t)work.set->row_offsets[out->rows];
     status = plan_memory(&work, &out->memory, out->rows, settings);
+    if (!status && settings->dry_run) status = predict(out, &work);
     if (status || settings->dry_run) goto done;
     status = allocate(&work, out->rows);
     const struct compare_question question = {.database = settings->database,

@@ -7,6 +7,7 @@
 #include "analysis/loo_plan.h"
 #include "analysis/loo_task.h"
 #include "analysis/record.h"
+#include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -217,14 +218,35 @@ static enum status open_inputs(struct work *work) {
                     settings->device_memory);
 }
 
+/* How long the sweep will take; 0 for what is not predicted, estimates and tasks. */
+static enum status predict(double *seconds, struct work *work) {
+    const struct int_list *layers = &work->layers;
+    double tokens = (double)work->set->tokens, passes = 0;
+    struct timing timing;
+    *seconds = 0;
+    if (work->settings->estimate || work->settings->items) return STATUS_OK;
+    size_t next = 0;
+    for (int l = 0; l < work->model->config->n_layers; l++) {
+        passes += 1 + (double)next;
+        if (next < layers->count && layers->values[next] == l) next++;
+    }
+    enum status status = timing_passes(&timing, work->model, work->set, work->cut.tokens);
+    *seconds =
+        tokens * passes * timing.block + timing_counted(work->set, (int64_t)work->set->rows) *
+                                             (double)(1 + layers->count) * timing.score;
+    return status;
+}
+
 enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *settings) {
     struct work work = {.settings = settings};
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct loo_outcome){0};
     enum status status = open_inputs(&work);
     outcome->memory = work.cut.plan;
-    if (!status && !settings->dry_run) status = model_load(work.model);
+    if (!status && settings->dry_run) status = predict(&outcome->memory.seconds, &work);
     if (status || settings->dry_run) goto done;
+    status = model_load(work.model);
+    if (status) goto done;
     outcome->rows = (int64_t)(settings->items ? settings->items->items_count : work.set->rows);
     outcome->tokens = (int64_t)work.set->tokens;
     outcome->branches = (int)work.layers.count;

@@ -23,6 +23,7 @@ struct memory_plan {
     char host_bound[MEMORY_BOUND]; /* likewise host_room; "": what the machine has */
     const char *cache_directory;   /* or NULL; borrowed */
     uint64_t cache, cache_there, cache_free; /* bytes of its files, those that exist, free */
+    double seconds;                          /* that the run will take; 0: not known */
     char where[32];                          /* its name */
     char work[320];                          /* how the work is cut, in a line */
 };

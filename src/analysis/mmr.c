@@ -1,11 +1,13 @@
 #include "analysis/mmr.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "analysis/layers.h"
 #include "analysis/mmr_work.h"
+#include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
 
@@ -153,6 +155,28 @@ static void tell(const struct mmr_work *work) {
     if (work->traffic[0]) log_note("layers are streamed: %s", work->traffic);
 }
 
+/* How long all probes will take; not known on top of a hybrid, or where everything trains. */
+static enum status predict(struct mmr_work *work, const struct probe_settings *probe) {
+    const struct mmr_settings *settings = work->settings;
+    const struct tokenset *set = work->set;
+    struct timing timing;
+    if (work->student != work->teacher) return STATUS_OK;
+    int layers = work->student->config->n_layers;
+    double tokens = (double)set->tokens, held = 0, seconds = 0;
+    double a_step = tokens / (double)set->rows * probe->batch;
+    for (int64_t row = (int64_t)set->rows - probe->heldout; row < (int64_t)set->rows; row++)
+        held += (double)(set->row_offsets[row + 1] - set->row_offsets[row]);
+    enum status status = timing_probes(&timing, work->student, set, probe);
+    for (size_t i = 0; i < work->layers.count; i++) {
+        int above = layers - work->layers.values[i];
+        seconds += (double)probe->steps * a_step * (timing.step + (above - 1) * timing.step_layer);
+        seconds += 2 * held * (above * timing.block + 2 * timing.score);
+    }
+    double shared = fmin(tokens - held, (double)probe->steps * a_step) + held;
+    work->outcome->memory.seconds = seconds * settings->seeds + 2 * shared * layers * timing.block;
+    return status;
+}
+
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
     struct mmr_work work = {.settings = settings, .outcome = outcome, .base_bytes = memory_peak()};
     struct probe_settings probe = settings->probe;
@@ -160,6 +184,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
     if (!status) status = mmr_plan(&work, &probe);
+    if (!status && settings->dry_run) status = predict(&work, &probe);
     if (status || settings->dry_run) goto done;
     status = model_load(work.teacher);
     if (!status && work.student != work.teacher) status = model_load(work.student);

@@ -74,7 +74,7 @@ void progress_begin(struct progress *progress, const char *what, const char *uni
     current = progress;
 }
 
-static void format_duration(char out[32], double seconds) {
+const char *log_format_duration(char out[32], double seconds) {
     long whole = (long)(seconds + 0.5);
     if (whole < 60)
         snprintf(out, 32, "%lds", whole);
@@ -82,6 +82,7 @@ static void format_duration(char out[32], double seconds) {
         snprintf(out, 32, "%ldm%02lds", whole / 60, whole % 60);
     else
         snprintf(out, 32, "%ldh%02ldm", whole / 3600, whole / 60 % 60);
+    return out;
 }
 
 /* Seconds between two lines. The first comes soon: something happens at all. */
@@ -97,7 +98,7 @@ static void show(struct progress *progress, double share) {
     double done = progress->done + share * progress->in_hand;
     double rate = (done - progress->first) / elapsed;
     char left[32] = "?";
-    if (rate > 0) format_duration(left, (progress->total - done) / rate);
+    if (rate > 0) log_format_duration(left, (progress->total - done) / rate);
     flockfile(stderr);
     fprintf(stderr, "%s%s: %.0f/%.0f %s%s%s, %.3g %s/s, %s left%s", terminal ? "\r" : "",
             progress->what, progress->done, progress->total, progress->unit,

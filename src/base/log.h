@@ -52,6 +52,9 @@ void progress_unit(double units);
 void progress_range(double from, double to);
 void progress_within(double share, const char *format, ...) STATUS_PRINTF(2, 3);
 
+/* "42s", "5m07s", "2h30m"; `out` is returned. */
+const char *log_format_duration(char out[32], double seconds);
+
 /* Monotonic seconds. */
 double log_seconds(void);
 

@@ -218,7 +218,7 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
          "most memory to use on the device, like 24G (what is free)", .group = GROUP_MACHINE,
          .identity = OPTION_NO_NUMBER},
         {"dry-run", OPTION_FLAG, &values.dry_run, NULL,
-         "print what memory the run would take, and stop", .group = GROUP_MACHINE,
+         "print what memory and time the run would take, and stop", .group = GROUP_MACHINE,
          .identity = OPTION_NO_NUMBER},
         {"random-weights", OPTION_INTEGER, &values.random_seed, "SEED",
          "draw the weights from N(0, 0.02): MODEL needs only config.json", .high = INT64_MAX,

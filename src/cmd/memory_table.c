@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cmd/document.h"
@@ -15,6 +16,7 @@ static enum status print_json(const struct memory_plan *plan, const char *comman
     js_set_string(document, "work", plan->work);
     js_set_integer(document, "room_bytes", (int64_t)plan->room);
     js_set_string(document, "room_bound", plan->bound);
+    if (plan->seconds > 0) js_set_number(document, "seconds", plan->seconds);
     js_set_integer(document, "host_room_bytes", (int64_t)plan->host_room);
     js_set_string(document, "host_room_bound", plan->host_bound);
     js_set_integer(document, "device_bytes", (int64_t)plan->device);
@@ -70,6 +72,8 @@ static enum status print_text(const struct memory_plan *plan) {
     if (!status && pinned)
         printf("%s may be used on the host%s%s%s\n", memory_format(room, plan->host_room),
                *plan->host_bound ? " (" : "", plan->host_bound, *plan->host_bound ? ")" : "");
+    if (!status && plan->seconds > 0)
+        printf("about %s at the speed measured now\n", log_format_duration(room, plan->seconds));
     if (!status && plan->cache_directory)
         quote_print(stdout, "cache in \"%s\": %s, of which %s are there; %s free",
                     plan->cache_directory, memory_format(text[0], plan->cache),

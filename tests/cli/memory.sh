@@ -10,7 +10,7 @@ plan() {
     [ ! -s errors ] || complain "$*: $(cat errors)"
     awk 'NR == 1 { start = index($0, "bytes on cpu"); next }
          substr($0, 1, 6) == "in all" { all = substr($0, start) + 0; next }
-         / may be used on cpu( \([a-z -]*\))?$/ { said = 1; next }
+         / may be used on cpu( \(.*\))?$/ { said = 1; next }
          { sum += substr($0, start) }
          END { exit !(said && sum > 0 && sum == all) }' plan || complain "$*: $(cat plan)"
     "$program" "$@" --device cpu --dry-run --json >plan.json
@@ -19,7 +19,9 @@ plan() {
 }
 
 plan loo "$demo" --data rows.h5
+grep -q '^about [0-9ms]* at the speed measured now$' plan || complain "loo: no time: $(tail -n 1 plan)"
 plan mmr "$demo" --data rows.h5 --heldout 4
+grep -q "^about " plan || complain "mmr: no time: $(tail -n 1 plan)"
 grep -q '^12 layers, 100 steps of 8 rows, layers kept; ' plan || complain "mmr: $(tail -n 1 plan)"
 grep -q '^shared inputs  *2097152 ' plan || complain "mmr: $(cat plan)"
 # What the program and its libraries take depends on the machine's threads.
