@@ -139,6 +139,10 @@ enum status gnuplot_draw(struct text *drawn, const char *script_path, const char
     else if (!status && code)
         status =
             status_fail("gnuplot failed on \"%s\": %s", script_path, last_line(&texts[ERRORS]));
+    else if (!status && texts[ERRORS].bytes &&
+             strstr(texts[ERRORS].bytes, "Cannot find or open file"))
+        /* it draws on, without the marks that it cannot read */
+        status = status_fail("gnuplot cannot read \"%s\"", data_path);
     else if (!status && texts[OUTPUT].failed)
         status = status_fail("out of memory while drawing a chart");
     if (!status) {

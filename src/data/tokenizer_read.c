@@ -52,13 +52,14 @@ static enum status check_template(const struct tokenizer *tokenizer, const char 
     return STATUS_OK;
 }
 
-/* A JSON file beside tokenizer.json; NULL when there is none that can be used. */
-static struct json *read_sibling(const char *directory, const char *name) {
-    struct json *value = NULL;
+/* A JSON file beside tokenizer.json; `*out` is NULL when there is none. */
+static enum status read_sibling(struct json **out, const char *directory, const char *name) {
+    *out = NULL;
     char *path = file_join(directory, name);
-    if (path && file_exists(path) && js_read(&value, path)) value = NULL;
+    enum status status = path ? STATUS_OK : STATUS_FAILED;
+    if (!status && file_exists(path)) status = js_read(out, path);
     free(path);
-    return value;
+    return status;
 }
 
 /* Once each. */
@@ -87,17 +88,19 @@ static enum status read_end_ids(struct tokenizer *tokenizer, const struct json *
 /* What the files beside it say. They have another purpose: one that cannot be read says nothing. */
 static enum status read_siblings(struct tokenizer *tokenizer, const char *directory) {
     tokenizer->end_id = NO_TOKEN;
-    struct json *config = read_sibling(directory, "tokenizer_config.json");
+    struct json *config;
+    enum status status = read_sibling(&config, directory, "tokenizer_config.json");
+    if (status) return status;
     const struct json *token = js_member(config, "eos_token");
     const char *name =
         js_string_or(js_is_object(token) ? js_member(token, "content") : token, NULL);
-    enum status status = STATUS_OK;
     if (name && tokenizer_token_id(tokenizer, name, &tokenizer->end_id))
         status = add_end_id(tokenizer, tokenizer->end_id);
     js_free(config);
     static const char *const others[] = {"generation_config.json", "config.json"};
     for (int i = 0; i < 2 && !status; i++) {
-        config = read_sibling(directory, others[i]);
+        status = read_sibling(&config, directory, others[i]);
+        if (status) break;
         status = read_end_ids(tokenizer, config);
         int64_t context = js_integer_or(js_member(config, "max_position_embeddings"), 0);
         if (context > 0) tokenizer->context = (uint64_t)context;
