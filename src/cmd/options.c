@@ -21,7 +21,7 @@ void options_common(struct option out[COMMON_OPTIONS], struct command_arguments 
          .identity = OPTION_NO_NUMBER},
         {"quiet", OPTION_FLAG, &arguments->quiet, NULL, "no notes or progress on stderr",
          .group = group, .letter = 'q', .identity = OPTION_NO_NUMBER},
-        {"threads", OPTION_INTEGER, &arguments->threads, "N",
+        {"threads", OPTION_COUNT, &arguments->threads, "N",
          "threads that compute (one for each processor)", 1, 4096, .identity = OPTION_NO_NUMBER,
          .group = group},
         {"help", OPTION_FLAG, &arguments->help, NULL, "print this help", .group = group,
