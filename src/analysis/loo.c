@@ -59,7 +59,9 @@ static struct estimator_options estimate_of(const struct work *work) {
                                       .seed = work->settings->seed};
 }
 
-static enum status begin(struct work *work, int64_t *run, enum store_run_state *state) {
+/* Find or insert the run, or compare it with another. */
+static enum status begin(struct work *work, struct loo_outcome *outcome,
+                         enum store_run_state *state) {
     const struct choice_set *items = work->settings->items;
     struct json *parameters = items ? js_copy(work->settings->item_parameters) : js_new_object();
     struct tokenset about = *work->set;
@@ -88,7 +90,9 @@ static enum status begin(struct work *work, int64_t *run, enum store_run_state *
                                     .set = &about,
                                     .trunk = work->model,
                                     .options = &work->settings->checkpoint};
-        status = record_begin(run, state, work->store, &record);
+        int64_t other = work->settings->compare;
+        status = other ? record_compare(&outcome->differs, work->store, other, &record)
+                       : record_begin(&outcome->run, state, work->store, &record);
     }
     js_free(parameters);
     free(layers);
@@ -210,10 +214,14 @@ static enum status open_inputs(struct work *work) {
     if (!status)
         status = layers_choose(&work->layers, work->model->config, work->removed, settings->layers,
                                "remove");
-    if (status) return status;
+    return status;
+}
+
+static enum status plan_memory(struct work *work) {
+    const struct loo_settings *settings = work->settings;
     struct sweep_options options = options_of(work);
     struct estimator_options estimate = estimate_of(work);
-    return loo_plan(&work->cut, work->model, work->set, items, &options,
+    return loo_plan(&work->cut, work->model, work->set, settings->items, &options,
                     settings->estimate ? &estimate : NULL, settings->group_tokens,
                     settings->device_memory);
 }
@@ -242,6 +250,12 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct loo_outcome){0};
     enum status status = open_inputs(&work);
+    if (!status && settings->compare) {
+        status = store_open(&work.store, settings->database, STORE_READ);
+        if (!status) status = begin(&work, outcome, &state);
+        goto done;
+    }
+    if (!status) status = plan_memory(&work);
     outcome->memory = work.cut.plan;
     if (!status && settings->dry_run) status = predict(&outcome->memory.seconds, &work);
     if (status || settings->dry_run) goto done;
@@ -251,7 +265,7 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     outcome->tokens = (int64_t)work.set->tokens;
     outcome->branches = (int)work.layers.count;
     status = store_open(&work.store, settings->database, STORE_WRITE);
-    if (!status) status = begin(&work, &outcome->run, &state);
+    if (!status) status = begin(&work, outcome, &state);
     if (status) goto done;
     if (state == STORE_RUN_FINISHED) {
         outcome->rows_before = outcome->rows;

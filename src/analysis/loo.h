@@ -26,10 +26,12 @@ struct loo_settings {
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
     bool dry_run;                /* plan the memory and stop; no database is needed */
     const struct json *identity; /* see record_run */
+    int64_t compare; /* a run: only say how its question differs from this one; 0: compute */
     struct checkpoint_options checkpoint;
 };
 
 struct loo_outcome {
+    char *differs;             /* record_compare of settings->compare; the caller frees */
     int64_t run;               /* id in the database */
     int64_t rows, rows_before; /* (items) in all, and found in the database */
     int64_t tokens;

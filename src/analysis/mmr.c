@@ -107,6 +107,7 @@ static struct json *describe(const struct mmr_work *work, const struct mamba_con
     return parameters;
 }
 
+/* Find or insert the run, or compare it with another. */
 static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     struct mamba_config mamba;
     enum status status = mil_mamba(&mamba, work->student->config, &work->settings->probe.mil);
@@ -127,7 +128,9 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
                                     .set = work->set,
                                     .trunk = work->student,
                                     .options = &work->settings->checkpoint};
-        status = record_begin(&work->run, state, work->store, &record);
+        int64_t other = work->settings->compare;
+        status = other ? record_compare(&work->outcome->differs, work->store, other, &record)
+                       : record_begin(&work->run, state, work->store, &record);
     }
     js_free(parameters);
     free(layout);
@@ -183,6 +186,11 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
+    if (!status && settings->compare) {
+        status = store_open(&work.store, settings->database, STORE_READ);
+        if (!status) status = begin(&work, &state);
+        goto done;
+    }
     if (!status) status = mmr_plan(&work, &probe);
     if (!status && settings->dry_run) status = predict(&work, &probe);
     if (status || settings->dry_run) goto done;

@@ -26,9 +26,11 @@ struct mmr_settings {
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
     const struct json *identity; /* see record_run */
+    int64_t compare; /* a run: only say how its question differs from this one; 0: compute */
 };
 
 struct mmr_outcome {
+    char *differs; /* record_compare of settings->compare; the caller frees */
     int64_t run;
     int layers, layers_before; /* in all, and found finished in the database */
     int diverged;              /* layers with a probe whose loss was not finite */

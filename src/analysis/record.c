@@ -24,17 +24,23 @@ char *record_shape(const struct checkpoint *checkpoint) {
     return text;
 }
 
-/* The transformer of the run: the trunk itself, or (with a hybrid) opened for a moment. `sampled`
- * is how older releases knew it. */
+/* The transformer of the run: the trunk itself, or (with a hybrid) `opened` for a moment, which the
+ * caller closes. */
+static enum status find_transformer(struct checkpoint **out, struct checkpoint **opened,
+                                    const struct record_run *record) {
+    *opened = NULL;
+    *out = record->trunk->checkpoint;
+    if (!record->base) return STATUS_OK;
+    enum status status = checkpoint_open(opened, record->model, record->options);
+    *out = *opened;
+    return status;
+}
+
+/* `sampled` is how older releases knew the model. */
 static enum status add_model(int64_t *id, char sampled[SHA256_HEX_SIZE], struct store *store,
                              const struct record_run *record) {
-    struct checkpoint *opened = NULL;
-    struct checkpoint *checkpoint = record->trunk->checkpoint;
-    enum status status = STATUS_OK;
-    if (record->base) {
-        status = checkpoint_open(&opened, record->model, record->options);
-        checkpoint = opened;
-    }
+    struct checkpoint *opened, *checkpoint;
+    enum status status = find_transformer(&checkpoint, &opened, record);
     char fingerprint[SHA256_HEX_SIZE];
     char *shape = NULL;
     if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
@@ -87,6 +93,19 @@ static enum status begin_run(int64_t *run, enum store_run_state *state, struct s
                                    : tell_of_release(store, *run);
 }
 
+/* What every kind of run has among its parameters. */
+static enum status complete_parameters(const struct record_run *record) {
+    char fingerprint[SHA256_HEX_SIZE];
+    if (record->base) {
+        enum status status = checkpoint_fingerprint(record->base->checkpoint, fingerprint);
+        if (status) return status;
+        js_set_string(record->parameters, "base_fingerprint", fingerprint);
+    }
+    if (js_count(record->identity))
+        js_set(record->parameters, "options", js_copy(record->identity));
+    return STATUS_OK;
+}
+
 enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
                          const struct record_run *record) {
     struct store_run_key key = {.kind = record->kind,
@@ -101,19 +120,70 @@ enum status record_begin(int64_t *run, enum store_run_state *state, struct store
     if (!status)
         status = store_add_dataset(&key.dataset, store, record->set->fingerprint, record->data,
                                    (int64_t)record->set->rows, (int64_t)record->set->tokens);
-    if (!status && record->base) {
-        char fingerprint[SHA256_HEX_SIZE];
-        status = checkpoint_fingerprint(record->base->checkpoint, fingerprint);
-        if (!status) js_set_string(record->parameters, "base_fingerprint", fingerprint);
-    }
+    if (!status) status = complete_parameters(record);
     if (!status) {
-        if (js_count(record->identity))
-            js_set(record->parameters, "options", js_copy(record->identity));
         parameters = js_print_sorted(record->parameters);
         key.parameters = parameters;
         status = parameters ? begin_run(run, state, store, &key, sampled) : STATUS_FAILED;
     }
     free(parameters);
+    return status;
+}
+
+static bool same_device(const char *a, const char *b) { /* the kind of it, before ":" */
+    size_t length = strcspn(a, ":");
+    return length == strcspn(b, ":") && strncmp(a, b, length) == 0;
+}
+
+/* The same for what is among the parameters. */
+static enum status compare_parameters(char **differs, const struct store_run *run,
+                                      const struct record_run *record) {
+    static const char *const ignored[] = {NULL};
+    struct json *parameters = NULL;
+    enum status status = complete_parameters(record);
+    if (!status)
+        status = js_parse_names(&parameters, run->parameters, strlen(run->parameters),
+                                "parameters of the run");
+    if (!status) status = js_difference(differs, parameters, record->parameters, ignored);
+    js_free(parameters);
+    return status;
+}
+
+enum status record_compare(char **differs, struct store *store, int64_t run,
+                           const struct record_run *record) {
+    struct checkpoint *opened = NULL, *checkpoint;
+    struct store_run stored = {0};
+    char fingerprint[SHA256_HEX_SIZE];
+    int64_t numbers;
+    const char *word = NULL;
+    *differs = NULL;
+    enum status status =
+        numbers_version(&numbers, record->numbers ? record->numbers : record->kind);
+    if (!status) status = find_transformer(&checkpoint, &opened, record);
+    if (!status) status = checkpoint_fingerprint(checkpoint, fingerprint);
+    if (!status) status = store_get_run(&stored, store, run);
+    if (status) goto done;
+    if (strcmp(stored.kind, record->kind) != 0)
+        word = "kind of run";
+    else if (strcmp(stored.model_fingerprint, fingerprint) != 0)
+        word = "model";
+    else if (strcmp(stored.dataset_fingerprint, record->set->fingerprint) != 0)
+        word = "token set";
+    else if (strcmp(stored.base, record->base_layout) != 0)
+        word = "layout to start from";
+    else if (stored.seed != record->seed)
+        word = "seed";
+    else if (!same_device(stored.device, record->device))
+        word = "kind of device";
+    else if (stored.numbers != numbers)
+        word = "numbers version";
+    if (word)
+        status = (*differs = memory_copy_string(word)) ? STATUS_OK : STATUS_FAILED;
+    else
+        status = compare_parameters(differs, &stored, record);
+done:
+    store_run_free(&stored);
+    checkpoint_close(opened);
     return status;
 }
 

@@ -37,6 +37,11 @@ struct record_run {
 enum status record_begin(int64_t *run, enum store_run_state *state, struct store *store,
                          const struct record_run *record) STATUS_CHECKED;
 
+/* What a stored run asked otherwise than `record` does, in words: "model", "seed", "init.d_state";
+ * NULL: it is the run that record_begin would find. Writes nothing. The caller frees. */
+enum status record_compare(char **differs, struct store *store, int64_t run,
+                           const struct record_run *record) STATUS_CHECKED;
+
 /* Write how a run ended and pass the status on. */
 enum status record_finish(struct store *store, int64_t run, enum status status) STATUS_CHECKED;
 

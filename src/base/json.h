@@ -93,6 +93,12 @@ void js_set_bool(struct json *object, const char *key, bool value);
 enum status js_complete(void) STATUS_CHECKED;
 void js_remove(struct json *object, const char *key);
 
+/* The first member in which two values differ, as "init.d_state"; "" when they are no objects, NULL
+ * when they are equal. Keys in `ignored` (ends with NULL) may differ at any depth; null is as good
+ * as absent. The caller frees. */
+enum status js_difference(char **path, const struct json *a, const struct json *b,
+                          const char *const *ignored) STATUS_CHECKED;
+
 /* Text of a value, members in insertion order; `indent` 0 prints one line. The caller frees; NULL
  * with a message when memory ran out here or while the value was built. Strings may be any bytes:
  * those that are not UTF-8 become \udc80 to \udcff, as Python's surrogateescape has them.

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
@@ -270,7 +271,20 @@ static void warn(const struct convert_job *job) {
         if (warns) log_warn("%s", remark);
 }
 
-static enum status convert(const struct settings *settings, bool json) {
+/* Whether the directory of the output is what this command would write. */
+static enum status compare_output(char **differs, const struct settings *settings,
+                                  const struct json *provenance) {
+    static const char *const ignored[] = {"tool_version", "tool_commit", "path", NULL};
+    struct json *there = NULL;
+    char *path = file_join(settings->output, "apriel-tool.json");
+    enum status status = path ? js_read_names(&there, path) : STATUS_FAILED;
+    if (!status) status = js_difference(differs, there, provenance, ignored);
+    js_free(there);
+    free(path);
+    return status;
+}
+
+static enum status convert(struct command_use *use, const struct settings *settings, bool json) {
     struct inputs inputs = {0};
     struct convert_job job = {0};
     struct json *provenance = NULL;
@@ -285,8 +299,12 @@ static enum status convert(const struct settings *settings, bool json) {
     if (!status) status = convert_prepare(&job, &options);
     if (!status) status = check_choices(settings, &job);
     if (status) goto done;
-    warn(&job);
     provenance = provenance_json(&inputs, settings, &job);
+    if (use->compare) {
+        status = compare_output(&use->differs, settings, provenance);
+        goto done;
+    }
+    warn(&job);
     if (!settings->dry_run)
         status = convert_write(&job, settings->output, provenance, settings->model);
     if (!status)
@@ -312,7 +330,7 @@ static enum status check_usage(const struct settings *settings) {
 
 enum { OWN_OPTIONS = 10 };
 
-enum status cmd_convert(int argc, char **argv) {
+enum status convert_command(struct command_use *use, int argc, char **argv) {
     struct settings s = {.random_weights = -1};
     struct option options[OWN_OPTIONS + MIXER_CHOICES + MIXER_SIZES] = {
         {"plan", OPTION_STRING, &s.plan, "PLAN.json", "which layers to replace",
@@ -364,9 +382,14 @@ enum status cmd_convert(int argc, char **argv) {
         if (!status) {
             s.model = arguments.positional.values[0];
             s.identity = arguments.identity;
-            status = convert(&s, arguments.json);
+            status = convert(use, &s, arguments.json);
         }
     }
     options_free(&arguments, &line);
     return status;
+}
+
+enum status cmd_convert(int argc, char **argv) {
+    struct command_use use = {0};
+    return convert_command(&use, argc, argv);
 }

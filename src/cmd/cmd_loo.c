@@ -177,7 +177,7 @@ static enum status report(const struct loo_outcome *outcome, const struct loo_op
     return status;
 }
 
-enum status loo_command(int64_t *run, int argc, char **argv) {
+enum status loo_command(struct command_use *use, int argc, char **argv) {
     struct loo_options values = {.device = "auto",
                                  .ablate = "mixer",
                                  .samples = 1,
@@ -264,14 +264,16 @@ enum status loo_command(int64_t *run, int argc, char **argv) {
         settings.data = items.path;
         settings.seed = (uint64_t)items.seed;
     }
+    if (use->compare) settings.compare = use->run;
     if (!status) status = loo_run(&outcome, &settings);
     if (status == STATUS_INTERRUPTED)
         status = status_set(status,
                             "interrupted; finished rows are saved in \"%s\": run the same "
                             "command to continue",
                             values.database);
-    *run = outcome.run;
-    if (!status)
+    use->differs = outcome.differs;
+    if (!use->compare) use->run = outcome.run;
+    if (!status && !use->compare)
         status = values.dry_run ? memory_table_print(&outcome.memory, "loo", arguments.json)
                                 : report(&outcome, &values, settings.estimate, arguments.json);
 done:
@@ -282,6 +284,6 @@ done:
 }
 
 enum status cmd_loo(int argc, char **argv) {
-    int64_t run;
-    return loo_command(&run, argc, argv);
+    struct command_use use = {0};
+    return loo_command(&use, argc, argv);
 }

@@ -183,18 +183,21 @@ static enum status report(const struct mmr_outcome *outcome, const struct mmr_op
     return status;
 }
 
-static enum status run(int64_t *id, struct mmr_options *options,
+static enum status run(struct command_use *use, struct mmr_options *options,
                        struct command_arguments *arguments) {
     struct mmr_settings settings;
     struct mmr_outcome outcome = {0};
     enum status status = to_settings(&settings, options, arguments);
+    if (use->compare) settings.compare = use->run;
     if (!status) status = mmr_run(&outcome, &settings);
+    use->differs = outcome.differs;
+    if (use->compare) return status;
     if (status == STATUS_INTERRUPTED)
         status = status_set(status,
                             "interrupted; finished layers and steps are saved in \"%s\": "
                             "run the same command to continue",
                             options->database);
-    *id = outcome.run;
+    use->run = outcome.run;
     if (!status && options->dry_run)
         return memory_table_print(&outcome.memory, "mmr", arguments->json);
     return status ? status : report(&outcome, options, arguments->json);
@@ -202,7 +205,7 @@ static enum status run(int64_t *id, struct mmr_options *options,
 
 enum { OWN_OPTIONS = 30 };
 
-enum status mmr_command(int64_t *id, int argc, char **argv) {
+enum status mmr_command(struct command_use *use, int argc, char **argv) {
     struct mmr_options v = {.device = "auto",
                             .loss = "rkl",
                             .schedule = "constant",
@@ -314,12 +317,12 @@ enum status mmr_command(int64_t *id, int argc, char **argv) {
     mixer_option_sizes(table + OWN_OPTIONS + MIXER_CHOICES, &v.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) status = options_one_model(&arguments, &line);
-    if (!status && !arguments.help) status = run(id, &v, &arguments);
+    if (!status && !arguments.help) status = run(use, &v, &arguments);
     options_free(&arguments, &line);
     return status;
 }
 
 enum status cmd_mmr(int argc, char **argv) {
-    int64_t run_id;
-    return mmr_command(&run_id, argc, argv);
+    struct command_use use = {0};
+    return mmr_command(&use, argc, argv);
 }

@@ -448,7 +448,7 @@ enum status cmd_plan(int argc, char **argv) {
                  "most --group layers more, and their conversion. It prints these commands as a "
                  "shell script, or runs them with --auto, without distillation in between; "
                  "DIR/hybrid-N-distilled, when it is there, is taken in the place of DIR/hybrid-N. "
-                 "What DIR has is not made again.",
+                 "What DIR has is not made again; what it has of another schedule is an error.",
         .options = options,
         .count = sizeof options / sizeof *options,
         .epilogue = "examples:\n"

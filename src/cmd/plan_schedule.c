@@ -17,6 +17,7 @@
 #include "checkpoint/checkpoint.h"
 #include "cmd/commands.h"
 #include "cmd/next.h"
+#include "cmd/schedule_check.h"
 #include "convert/convert.h"
 #include "plan/build.h"
 #include "plan/plan.h"
@@ -225,15 +226,15 @@ static void final_words(struct words *words, const struct schedule *schedule) {
 /* ---- printing and running */
 
 /* The commands print results to stdout, which --json keeps for the document: they go to stderr. */
-static enum status run_beside_json(enum status (*run)(int64_t *, int, char **), int64_t *id,
-                                   struct words *words) {
+static enum status run_beside_json(enum status (*run)(struct command_use *, int, char **),
+                                   struct command_use *use, struct words *words) {
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
     if (kept < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
         if (kept >= 0) close(kept);
         return status_fail("cannot redirect standard output: %s", strerror(errno));
     }
-    enum status status = run(id, (int)words->count, words->words);
+    enum status status = run(use, (int)words->count, words->words);
     fflush(stdout);
     if (dup2(kept, STDOUT_FILENO) < 0 && !status)
         status = status_fail("cannot restore standard output: %s", strerror(errno));
@@ -258,10 +259,10 @@ static enum status note_step(const struct schedule *schedule, const char *comman
     return STATUS_OK;
 }
 
-/* Print a command and, with --auto, run it unless its result is there. `*id` receives a run's
- * number. Frees the words. */
+/* Print a command and, with --auto, run it unless its result is there. Frees the words. */
 static enum status take_step(const struct schedule *schedule, struct words *words, bool done,
-                             enum status (*run)(int64_t *, int, char **), int64_t *id) {
+                             enum status (*run)(struct command_use *, int, char **),
+                             struct command_use *use) {
     const struct schedule_settings *settings = schedule->settings;
     char *line = words->failed ? NULL : command_line(words);
     enum status status = note_step(schedule, line, done);
@@ -271,23 +272,18 @@ static enum status take_step(const struct schedule *schedule, struct words *word
         if (words->failed)
             status = STATUS_FAILED;
         else if (settings->json)
-            status = run_beside_json(run, id, words);
+            status = run_beside_json(run, use, words);
         else
-            status = run(id, (int)words->count, words->words);
+            status = run(use, (int)words->count, words->words);
     }
     free(line);
     words_free(words);
     return status;
 }
 
-static enum status run_plan(int64_t *id, int argc, char **argv) {
-    (void)id;
+static enum status run_plan(struct command_use *use, int argc, char **argv) {
+    (void)use;
     return cmd_plan(argc, argv);
-}
-
-static enum status run_convert(int64_t *id, int argc, char **argv) {
-    (void)id;
-    return cmd_convert(argc, argv);
 }
 
 /* ---- what is there already */
@@ -327,6 +323,88 @@ static enum status read_step_plan(struct schedule *schedule, size_t index) {
     return status;
 }
 
+/* Before hours of runs: nothing stands behind a plan that is not there, which other steps made. */
+static enum status check_order(const struct schedule *schedule) {
+    enum status status = STATUS_OK;
+    int missing = 0;
+    for (size_t i = 0; !status && i < schedule->count; i++) {
+        int after = schedule->increments[i].after;
+        char *plan = plan_path(schedule, after), *hybrid = hybrid_path(schedule, after);
+        if (!plan || !hybrid) {
+            status = STATUS_FAILED;
+        } else {
+            bool planned = file_exists(plan), converted = file_is_directory(hybrid);
+            if (!planned && !missing) missing = after;
+            if (missing && (planned || converted))
+                status = status_fail("\"%s\" is there without plan-%d.json: use another --work "
+                                     "directory",
+                                     planned ? plan : hybrid, missing);
+        }
+        free(plan);
+        free(hybrid);
+    }
+    return status;
+}
+
+/* Whether the plan answers today's question: its run, and what was made of that. */
+static enum status check_plan(struct schedule *schedule, size_t index, const char *path) {
+    struct increment *step = &schedule->increments[index];
+    struct words words = {0};
+    enum status status = read_step_plan(schedule, index);
+    if (status) return status;
+    char *base = step->before ? base_path(schedule, step->before) : NULL;
+    if (step->before && !base) status = STATUS_FAILED;
+    if (base && !file_is_directory(base))
+        status = status_fail("\"%s\", which \"%s\" was made of, is missing: --auto makes it again",
+                             base, path);
+    free(base);
+    score_words(&words, schedule, step);
+    if (!status && words.failed) status = STATUS_FAILED;
+    if (!status)
+        status = schedule_check_run(path, step->run, step->before ? mmr_command : loo_command,
+                                    (int)words.count, words.words);
+    if (!status)
+        status = schedule_check_plan(path, schedule->settings->database, step->run, step->after,
+                                     schedule->settings->keep);
+    words_free(&words);
+    return status;
+}
+
+static enum status check_hybrid(const struct schedule *schedule, const struct increment *step,
+                                const char *path) {
+    struct words words = {0};
+    convert_words(&words, schedule, step);
+    enum status status =
+        words.failed ? STATUS_FAILED : schedule_check_hybrid(path, (int)words.count, words.words);
+    words_free(&words);
+    return status;
+}
+
+/* The further options of the commands leave alone what the schedule gives them. */
+static enum status check_options(const struct schedule_settings *settings) {
+    static const char *const scores[] = {"--db",      "--data", "--task", "--base",
+                                         "--dry-run", "--help", "-h"};
+    static const char *const convert[] = {"--plan",    "--stage", "--layers", "--from", "--output",
+                                          "--dry-run", "--help",  "-o",       "-h"};
+    const struct {
+        const char *name, *text, *const *own;
+        size_t count;
+    } rows[] = {
+        {"--loo-options", settings->loo, scores, sizeof scores / sizeof *scores},
+        {"--mmr-options", settings->mmr, scores, sizeof scores / sizeof *scores},
+        {"--convert-options", settings->convert, convert, sizeof convert / sizeof *convert}};
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < sizeof rows / sizeof *rows; i++) {
+        struct words words = {0};
+        add_split(&words, rows[i].text);
+        if (words.failed) status = STATUS_FAILED;
+        if (!status)
+            status = schedule_check_words(rows[i].name, rows[i].own, rows[i].count, words.words);
+        words_free(&words);
+    }
+    return status;
+}
+
 /* ---- the schedule */
 
 static void print_heading(const struct schedule *schedule, const struct increment *step) {
@@ -346,32 +424,41 @@ static void print_hint(const struct schedule *schedule, const struct increment *
                 schedule->settings->work, step->after);
 }
 
+/* Score and plan. */
+static enum status take_plan(struct schedule *schedule, size_t index, bool planned) {
+    struct increment *step = &schedule->increments[index];
+    struct words words = {0};
+    struct command_use use = {.run = step->run};
+    score_words(&words, schedule, step);
+    enum status status =
+        take_step(schedule, &words, planned, step->before ? mmr_command : loo_command, &use);
+    step->run = use.run;
+    if (status) return status;
+    plan_words(&words, schedule, step);
+    status = take_step(schedule, &words, planned, run_plan, &use);
+    if (!status && !planned && schedule->settings->automatic)
+        status = read_step_plan(schedule, index); /* goes on from the plan before? */
+    return status;
+}
+
 /* Score, plan, convert. */
 static enum status take_increment(struct schedule *schedule, size_t index) {
     struct increment *step = &schedule->increments[index];
     struct words words = {0};
+    struct command_use use = {0};
     char *plan = plan_path(schedule, step->after), *hybrid = hybrid_path(schedule, step->after);
     bool planned = plan && file_exists(plan), converted = hybrid && file_is_directory(hybrid);
     enum status status = plan && hybrid ? STATUS_OK : STATUS_FAILED;
+    if (!status && planned) status = check_plan(schedule, index, plan);
+    if (!status && converted) status = check_hybrid(schedule, step, hybrid);
     free(plan);
     free(hybrid);
-    if (!status && planned) status = read_step_plan(schedule, index);
-    if (!status && converted && !planned)
-        status = status_fail("\"%s/hybrid-%d\" is there without its plan-%d.json: use another "
-                             "--work directory",
-                             schedule->settings->work, step->after, step->after);
     if (status) return status;
     print_heading(schedule, step);
-    score_words(&words, schedule, step);
-    status =
-        take_step(schedule, &words, planned, step->before ? mmr_command : loo_command, &step->run);
-    if (!status) {
-        plan_words(&words, schedule, step);
-        status = take_step(schedule, &words, planned, run_plan, NULL);
-    }
+    status = take_plan(schedule, index, planned);
     if (!status) {
         convert_words(&words, schedule, step);
-        status = take_step(schedule, &words, converted, run_convert, NULL);
+        status = take_step(schedule, &words, converted, convert_command, &use);
     }
     if (!status) print_hint(schedule, step, index + 1 == schedule->count);
     return status;
@@ -463,8 +550,10 @@ enum status schedule_run(const struct schedule_settings *settings) {
     struct schedule schedule = {.settings = settings};
     struct words words = {0};
     next_hold();
-    enum status status = choose_format(&schedule);
+    enum status status = check_options(settings);
+    if (!status) status = choose_format(&schedule);
     if (!status) status = make_increments(&schedule);
+    if (!status) status = check_order(&schedule);
     if (!status && settings->automatic) status = make_directory(settings->work);
     if (!status && !settings->automatic && !settings->json) status = print_head(settings);
     if (!status && settings->json && !(schedule.steps = js_new_array())) status = STATUS_FAILED;
@@ -472,7 +561,8 @@ enum status schedule_run(const struct schedule_settings *settings) {
     if (!status && settings->automatic) {
         if (!settings->json) printf("\n# all stages in one plan\n");
         final_words(&words, &schedule);
-        status = take_step(&schedule, &words, false, run_plan, NULL);
+        struct command_use use = {0};
+        status = take_step(&schedule, &words, false, run_plan, &use);
     }
     if (!status && settings->json) status = print_document(&schedule);
     js_free(schedule.steps);

@@ -24,8 +24,8 @@ struct schedule_settings {
 
 /* In `work`: plan-N.json and hybrid-N for each number N of replaced layers on the way, plan.json
  * with all stages at the end. What is there already is not made again, so the same call continues;
- * a directory hybrid-N-distilled is taken in the place of hybrid-N. A plan-N.json that does not
- * continue the plan before it is a failure, and so is a format that cannot hold the model's
+ * a directory hybrid-N-distilled is taken in the place of hybrid-N. What is there and was made for
+ * another schedule (schedule_check.h) is a failure, and so is a format that cannot hold the model's
  * hybrids: that is looked at first. */
 enum status schedule_run(const struct schedule_settings *settings) STATUS_CHECKED;
 

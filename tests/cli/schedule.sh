@@ -60,18 +60,90 @@ cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with ano
 [ "$(grep -c '"found": true' parts.json)" = 3 ] || complain "a continued schedule finds $(grep -c '"found": true' parts.json) results"
 [ "$(head -c 1 parts.json)" = "{" ] || complain "--json mixes the commands' output with the document"
 
-# All done: nothing to run but the last plan; a distilled hybrid becomes the base of what is left.
-schedule auto auto.db --d-state 32 | grep -v '^# ' | grep apriel-tool && complain "what is done is to be done again"
+# All done: nothing to run but the last plan.
+made() {
+    schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 "$@"
+}
+made | grep -v '^# ' | grep apriel-tool && complain "what is done is to be done again"
+made --auto --json >again.json 2>errors || complain "again: $(cat errors)"
+[ "$(grep -c '"found": true' again.json)" = 9 ] || complain "a finished schedule is made again: $(cat again.json)"
+cmp auto/plan.json parts/plan.json || complain "a finished schedule gets another last plan"
+
+# What is there answers the schedule that it was made for, and no other. differs FILE WHAT OPTIONS...
+differs() {
+    file=$1 what=$2
+    shift 2
+    for mode in "" --auto; do
+        found=0
+        # shellcheck disable=SC2086 # no word without --auto
+        made "$@" $mode >out 2>errors || found=$?
+        [ $found -eq 1 ] || complain "$* $mode: exit code $found"
+        grep -qF "\"auto/$file\" was made for another schedule: $what differs; use another --work directory, or remove what is in this one" errors ||
+            complain "$* $mode: $(cat errors)"
+    done
+}
+head -n 5 "$golden/ids.jsonl" | "$tests/make_tokens" others.h5 2048
+cp -R "$demo" another
+chmod -R u+w another
+printf '\001' | dd of=another/model.safetensors bs=1 seek=$(($(wc -c <another/model.safetensors) - 2)) conv=notrunc 2>errors
+M="--steps 3 --batch 2 --heldout 2"
+differs plan-2.json 'token set' --data others.h5
+differs plan-2.json model --model another
+differs plan-2.json keep --keep last
+differs plan-2.json ablate --loo-options '--ablate block'
+differs plan-2.json 'kind of run' --loo-options '--estimate cosine'
+differs plan-2.json layers --loo-options '--layers 0-4'
+differs hybrid-2 init.d_state --d-state 16
+differs hybrid-2 init.gate --gate random
+differs hybrid-2 seed --convert-options '--seed 1'
+differs hybrid-2 architecture --convert-options '--format apriel2'
+differs plan-3.json steps --mmr-options "--steps 4 --batch 2 --heldout 2"
+differs plan-3.json seed --mmr-options "$M --seed 1"
+differs plan-3.json seeds --mmr-options "$M --seeds 2"
+differs plan-3.json loss --mmr-options "$M --loss fkl"
+differs plan-3.json init.gate --mmr-options "$M --gate random"
+made --mmr-options "$M --together 2" --loo-options '--group-tokens 300' >out 2>errors ||
+    complain "options of speed count: $(cat errors)"
+mkdir moved && cp -R auto auto.db rows.h5 moved && (cd moved && made --auto) >out 2>errors ||
+    complain "what is copied elsewhere is not found: $(cat errors)"
+# A distilled hybrid is the next base, and not the base of what was made before it.
 cp -R auto/hybrid-5 auto/hybrid-5-distilled
-"$program" plan --schedule 2,3,5,6 --group 2 --model "$demo" --data rows.h5 --db auto.db --work auto |
-    grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled\$" ||
+made --schedule 2,3,5,6 | grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled --d-state 32 $M\$" ||
     complain "a distilled hybrid is not the next base"
+cp -R auto/hybrid-2 auto/hybrid-2-distilled
+printf '\001' | dd of=auto/hybrid-2-distilled/model.safetensors bs=1 seek=$(($(wc -c <auto/hybrid-2-distilled/model.safetensors) - 2)) conv=notrunc 2>errors
+differs plan-3.json base_fingerprint
+rm -r auto/hybrid-2-distilled
+# Files that were changed or belong to another schedule.
+sed 's/"score": [0-9]/"score": 7/' auto/plan-2.json >changed.json
+mv auto/plan-2.json kept.json && mv changed.json auto/plan-2.json
+differs plan-2.json ranking
+mv kept.json auto/plan-2.json
+mv auto/hybrid-2/apriel-tool.json kept.json
+made >out 2>errors && complain "a hybrid of nobody knows whom is used"
+grep -q '"auto/hybrid-2/apriel-tool.json"' errors || complain "a hybrid without provenance: $(cat errors)"
+mv kept.json auto/hybrid-2/apriel-tool.json
+mv auto/hybrid-3 gone
+made >out 2>errors && complain "a plan whose base is gone is used"
+grep -qF '"auto/hybrid-3", which "auto/plan-5.json" was made of, is missing: --auto makes it again' errors || complain "a base that is gone: $(cat errors)"
+made --auto --quiet >out 2>errors || complain "a base that is gone is not made again: $(cat errors)"
+cmp gone/model.safetensors auto/hybrid-3/model.safetensors || complain "a base made again is another"
 
 ends 1 '"auto/plan-5.json" is not the step of 2 to 5 layers that the schedule has there: use another --work directory' \
-    --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto
+    --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto --d-state 32 --keep first
+ends 1 '"auto/plan-5.json" is there without plan-4.json: use another --work directory' \
+    --schedule 2,4,5 --model "$demo" --data rows.h5 --db auto.db --work auto --auto
 rm auto/plan-3.json
-ends 1 '"auto/hybrid-3" is there without its plan-3.json: use another --work directory' \
-    --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto
+ends 1 '"auto/hybrid-3" is there without plan-3.json: use another --work directory' \
+    --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto --d-state 32 --keep first
+for words in '--db=x.db' '--data x.h5' '--dry-run' '--base x' '-h'; do
+    fails 2 "plan: --mmr-options: \"${words%%[ =]*}\" is not for a command of a schedule, which has its own" \
+        --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a "--mmr-options=$words"
+done
+for words in '-ox' '--layers 1' '--stage 1'; do
+    fails 2 "plan: --convert-options: \"$(echo "$words" | sed 's/^\(-o\|--[a-z]*\).*/\1/')\" is not for a command of a schedule, which has its own" \
+        --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a "--convert-options=$words"
+done
 fails 2 'plan: --schedule needs --model, --data, --db and --work' --schedule 2,5 --model "$demo" --db a.db --work a
 fails 2 'plan: --schedule chooses runs, stages and files itself: give it no --plan, --run, --signal, --metric, --stages, --unfinished, --format or -o' \
     --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --stages 5
