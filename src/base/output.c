@@ -106,10 +106,24 @@ static enum status fail_existing(const char *path) {
                        path);
 }
 
+/* Hours of runs, hardly named on purpose; --force stands for results that can be made again. */
+static bool is_database(const char *path) {
+    static const char magic[] = "SQLite format 3"; /* and its 0 */
+    char start[sizeof magic];
+    FILE *file = fopen(path, "rb");
+    bool found =
+        file && fread(start, sizeof start, 1, file) == 1 && memcmp(start, magic, sizeof magic) == 0;
+    if (file) fclose(file);
+    return found;
+}
+
 static enum status check_place(const struct place *place, const char *path,
                                enum output_existing existing) {
     if (place->kind == PLACE_PLAIN && existing == OUTPUT_KEEP) return fail_existing(path);
     if (place->kind == PLACE_STREAM || place->kind == PLACE_DESCRIPTOR) return STATUS_OK;
+    if (place->kind == PLACE_PLAIN && is_database(place->path))
+        return status_fail(
+            "\"%s\" is a score database, which nothing replaces: choose another name", path);
     char *parent = file_parent(place->path);
     if (!parent) return STATUS_FAILED;
     enum status status = STATUS_OK;

@@ -18,16 +18,10 @@
 #include "cmd/commands.h"
 #include "cmd/next.h"
 #include "cmd/schedule_check.h"
+#include "cmd/words.h"
 #include "convert/convert.h"
 #include "plan/build.h"
 #include "plan/plan.h"
-
-/* The words of one command, from its name on. */
-struct words {
-    char **words; /* [count], and NULL behind them */
-    size_t count;
-    bool failed; /* out of memory; checked once */
-};
 
 /* One step from `before` to `after` replaced layers. */
 struct increment {
@@ -43,82 +37,6 @@ struct schedule {
     size_t count;
     struct json *steps; /* array for --json, or NULL */
 };
-
-/* ---- words */
-
-static void add(struct words *words, char *word) { /* takes the word over */
-    char **more = memory_resize(words->words, words->count + 2, sizeof *words->words);
-    if (!more || !word) {
-        words->failed = true;
-        if (more) words->words = more;
-        free(word);
-        return;
-    }
-    words->words = more;
-    words->words[words->count++] = word;
-    words->words[words->count] = NULL;
-}
-
-static void add_copy(struct words *words, const char *word) {
-    add(words, memory_copy_string(word));
-}
-
-/* A path that nothing takes for an option. */
-static void add_path(struct words *words, const char *path) {
-    add(words, text_format("%s%s", *path == '-' ? "./" : "", path));
-}
-
-static void add_own_path(struct words *words, char *path) { /* takes the path over */
-    if (path)
-        add_path(words, path);
-    else
-        words->failed = true;
-    free(path);
-}
-
-static void add_option(struct words *words, const char *name, const char *value) {
-    if (!value) return;
-    add_copy(words, name);
-    add_copy(words, value);
-}
-
-static void add_path_option(struct words *words, const char *name, const char *path) {
-    if (!path) return;
-    add_copy(words, name);
-    add_path(words, path);
-}
-
-static void add_number(struct words *words, const char *name, int64_t value) {
-    if (!value) return;
-    add_copy(words, name);
-    add(words, text_format("%lld", (long long)value));
-}
-
-/* The words of `text`, which blanks separate. */
-static void add_split(struct words *words, const char *text) {
-    while (text && *text) {
-        size_t length = strcspn(text, " \t\n");
-        if (length) add(words, memory_copy_bytes(text, length));
-        text += length;
-        text += strspn(text, " \t\n");
-    }
-}
-
-static void words_free(struct words *words) {
-    for (size_t i = 0; i < words->count; i++) free(words->words[i]);
-    free(words->words);
-    *words = (struct words){0};
-}
-
-static char *command_line(const struct words *words) {
-    struct text text = {0};
-    text_append(&text, "apriel-tool");
-    for (size_t i = 0; i < words->count; i++) {
-        text_append(&text, " ");
-        quote_shell(&text, words->words[i]);
-    }
-    return text_finish(&text);
-}
 
 /* ---- paths in the work directory; the caller frees */
 
@@ -150,9 +68,9 @@ static void add_mixer(struct words *words, const struct schedule_settings *setti
         snprintf(name, sizeof name, "--%s", rows[i].name);
         if (!mixer_option_is_given(&rows[i])) continue;
         if (rows[i].kind == OPTION_COUNT)
-            add_number(words, name, *(const int64_t *)rows[i].target);
+            words_add_number(words, name, *(const int64_t *)rows[i].target);
         else
-            add_option(words, name, *(const char *const *)rows[i].target);
+            words_add_option(words, name, *(const char *const *)rows[i].target);
     }
 }
 
@@ -160,67 +78,67 @@ static void score_words(struct words *words, const struct schedule *schedule,
                         const struct increment *step) {
     const struct schedule_settings *settings = schedule->settings;
     bool first = step->before == 0;
-    add_copy(words, first ? "loo" : "mmr");
-    add_path(words, settings->model);
-    add_path_option(words, "--data", settings->data);
-    add_path_option(words, "--db", settings->database);
+    words_add_copy(words, first ? "loo" : "mmr");
+    words_add_path(words, settings->model);
+    words_add_path_option(words, "--data", settings->data);
+    words_add_path_option(words, "--db", settings->database);
     if (!first) {
-        add_copy(words, "--base");
-        add_own_path(words, base_path(schedule, step->before));
+        words_add_copy(words, "--base");
+        words_add_own_path(words, base_path(schedule, step->before));
         add_mixer(words, settings);
     }
-    add_option(words, "--device", settings->device);
-    add_split(words, first ? settings->loo : settings->mmr);
+    words_add_option(words, "--device", settings->device);
+    words_add_split(words, first ? settings->loo : settings->mmr);
 }
 
 /* The run when it is known, else the latest of its kind. */
 static void plan_words(struct words *words, const struct schedule *schedule,
                        const struct increment *step) {
-    add_copy(words, "plan");
-    add_path_option(words, "--db", schedule->settings->database);
+    words_add_copy(words, "plan");
+    words_add_path_option(words, "--db", schedule->settings->database);
     if (step->run)
-        add_number(words, "--run", step->run);
+        words_add_number(words, "--run", step->run);
     else
-        add_option(words, "--signal", step->before ? "mmr" : "loo");
-    add_number(words, "--stages", step->after);
-    add_option(words, "--keep", schedule->settings->keep);
-    add_copy(words, "-o");
-    add_own_path(words, plan_path(schedule, step->after));
+        words_add_option(words, "--signal", step->before ? "mmr" : "loo");
+    words_add_number(words, "--stages", step->after);
+    words_add_option(words, "--keep", schedule->settings->keep);
+    words_add_copy(words, "-o");
+    words_add_own_path(words, plan_path(schedule, step->after));
 }
 
 static void convert_words(struct words *words, const struct schedule *schedule,
                           const struct increment *step) {
     const struct schedule_settings *settings = schedule->settings;
-    add_copy(words, "convert");
-    add_path(words, settings->model);
-    add_copy(words, "--plan");
-    add_own_path(words, plan_path(schedule, step->after));
+    words_add_copy(words, "convert");
+    words_add_path(words, settings->model);
+    words_add_copy(words, "--plan");
+    words_add_own_path(words, plan_path(schedule, step->after));
     if (step->before) {
-        add_copy(words, "--from");
-        add_own_path(words, base_path(schedule, step->before));
+        words_add_copy(words, "--from");
+        words_add_own_path(words, base_path(schedule, step->before));
     }
     add_mixer(words, settings);
-    add_option(words, "--format", schedule->format);
-    add_split(words, settings->convert);
-    add_copy(words, "-o");
-    add_own_path(words, hybrid_path(schedule, step->after));
+    words_add_option(words, "--format", schedule->format);
+    words_add_split(words, settings->convert);
+    words_add_copy(words, "-o");
+    words_add_own_path(words, hybrid_path(schedule, step->after));
 }
 
 /* All stages in one plan, once every run is known. */
 static void final_words(struct words *words, const struct schedule *schedule) {
-    add_copy(words, "plan");
-    add_path_option(words, "--db", schedule->settings->database);
+    words_add_copy(words, "plan");
+    words_add_path_option(words, "--db", schedule->settings->database);
     for (size_t i = 0; i < schedule->count; i++) {
         const struct increment *step = &schedule->increments[i];
-        add_copy(words, "--run");
-        add(words, step->before ? text_format("%lld@%d", (long long)step->run, step->before)
-                                : text_format("%lld", (long long)step->run));
+        words_add_copy(words, "--run");
+        words_add(words, step->before ? text_format("%lld@%d", (long long)step->run, step->before)
+                                      : text_format("%lld", (long long)step->run));
     }
-    add_option(words, "--stages", schedule->settings->counts);
-    add_option(words, "--keep", schedule->settings->keep);
-    add_copy(words, "-o");
-    add_own_path(words, text_format("%s/plan.json", schedule->settings->work));
-    add_copy(words, "--force"); /* with more stages than that of an earlier call */
+    words_add_option(words, "--stages", schedule->settings->counts);
+    words_add_option(words, "--keep", schedule->settings->keep);
+    words_add_copy(words, "-o");
+    words_add_own_path(words, text_format("%s/plan.json", schedule->settings->work));
+    words_add_copy(words, "--force"); /* with more stages than that of an earlier call */
 }
 
 /* ---- printing and running */
@@ -264,10 +182,10 @@ static enum status take_step(const struct schedule *schedule, struct words *word
                              enum status (*run)(struct command_use *, int, char **),
                              struct command_use *use) {
     const struct schedule_settings *settings = schedule->settings;
-    char *line = words->failed ? NULL : command_line(words);
+    char *line = words->failed ? NULL : words_line(words);
     enum status status = note_step(schedule, line, done);
     if (!status && settings->automatic && !done) {
-        if (settings->quiet || settings->json) add_copy(words, "--quiet");
+        if (settings->quiet || settings->json) words_add_copy(words, "--quiet");
         fflush(stdout);
         if (words->failed)
             status = STATUS_FAILED;
@@ -308,8 +226,8 @@ static enum status read_step_plan(struct schedule *schedule, size_t index) {
         const struct int_list *base =
             before.n_stages ? &before.stages[before.n_stages - 1].layers : &nothing;
         const struct plan_stage *stage = plan.n_stages ? &plan.stages[plan.n_stages - 1] : NULL;
-        if (!stage || stage->layers.count != (size_t)step->after || !has_base(&plan, base) ||
-            !plan.n_signals)
+        if (!stage || stage->layers.count != (size_t)step->after || !plan.n_signals ||
+            (step->before && !has_base(&plan, base)))
             status = status_fail("\"%s\" is not the step of %d to %d layers that the schedule has "
                                  "there: use another --work directory",
                                  path, step->before, step->after);
@@ -396,7 +314,7 @@ static enum status check_options(const struct schedule_settings *settings) {
     enum status status = STATUS_OK;
     for (size_t i = 0; !status && i < sizeof rows / sizeof *rows; i++) {
         struct words words = {0};
-        add_split(&words, rows[i].text);
+        words_add_split(&words, rows[i].text);
         if (words.failed) status = STATUS_FAILED;
         if (!status)
             status = schedule_check_words(rows[i].name, rows[i].own, rows[i].count, words.words);
@@ -486,6 +404,8 @@ static enum status make_increments(struct schedule *schedule) {
 }
 
 static enum status make_directory(const char *path) {
+    if (file_is_directory(path) && access(path, W_OK | X_OK) != 0)
+        return status_fail("cannot write into \"%s\": %s", path, strerror(errno));
     if (mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path))) return STATUS_OK;
     return status_fail("cannot make the directory \"%s\": %s", path, strerror(errno));
 }
@@ -509,31 +429,15 @@ static enum status print_document(struct schedule *schedule) {
     return document_print(document);
 }
 
-/* The value of an option among words of a command line: "--format X" or "--format=X". */
-static const char *find_option(const struct words *words, const char *name) {
-    const char *found = NULL;
-    size_t length = strlen(name);
-    for (size_t i = 0; i < words->count; i++) {
-        const char *word = words->words[i];
-        if (strncmp(word, name, length) != 0) continue;
-        if (word[length] == '=') found = word + length + 1;
-        if (!word[length] && i + 1 < words->count) found = words->words[i + 1];
-    }
-    return found;
-}
-
-/* A format that holds the hybrids, before hours of runs: the one that is asked for, or the first
- * that can, named where convert would take another by itself. */
-static enum status choose_format(struct schedule *schedule) {
+/* A format that holds the hybrids: the one that is asked for, or the first that can, named where
+ * convert would take another by itself. */
+static enum status choose_format(struct schedule *schedule, const struct model_config *config) {
     const struct schedule_settings *settings = schedule->settings;
-    struct model_config *config = NULL;
     struct words words = {0};
-    enum status status = checkpoint_read_config(&config, settings->model);
-    if (status) return status;
-    add_split(&words, settings->convert);
-    const char *asked = find_option(&words, "--format"), *lacks = NULL;
+    words_add_split(&words, settings->convert);
+    const char *asked = words_find(&words, "--format"), *lacks = NULL;
     enum config_family format = convert_format_for(config);
-    if (asked) status = convert_format_from_name(&format, asked);
+    enum status status = asked ? convert_format_from_name(&format, asked) : STATUS_OK;
     if (!status) lacks = convert_format_lacks(format, config);
     if (lacks)
         status = status_fail("\"%s\" has %s, which %s cannot express; use --convert-options "
@@ -541,8 +445,41 @@ static enum status choose_format(struct schedule *schedule) {
                              settings->model, lacks, convert_format_name(format));
     if (!status && !asked && format != FAMILY_APRIEL_H1)
         schedule->format = convert_format_name(format);
-    config_free(config);
     words_free(&words);
+    return status;
+}
+
+/* The stages must lie between what the model has replaced already and what may be replaced. */
+static enum status check_stages(const struct schedule *schedule,
+                                const struct model_config *config) {
+    const struct schedule_settings *settings = schedule->settings;
+    struct int_list keep = {0};
+    int first = schedule->increments[0].after;
+    int last = schedule->increments[schedule->count - 1].after;
+    int replaced = config->n_layers - config_attention_layers(config);
+    enum status status = STATUS_OK;
+    if (settings->keep)
+        status = list_parse(&keep, settings->keep, 0, config->n_layers - 1, "--keep");
+    if (!status && last > config->n_layers - (int)keep.count)
+        status = status_set(STATUS_USAGE,
+                            "--schedule: a stage of %d layers: \"%s\" has %d, %zu of them kept",
+                            last, settings->model, config->n_layers, keep.count);
+    if (!status && first <= replaced)
+        status = status_set(STATUS_USAGE,
+                            "--schedule: a stage of %d layers: \"%s\" has %d replaced already",
+                            first, settings->model, replaced);
+    list_free(&keep);
+    return status;
+}
+
+/* What the model says of the schedule, before hours of runs. */
+static enum status check_model(struct schedule *schedule) {
+    struct model_config *config = NULL;
+    enum status status = checkpoint_read_config(&config, schedule->settings->model);
+    if (status) return status;
+    status = choose_format(schedule, config);
+    if (!status) status = check_stages(schedule, config);
+    config_free(config);
     return status;
 }
 
@@ -551,8 +488,8 @@ enum status schedule_run(const struct schedule_settings *settings) {
     struct words words = {0};
     next_hold();
     enum status status = check_options(settings);
-    if (!status) status = choose_format(&schedule);
     if (!status) status = make_increments(&schedule);
+    if (!status) status = check_model(&schedule);
     if (!status) status = check_order(&schedule);
     if (!status && settings->automatic) status = make_directory(settings->work);
     if (!status && !settings->automatic && !settings->json) status = print_head(settings);

@@ -25,6 +25,16 @@ cmp there.h5 right.h5 || complain "--force writes another file"
 "$program" plan --db scores.db --run 1 --stages 1 -o there.json --force >out
 cmp there.json right.json || complain "--force writes another plan"
 
+# --force is not for a score database, which took hours to make.
+cp scores.db mine.db
+ln -s mine.db mine.json
+for name in mine.db mine.json ./mine.db; do
+    fails 1 "\"$name\" is a score database, which nothing replaces: choose another name" plan --db mine.db --run 1 --stages 1 -o "$name" --force
+    fails 1 "\"$name\" is a score database, which nothing replaces: choose another name" data --tokenizer "$demo" -o "$name" --force x.txt
+    fails 1 "\"$name\" is a score database, which nothing replaces: choose another name" plan --plan right.json --format csv -o "$name" --force
+done
+"$program" scores --db mine.db >out || complain "a database is replaced"
+
 # ---- links are written through, and stay
 mkdir away
 ln -s away/target.h5 link.h5

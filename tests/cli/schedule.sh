@@ -153,6 +153,27 @@ fails 2 'plan: --auto belongs to --schedule' --db auto.db --run 1 --auto
 fails 2 'plan: --group is 0, outside 1 to 1000' --schedule 2 --group 0
 fails 1 'cannot make the directory "no/work": No such file or directory' \
     --schedule 2 --model "$demo" --data rows.h5 --db a.db --work no/work --auto
+# So are the stages and the layers to keep.
+for stages in 13 2,13; do
+    fails 2 "--schedule: a stage of 13 layers: \"$demo\" has 12, 0 of them kept" \
+        --schedule $stages --model "$demo" --data rows.h5 --db a.db --work a --auto
+done
+fails 2 "--schedule: a stage of 12 layers: \"$demo\" has 12, 2 of them kept" \
+    --schedule 2,12 --model "$demo" --data rows.h5 --db a.db --work a --keep 0,11
+fails 2 '--keep: "12" goes outside 0 to 11' --schedule 2 --model "$demo" --data rows.h5 --db a.db --work a --keep 12
+fails 2 '--schedule: a stage of 3 layers: "auto/hybrid-3" has 3 replaced already' \
+    --schedule 3,5 --model auto/hybrid-3 --data rows.h5 --db a.db --work a
+[ ! -e a ] && [ ! -e a.db ] || complain "something is made before a schedule is checked"
+# A hybrid is a model too.
+for again in 1 2; do
+    "$program" plan --schedule 4,5 --model auto/hybrid-3 --data rows.h5 --db h.db --work h --auto --json --mmr-options "$M" >h.json 2>errors ||
+        complain "a schedule from a hybrid ($again): $(cat errors)"
+done
+[ "$(grep -c '"found": true' h.json)" = 6 ] || complain "a schedule from a hybrid is made again"
+mkdir shut && chmod 555 shut
+if [ "$(id -u)" != 0 ]; then
+    fails 1 'cannot write into "shut": Permission denied' --schedule 2 --model "$demo" --data rows.h5 --db a.db --work shut --auto
+fi
 # The format is chosen and checked before the first run.
 "$program" plan --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --gate random >script
 [ "$(grep -c '^apriel-tool convert .* --gate random --format apriel2 -o ' script)" = 2 ] || complain "no format for a Qwen model: $(cat script)"
