@@ -276,4 +276,69 @@ grep -q '"options": {"unfinished": true}' p.json || complain "plan --unfinished:
 "$program" plan --plan p.json --json | grep -q '"options": {"unfinished": true}' ||
     complain "a plan that is read loses its options"
 
+# Every kind of signal gives a plan of its own, which names kind and run; --run N is --signal's.
+"$program" loo "$model" --data rows.h5 --db signals.db --device cpu --quiet >out
+for estimate in fisher first-order cosine; do
+    "$program" loo "$model" --data rows.h5 --db signals.db --device cpu --estimate $estimate --quiet >out
+done
+# shellcheck disable=SC2086 # words
+"$program" mmr $M --layers 0-2 --db signals.db --quiet >out
+run=0
+for signal in loo estimate-fisher estimate-first-order estimate-cosine mmr; do
+    run=$((run + 1))
+    "$program" plan --db signals.db --signal $signal --stages 1,2 -o $signal.json --quiet >out
+    "$program" plan --db signals.db --run $run --stages 1,2 -o run.json --force --quiet >out
+    cmp run.json $signal.json || complain "plan --signal $signal: not --run $run"
+    grep -q "\"run\": $run, \"kind\": \"$signal\"" $signal.json || complain "plan --signal $signal: $(cat $signal.json)"
+done
+"$program" plan --db signals.db --signal loo --signal mmr@1 --stages 1,2 -o both.json --quiet >out 2>&1
+[ "$(sha256sum loo.json estimate-*.json mmr.json both.json | cut -c1-64 | sort -u | wc -l)" = 6 ] ||
+    complain "two signals give one plan"
+# --plan keeps the plan; its --format and --stage give texts that all differ, and what enters a format
+# changes it.
+"$program" plan --plan both.json -o same.json --quiet >out
+cmp same.json both.json || complain "plan --plan: another plan"
+for format in hf fast-llm surgery csv; do
+    "$program" plan --plan both.json --format $format >$format.text
+    "$program" plan --plan both.json --format $format -o $format.file --quiet >out
+    cmp $format.text $format.file || complain "plan --format $format: -o writes another text"
+    [ $format = csv ] || {
+        "$program" plan --plan both.json --format $format --stage 2 | cmp - $format.text || complain "plan --format $format: the last stage is another"
+        "$program" plan --plan both.json --format $format --stage 1 >$format.first.text
+    }
+done
+# Fast-LLM's mixers have one switch for all their biases: --gate or --qkv-bias turn it only together.
+for choice in "fast-llm d-state 8" "fast-llm dt-rank 5" "fast-llm d-conv 3" "fast-llm gate random --qkv-bias drop" \
+    "fast-llm dt-range 0.01,0.1" "surgery d-state 8" "surgery dt-rank 5" "surgery d-conv 3" \
+    "surgery dt-range 0.01,0.1"; do
+    # shellcheck disable=SC2086 # words
+    set -- $choice
+    name=$1.$2.text format=$1 option=$2
+    shift 2
+    "$program" plan --plan both.json --format "$format" "--$option" "$@" >"$name" || complain "plan --format $choice"
+done
+[ "$(sha256sum ./*.text | cut -c1-64 | sort -u | wc -l)" = "$(find . -name '*.text' | wc -l)" ] ||
+    complain "two formats or choices give one text: $(sha256sum ./*.text | sort | uniq -w 64 -D)"
+# What a format does not take is not ignored.
+for choice in "hf d-state 8" "csv gate random" "surgery gate random" "surgery qkv-bias drop" "fast-llm align paper" "hf skip one"; do
+    # shellcheck disable=SC2086 # words
+    set -- $choice
+    ! "$program" plan --plan both.json --format "$1" "--$2" "$3" >out 2>errors || complain "plan --format $1 ignores --$2"
+done
+# convert: --stage, --plan and --format
+"$program" convert "$model" --plan both.json --stage 1 -o first --quiet >out
+"$program" convert "$model" --plan both.json -o last --quiet >out
+"$program" convert "$model" --plan both.json --stage 2 -o second --quiet >out
+"$program" convert "$model" --plan loo.json -o other --quiet >out
+cmp last/apriel-tool.json second/apriel-tool.json || complain "convert --stage: the last is not 2"
+layers=$(tr -d ' \n' <last/apriel-tool.json | sed 's/.*"mamba_layers":\[\([0-9,]*\)\].*/\1/')
+"$program" convert "$model" --layers "$layers" -o named --quiet >out
+cmp named/model.safetensors last/model.safetensors || complain "convert --layers: other weights than of the plan"
+"$program" convert "$demo" --layers 1 -o h1 --quiet >out
+"$program" convert "$demo" --layers 1 --format apriel-h1 -o h1-named --quiet >out
+"$program" convert "$demo" --layers 1 --format apriel2 -o a2 --quiet >out
+cmp h1/apriel-tool.json h1-named/apriel-tool.json || complain "convert --format: its default is another"
+[ "$(sha256sum first/apriel-tool.json last/apriel-tool.json other/apriel-tool.json named/apriel-tool.json h1/apriel-tool.json a2/apriel-tool.json | cut -c1-64 | sort -u | wc -l)" = 6 ] ||
+    complain "convert: --plan, --stage, --layers or --format is not in the provenance"
+
 exit $bad
