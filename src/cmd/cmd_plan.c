@@ -262,20 +262,44 @@ static void print_next(const struct plan *plan, const struct plan_command *comma
     next_print(&line, false);
 }
 
+/* The first thing in which a model is not that of the plan, as far as the plan says; NULL: none. A
+ * hybrid without attention need not say what heads it had. */
+static const char *find_other(const struct plan *plan, const struct model_config *config) {
+    const struct {
+        const char *key;
+        double value;
+        bool of_attention;
+    } rows[] = {{"num_hidden_layers", config->n_layers, false},
+                {"hidden_size", config->hidden_size, false},
+                {"vocab_size", config->vocab_size, false},
+                {"intermediate_size", config->intermediate_size, false},
+                {"rms_norm_eps", config->rms_norm_eps, false},
+                {"num_attention_heads", config->n_heads, true},
+                {"num_key_value_heads", config->n_kv_heads, true},
+                {"head_dim", config->head_dim, true},
+                {"rope_theta", config->rope.theta, true}};
+    bool attention = config_attention_layers(config) > 0;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct json *known = js_member(plan->shape, rows[i].key);
+        if (!js_is_number(known) || (rows[i].of_attention && !attention)) continue;
+        if (js_number_or(known, 0) != rows[i].value) return rows[i].key;
+    }
+    return NULL;
+}
+
 /* The configuration of --model, which the plan must be about. */
 static enum status read_model(struct model_config **out, const struct plan *plan,
                               const char *directory) {
     struct model_config *config = NULL;
     enum status status = checkpoint_read_config(&config, directory);
     if (status) return status;
-    int64_t width = js_integer_or(js_member(plan->shape, "hidden_size"), config->hidden_size);
-    int64_t words = js_integer_or(js_member(plan->shape, "vocab_size"), config->vocab_size);
-    if (config->n_layers != plan->layers || width != config->hidden_size ||
-        words != config->vocab_size) {
+    const char *other = find_other(plan, config);
+    if (other) {
         config_free(config);
-        return status_fail("\"%s\" is not the model of the plan, nor a hybrid of it: their shapes "
-                           "differ",
-                           directory);
+        return status_fail(
+            "\"%s\" is not the model of the plan, nor a hybrid of it: they differ in "
+            "%s",
+            directory, other);
     }
     *out = config;
     return STATUS_OK;

@@ -141,8 +141,19 @@ grep -q ' 5\.25 MB ' out && grep -q ' 5\.35 MB ' out || complain "the estimate c
 cmp asked.yaml read.yaml || complain "the YAML of the choices is not that of the hybrid"
 "$program" plan --plan demo.json --format fast-llm --model "$demo" --dt-range 0.01,0.3 --gate random --d-state 8 | cmp - asked.yaml ||
     complain "the YAML of the model is not that of the plan"
-fails 1 "\"$models/qwen3\" is not the model of the plan, nor a hybrid of it: their shapes differ" \
+fails 1 "\"$models/qwen3\" is not the model of the plan, nor a hybrid of it: they differ in num_hidden_layers" \
     --plan demo.json --format fast-llm --model "$models/qwen3"
+# Another model of the same layers and width is no model of the plan either.
+for change in 'num_attention_heads 2' 'num_key_value_heads 4' 'head_dim 64' 'rope_theta 77.0' 'rms_norm_eps 0.5' \
+    'intermediate_size 388' 'vocab_size 2000' 'hidden_size 256'; do
+    rm -rf changed
+    mkdir changed
+    sed "s/\"${change% *}\": *[0-9.e-]*/\"${change% *}\": ${change#* }/" "$demo/config.json" >changed/config.json
+    for format in fast-llm surgery; do
+        fails 1 "\"changed\" is not the model of the plan, nor a hybrid of it: they differ in ${change% *}" \
+            --plan demo.json --format $format --model changed
+    done
+done
 fails 2 'plan: --model is for --schedule and for --format fast-llm and surgery' --plan demo.json --format csv --model "$demo"
 
 # Half of the layers unless told otherwise; one finished run of the kind is found.
