@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -363,7 +364,7 @@ START_TEST(every_end_id_counts) {
         {NULL, "{\"eos_token_id\":[null,\"1\",-1,1.5,[2],1,1]}", NULL, 1, 1, {1}},
         {"{\"eos_token\":\"zz\"}", "{\"eos_token_id\":[9]}", NULL, -1, 1, {9}},
         {"{\"eos_token\":null}", "{\"eos_token_id\":[]}", NULL, -1, 0, {0}},
-        {"{broken", "[1]", "{\"eos_token_id\":{\"a\":1}}", -1, 0, {0}},
+        {"[]", "[1]", "{\"eos_token_id\":{\"a\":1}}", -1, 0, {0}},
         {NULL, "{\"eos_token_id\":99999999999}", "{\"eos_token_id\":true}", -1, 0, {0}},
     };
     char directory[] = "/tmp/test_tokenizer.XXXXXX";
@@ -388,8 +389,44 @@ START_TEST(every_end_id_counts) {
 }
 END_TEST
 
+/* Going on without them would lose the token that ends a text. */
+START_TEST(files_beside_it_that_cannot_be_read_are_named) {
+    static const char *const names[] = {"tokenizer_config.json", "generation_config.json",
+                                        "config.json"};
+    static const char *const texts[] = {"", "{broken", "{\"eos_token_id\":[1,", "{} {}",
+                                        "version https://git-lfs.github.com/spec/v1\n"
+                                        "oid sha256:0\nsize 9\n"};
+    char directory[] = "/tmp/test_tokenizer.XXXXXX";
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    put(directory, "tokenizer.json",
+        "{\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{\"a\":0,\"b\":1,\"c\":2}}}");
+    for (int kind = 0; kind < 3; kind++) {
+        char *path = file_join(directory, names[kind]);
+        struct tokenizer *tokenizer;
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+            put(directory, names[kind], texts[i]);
+            ck_assert_int_ne(tokenizer_read(&tokenizer, directory), STATUS_OK);
+            ck_assert_ptr_null(tokenizer);
+            ck_assert_msg(strstr(status_message(), names[kind]), "%s", status_message());
+        }
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(mkdir(path, 0777), 0);
+        ck_assert_int_ne(tokenizer_read(&tokenizer, directory), STATUS_OK);
+        ck_assert_int_eq(rmdir(path), 0);
+        ck_assert_int_eq(mkfifo(path, 0666), 0);
+        ck_assert_int_ne(tokenizer_read(&tokenizer, directory), STATUS_OK);
+        ck_assert_int_eq(unlink(path), 0);
+        ck_assert_int_eq(tokenizer_read(&tokenizer, directory), STATUS_OK);
+        tokenizer_free(tokenizer);
+        free(path);
+    }
+    ck_assert_int_eq(file_remove_directory(directory), STATUS_OK);
+}
+END_TEST
+
 CHECK_MAIN("tokenizer", demo_model_cases_are_equal, families_equal_the_reference,
            long_words_take_linear_time, long_runs_of_marks_take_linear_time,
            threads_share_a_tokenizer, texts_that_are_not_utf8_are_refused,
            broken_bytes_are_decoded_to_replacement_characters,
-           what_is_not_understood_is_refused_by_name, every_end_id_counts, missing_files_are_named)
+           what_is_not_understood_is_refused_by_name, every_end_id_counts,
+           files_beside_it_that_cannot_be_read_are_named, missing_files_are_named)

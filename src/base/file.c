@@ -101,7 +101,7 @@ enum status file_copy(const char *to, const char *from) {
         fclose(in);
         return status;
     }
-    char block[1 << 16];
+    char block[1 << 14]; /* a thread may have a stack of 64 KiB */
     size_t got;
     while (!status && (got = fread(block, 1, sizeof block, in)) > 0)
         if (fwrite(block, 1, got, out) != got)

@@ -63,7 +63,7 @@ enum status sha256_file(char hex[SHA256_HEX_SIZE], const char *path) {
     enum status status = file_open(&file, path);
     if (status) return status;
     status = sha256_begin(&sha);
-    char block[1 << 16];
+    char block[1 << 14]; /* a thread may have a stack of 64 KiB */
     size_t got;
     while (!status && (got = fread(block, 1, sizeof block, file)) > 0)
         sha256_update(sha, block, got);
