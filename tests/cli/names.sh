@@ -50,12 +50,14 @@ each ./one_schedule
 evil='m
 touch pwned_done
 #'
-mkdir -p "$evil" steps
-cp "$demo/config.json" "$evil"
+cp -r "$demo" "$evil"
 "$tests/make_scores" scores.db
-"$program" plan --db scores.db --run 1 --stages 1 -o steps/plan-1.json >out
-mkdir steps/hybrid-1
-"$program" plan --schedule 1,2 --model "$evil" --data "$evil" --db "$evil" --work steps >script
+head -n 3 "$golden/ids.jsonl" | "$tests/make_tokens" "$evil.h5" 2048
+for stages in "1 --auto" 1,2; do
+    # shellcheck disable=SC2086 # words
+    "$program" plan --schedule $stages --model "$evil" --data "$evil.h5" --db "$evil.db" --work steps \
+        --mmr-options "--steps 1 --batch 1 --heldout 1" >script 2>errors || complain "$stages: $(cat errors)"
+done
 [ "$(grep -c '^# done: apriel-tool ' script)" = 3 ] || complain "what is done is not in comments"
 PATH=$temporary/bin:$PATH sh ./script >out 2>&1 || complain "the script fails: $(cat out)"
 [ ! -e pwned_done ] || complain "a name runs as a command"
