@@ -258,6 +258,16 @@ static enum answer_verdict compare_matrices(const struct answer_tree *a, int lef
 
 /* ---- relations */
 
+/* (x, y) = (1, 2) */
+static bool names_all(const struct answer_tree *tree, const struct answer_node *names,
+                      const struct answer_node *values) {
+    if (names->kind != NODE_TUPLE || values->kind != NODE_TUPLE || names->count != values->count)
+        return false;
+    for (int child = names->first; child >= 0; child = node_of(tree, child)->next)
+        if (node_of(tree, child)->kind != NODE_VARIABLE) return false;
+    return true;
+}
+
 static int without_name(const struct answer_tree *tree, int index) {
     const struct answer_node *node = node_of(tree, index);
     if (node->kind != NODE_RELATION) return index;
@@ -270,6 +280,7 @@ static int without_name(const struct answer_tree *tree, int index) {
                    node_of(tree, first->first)->kind == NODE_VARIABLE &&
                    node_of(tree, node_of(tree, first->first)->next)->kind == NODE_VARIABLE;
     if (first->kind == NODE_VARIABLE || product) return last; /* x = 5, f(x) = 2x */
+    if (node->count == 2 && names_all(tree, first, node_of(tree, last))) return last;
     if (node->count == 2 && node_of(tree, last)->kind == NODE_VARIABLE) return node->first;
     bool calculation = !answer_tree_has_variable(tree, index); /* 5 + 3 = 8 */
     return calculation || node->count > 2 ? last : index;

@@ -157,7 +157,10 @@ static struct span before_comment(struct span span) {
         bool bracket = i && span.start[i] == '(' && span.start[i - 1] == ' ' &&
                        i + 3 < span.length && is_letter(span.start[i + 1]) &&
                        is_letter(span.start[i + 2]);
-        if (bracket || (run && apart && is_about(span.start + i, run, i == 0))) {
+        bool remark = span.start[i] == ';' && i + 4 < span.length && span.start[i + 1] == ' ' &&
+                      is_letter(span.start[i + 2]) && is_letter(span.start[i + 3]) &&
+                      is_letter(span.start[i + 4]) && strncmp(span.start + i + 2, "and ", 4) != 0;
+        if (bracket || remark || (run && apart && is_about(span.start + i, run, i == 0))) {
             span.length = i;
             break;
         }
@@ -189,11 +192,34 @@ static bool is_few_words(struct span span) {
     return words <= MOST_WORDS;
 }
 
+/* "$3$ or $4$": the formulas that go on from this one, which ends at `end`. */
+static void join_formulas(struct span *formula, const char *end) {
+    static const char *const words[] = {"or", "and"};
+    for (bool found = true; found;) {
+        found = false;
+        const char *word = end + strspn(end, " ,");
+        for (size_t i = 0; i < 2 && !found; i++) {
+            struct span next, both = *formula;
+            size_t length = strlen(words[i]);
+            if (strncmp(word, words[i], length) != 0 || word[length] != ' ' ||
+                !answer_formula_at(&next, word + length + 1, &end))
+                continue;
+            both.length = (size_t)(next.start + next.length - both.start);
+            found = answer_span_understood(both, false);
+            if (found) *formula = both;
+        }
+    }
+}
+
 /* The answer that a line or sentence says. */
 static bool find_said(struct span *out, const char *at) {
     const char *end;
     at += strspn(at, " :*\t_`");
-    if (answer_formula_at(out, at, &end) || find_choice(out, at)) return true;
+    if (answer_formula_at(out, at, &end)) {
+        join_formulas(out, end);
+        return true;
+    }
+    if (find_choice(out, at)) return true;
     struct span said = sentence(at), answer = before_comment(said);
     if (answer.length &&
         (answer_span_understood(answer, *answer.start == '\\') || is_few_words(answer))) {

@@ -110,7 +110,7 @@ static size_t grouped_tokens(struct parser *parser) {
         if ((!blank && !parted) || digits->kind != TOKEN_NUMBER) break;
         if (parted && digits->spaced && !token_is_mark(at, '\'')) break;
         size_t whole = strspn(digits->text, "0123456789");
-        if (whole != 3) return 1;
+        if (whole != 3 || memchr(digits->text, '\\', digits->length)) return 1;
         sure |= token_is_mark(at, '\'') || blank;
         commas |= token_is_mark(at, ',');
         at = digits + 1;
@@ -161,28 +161,73 @@ static int number_in_base(struct parser *parser, const struct answer_token *mark
     return parser_number_node(parser, first->text, length, base);
 }
 
-/* "3 1/2", "3\frac{1}{2}": the fraction that belongs to a whole number; 0: none. */
-static size_t mixed_tokens(const struct parser *parser, const struct answer_token **top,
-                           const struct answer_token **bottom) {
+/* A numerator or denominator of digits. */
+struct digits {
+    const char *text;
+    size_t length;
+};
+
+static long digits_value(struct digits digits) {
+    return token_whole_value(&(struct answer_token){.text = digits.text, .length = digits.length});
+}
+
+/* One argument of \frac in digits: "{12}", or a digit of its own (`used` of those of its token).
+ * Number of tokens that it ends; -1: it is something else. */
+static int fraction_part(struct digits *out, const struct answer_token *at, size_t *used) {
+    bool braces = token_is_mark(at, '{');
+    const struct answer_token *number = at + braces;
+    if (!token_is_whole(number) || (braces && (*used || !token_is_mark(number + 1, '}'))))
+        return -1;
+    *out = (struct digits){number->text + *used, braces ? number->length : 1};
+    if (braces) return 3;
+    bool ends = ++*used == number->length;
+    if (ends) *used = 0;
+    return ends;
+}
+
+/* "3 1/2", "3\frac{1}{2}", "3\frac12": the fraction that belongs to a whole number; 0: none. */
+static size_t mixed_tokens(const struct parser *parser, struct digits *top, struct digits *bottom) {
     const struct answer_token *at = parser->at;
+    size_t taken = 0, used = 0;
     if (token_is_whole(at) && at->spaced && token_is_mark(at + 1, '/') && token_is_whole(at + 2)) {
-        *top = at;
-        *bottom = at + 2;
-        return token_whole_value(at) < token_whole_value(at + 2) ? 3 : 0;
+        *top = (struct digits){at->text, at->length};
+        *bottom = (struct digits){at[2].text, at[2].length};
+        taken = 3;
+    } else if (token_is_command(at, "frac")) {
+        int above = fraction_part(top, at + 1, &used);
+        int below = above < 0 ? -1 : fraction_part(bottom, at + 1 + above, &used);
+        if (below < 0 || used) return 0;
+        taken = (size_t)(1 + above + below);
     }
-    if (token_is_command(at, "frac") && token_is_mark(at + 1, '{') && token_is_whole(at + 2) &&
-        token_is_mark(at + 3, '}') && token_is_mark(at + 4, '{') && token_is_whole(at + 5) &&
-        token_is_mark(at + 6, '}')) {
-        *top = at + 2;
-        *bottom = at + 5;
-        return token_whole_value(*top) < token_whole_value(*bottom) ? 7 : 0;
-    }
-    return 0;
+    return taken && digits_value(*top) < digits_value(*bottom) ? taken : 0;
+}
+
+/* "0.1\overline{6}" is 0.1 + 6/90, exactly. */
+static int repeating_number(struct parser *parser) {
+    static const char nines[] = "999999999999999999999999999999";
+    static const char ten_power[] = "1000000000000000000000000000000";
+    const struct answer_token *token = parser->at++;
+    const char *point = memchr(token->text, '.', token->length);
+    const char *command = memchr(token->text, '\\', token->length);
+    const char *digits = (const char *)memchr(command, '{', token->length) + 1;
+    size_t repeated = strspn(digits, "0123456789"), fixed = (size_t)(command - point) - 1;
+    bool decimal = parser->tree->decimal;
+    if (repeated >= sizeof nines || fixed >= sizeof ten_power - 1) return parser_fail(parser);
+    size_t length = (size_t)(command - token->text) - (fixed == 0);
+    int before = parser_number_node(parser, token->text, length, 10);
+    int above = parser_number_node(parser, digits, repeated, 10);
+    int below = parser_number_node(parser, nines, repeated, 10);
+    int shift = parser_number_node(parser, ten_power, fixed + 1, 10);
+    parser->tree->decimal = decimal; /* no rounded one */
+    below = parser_binary(parser, '*', below, shift);
+    return parser_binary(parser, '+', before, parser_binary(parser, '/', above, below));
 }
 
 int parser_number(struct parser *parser) {
     int base;
-    const struct answer_token *mark = parser_find_base(parser, &base), *top, *bottom;
+    struct digits top, bottom;
+    if (memchr(parser->at->text, '\\', parser->at->length)) return repeating_number(parser);
+    const struct answer_token *mark = parser_find_base(parser, &base);
     if (mark) return number_in_base(parser, mark, base);
     size_t groups = grouped_tokens(parser);
     bool whole = token_is_whole(parser->at);
@@ -191,8 +236,8 @@ int parser_number(struct parser *parser) {
     parser->at++;
     size_t fraction = whole ? mixed_tokens(parser, &top, &bottom) : 0;
     if (!fraction) return node;
-    int above = parser_number_node(parser, top->text, top->length, 10);
-    int below = parser_number_node(parser, bottom->text, bottom->length, 10);
+    int above = parser_number_node(parser, top.text, top.length, 10);
+    int below = parser_number_node(parser, bottom.text, bottom.length, 10);
     parser->at += fraction;
     return parser_binary(parser, '+', node, parser_binary(parser, '/', above, below));
 }

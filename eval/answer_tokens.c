@@ -22,6 +22,8 @@ struct spelling {
     { from, TOKEN_MARK, mark, NULL }
 #define COMMAND(from, name)                                                                        \
     { from, TOKEN_COMMAND, 0, name }
+#define GREEK(from, name)                                                                          \
+    { from, TOKEN_VARIABLE, 0, name }
 #define RELATION(from, mark)                                                                       \
     { from, TOKEN_RELATION, mark, NULL }
 
@@ -148,6 +150,20 @@ static const struct spelling spellings[] = {
     COMMAND("\\choose", "choose"),
     COMMAND("\\pi", "pi"),
     COMMAND("\xcf\x80", "pi"),
+    GREEK("\xce\xb1", "alpha"),
+    GREEK("\xce\xb2", "beta"),
+    GREEK("\xce\xb3", "gamma"),
+    GREEK("\xce\xb4", "delta"),
+    GREEK("\xce\xb5", "epsilon"),
+    GREEK("\xce\xb8", "theta"),
+    GREEK("\xce\xbb", "lambda"),
+    GREEK("\xce\xbc", "mu"),
+    GREEK("\xcf\x81", "rho"),
+    GREEK("\xcf\x83", "sigma"),
+    GREEK("\xcf\x84", "tau"),
+    GREEK("\xcf\x86", "phi"),
+    GREEK("\xcf\x88", "psi"),
+    GREEK("\xcf\x89", "omega"),
     COMMAND("\\infty", "infty"),
     COMMAND("\xe2\x88\x9e", "infty"),
     COMMAND("\\emptyset", "emptyset"),
@@ -365,9 +381,29 @@ static size_t exponent(const char *at) {
     return digits && !is_letter(at[1 + sign + digits]) ? 1 + sign + digits : 0;
 }
 
+/* "0.1\\overline{6}": length of the whole; 0: nothing repeats here. */
+static size_t repeating(const char *at) {
+    static const char *const commands[] = {"\\overline{", "\\bar{"};
+    size_t length = strspn(at, "0123456789");
+    if (at[length] != '.') return 0;
+    length += 1 + strspn(at + length + 1, "0123456789");
+    for (size_t i = 0; i < COUNT(commands); i++) {
+        size_t command = strlen(commands[i]);
+        if (strncmp(at + length, commands[i], command) != 0) continue;
+        size_t digits = strspn(at + length + command, "0123456789");
+        return digits && at[length + command + digits] == '}' ? length + command + digits + 1 : 0;
+    }
+    return 0;
+}
+
 static void take_number(struct reader *reader) {
     const char *at = reader->text + reader->at;
-    size_t length = strspn(at, "0123456789");
+    size_t length = repeating(at);
+    if (length) {
+        add_text(reader, TOKEN_NUMBER, at, length, length);
+        return;
+    }
+    length = strspn(at, "0123456789");
     if (at[length] == '.' && (is_digit(at[length + 1]) || length))
         length += 1 + strspn(at + length + 1, "0123456789");
     /* "5." ends a sentence; "5.}" too */

@@ -9,7 +9,7 @@
 
 enum answer_token_kind {
     TOKEN_END,
-    TOKEN_NUMBER,   /* digits, with or without a point; also ".5" */
+    TOKEN_NUMBER,   /* digits, with or without a point; ".5", "0.1\overline{6}" */
     TOKEN_VARIABLE, /* a letter, or a Greek one by its command's name */
     TOKEN_WORD,     /* two letters or more that are no product, or what stands in \text{…} */
     TOKEN_FUNCTION, /* sin, log, …: by name */

@@ -329,6 +329,31 @@ e^{-1000}(1+x) | e^{-1001}(1+x) | exp(-1000)*(1+x) ; exp(-1001)*(1+x)
 e^{-1000} | e^{-1001} | exp(-1000) ; exp(-1001)
 1 - 10^{-50} | 1 | 1-Rational(1,10**50) ; 1
 \sqrt{10^{60}+1} | 10^{30} | sqrt(10**60+1) ; 10**30
+3.5 | 3\frac12 | Rational(7,2) ; 3+Rational(1,2)
+-3\frac12 | -3.5 | -(3+Rational(1,2)) ; Rational('-3.5')
+3\frac12 | \frac{3}{2} | 3+Rational(1,2) ; Rational(3,2)
+3\frac1{23} | \frac{70}{23} | 3+Rational(1,23) ; Rational(70,23)
+3\frac{1}2 | 3.5 | 3+Rational(1,2) ; Rational('3.5')
+3\frac21 | 6 | 3*2 ; 6
+x\frac12 | \frac{x}{2} | x*Rational(1,2) ; x/2
+0.\overline{3} | \frac13 | Rational(1,3) ; Rational(1,3)
+0.\overline{3} | 0.3 | Rational(1,3) ; Rational('0.3')
+0.\overline{3} | \frac{3}{10} | Rational(1,3) ; Rational(3,10)
+0.1\overline{6} | 1/6 | Rational(1,6) ; Rational(1,6)
+0.58\overline{3} | 7/12 | Rational(58,100)+Rational(3,900) ; Rational(7,12)
+0.\overline{142857} | \frac17 | Rational(142857,999999) ; Rational(1,7)
+-1.\overline{09} | -\frac{12}{11} | -(1+Rational(9,99)) ; -Rational(12,11)
+0.\overline{9} | 1 | Rational(9,9) ; 1
+0.\overline{12} | 0.\overline{21} | Rational(12,99) ; Rational(21,99)
+0.\overline{12} | 0.\overline{1212} | Rational(12,99) ; Rational(1212,9999)
+0.\bar{6} | \frac23 | Rational(6,9) ; Rational(2,3)
+(0.\overline{3},1) | (1/3,1) | same
+(x,y)=(1,2) | (1,2) | same
+(x,y)=(1,2) | (2,1) | differ
+(a,b,c)=(1,2,3) | (1,2,3) | same
+(x,y)=(1,3) | (x,y)=(1,2) | differ
+2θ | \theta+\theta | 2*theta ; theta+theta
+α+1 | \alpha+2 | alpha+1 ; alpha+2
 """
 
 
