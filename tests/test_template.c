@@ -123,6 +123,10 @@ START_TEST(hostile_templates_are_refused) {
         {"{{ '{:999999999}'.format('a') }}", "width"},
         {"{% for a in 'aaaaaaaaaa' recursive %}{{ loop('aaaaaaaaaa') }}{% endfor %}", "deep"},
         {"{{ 9 ** 99 }}", "64 bits"},
+        {"{{ self }}", "self"},
+        {"{% if self is defined %}x{% endif %}", "self"},
+        {"{{ '{} {0}'.format('a') }}", "numbered"},
+        {"{{ '{0} {}'.format('a', 'b') }}", "numbered"},
         {"{{ 9223372036854775807 + 1 }}", "64 bits"},
         {"{{ 1 // 0 }}", "division by zero"},
         {"{% set s = 'a' * 1000000 %}{% for i in range(9999) %}{{ s.replace('a', 'b')|length }}"

@@ -14,6 +14,7 @@ struct conversation {
     struct template_output whole;
     struct template_span *spans; /* [span_count], of whole.text: what is in the loss */
     size_t span_count;
+    bool null; /* a message's text is null */
     uint32_t lost;
 };
 
@@ -46,8 +47,8 @@ static const char *known_role(const char *role) {
 }
 
 /* A copy of a message under the usual names, without tools; NULL (no failure) for one of tools. */
-static enum status copy_message(struct json **out, struct record *record,
-                                const struct json *message, size_t number) {
+static enum status copy_message(struct json **out, struct conversation *conversation,
+                                struct record *record, const struct json *message, size_t number) {
     const struct json *role = js_member(message, "role"), *content = js_member(message, "content");
     if (!role) role = js_member(message, "from");
     if (!content) content = js_member(message, "value");
@@ -62,6 +63,10 @@ static enum status copy_message(struct json **out, struct record *record,
                            number, js_string_or(role, ""));
     record->tools |= calls || !*name;
     if (!*name || (calls && !content)) return STATUS_OK;
+    if (!content && (js_has(message, "content") || js_has(message, "value"))) {
+        conversation->null = true;
+        return STATUS_OK;
+    }
     if (!js_is_string(content) && !js_is_array(content))
         return status_fail("message %zu has no \"content\" (or \"value\") as text or a list of "
                            "parts",
@@ -98,7 +103,7 @@ static void add_system(struct conversation *conversation, const struct json *obj
 static enum status collect(struct conversation *conversation, struct record *record,
                            const struct json *object, const struct json *list) {
     size_t count = js_count(list);
-    if (!js_is_array(list) || !count) return status_fail("the messages must be a list");
+    if (!js_is_array(list)) return status_fail("the messages must be a list");
     conversation->messages = js_new_array();
     conversation->counts = memory_calloc(count + 1, sizeof *conversation->counts);
     if (!conversation->messages || !conversation->counts) return STATUS_FAILED;
@@ -107,7 +112,8 @@ static enum status collect(struct conversation *conversation, struct record *rec
     for (size_t i = 0; i < count; i++) {
         struct json *message;
         const struct json *weight = js_member(js_element(list, i), "weight");
-        enum status status = copy_message(&message, record, js_element(list, i), i + 1);
+        enum status status =
+            copy_message(&message, conversation, record, js_element(list, i), i + 1);
         if (status) return status;
         if (!message) continue;
         js_append(conversation->messages, message);
@@ -307,7 +313,8 @@ enum status conversation_read(struct record *out, const struct record_rules *rul
         return status_fail("a conversation needs a chat template: %s",
                            rules->no_style ? rules->no_style : "there is none");
     enum status status = collect(&conversation, out, object, list);
-    if (!status && has_answer(&conversation)) status = make_row(out, &conversation);
+    if (!status && has_answer(&conversation) && !conversation.null)
+        status = make_row(out, &conversation);
     js_free(conversation.messages);
     template_output_free(&conversation.whole);
     free(conversation.counts);

@@ -4,8 +4,8 @@
  * The row is what the chat template writes of the whole conversation, encoded at once, and the loss
  * is on the assistant's answers:
  *
- * - A template with {% generation %} says itself what an answer is: every token that a block wrote a
- *   part of counts.
+ * - A template with {% generation %} says itself what an answer is: every token that a block wrote
+ * a part of counts.
  * - For others, an answer is what the conversation up to it adds to the prompt before it: from the
  *   prompt's end (or, where a prompt begins an answer otherwise than answers are written, as with
  *   <think>, from where the two part) to the end of the text of the conversation so far. For an
@@ -21,7 +21,8 @@
 #include "base/json.h"
 #include "data/record.h"
 
-/* `list` is the record's member with the messages. A conversation without an answer is no text. */
+/* `list` is the record's member with the messages. A conversation without an answer, or with a text
+ * that is null, is no text. */
 enum status conversation_read(struct record *out, const struct record_rules *rules,
                               const struct json *object, const struct json *list) STATUS_CHECKED;
 

@@ -1,6 +1,8 @@
 /* What jinja2 finds out before it renders: names of a scope that are set before anything reads them
  * are undefined until then, for whatever stands in the scope, even when a variable of that name is
  * given; and filters and tests that do not exist, unless they stand under a condition. */
+#include <string.h>
+
 #include "template/parser.h"
 
 struct seen {
@@ -189,8 +191,12 @@ static void visit_inside(struct analysis *analysis, struct frame *frame, struct 
 static void visit_expression(struct analysis *analysis, struct frame *frame, struct node *node,
                              bool soft) {
     bool named = node->kind == NODE_FILTER || node->kind == NODE_TEST;
-    if (node->kind == NODE_NAME && !is_known(analysis, frame, node->name, true))
+    if (node->kind == NODE_NAME && !is_known(analysis, frame, node->name, true)) {
+        if (strcmp(node->name->text, "self") == 0) /* jinja2's template of blocks */
+            analysis->status =
+                template_fail(analysis->parsed, node->line, "the name \"self\" is not understood");
         note(analysis, frame, node->name);
+    }
     if (named && !node->builtin && !soft) {
         analysis->status =
             template_fail(analysis->parsed, node->line, "no %s named '%.*s'",

@@ -44,8 +44,10 @@ enum status chat_style_parse(struct chat_style *out, const char *text, size_t le
 void chat_style_free(struct chat_style *style);
 
 /* The text of a list of messages, special tokens spelled out: to be encoded without adding any.
- * With `prompt` up to where the assistant answers. Null members of messages are left out, and a
- * content of text parts is joined where the template takes no parts, as transformers does. */
+ * With `prompt` up to where the assistant answers. Null members of messages are left out, as
+ * transformers does. A content of text parts is joined where the template takes no parts: there
+ * transformers gives it the list, of which templates make an error, nothing, or the list as Python
+ * prints it. */
 enum status chat_render(struct template_output *out, const struct chat_style *style,
                         const struct json *messages, bool prompt) STATUS_CHECKED;
 

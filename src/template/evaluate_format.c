@@ -269,16 +269,25 @@ struct value evaluate_percent(struct run *run, struct value format, struct value
     return finish(run, &out);
 }
 
-/* {first.name[key]}: the value of a field. `automatic` counts the fields without a name. */
+/* Fields of a format: {} count themselves, {0} may not stand beside them. */
+struct fields {
+    size_t automatic;
+    bool numbered, unnumbered;
+};
+
+/* {first.name[key]}: the value of a field. */
 static struct value find_field(struct run *run, const char *name, size_t length,
-                               const struct arguments *arguments, size_t *automatic) {
+                               const struct arguments *arguments, struct fields *fields) {
     size_t first = 0;
     while (first < length && name[first] != '.' && name[first] != '[') first++;
     size_t digits = strspn(name, "0123456789");
     struct value value = value_of_kind(VALUE_ABSENT);
     if (first == 0 || digits >= first) {
         size_t at = 0;
-        size_t index = first ? read_number(run, name, first, &at, 1000) : (*automatic)++;
+        size_t index = first ? read_number(run, name, first, &at, 1000) : fields->automatic++;
+        *(first ? &fields->numbered : &fields->unnumbered) = true;
+        if (fields->numbered && fields->unnumbered)
+            return run_fail(run, "a format with numbered fields and with others");
         if (index < arguments->count) value = arguments->values[index];
     } else if (arguments->named) {
         const struct value *named = dict_find_text(arguments->named, name, first);
@@ -354,10 +363,10 @@ static void put_field(struct run *run, struct text *out, struct value value, con
 
 /* What stands between { and }. */
 static void put_replacement(struct run *run, struct text *out, const char *inside, size_t length,
-                            const struct arguments *arguments, size_t *automatic) {
+                            const struct arguments *arguments, struct fields *fields) {
     size_t name = 0, spec;
     while (name < length && inside[name] != ':' && inside[name] != '!') name++;
-    struct value value = find_field(run, inside, name, arguments, automatic);
+    struct value value = find_field(run, inside, name, arguments, fields);
     spec = name;
     if (name < length && inside[name] == '!') {
         char how = name + 1 < length ? inside[name + 1] : 0;
@@ -380,7 +389,8 @@ static void put_replacement(struct run *run, struct text *out, const char *insid
 struct value evaluate_format(struct run *run, struct value format,
                              const struct arguments *arguments) {
     struct text out = {0};
-    size_t automatic = 0, length = format.text.length;
+    size_t length = format.text.length;
+    struct fields fields = {0};
     const char *bytes = format.text.bytes;
     if (format.safe) return run_fail(run, "format() of text marked safe is not understood");
     for (size_t at = 0; at < length && !run->status;) {
@@ -402,7 +412,7 @@ struct value evaluate_format(struct run *run, struct value format,
                 run_fail(run, "a format with a brace out of place");
             else
                 put_replacement(run, &out, bytes + at + 1, (size_t)(end - bytes) - at - 1,
-                                arguments, &automatic);
+                                arguments, &fields);
             at = end ? (size_t)(end - bytes) + 1 : length;
         }
     }

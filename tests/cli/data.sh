@@ -122,12 +122,17 @@ cat >chats.jsonl <<'END'
 {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]}
 {"tools": [{"type": "function"}], "messages": [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "Hello"}]}
 {"messages": [{"role": "user", "content": "Hi"}]}
+{"messages": []}
+{"messages": null}
+{"messages": [{"role": "user", "content": null}, {"role": "assistant", "content": "Hello"}]}
+{"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": null}]}
+{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": null, "tool_calls": []}, {"role": "assistant", "content": "Hello"}]}
 END
 "$program" data --tokenizer "$demo" --template chat.jinja -o chats.h5 chats.jsonl --json >json 2>errors ||
     complain "conversations: $(cat errors)"
-grep -q 'warning: 1 conversation with tools: their lists, calls and answers are left out' errors ||
+grep -q 'warning: 2 conversations with tools: their lists, calls and answers are left out' errors ||
     complain "tools: $(cat errors)"
-for field in '"records": 4' '"empty_records": 1' '"rows": 3' '"loss_mask": true' '"tool_records": 1' '"lost_answers": 0'; do
+for field in '"records": 9' '"empty_records": 5' '"rows": 4' '"loss_mask": true' '"tool_records": 2' '"lost_answers": 0'; do
     grep -qF "$field" json || complain "conversations: $field: $(cat json)"
 done
 fails_with() {
