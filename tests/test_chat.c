@@ -250,7 +250,7 @@ START_TEST(conversations_become_rows) {
     struct tokenizer *tokenizer = demo_tokenizer();
     ok(js_read(&golden, TEST_DATA "/conversations.json"));
     const struct json *templates = js_member(golden, "templates");
-    ck_assert_uint_eq(js_count(templates), 12);
+    ck_assert_uint_eq(js_count(templates), 14);
     for (size_t i = 0; i < js_count(templates); i++) {
         const struct json *item = js_element(templates, i), *rows = js_member(item, "rows");
         const char *text = js_string_or(js_member(item, "template"), "");
@@ -317,7 +317,16 @@ START_TEST(forms_of_conversations) {
                  "00000001");
     check_record(&rules, "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}]}", "");
     check_record(&rules, "{\"messages\": null}", "");
-    check_record(&rules, "{\"messages\": []}", "the messages must be a list");
+    check_record(&rules, "{\"messages\": []}", "");
+    check_record(&rules, "{\"messages\": {}}", "the messages must be a list");
+    check_record(&rules,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": null}, {\"role\": "
+                 "\"assistant\", \"content\": \"2\"}]}",
+                 "");
+    check_record(&rules,
+                 "{\"conversations\": [{\"from\": \"human\", \"value\": \"1\"}, {\"from\": "
+                 "\"gpt\", \"value\": null}]}",
+                 "");
     check_record(&rules, "{\"messages\": [{\"role\": \"king\", \"content\": \"1\"}]}",
                  "message 1 has the role \"king\", which is none of user, human");
     check_record(&rules, "{\"messages\": [{\"content\": \"1\"}]}", "message 1 has no \"role\"");

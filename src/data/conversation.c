@@ -247,26 +247,40 @@ static enum status take_marks(struct conversation *conversation) {
     return STATUS_OK;
 }
 
+/* The bytes that the first `count` ids stand for, and whether they are the text's beginning. */
+static enum status measure_ids(size_t *bytes, bool *exact, const struct conversation *conversation,
+                               const struct record *record, size_t count) {
+    const struct template_output *whole = &conversation->whole;
+    char *text;
+    enum status status =
+        tokenizer_decode(conversation->rules->tokenizer, record->ids, count, false, &text, bytes);
+    if (status) return status;
+    *exact = *bytes <= whole->length && memcmp(text, whole->text, *bytes) == 0;
+    free(text);
+    return STATUS_OK;
+}
+
 /* The number of ids at the beginning that stand for the text's first `bytes`, or reach into what
  * follows (`over`: these, too). */
 static enum status count_ids(size_t *out, const struct conversation *conversation,
                              const struct record *record, size_t bytes, bool over) {
     const struct tokenizer *tokenizer = conversation->rules->tokenizer;
     uint32_t *ids;
-    size_t count, same = 0;
+    size_t count, same = 0, length = 0;
     enum status status =
         tokenizer_encode(tokenizer, conversation->whole.text, bytes, TOKENIZER_PLAIN, &ids, &count);
     if (status) return status;
     while (same < count && same < record->count && ids[same] == record->ids[same]) same++;
     free(ids);
     *out = same;
-    if (same == count || !over) return STATUS_OK;
-    /* A token lies across the border: as many more as it takes to reach it. */
-    for (size_t length = 0; *out < record->count && length < bytes; (*out)++) {
-        char *text;
-        status = tokenizer_decode(tokenizer, record->ids, *out + 1, false, &text, &length);
+    if (same == count) return STATUS_OK;
+    /* The text's last tokens are others when it goes on: "\n\n" becomes two before a word. As many
+     * more as end before the border, or as it takes to reach it. */
+    for (size_t next = same + 1; next <= record->count && length < bytes; next++) {
+        bool exact;
+        status = measure_ids(&length, &exact, conversation, record, next);
         if (status) return status;
-        free(text);
+        if (over || (exact && length <= bytes)) *out = next;
     }
     return STATUS_OK;
 }

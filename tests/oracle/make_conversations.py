@@ -21,6 +21,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 GENERATION = "{{ bos_token }}{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}{{ '\\n' }}{% else %}{{ m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 TEMPLATES = {name: forms.FORMS[name] for name in ("chatml", "llama 2", "llama 3.1", "mistral v1", "qwen 3", "qwq", "deepseek r1", "gemma 3", "falcon", "smollm 3", "vicuna")}
 TEMPLATES["generation"] = GENERATION
+# The last tokens of such a prompt are others once a word follows.
+TEMPLATES["two blanks"] = "{% for m in messages %}{{ m.role }}:  {{ m.content }}{{ eos_token }}\\n{% endfor %}{% if add_generation_prompt %}assistant:  {% endif %}"
+TEMPLATES["two blanks generation"] = "{% for m in messages %}{{ m.role }}:  {% if m.role == 'assistant' %}{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}{{ m.content + eos_token }}{% endif %}{{ '\\n' }}{% endfor %}{% if add_generation_prompt %}assistant:  {% endif %}"
 
 TURNS = {
     "one": [("user", "What is 2 + 2?"), ("assistant", "It is 4.")],
