@@ -454,9 +454,11 @@ static enum answer_verdict compare(const struct answer_tree *a, int left,
     if (either_is(x, y, NODE_RATIO)) return compare_ratios(a, left, b, right);
     if (x->kind == NODE_MATRIX && y->kind == NODE_MATRIX)
         return compare_matrices(a, left, b, right);
-    if (either_is(x, y, NODE_MATRIX)) /* a column and a tuple may be the same vector */
-        return answer_node_is_expression(x) || answer_node_is_expression(y) ? ANSWER_DIFFERENT
-                                                                            : ANSWER_NOT_UNDERSTOOD;
+    if (either_is(x, y, NODE_MATRIX)) { /* a column and a tuple may be the same vector */
+        bool number = answer_node_is_expression(x) || answer_node_is_expression(y);
+        bool determinant = is_matrix_of(x->kind == NODE_MATRIX ? x : y, "vmatrix");
+        return number && !determinant ? ANSWER_DIFFERENT : ANSWER_NOT_UNDERSTOOD;
+    }
     if (either_is(x, y, NODE_INFINITY)) return verdict_of(x->kind == y->kind);
     bool tuple = x->kind == NODE_TUPLE || y->kind == NODE_TUPLE;
     bool list = x->kind == NODE_LIST || y->kind == NODE_LIST;

@@ -180,6 +180,14 @@ START_TEST(templates_are_found_as_transformers_finds_them) {
     ck_assert_int_eq(mkdir(path, 0700), 0);
     put("additional_chat_templates/more.jinja", "M");
     check_source("more", CHAT_NAMED, "M");
+    put("tokenizer_config.json",
+        "{\"added_tokens_decoder\": {}, \"extra_special_tokens\": {\"image_token\": \"[I]\", "
+        "\"audio_token\": {\"content\": \"[A]\"}, \"video_token\": null}, \"chat_template\": "
+        "\"{{ image_token }}{{ audio_token }}{{ video_token }}\"}");
+    check_source(NULL, CHAT_CONFIG, "[I][A]");
+    put("tokenizer_config.json", "{\"extra_special_tokens\": [\"[I]\"], \"chat_template\": "
+                                 "\"L{{ image_token }}\"}");
+    check_source(NULL, CHAT_CONFIG, "L");
     put("tokenizer_config.json", "{\"chat_template\": \"{% for %}\"}");
     check_no_source(NULL, "tokenizer_config.json\": line 1: ");
     ok(file_remove_directory(path));

@@ -24,6 +24,13 @@ static void take_tokens(struct json *variables, const struct json *from) {
         const char *text = js_string_or(token, js_string_or(js_member(token, "content"), NULL));
         if (text) js_set_string(variables, names[i], text);
     }
+    /* those that a model names itself, as image_token; a list has no names */
+    const struct json *own = js_member(from, "extra_special_tokens");
+    for (void *i = js_first(own); i; i = js_next(own, i)) {
+        const char *text =
+            js_string_or(js_value(i), js_string_or(js_member(js_value(i), "content"), NULL));
+        if (text) js_set_string(variables, js_key(i), text);
+    }
 }
 
 /* Tokenizers saved long ago have them in a file of their own. */

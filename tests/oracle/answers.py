@@ -352,6 +352,8 @@ x\frac12 | \frac{x}{2} | x*Rational(1,2) ; x/2
 (x,y)=(1,2) | (2,1) | differ
 (a,b,c)=(1,2,3) | (1,2,3) | same
 (x,y)=(1,3) | (x,y)=(1,2) | differ
+\begin{vmatrix}1&2\\3&4\end{vmatrix} | -2 | refuse
+\begin{pmatrix}1&2\\3&4\end{pmatrix} | -2 | differ
 2θ | \theta+\theta | 2*theta ; theta+theta
 α+1 | \alpha+2 | alpha+1 ; alpha+2
 """
