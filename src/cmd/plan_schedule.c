@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "base/text.h"
@@ -22,6 +23,7 @@
 #include "convert/convert.h"
 #include "plan/build.h"
 #include "plan/plan.h"
+#include "scores/store.h"
 
 /* One step from `before` to `after` replaced layers. */
 struct increment {
@@ -483,6 +485,26 @@ static enum status check_model(struct schedule *schedule) {
     return status;
 }
 
+/* A printed script cannot know the numbers of its runs: where loo or mmr find theirs in the
+ * database, it need not be the latest of its kind, which plan --signal takes. */
+static void warn_of_runs(const struct schedule_settings *settings) {
+    struct store *store = NULL;
+    struct store_run_list list = {0};
+    bool found = false;
+    if (!file_exists(settings->database) || file_is_directory(settings->database)) return;
+    enum status status = store_open(&store, settings->database, STORE_READ);
+    if (!status) status = store_list_runs(&list, store);
+    for (size_t i = 0; !status && i < list.count; i++)
+        found =
+            found || strcmp(list.runs[i].kind, "loo") == 0 || strcmp(list.runs[i].kind, "mmr") == 0;
+    if (found)
+        log_note("\"%s\" has runs already, and plan takes the latest of a kind: give the script a "
+                 "database of its own, or use --auto, which takes the runs that it asked for",
+                 settings->database);
+    store_run_list_free(&list);
+    store_close(store);
+}
+
 enum status schedule_run(const struct schedule_settings *settings) {
     struct schedule schedule = {.settings = settings};
     struct words words = {0};
@@ -501,6 +523,8 @@ enum status schedule_run(const struct schedule_settings *settings) {
         struct command_use use = {0};
         status = take_step(&schedule, &words, false, run_plan, &use);
     }
+    if (!status && !settings->automatic && !schedule.increments[schedule.count - 1].run)
+        warn_of_runs(settings);
     if (!status && settings->json) status = print_document(&schedule);
     js_free(schedule.steps);
     free(schedule.increments);

@@ -60,6 +60,12 @@ cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with ano
 [ "$(grep -c '"found": true' parts.json)" = 3 ] || complain "a continued schedule finds $(grep -c '"found": true' parts.json) results"
 [ "$(head -c 1 parts.json)" = "{" ] || complain "--json mixes the commands' output with the document"
 
+# A script in a database with runs says that it takes the latest.
+schedule new printed.db >out 2>errors
+grep -q '"printed.db" has runs already, and plan takes the latest of a kind' errors || complain "no word of other runs: $(cat errors)"
+schedule new absent.db >out 2>errors
+[ ! -s errors ] && [ ! -e absent.db ] || complain "a new database: $(cat errors)"
+
 # All done: nothing to run but the last plan.
 made() {
     schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 "$@"
