@@ -221,15 +221,18 @@ static enum status compute(struct work *work, struct compare_result *out) {
 
 static enum status predict(struct compare_result *out, struct work *work) {
     struct side *sides[] = {&work->student, &work->teacher};
-    double counted = timing_counted(work->set, out->rows);
+    double counted = timing_counted(work->set, out->rows), seconds = log_elapsed();
     enum status status = STATUS_OK;
     for (int i = 0; !status && i < 2; i++) {
         struct timing timing;
         if (!sides[i]->model) continue;
         int layers = sides[i]->model->config->n_layers;
         status = timing_passes(&timing, sides[i]->model, work->set, work->max_tokens);
-        out->memory.seconds += (double)out->tokens * layers * timing.block + counted * timing.score;
+        if (timing.block == 0) return status; /* not known */
+        seconds += timing.open + layers * timing.layer;
+        seconds += (double)out->tokens * layers * timing.block + counted * timing.score;
     }
+    out->memory.seconds = seconds;
     return status;
 }
 

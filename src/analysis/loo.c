@@ -1,5 +1,6 @@
 #include "analysis/loo.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,6 +231,7 @@ static enum status plan_memory(struct work *work) {
 static enum status predict(double *seconds, struct work *work) {
     const struct int_list *layers = &work->layers;
     double tokens = (double)work->set->tokens, passes = 0;
+    double before = log_elapsed();
     struct timing timing;
     *seconds = 0;
     if (work->settings->estimate || work->settings->items) return STATUS_OK;
@@ -239,9 +241,13 @@ static enum status predict(double *seconds, struct work *work) {
         if (next < layers->count && layers->values[next] == l) next++;
     }
     enum status status = timing_passes(&timing, work->model, work->set, work->cut.tokens);
-    *seconds =
+    if (timing.block == 0) return status; /* not known */
+    double computing =
         tokens * passes * timing.block + timing_counted(work->set, (int64_t)work->set->rows) *
                                              (double)(1 + layers->count) * timing.score;
+    double loading = work->model->config->n_layers * timing.layer;
+    *seconds = before + timing.open +
+               (work->cut.keeps_layers ? computing + loading : fmax(computing, loading));
     return status;
 }
 

@@ -165,18 +165,23 @@ static enum status predict(struct mmr_work *work, const struct probe_settings *p
     struct timing timing;
     if (work->student != work->teacher) return STATUS_OK;
     int layers = work->student->config->n_layers;
-    double tokens = (double)set->tokens, held = 0, seconds = 0;
+    double tokens = (double)set->tokens, held = 0, seconds = log_elapsed();
     double a_step = tokens / (double)set->rows * probe->batch;
     for (int64_t row = (int64_t)set->rows - probe->heldout; row < (int64_t)set->rows; row++)
         held += (double)(set->row_offsets[row + 1] - set->row_offsets[row]);
     enum status status = timing_probes(&timing, work->student, set, probe);
+    if (timing.block == 0) return status; /* not known */
+    double once = seconds + timing.open + layers * timing.layer;
+    seconds = 0;
     for (size_t i = 0; i < work->layers.count; i++) {
         int above = layers - work->layers.values[i];
         seconds += (double)probe->steps * a_step * (timing.step + (above - 1) * timing.step_layer);
+        seconds += (double)probe->steps * timing.update;
         seconds += 2 * held * (above * timing.block + 2 * timing.score);
     }
     double shared = fmin(tokens - held, (double)probe->steps * a_step) + held;
-    work->outcome->memory.seconds = seconds * settings->seeds + 2 * shared * layers * timing.block;
+    work->outcome->memory.seconds =
+        once + seconds * settings->seeds + 2 * shared * layers * timing.block;
     return status;
 }
 

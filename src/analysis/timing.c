@@ -46,13 +46,16 @@ static void free_rows(struct tokenset *set) {
     free(set->ids);
 }
 
-/* The second of two times: the first one loads and allocates. */
-static enum status time_forward(double *seconds, struct forward *forward, void *hidden,
-                                const struct token_batch *batch) {
-    enum status status = forward_run(forward, hidden, batch);
+/* The second of two times: the first one loads and allocates, `*more` seconds of it. */
+static enum status time_forward(double *seconds, double *more, struct forward *forward,
+                                void *hidden, const struct token_batch *batch) {
     double start = log_seconds();
+    enum status status = forward_run(forward, hidden, batch);
+    double first = log_seconds() - start;
+    start = log_seconds();
     if (!status) status = forward_run(forward, hidden, batch);
     *seconds = log_seconds() - start;
+    *more = fmax(0, first - *seconds);
     return status;
 }
 
@@ -79,7 +82,8 @@ static enum status time_rows(struct timing *out, double *seconds, struct model *
     struct scorer *scorer = NULL;
     size_t bytes =
         (size_t)set->tokens * (size_t)model->config->hidden_size * dtype_size(backend->acc);
-    double passes = 0, scores = 0;
+    double passes = 0, scores = 0, more = 0;
+    bool first = out->block == 0;
     void *hidden = backend->alloc(backend, bytes, "hidden states");
     enum status status = hidden ? STATUS_OK : STATUS_FAILED;
     if (!status)
@@ -88,7 +92,8 @@ static enum status time_rows(struct timing *out, double *seconds, struct model *
     if (!status) status = scorer_open(&scorer, model, model, 0);
     if (!status)
         status = token_batch_create(&batch, backend, set->ids, set->row_offsets, (int)set->rows);
-    if (!status) status = time_forward(&passes, forward, hidden, &batch);
+    if (!status) status = time_forward(&passes, &more, forward, hidden, &batch);
+    if (first && backend->discrete) out->open += more;
     if (!status) status = time_scores(&scores, scorer, set, hidden);
     if (!status && passes + scores < ENOUGH) status = time_scores(&scores, scorer, set, hidden);
     out->block = passes / (double)set->tokens / model->config->n_layers;
@@ -127,17 +132,22 @@ static bool is_too_large(const struct model *model) {
     return !model->backend->discrete && model_outside_bytes(model, 1) > (uint64_t)2 << 30;
 }
 
-static enum status load(struct model *model) {
+static enum status load(struct timing *out, struct model *model) {
+    double start = log_seconds();
     forget_layers(model);
     enum status status = model_load(model);
-    return status ? status : model_keep_layers(model);
+    double loaded = log_seconds();
+    if (!status) status = model_keep_layers(model);
+    out->open = loaded - start;
+    if (model->backend->discrete) out->layer = (log_seconds() - loaded) / model->config->n_layers;
+    return status;
 }
 
 enum status timing_passes(struct timing *out, struct model *model, const struct tokenset *set,
                           int64_t most_tokens) {
     *out = (struct timing){0};
     if (is_too_large(model)) return STATUS_OK;
-    enum status status = load(model);
+    enum status status = load(out, model);
     return status ? status : time_passes(out, model, set, most_tokens);
 }
 
@@ -156,44 +166,59 @@ static enum status time_step(double *seconds, struct probe_engine *engine, int l
     return status;
 }
 
-static enum status time_steps(struct timing *out, double *seconds, struct model *model,
-                              const struct tokenset *set, const struct probe_settings *settings) {
+/* Steps at the last layer and the one below it, and how many tokens they took. */
+struct steps {
+    double top, lower, tokens;
+};
+
+static enum status time_steps(struct steps *out, struct model *model, const struct tokenset *set,
+                              const struct probe_settings *settings) {
     struct probe_engine *engine = NULL;
     struct probe_settings own = *settings;
     int last = model->config->n_layers - 1;
-    double lower = 0, top = 0;
     own.batch = (int)set->rows - 1;
     own.heldout = own.steps = own.together = 1;
     own.warmup = 0;
     own.first_layers = NULL;
     own.stream_layers = own.park = false;
+    *out = (struct steps){.tokens = (double)set->row_offsets[set->rows - 1]};
     enum status status = probe_engine_open(&engine, model, model, set, &own, NULL);
     if (!status) status = probe_engine_load(engine, 0, 1);
-    if (!status && last > 0) status = time_step(&lower, engine, last - 1);
-    if (!status) status = time_step(&top, engine, last);
+    if (!status) status = time_step(&out->top, engine, last);
+    if (!status && last > 0) status = time_step(&out->lower, engine, last - 1);
     if (engine) probe_engine_close(engine);
-    double tokens = (double)set->row_offsets[set->rows - 1];
-    out->step = top / tokens;
-    out->step_layer = fmax(0, (lower - top) / tokens);
-    *seconds = lower + top;
     return status;
 }
 
+static enum status time_part(struct steps *out, struct model *model, const struct tokenset *set,
+                             const struct probe_settings *settings, int64_t rows, int64_t length) {
+    struct tokenset part;
+    enum status status = cut_rows(&part, set, rows, length);
+    if (!status) status = time_steps(out, model, &part, settings);
+    free_rows(&part);
+    return status;
+}
+
+/* Few tokens and many: what does not grow with them is the optimizer's. */
 enum status timing_probes(struct timing *out, struct model *model, const struct tokenset *set,
                           const struct probe_settings *settings) {
-    struct tokenset part;
-    double seconds = 0;
     int64_t longest = tokenset_longest_row(set), rows = settings->batch + 1;
+    struct steps few, many;
     enum status status = timing_passes(out, model, set, settings->batch * longest);
     if (rows > (int64_t)set->rows) rows = (int64_t)set->rows;
     if (status || rows < 2 || out->block == 0) return status;
-    status = cut_rows(&part, set, 2, FIRST_TOKENS);
-    if (!status) status = time_steps(out, &seconds, model, &part, settings);
-    double whole = seconds / FIRST_TOKENS * (double)((rows - 1) * longest);
-    free_rows(&part);
-    if (status || whole > 2 * MOST) return status;
-    status = cut_rows(&part, set, rows, longest);
-    if (!status) status = time_steps(out, &seconds, model, &part, settings);
-    free_rows(&part);
+    status = time_part(&few, model, set, settings, 2, FIRST_TOKENS);
+    double a_token = (few.top + few.lower) / few.tokens; /* at most */
+    int64_t room = (int64_t)(2 * MOST / a_token), length = room < longest ? room : longest;
+    if (length < 4 * FIRST_TOKENS) length = longest < 4 * FIRST_TOKENS ? longest : 4 * FIRST_TOKENS;
+    if (rows > room / length + 1) rows = room / length + 1;
+    if (rows < 2) rows = 2;
+    if (!status) status = time_part(&many, model, set, settings, rows, length);
+    if (status) return status;
+    out->step = many.top / many.tokens;
+    out->step_layer = fmax(0, (many.lower - many.top) / many.tokens);
+    if (many.tokens < 2 * few.tokens) return status;
+    out->step = fmax(0, (many.top - few.top) / (many.tokens - few.tokens));
+    out->update = fmax(0, many.top - out->step * many.tokens);
     return status;
 }

@@ -60,6 +60,16 @@ double log_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
+static double began;
+
+__attribute__((constructor)) static void begin(void) {
+    began = log_seconds();
+}
+
+double log_elapsed(void) {
+    return log_seconds() - began;
+}
+
 void progress_begin(struct progress *progress, const char *what, const char *unit, double total,
                     double already_done) {
     log_begin_work();

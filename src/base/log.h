@@ -58,4 +58,7 @@ const char *log_format_duration(char out[32], double seconds);
 /* Monotonic seconds. */
 double log_seconds(void);
 
+/* Seconds since the program began. */
+double log_elapsed(void);
+
 #endif
