@@ -559,7 +559,18 @@ static enum status judge(enum answer_verdict *verdict, bool *grouped, const char
 
 enum status answer_compare(enum answer_verdict *verdict, const char *answer, const char *gold) {
     bool grouped;
+    char mine[2] = "", theirs[2] = "";
+    const char *rest, *their_rest;
     enum status status = judge(verdict, &grouped, answer, gold, true);
+    bool choice = answer_choice_read(mine, &rest, answer),
+         both = answer_choice_read(theirs, &their_rest, gold) && choice;
+    if (!status && *verdict != ANSWER_EQUAL && (*mine || *theirs)) {
+        const char *letter = choice ? mine : theirs, *other = choice ? gold : answer;
+        if (both && *mine != *theirs) *verdict = ANSWER_DIFFERENT;
+        if (!both) status = judge(verdict, &grouped, letter, other, true);
+        if (status || *verdict == ANSWER_EQUAL || (both && *mine != *theirs)) return status;
+        return answer_compare(verdict, choice ? rest : their_rest, both ? their_rest : other);
+    }
     /* "100,200" may be a list, too */
     if (status || *verdict == ANSWER_EQUAL || !grouped) return status;
     enum answer_verdict first = *verdict;

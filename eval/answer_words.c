@@ -165,3 +165,34 @@ bool answer_words_say_reals(const char *text, size_t length) {
                                        "the real numbers", "the set of real numbers"};
     return is_one_of(text, length, list, sizeof list / sizeof *list);
 }
+
+bool answer_choice_read(char *letter, const char **rest, const char *text) {
+    static const char *const shapes[] = {"\\textbf{", "\\text{", "\\mathbf{", "\\mathrm{",
+                                         "\\textrm{"};
+    static const char *const blanks[] = {" ", "~", "\\ ", "\\,", "\\;", "\\quad", "\\qquad"};
+    static const char *const formulas[] = {"\\frac", "\\dfrac", "\\tfrac", "\\sqrt", "\\pi", "\\$"};
+    const char *at = text + strspn(text, " $");
+    bool braces = false, apart = false, found = false;
+    for (size_t i = 0; !braces && i < sizeof shapes / sizeof *shapes; i++) {
+        braces = strncmp(at, shapes[i], strlen(shapes[i])) == 0;
+        if (braces) at += strlen(shapes[i]);
+    }
+    if (at[0] != '(' || at[1] < 'A' || at[1] > 'J' || at[2] != ')') return false;
+    const char *name = at + 1;
+    at += 3;
+    at += strspn(at, " ");
+    if (braces && *at++ != '}') return false;
+    apart = braces || at[-1] == ' ';
+    for (size_t i = 0; i < sizeof blanks / sizeof *blanks; i++)
+        if (strncmp(at, blanks[i], strlen(blanks[i])) == 0) {
+            at += strlen(blanks[i]);
+            apart = true;
+            i = (size_t)-1; /* again */
+        }
+    for (size_t i = 0; i < sizeof formulas / sizeof *formulas; i++)
+        found |= strncmp(at, formulas[i], strlen(formulas[i])) == 0;
+    found = apart && (found || *at == '$' || *at == '-' || (*at >= '0' && *at <= '9'));
+    if (found) *letter = *name;
+    *rest = at;
+    return found;
+}

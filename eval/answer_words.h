@@ -22,4 +22,8 @@ bool answer_words_only(const char *text, size_t length);
 bool answer_words_say_empty(const char *text, size_t length);
 bool answer_words_say_reals(const char *text, size_t length);
 
+/* "(B) 12", "\textbf{(B)}\ 12": the letter of a choice before the number or formula that it says.
+ * `rest` is borrowed from the text. */
+bool answer_choice_read(char *letter, const char **rest, const char *text);
+
 #endif

@@ -38,7 +38,8 @@ enum answer_verdict {
  *   Tuples, intervals and matrices are compared element by element, sets and lists (with commas,
  *     "and", "or") in any order, "plus or minus" as its two values.
  *   Unions, inequalities of one variable and intervals with infinite ends are compared as sets.
- *   Words are compared without case; a letter with brackets or a dot is a choice.
+ *   Words are compared without case; a letter with brackets or a dot is a choice, and "(B) 12" says
+ *     both B and 12.
  * What can be read in two ways (\sin x/2) is not understood, as are units that differ, ratios
  * against fractions, and whatever else is none of these and not the same text. */
 enum status answer_compare(enum answer_verdict *verdict, const char *answer,

@@ -354,6 +354,19 @@ x\frac12 | \frac{x}{2} | x*Rational(1,2) ; x/2
 (x,y)=(1,3) | (x,y)=(1,2) | differ
 \begin{vmatrix}1&2\\3&4\end{vmatrix} | -2 | refuse
 \begin{pmatrix}1&2\\3&4\end{pmatrix} | -2 | differ
+\textbf{(B)}\ 12 | 12 | same
+\textbf{(B)}\ 12 | B | same
+\textbf{(B)}\ 12 | 13 | differ
+\textbf{(B) } 12 | C | differ
+\text{(E) }\frac{1}{2} | 0.5 | same
+(D) -3 | D | same
+(D) -3 | -3 | same
+(D) -3 | 3 | differ
+(C)\quad 1,200 | 1200 | same
+(A) and (B) | A | differ
+(B) 12 | (C) 12 | differ
+(B) 12 | (B) 12.0 | same
+(B) 12 | (B) 13 | differ
 2θ | \theta+\theta | 2*theta ; theta+theta
 α+1 | \alpha+2 | alpha+1 ; alpha+2
 """
