@@ -102,6 +102,16 @@ START_TEST(choices_as_published) {
         {"piqa", "{\"goal\":\"q\",\"sol1\":\"ice\",\"sol2\":\"fire\",\"label\":1}"},
         {"winogrande",
          "{\"sentence\":\"a _ b\",\"option1\":\"ice\",\"option2\":\"fire\",\"answer\":\"2\"}"},
+        {"winogrande",
+         "{\"sentence\":\"a _ b\",\"option1\":\"ice\",\"option2\":\"fire\",\"answer\":2}"},
+        {"winogrande",
+         "{\"sentence\":\"a _ b\",\"option1\":\"ice\",\"option2\":\"fire\",\"answer\":2.0}"},
+        {"arc_easy",
+         "{\"question\":\"q\",\"choices\":{\"text\":[\"ice\",\"fire\"],\"label\":[\"1\",\"2\"]},"
+         "\"answerKey\":2}"},
+        {"arc_easy",
+         "{\"question\":\"q\",\"choices\":{\"text\":[\"ice\",\"fire\"],\"label\":[\"A\",\"B\"]},"
+         "\"answerKey\":1}"},
     };
     for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
         struct json *object;

@@ -98,12 +98,12 @@ static enum status get_gold(struct task_record *out, const struct json *object,
     char *text = task_field_text(value, "answer");
     int64_t gold = -1;
     if (!text) return STATUS_FAILED;
-    if (js_is_array(labels) && js_is_string(value))
-        gold = label_index(labels, text);
-    else if (*text >= 'A' && *text <= 'Z' && !text[1])
+    if (js_is_array(labels)) gold = label_index(labels, text); /* also 2 for the label "2" */
+    bool index = gold < 0 && !(js_is_array(labels) && js_is_string(value));
+    if (index && *text >= 'A' && *text <= 'Z' && !text[1])
         gold = *text - 'A';
-    else if (*text >= '0' && *text <= '9' && (!text[1] || !js_is_string(value)))
-        gold = atoll(text) - (from_one && js_is_string(value));
+    else if (index && *text >= '0' && *text <= '9' && (!text[1] || !js_is_string(value)))
+        gold = atoll(text) - (from_one && (js_is_string(value) || js_member(object, "answer")));
     free(text);
     if (gold < 0 || gold >= out->count)
         return status_fail("\"answer\" names none of the %d choices", out->count);
