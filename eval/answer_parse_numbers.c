@@ -137,11 +137,18 @@ static int grouped_number(struct parser *parser, size_t count) {
     return node;
 }
 
+/* Whether the token's text is where the token stands: not so of what one sign was expanded to. */
+static bool is_in_source(const struct parser *parser, const struct answer_token *token) {
+    return token->text == parser->source + token->from;
+}
+
 /* "1011_2", "1A3_{16}" */
 const struct answer_token *parser_find_base(const struct parser *parser, int *base) {
     const struct answer_token *at = parser->at + 1;
-    while (!at->spaced && (token_is_whole(at) || (at->kind == TOKEN_VARIABLE && at->length == 1) ||
-                           (at->kind == TOKEN_COMMAND && at->length == 1)))
+    if (!is_in_source(parser, parser->at)) return NULL;
+    while (!at->spaced && is_in_source(parser, at) &&
+           (token_is_whole(at) || (at->kind == TOKEN_VARIABLE && at->length == 1) ||
+            (at->kind == TOKEN_COMMAND && at->length == 1)))
         at++;
     if (!token_is_mark(at, '_') || at->spaced) return NULL;
     const struct answer_token *braces = at + 1,

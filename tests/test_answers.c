@@ -144,6 +144,9 @@ static const struct {
     {"(-\\infty, 5)", "(-\\infty,5)", true},
     {"(1,2)", "12", false},
     {"1,1,2", "1,2,2", false},
+    /* found by fuzzing: digits that one sign stands for, before a base */
+    {"\xc2\xbc" "1\xe2\x82\x87", "1", false},
+    {"\xc2\xb2" "1_7", "1_7", false},
     {"\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}", true},
 };
 

@@ -225,7 +225,8 @@ const struct value_list *value_items(struct run *run, struct value value) {
         for (int64_t i = 0; !run->status && i < value.range->count; i++)
             list_append(run, list, value_element(run, value, i));
     } else if (value.kind == VALUE_ITERATOR) {
-        list->items = value.iterator->items + value.iterator->position;
+        if (value.iterator->items) /* NULL: empty, and no base of a sum */
+            list->items = value.iterator->items + value.iterator->position;
         list->count = list->capacity = value.iterator->count - value.iterator->position;
         value.iterator->position = value.iterator->count;
     } else if (value.kind != VALUE_UNDEFINED) {
