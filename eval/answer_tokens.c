@@ -277,9 +277,9 @@ static bool take_blank(struct reader *reader) {
 static bool is_power(const struct reader *reader) {
     const char *at = reader->text + reader->at;
     if (strncmp(at, "**", 2) != 0 || reader->out->count == 0) return false;
-    char next = at[2] == ' ' ? at[3] : at[2];
-    return is_digit(next) || is_letter(next) || next == '(' || next == '{' ||
-           (next == '-' && (is_digit(at[3]) || is_digit(at[4])));
+    at += 2 + strspn(at + 2, " ");
+    if (*at == '-') at += 1 + strspn(at + 1, " ");
+    return is_digit(*at) || is_letter(*at) || *at == '(' || *at == '{';
 }
 
 static bool take_spelling(struct reader *reader) {

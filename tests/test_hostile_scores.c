@@ -378,7 +378,10 @@ START_TEST(pages_in_circles) {
         }
     }
     ck_assert_int_gt(changed, 10);
-    ck_assert_int_eq(file_write_atomic(path, bytes, size), STATUS_OK);
+    FILE *file = fopen(path, "wb"); /* the program's own writer replaces no database */
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_eq(fwrite(bytes, 1, size, file), size);
+    ck_assert_int_eq(fclose(file), 0);
     free(bytes);
     double start = log_seconds();
     ck_assert_int_eq(sample_scores_read(path), STATUS_FAILED);

@@ -23,7 +23,9 @@ same="--data rows.h5 --device cpu --steps 3 --batch 1 --heldout 4 --layers 6,7"
 # shellcheck disable=SC2086 # words
 "$program" mmr "$demo" $same --dry-run >dry
 # shellcheck disable=SC2086
-"$program" mmr "$demo" $same --db note.db --json >out.json 2>note
+"$program" mmr "$demo" $same --db note.db >/dev/null 2>note
+# shellcheck disable=SC2086
+"$program" mmr "$demo" $same --db json.db --json >out.json
 sed -n 's/^memory: //p' note | tr ',;' '\n\n' | sed 's/^ *//' | grep -v -e ^program -e '^in all' >parts
 awk '/^weights/, /^in all/ { name = $1; for (i = 2; i <= NF - 3; i++) name = name " " $i; print name, $(NF - 1), $NF }' dry |
     grep -v -e ^program -e '^in all' >rows
