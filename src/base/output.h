@@ -2,9 +2,10 @@
  * replaced that is no plain file.
  *
  * A plain file is written beside itself under a name of ours, synced, and renamed; through a link
- * that is the file it names, and the link stays. A score database is never replaced. A character device, a FIFO or an open descriptor
- * (/dev/stdout, /dev/fd/3) is written to as it is. Directories, sockets and disks are refused. What
- * a run that was killed left behind, the next one that writes into the same directory removes. */
+ * that is the file it names, and the link stays. A score database is never replaced. A character
+ * device, a FIFO or an open descriptor (/dev/stdout, /dev/fd/3) is written to as it is.
+ * Directories, sockets and disks are refused. What a run that was killed left behind, the next one
+ * that writes into the same directory removes. */
 #ifndef BASE_OUTPUT_H
 #define BASE_OUTPUT_H
 
