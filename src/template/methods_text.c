@@ -136,6 +136,9 @@ METHOD(text_splitlines) {
     return value_of_list(VALUE_LIST, text_lines(run, self, value_is_true(run, arguments[0])));
 }
 
+/* A search and two copies take as long as several of the interpreter's other steps. */
+enum { REPLACEMENT_STEPS = 8 };
+
 struct value text_replace(struct run *run, struct value text, struct value old, struct value new,
                           int64_t count) {
     struct text out = {0};
@@ -146,7 +149,8 @@ struct value text_replace(struct run *run, struct value text, struct value old, 
         if (found == SIZE_MAX) break;
         if (!old.text.length && found < text.text.length) /* an empty text: before each character */
             found = at;
-        if (!run_work_text(run, new.text.length) || out.length > (size_t)TEMPLATE_OUTPUT_LIMIT) {
+        if (!run_work(run, REPLACEMENT_STEPS) || !run_work_text(run, new.text.length) ||
+            out.length > (size_t)TEMPLATE_OUTPUT_LIMIT) {
             run_fail(run, "a text grows beyond %d MB", TEMPLATE_OUTPUT_LIMIT >> 20);
             break;
         }
