@@ -16,8 +16,8 @@ fi
 awk '
 BEGIN {
     # generate stands before eval, which scores generated answers; reports reads plans and scores.
-    count = split("base template kernels checkpoint data model scores analysis generate eval plan convert " \
-                  "distill,reports cmd", levels, " ")
+    count = split("base template kernels mixers checkpoint tokenizer data model scores train analysis " \
+                  "generate eval plan convert distill,reports cmd", levels, " ")
     for (i = 1; i <= count; i++) {
         n = split(levels[i], names, ",")
         for (j = 1; j <= n; j++) level[names[j]] = i

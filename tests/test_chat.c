@@ -8,9 +8,9 @@
 #include "base/json.h"
 #include "check_main.h"
 #include "data/record.h"
-#include "data/tokenizer.h"
 #include "generate/chat.h"
 #include "generate/prompts.h"
+#include "tokenizer/tokenizer.h"
 
 #define DEMO TEST_DATA "/../../recipes/demo-model"
 

@@ -7,8 +7,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "check_main.h"
-#include "data/regex.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/regex.h"
+#include "tokenizer/tokenizer_internal.h"
 
 enum { POINTS = 0x110000 - 0x800 };
 

@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "check_main.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 #define FAMILIES TEST_DATA "/tokenizers/"
 #define DEMO TEST_DATA "/../../recipes/demo-model"

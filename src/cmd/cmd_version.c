@@ -13,10 +13,10 @@
 #include "cmd/document.h"
 #include "cmd/options.h"
 #include "data/input.h"
-#include "data/regex.h"
 #include "data/tokenset.h"
 #include "kernels/backend.h"
 #include "scores/store.h"
+#include "tokenizer/regex.h"
 
 #ifdef __clang__
 #define COMPILER "clang " __clang_version__

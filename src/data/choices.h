@@ -7,8 +7,8 @@
 #ifndef DATA_CHOICES_H
 #define DATA_CHOICES_H
 
-#include "data/tokenizer.h"
 #include "data/tokenset.h"
+#include "tokenizer/tokenizer.h"
 
 /* A choice's ids before they are laid out: context, then what is scored. */
 struct choice_ids {

@@ -13,7 +13,7 @@
 #define DATA_RECORD_H
 
 #include "data/record_fields.h"
-#include "data/tokenizer.h"
+#include "tokenizer/tokenizer.h"
 #include "template/chat.h"
 
 /* How records become ids. */

@@ -10,9 +10,9 @@
 #ifndef GENERATE_GENERATE_H
 #define GENERATE_GENERATE_H
 
-#include "data/tokenizer.h"
 #include "generate/decoder.h"
 #include "generate/sample.h"
+#include "tokenizer/tokenizer.h"
 
 struct generate_prompt {
     const uint32_t *ids; /* [count], at least one; borrowed */

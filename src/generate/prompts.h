@@ -2,9 +2,9 @@
 #ifndef GENERATE_PROMPTS_H
 #define GENERATE_PROMPTS_H
 
-#include "data/tokenizer.h"
 #include "generate/chat.h"
 #include "generate/generate.h"
+#include "tokenizer/tokenizer.h"
 
 struct prompt_list {
     struct generate_prompt *prompts; /* [count], their ids owned by the list */

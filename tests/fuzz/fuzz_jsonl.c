@@ -4,8 +4,8 @@
 
 #include "base/text.h"
 #include "data/record.h"
-#include "data/tokenizer_internal.h"
 #include "fuzz.h"
+#include "tokenizer/tokenizer_internal.h"
 
 enum { VOCABULARY = 257 };
 static struct tokenizer *tokenizer;

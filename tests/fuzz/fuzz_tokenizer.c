@@ -2,8 +2,8 @@
  * own vocabulary and decode them, or say why not. */
 #include <stdlib.h>
 
-#include "data/tokenizer_internal.h"
 #include "fuzz.h"
+#include "tokenizer/tokenizer_internal.h"
 
 static const char usual[] = "Hello  world, it's 12345 ünïcode 漢字\n\t<s> x\xcc\x88 </s>";
 

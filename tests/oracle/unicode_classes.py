@@ -1,6 +1,6 @@
-"""What the tokenizers library's classes hold beyond PCRE2's: src/data/regex_unicode_table.h.
+"""What the tokenizers library's classes hold beyond PCRE2's: src/tokenizer/regex_unicode_table.h.
 
-    python3 tests/oracle/unicode_classes.py >src/data/regex_unicode_table.h
+    python3 tests/oracle/unicode_classes.py >src/tokenizer/regex_unicode_table.h
     python3 tests/oracle/unicode_classes.py --golden >tests/data/tokenizers/classes.json
 
 Asks both libraries about every code point: Oniguruma through tokenizers' Split, libpcre2-8 through

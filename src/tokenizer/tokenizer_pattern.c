@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 enum status pattern_next(bool *found, size_t *start, size_t *end, struct pattern_state *state,
                          const struct pattern *pattern, struct worker *worker, const char *text,

@@ -10,8 +10,8 @@
 #include <string.h>
 
 #include "base/text.h"
-#include "data/regex.h"
-#include "data/regex_unicode.h"
+#include "tokenizer/regex.h"
+#include "tokenizer/regex_unicode.h"
 
 enum { MAX_DEPTH = 64, MAX_PATTERN = 16384 };
 

@@ -4,8 +4,8 @@
  *
  * A tokenizer does not change after it was read. What changes while encoding is in a worker, one
  * per thread. */
-#ifndef DATA_TOKENIZER_INTERNAL_H
-#define DATA_TOKENIZER_INTERNAL_H
+#ifndef TOKENIZER_TOKENIZER_INTERNAL_H
+#define TOKENIZER_TOKENIZER_INTERNAL_H
 
 #include <pthread.h>
 
@@ -13,9 +13,9 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "data/regex.h"
-#include "data/string_table.h"
-#include "data/tokenizer.h"
+#include "tokenizer/regex.h"
+#include "tokenizer/string_table.h"
+#include "tokenizer/tokenizer.h"
 
 #define NO_TOKEN UINT32_MAX
 

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 static enum status new_node(struct matcher *matcher, uint32_t *out, unsigned char byte) {
     if (matcher->count == matcher->capacity) {

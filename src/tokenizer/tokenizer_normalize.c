@@ -5,7 +5,7 @@
 #include <utf8proc.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 /* Puts each run of combining marks in the order of their classes, keeping the order of equals. */
 static enum status order_marks(int32_t *characters, size_t count) {

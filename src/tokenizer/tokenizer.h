@@ -6,8 +6,8 @@
  * Fuse, Replace, Strip, Metaspace; Sequences of these; added tokens with all their flags. Anything
  * else in the file is refused by name, because ignoring it would give other ids. Truncation and
  * padding settings in the file are not applied. */
-#ifndef DATA_TOKENIZER_H
-#define DATA_TOKENIZER_H
+#ifndef TOKENIZER_TOKENIZER_H
+#define TOKENIZER_TOKENIZER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* The regular expressions of tokenizer files. They are written for Oniguruma (Ruby's syntax); here
  * they run on PCRE2, so a pattern is first rewritten where the two differ, and what cannot be
  * rewritten is refused. Classes are those of Unicode 16, as the tokenizers library has them. */
-#ifndef DATA_REGEX_H
-#define DATA_REGEX_H
+#ifndef TOKENIZER_REGEX_H
+#define TOKENIZER_REGEX_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 enum status part_type(const char **type, const struct json *part, const char *what,
                       const char *source) {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 enum { CACHED_WORD = 256, CACHED_WORDS = 1 << 16, CACHED_IDS = 1 << 20 };
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 /* ByteLevel's own pattern, from GPT-2. */
 #define BYTE_LEVEL_PATTERN                                                                         \

@@ -5,7 +5,7 @@
 #include "base/locate.h"
 #include "base/memory.h"
 #include "base/path_hint.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 /* Tokens that are matched after normalization are themselves normalized. */
 static enum status add_to_matchers(struct tokenizer *tokenizer) {

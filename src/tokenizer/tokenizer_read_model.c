@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 /* Ids index tables, so a file must not ask for tables far larger than itself. */
 static enum status check_id(int64_t id, size_t known, const char *token, const char *source) {

@@ -1,4 +1,4 @@
-#include "data/string_table.h"
+#include "tokenizer/string_table.h"
 
 #include <stdlib.h>
 #include <string.h>

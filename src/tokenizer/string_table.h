@@ -1,7 +1,7 @@
 /* A hash map from byte strings to numbers, for vocabularies. Strings are copied in; the map only
  * grows. */
-#ifndef DATA_STRING_TABLE_H
-#define DATA_STRING_TABLE_H
+#ifndef TOKENIZER_STRING_TABLE_H
+#define TOKENIZER_STRING_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

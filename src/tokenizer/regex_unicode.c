@@ -1,5 +1,5 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "data/regex_unicode.h"
+#include "tokenizer/regex_unicode.h"
 
 #include <pcre2.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@ struct difference {
 };
 
 static const struct difference differences[] = {
-#include "data/regex_unicode_table.h"
+#include "tokenizer/regex_unicode_table.h"
 };
 
 /* Names that Oniguruma knows too. */

@@ -1,7 +1,7 @@
 /* Classes of characters in PCRE2's writing, as Oniguruma has them in the tokenizers library: those
  * of Unicode 16, whatever (later than 13) PCRE2's own Unicode is. */
-#ifndef DATA_REGEX_UNICODE_H
-#define DATA_REGEX_UNICODE_H
+#ifndef TOKENIZER_REGEX_UNICODE_H
+#define TOKENIZER_REGEX_UNICODE_H
 
 #include <stdbool.h>
 #include <stddef.h>

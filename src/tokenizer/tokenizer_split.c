@@ -2,7 +2,7 @@
  * BPE, so a long text needs no list of its parts. */
 #include <string.h>
 
-#include "data/tokenizer_internal.h"
+#include "tokenizer/tokenizer_internal.h"
 
 /* Cuts one text into matches and the parts between, and joins them as the behavior says. */
 struct splitter {
