@@ -14,8 +14,8 @@
 #include "base/status.h"
 #include "base/suggest.h"
 #include "base/threads.h"
+#include "cli/options.h"
 #include "cmd/commands.h"
-#include "cmd/options.h"
 
 /* In the order of the data flow, as the help shows them. */
 static const struct {

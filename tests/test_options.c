@@ -9,7 +9,7 @@
 #include "base/number.h"
 #include "base/suggest.h"
 #include "check_main.h"
-#include "cmd/options.h"
+#include "cli/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

@@ -1,5 +1,5 @@
+#include "cli/document.h"
 #include "cmd/commands.h"
-#include "cmd/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/quote.h"
-#include "cmd/options.h"
-#include "cmd/output_option.h"
-#include "cmd/run_choice.h"
+#include "cli/options.h"
+#include "cli/output_option.h"
+#include "cli/run_choice.h"
 #include "plan/plan.h"
 #include "reports/importance.h"
 #include "reports/picture.h"

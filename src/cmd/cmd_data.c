@@ -8,11 +8,11 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
+#include "cli/document.h"
+#include "cli/next.h"
+#include "cli/options.h"
+#include "cli/output_option.h"
 #include "cmd/commands.h"
-#include "cmd/document.h"
-#include "cmd/next.h"
-#include "cmd/options.h"
-#include "cmd/output_option.h"
 #include "data/dataset.h"
 
 struct data_options {

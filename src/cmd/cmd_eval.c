@@ -5,12 +5,12 @@
 
 #include "base/json.h"
 #include "base/quote.h"
+#include "cli/document.h"
+#include "cli/memory_table.h"
+#include "cli/next.h"
+#include "cli/options.h"
 #include "cmd/commands.h"
-#include "cmd/document.h"
 #include "cmd/eval_task.h"
-#include "cmd/memory_table.h"
-#include "cmd/next.h"
-#include "cmd/options.h"
 #include "eval/compare.h"
 
 struct eval_options {

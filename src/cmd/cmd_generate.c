@@ -8,9 +8,9 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
+#include "cli/document.h"
+#include "cli/options.h"
 #include "cmd/commands.h"
-#include "cmd/document.h"
-#include "cmd/options.h"
 #include "generate/generate.h"
 #include "generate/prompts.h"
 

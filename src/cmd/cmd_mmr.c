@@ -7,12 +7,12 @@
 #include "analysis/mmr.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "cli/document.h"
+#include "cli/memory_table.h"
+#include "cli/mixer_option.h"
+#include "cli/options.h"
+#include "cli/score_list.h"
 #include "cmd/commands.h"
-#include "cmd/document.h"
-#include "cmd/memory_table.h"
-#include "cmd/mixer_option.h"
-#include "cmd/options.h"
-#include "cmd/score_list.h"
 #include "scores/store.h"
 
 struct mmr_options {

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/quote.h"
+#include "cli/table.h"
 #include "cmd/eval_task.h"
-#include "cmd/table.h"
 #include "eval/exact_run.h"
 
 void eval_sampling_table(struct option table[EVAL_SAMPLING_OPTIONS],

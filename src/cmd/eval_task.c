@@ -1,6 +1,6 @@
 #include "cmd/eval_task.h"
-#include "cmd/document.h"
-#include "cmd/next.h"
+#include "cli/document.h"
+#include "cli/next.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -10,8 +10,8 @@
 
 #include "base/memory.h"
 #include "base/quote.h"
+#include "cli/table.h"
 #include "cmd/scores.h"
-#include "cmd/table.h"
 #include "data/task.h"
 #include "eval/problems.h"
 #include "eval/task_run.h"

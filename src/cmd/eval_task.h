@@ -3,7 +3,7 @@
 #define CMD_EVAL_TASK_H
 
 #include "checkpoint/checkpoint.h"
-#include "cmd/task_option.h"
+#include "cli/task_option.h"
 #include "model/model.h"
 
 /* How answers are generated. */

@@ -2,8 +2,8 @@
 #ifndef CMD_PLAN_COMMAND_H
 #define CMD_PLAN_COMMAND_H
 
-#include "cmd/mixer_option.h"
-#include "cmd/options.h"
+#include "cli/mixer_option.h"
+#include "cli/options.h"
 #include "cmd/plan_schedule.h"
 #include "plan/serving.h"
 

@@ -1,5 +1,5 @@
 #include "cmd/plan_schedule.h"
-#include "cmd/document.h"
+#include "cli/document.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -16,10 +16,10 @@
 #include "base/quote.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint.h"
+#include "cli/next.h"
+#include "cli/words.h"
 #include "cmd/commands.h"
-#include "cmd/next.h"
 #include "cmd/schedule_check.h"
-#include "cmd/words.h"
 #include "convert/convert.h"
 #include "plan/build.h"
 #include "plan/plan.h"

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "cmd/mixer_option.h"
+#include "cli/mixer_option.h"
 
 struct schedule_settings {
     const char *counts;                  /* "25,27,30": layers replaced after each stage */

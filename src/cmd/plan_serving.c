@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "cmd/table.h"
+#include "cli/table.h"
 
 static void add_row(struct table *table, size_t number, const struct serving_estimate *row) {
     char a[32], b[32], c[32];

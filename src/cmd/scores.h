@@ -9,7 +9,7 @@
 
 #include "base/json.h"
 #include "base/status.h"
-#include "cmd/run_choice.h"
+#include "cli/run_choice.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
 

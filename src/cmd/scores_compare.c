@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
-#include "cmd/document.h"
+#include "cli/document.h"
+#include "cli/table.h"
 #include "cmd/scores.h"
-#include "cmd/table.h"
 #include "scores/comparison.h"
 
 struct pair {

@@ -6,9 +6,9 @@
 
 #include "base/memory.h"
 #include "base/quote.h"
-#include "cmd/document.h"
+#include "cli/document.h"
+#include "cli/table.h"
 #include "cmd/scores.h"
-#include "cmd/table.h"
 
 /* One metric of two runs, over the rows that both have. */
 struct difference {

@@ -6,9 +6,9 @@
 
 #include "base/memory.h"
 #include "base/quote.h"
-#include "cmd/run_text.h"
+#include "cli/run_text.h"
+#include "cli/table.h"
 #include "cmd/scores.h"
-#include "cmd/table.h"
 
 struct evaluation {
     const struct store_run *run;

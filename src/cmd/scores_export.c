@@ -5,7 +5,7 @@
 
 #include "base/number.h"
 #include "base/quote.h"
-#include "cmd/run_text.h"
+#include "cli/run_text.h"
 #include "cmd/scores.h"
 
 /* Prints a row, a text without its newline, and empties it. */

@@ -9,11 +9,11 @@
 #include "base/memory.h"
 #include "base/quote.h"
 #include "base/text.h"
-#include "cmd/document.h"
-#include "cmd/run_text.h"
-#include "cmd/score_list.h"
+#include "cli/document.h"
+#include "cli/run_text.h"
+#include "cli/score_list.h"
+#include "cli/table.h"
 #include "cmd/scores.h"
-#include "cmd/table.h"
 
 /* ---- runs */
 

@@ -1,4 +1,4 @@
-#include "cmd/mixer_option.h"
+#include "cli/mixer_option.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "cmd/memory_table.h"
+#include "cli/memory_table.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,8 +6,8 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/quote.h"
-#include "cmd/document.h"
-#include "cmd/table.h"
+#include "cli/document.h"
+#include "cli/table.h"
 
 static enum status print_json(const struct memory_plan *plan, const char *command) {
     struct json *document = document_begin(command), *parts = js_new_array();

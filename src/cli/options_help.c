@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cmd/options.h"
+#include "cli/options.h"
 
 enum {
     WIDTH = 79,

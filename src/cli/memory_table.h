@@ -1,6 +1,6 @@
 /* The memory plan of --dry-run on stdout. */
-#ifndef CMD_MEMORY_TABLE_H
-#define CMD_MEMORY_TABLE_H
+#ifndef CLI_MEMORY_TABLE_H
+#define CLI_MEMORY_TABLE_H
 
 #include "analysis/memory_plan.h"
 

@@ -1,12 +1,12 @@
-#include "cmd/score_list.h"
+#include "cli/score_list.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/next.h"
-#include "cmd/run_text.h"
+#include "cli/next.h"
+#include "cli/run_text.h"
 
 const struct store_score *score_list_find(const struct store_score_list *list, int layer,
                                           const char *metric) {

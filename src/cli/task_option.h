@@ -1,9 +1,9 @@
 /* --task NAME=FILE | recall, and the options that go with it, shared by eval and loo. */
-#ifndef CMD_TASK_OPTION_H
-#define CMD_TASK_OPTION_H
+#ifndef CLI_TASK_OPTION_H
+#define CLI_TASK_OPTION_H
 
 #include "base/json.h"
-#include "cmd/options.h"
+#include "cli/options.h"
 #include "data/choices.h"
 
 struct task_values {

@@ -1,5 +1,5 @@
 #define _POSIX_C_SOURCE 200809L
-#include "cmd/task_option.h"
+#include "cli/task_option.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "cmd/next.h"
+#include "cli/next.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* What one may do after a command, as a line on stderr that a shell takes: "next: apriel-tool …".
  * With --quiet and --json there is none. */
-#ifndef CMD_NEXT_H
-#define CMD_NEXT_H
+#ifndef CLI_NEXT_H
+#define CLI_NEXT_H
 
 #include <stdbool.h>
 

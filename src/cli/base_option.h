@@ -1,6 +1,6 @@
 /* --base PLAN[:STAGE]|HYBRID, shared by the commands that score on top of something. */
-#ifndef CMD_BASE_OPTION_H
-#define CMD_BASE_OPTION_H
+#ifndef CLI_BASE_OPTION_H
+#define CLI_BASE_OPTION_H
 
 #include "base/list.h"
 #include "base/status.h"

@@ -1,6 +1,6 @@
 /* The words of a command line that the program gives to itself, or prints. */
-#ifndef CMD_WORDS_H
-#define CMD_WORDS_H
+#ifndef CLI_WORDS_H
+#define CLI_WORDS_H
 
 #include <stdbool.h>
 #include <stddef.h>

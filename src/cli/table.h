@@ -1,6 +1,6 @@
 /* Aligned columns of text on stdout. */
-#ifndef CMD_TABLE_H
-#define CMD_TABLE_H
+#ifndef CLI_TABLE_H
+#define CLI_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* A run of the database in a few words: what `scores` lists and what stands over its tables. */
-#ifndef CMD_RUN_TEXT_H
-#define CMD_RUN_TEXT_H
+#ifndef CLI_RUN_TEXT_H
+#define CLI_RUN_TEXT_H
 
 #include "base/json.h"
 #include "base/text.h"

@@ -1,6 +1,6 @@
 /* Looking scores up and printing them, for the commands that compute some. */
-#ifndef CMD_SCORE_LIST_H
-#define CMD_SCORE_LIST_H
+#ifndef CLI_SCORE_LIST_H
+#define CLI_SCORE_LIST_H
 
 #include "base/json.h"
 #include "scores/store.h"

@@ -2,8 +2,8 @@
  * is raised when a member goes away or changes its meaning; doc/apriel-tool.1, JSON DOCUMENTS, says
  * what they hold, and tests/cli/json.sh compares. Plans (plan/plan.h) are documents of their own.
  */
-#ifndef CMD_DOCUMENT_H
-#define CMD_DOCUMENT_H
+#ifndef CLI_DOCUMENT_H
+#define CLI_DOCUMENT_H
 
 #include "base/json.h"
 

@@ -1,6 +1,6 @@
 /* Runs as people name them on the command line: "1", "1,3-5", "2:heldout_rkl_before". */
-#ifndef CMD_RUN_CHOICE_H
-#define CMD_RUN_CHOICE_H
+#ifndef CLI_RUN_CHOICE_H
+#define CLI_RUN_CHOICE_H
 
 #include "base/status.h"
 #include "scores/ranking.h"

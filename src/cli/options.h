@@ -3,8 +3,8 @@
  * --threads besides its own.
  * `--name VALUE` and `--name=VALUE` are the same, as are `-o VALUE` and `-oVALUE`; "--" ends
  * options. */
-#ifndef CMD_OPTIONS_H
-#define CMD_OPTIONS_H
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>

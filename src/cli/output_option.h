@@ -1,11 +1,11 @@
 /* -o and --force of the commands whose result is one file (data, plan) or a few (chart). */
-#ifndef CMD_OUTPUT_OPTION_H
-#define CMD_OUTPUT_OPTION_H
+#ifndef CLI_OUTPUT_OPTION_H
+#define CLI_OUTPUT_OPTION_H
 
 #include <stdbool.h>
 
 #include "base/output.h"
-#include "cmd/options.h"
+#include "cli/options.h"
 
 /* A row of the table of options. */
 #define FORCE_OPTION(force)                                                                        \

@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "cmd/run_text.h"
+#include "cli/run_text.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "cmd/output_option.h"
+#include "cli/output_option.h"
 
 #include <stdio.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "cmd/run_choice.h"
+#include "cli/run_choice.h"
 
 #include <stdlib.h>
 #include <string.h>

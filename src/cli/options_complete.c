@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
-#include "cmd/options.h"
+#include "cli/options.h"
 
 /* The words between the command and the cursor, those that bash has cut at "=" joined again. */
 struct words {

@@ -1,9 +1,9 @@
 /* The options of new Mamba mixers, shared by mmr, convert, plan and bench: one spelling, one set of
  * bounds. */
-#ifndef CMD_MIXER_OPTION_H
-#define CMD_MIXER_OPTION_H
+#ifndef CLI_MIXER_OPTION_H
+#define CLI_MIXER_OPTION_H
 
-#include "cmd/options.h"
+#include "cli/options.h"
 #include "model/mil.h"
 
 struct mixer_values {

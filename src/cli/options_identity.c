@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/options.h"
+#include "cli/options.h"
 
 static struct json *list_value(const struct string_list *list) {
     struct json *array = js_new_array();

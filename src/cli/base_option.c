@@ -1,4 +1,4 @@
-#include "cmd/base_option.h"
+#include "cli/base_option.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "cmd/document.h"
+#include "cli/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>

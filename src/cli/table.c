@@ -1,4 +1,4 @@
-#include "cmd/table.h"
+#include "cli/table.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
