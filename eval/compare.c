@@ -5,12 +5,12 @@
 #include <stdlib.h>
 
 #include "analysis/record.h"
-#include "analysis/scorer.h"
 #include "analysis/timing.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "eval/compare_record.h"
+#include "measure/scorer.h"
 #include "model/forward.h"
 #include "model/sequences.h"
 #include "model/stream.h"

@@ -3,7 +3,7 @@
 #define EVAL_COMPARE_H
 
 #include "analysis/memory_plan.h"
-#include "analysis/positions.h"
+#include "measure/positions.h"
 #include "model/model.h"
 #include "scores/statistics.h"
 

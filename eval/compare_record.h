@@ -2,8 +2,8 @@
 #ifndef EVAL_COMPARE_RECORD_H
 #define EVAL_COMPARE_RECORD_H
 
-#include "analysis/positions.h"
 #include "data/tokenset.h"
+#include "measure/positions.h"
 #include "model/model.h"
 #include "scores/store.h"
 

@@ -2,10 +2,10 @@
 
 #include <stdlib.h>
 
-#include "analysis/scorer.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "measure/scorer.h"
 #include "model/forward.h"
 
 struct work {

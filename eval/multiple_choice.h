@@ -2,7 +2,7 @@
 #ifndef EVAL_MULTIPLE_CHOICE_H
 #define EVAL_MULTIPLE_CHOICE_H
 
-#include "analysis/item_score.h"
+#include "measure/item_score.h"
 #include "model/model.h"
 
 /* What the model made of one item. */

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "analysis/estimator.h"
+#include "analysis/loo/estimator.h"
 #include "base/memory.h"
 #include "check_main.h"
 #include "model/block.h"

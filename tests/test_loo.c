@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "analysis/loo.h"
+#include "analysis/loo/loo.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "check_main.h"

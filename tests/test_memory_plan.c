@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "analysis/loo_plan.h"
-#include "analysis/mmr_work.h"
+#include "analysis/loo/loo_plan.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/memory.h"
 #include "check_main.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "analysis/mmr.h"
+#include "analysis/mmr/mmr.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "check_main.h"

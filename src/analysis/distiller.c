@@ -3,9 +3,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "analysis/scorer.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
+#include "measure/scorer.h"
 #include "model/block.h"
 
 struct distiller {

@@ -4,8 +4,8 @@
 #define ANALYSIS_DISTILLER_H
 
 #include "analysis/hidden.h"
-#include "analysis/positions.h"
 #include "base/random.h"
+#include "measure/positions.h"
 
 struct distiller;
 

@@ -11,7 +11,7 @@
 
 #include "analysis/hidden.h"
 #include "analysis/probe_cache.h"
-#include "analysis/scorer.h"
+#include "measure/scorer.h"
 #include "model/mil_mixer.h"
 #include "model/trainable.h"
 

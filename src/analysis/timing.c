@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/scorer.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "measure/scorer.h"
 #include "model/forward.h"
 
 enum { LAYERS = 2, FIRST_TOKENS = 64 };

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/loo.h"
+#include "analysis/loo/loo.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/quote.h"

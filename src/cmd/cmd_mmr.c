@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/mmr.h"
+#include "analysis/mmr/mmr.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "cli/document.h"

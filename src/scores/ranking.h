@@ -14,7 +14,7 @@
  * rkl and the mmr metrics made of them) yes, agreement (top1) no. */
 bool ranking_ascending(const char *metric);
 
-/* Whether runs of a kind estimate what others measure (src/analysis/estimator.h). */
+/* Whether runs of a kind estimate what others measure (src/analysis/loo/estimator.h). */
 bool ranking_is_estimate(const char *kind);
 
 /* The metric that a kind of run is ranked by unless told otherwise: "kl" for loo,

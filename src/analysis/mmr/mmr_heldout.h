@@ -1,9 +1,9 @@
 /* What the held-out rows say about one layer's probes, and how a finished layer gets into the
  * database. */
-#ifndef ANALYSIS_MMR_HELDOUT_H
-#define ANALYSIS_MMR_HELDOUT_H
+#ifndef ANALYSIS_MMR_MMR_HELDOUT_H
+#define ANALYSIS_MMR_MMR_HELDOUT_H
 
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 
 /* Sums of held-out metrics, seeds added up in their order; counts are of one seed. */
 struct heldout {

@@ -1,11 +1,11 @@
 /* What is scored of a batch: a list of predictions, each made by the hidden state of one token.
  * From the positions of a token set that count, or from the choices of a task, where several
  * predictions can stand at one token. */
-#ifndef ANALYSIS_PREDICTIONS_H
-#define ANALYSIS_PREDICTIONS_H
+#ifndef MEASURE_PREDICTIONS_H
+#define MEASURE_PREDICTIONS_H
 
-#include "analysis/positions.h"
 #include "data/choices.h"
+#include "measure/positions.h"
 
 struct predictions {
     int64_t count;

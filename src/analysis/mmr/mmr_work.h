@@ -1,8 +1,8 @@
 /* Shared by the files of mmr. */
-#ifndef ANALYSIS_MMR_WORK_H
-#define ANALYSIS_MMR_WORK_H
+#ifndef ANALYSIS_MMR_MMR_WORK_H
+#define ANALYSIS_MMR_MMR_WORK_H
 
-#include "analysis/mmr.h"
+#include "analysis/mmr/mmr.h"
 #include "analysis/record.h"
 #include "base/list.h"
 #include "base/log.h"

@@ -1,9 +1,9 @@
 /* Leave-one-out scoring of a model's layers into a score database, exactly or by an estimate. The
  * scores are divergences on a token set, or the drop of a task's scores. */
-#ifndef ANALYSIS_LOO_H
-#define ANALYSIS_LOO_H
+#ifndef ANALYSIS_LOO_LOO_H
+#define ANALYSIS_LOO_LOO_H
 
-#include "analysis/estimator.h"
+#include "analysis/loo/estimator.h"
 #include "base/json.h"
 #include "base/list.h"
 #include "data/choices.h"

@@ -1,4 +1,4 @@
-#include "analysis/scorer.h"
+#include "measure/scorer.h"
 
 #include <math.h>
 #include <stdlib.h>

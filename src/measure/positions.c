@@ -1,4 +1,4 @@
-#include "analysis/positions.h"
+#include "measure/positions.h"
 
 #include <stdlib.h>
 

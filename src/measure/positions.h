@@ -1,8 +1,8 @@
 /* Which positions of a batch count, and what they should predict (DESIGN section 3, Metrics).
  * Without a mask every position counts for kl, rkl and top1, and every position with a next token
  * for ce. With a mask, position t counts (for all metrics) when token t + 1 is masked in. */
-#ifndef ANALYSIS_POSITIONS_H
-#define ANALYSIS_POSITIONS_H
+#ifndef MEASURE_POSITIONS_H
+#define MEASURE_POSITIONS_H
 
 #include <stdbool.h>
 #include <stdint.h>

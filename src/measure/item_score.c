@@ -1,4 +1,4 @@
-#include "analysis/item_score.h"
+#include "measure/item_score.h"
 
 #include <math.h>
 

@@ -1,7 +1,7 @@
 /* MMR scoring: a short distillation probe of a MIL-initialised Mamba mixer in the place of each
  * attention layer (DESIGN sections 1 and 4). */
-#ifndef ANALYSIS_MMR_H
-#define ANALYSIS_MMR_H
+#ifndef ANALYSIS_MMR_MMR_H
+#define ANALYSIS_MMR_MMR_H
 
 #include "analysis/memory_plan.h"
 #include "analysis/probe.h"

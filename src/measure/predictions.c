@@ -1,4 +1,4 @@
-#include "analysis/predictions.h"
+#include "measure/predictions.h"
 
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /* How loo cuts its work to the memory there is. */
-#ifndef ANALYSIS_LOO_PLAN_H
-#define ANALYSIS_LOO_PLAN_H
+#ifndef ANALYSIS_LOO_LOO_PLAN_H
+#define ANALYSIS_LOO_LOO_PLAN_H
 
-#include "analysis/estimator.h"
+#include "analysis/loo/estimator.h"
 #include "data/choices.h"
 
 struct loo_cut {

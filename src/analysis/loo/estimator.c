@@ -1,4 +1,4 @@
-#include "analysis/estimator.h"
+#include "analysis/loo/estimator.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * the host never holds a whole one. */
 #include <stdlib.h>
 
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/file.h"
 #include "base/memory.h"
 

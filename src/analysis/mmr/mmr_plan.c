@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/stream.h"

@@ -1,10 +1,10 @@
 /* Leave-one-out by task score: groups of a task's items through the sweep. Between loo.c and here.
  */
-#ifndef ANALYSIS_LOO_TASK_H
-#define ANALYSIS_LOO_TASK_H
+#ifndef ANALYSIS_LOO_LOO_TASK_H
+#define ANALYSIS_LOO_LOO_TASK_H
 
-#include "analysis/loo.h"
-#include "analysis/sweep.h"
+#include "analysis/loo/loo.h"
+#include "analysis/loo/sweep.h"
 #include "scores/store.h"
 
 /* Score the items of settings->items that the run lacks, a group of items a transaction. Of the

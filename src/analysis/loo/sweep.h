@@ -1,11 +1,11 @@
 /* The leave-one-out sweep: trunk and branches advance together, layer by layer, so that each
  * layer's weights are needed once for all of them (DESIGN section 4). Branch i equals the trunk up
  * to layer i: L layers cost L (L + 1) / 2 block passes. */
-#ifndef ANALYSIS_SWEEP_H
-#define ANALYSIS_SWEEP_H
+#ifndef ANALYSIS_LOO_SWEEP_H
+#define ANALYSIS_LOO_SWEEP_H
 
 #include "analysis/memory_plan.h"
-#include "analysis/scorer.h"
+#include "measure/scorer.h"
 
 enum ablation {
     ABLATE_MIXER, /* the mixer's output is zero; the MLP stays */

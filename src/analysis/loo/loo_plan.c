@@ -1,4 +1,4 @@
-#include "analysis/loo_plan.h"
+#include "analysis/loo/loo_plan.h"
 
 #include <stdio.h>
 #include <string.h>

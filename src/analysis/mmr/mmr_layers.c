@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/mmr_heldout.h"
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_heldout.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
 

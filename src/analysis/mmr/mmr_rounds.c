@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/memory.h"
 
 struct candidate {

@@ -1,9 +1,9 @@
 /* What the log-likelihoods of an item's choices say. */
-#ifndef ANALYSIS_ITEM_SCORE_H
-#define ANALYSIS_ITEM_SCORE_H
+#ifndef MEASURE_ITEM_SCORE_H
+#define MEASURE_ITEM_SCORE_H
 
-#include "analysis/positions.h"
 #include "data/choices.h"
+#include "measure/positions.h"
 
 /* Metrics of an item, each with a name for the database. */
 enum item_metric {

@@ -1,12 +1,12 @@
-#include "analysis/loo.h"
+#include "analysis/loo/loo.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "analysis/layers.h"
-#include "analysis/loo_plan.h"
-#include "analysis/loo_task.h"
+#include "analysis/loo/loo_plan.h"
+#include "analysis/loo/loo_task.h"
 #include "analysis/record.h"
 #include "analysis/timing.h"
 #include "base/log.h"

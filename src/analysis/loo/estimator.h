@@ -16,10 +16,10 @@
  * 2403.03853), of a mixer or of a layer.
  *
  * All are per position; a small value means an unimportant layer. */
-#ifndef ANALYSIS_ESTIMATOR_H
-#define ANALYSIS_ESTIMATOR_H
+#ifndef ANALYSIS_LOO_ESTIMATOR_H
+#define ANALYSIS_LOO_ESTIMATOR_H
 
-#include "analysis/sweep.h"
+#include "analysis/loo/sweep.h"
 
 enum estimate { ESTIMATE_NONE, ESTIMATE_FIRST_ORDER, ESTIMATE_FISHER, ESTIMATE_COSINE };
 enum { ESTIMATE_MAX_METRICS = 2 };

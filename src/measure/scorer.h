@@ -1,9 +1,9 @@
 /* The last norm, the head and the metrics, fused over chunks of predictions: logits of all tokens
  * never exist at once, and those of tokens that do not count never exist. */
-#ifndef ANALYSIS_SCORER_H
-#define ANALYSIS_SCORER_H
+#ifndef MEASURE_SCORER_H
+#define MEASURE_SCORER_H
 
-#include "analysis/predictions.h"
+#include "measure/predictions.h"
 #include "model/model.h"
 
 /* Tokens whose logits exist at once: about 64 MB a side on the CPU, where they should stay near the

@@ -1,7 +1,7 @@
 /* What a probe's step loads where layers are not kept, against what it computes. */
 #include <stdio.h>
 
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 #include "base/memory.h"
 #include "model/loading.h"
 

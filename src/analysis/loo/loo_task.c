@@ -1,11 +1,11 @@
-#include "analysis/loo_task.h"
+#include "analysis/loo/loo_task.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "analysis/item_score.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "measure/item_score.h"
 
 struct work {
     const struct choice_set *set;

@@ -1,4 +1,4 @@
-#include "analysis/mmr.h"
+#include "analysis/mmr/mmr.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "analysis/layers.h"
-#include "analysis/mmr_work.h"
+#include "analysis/mmr/mmr_work.h"
 #include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"

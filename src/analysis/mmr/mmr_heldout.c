@@ -1,4 +1,4 @@
-#include "analysis/mmr_heldout.h"
+#include "analysis/mmr/mmr_heldout.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "analysis/sweep.h"
+#include "analysis/loo/sweep.h"
 
 #include <stdlib.h>
 #include <string.h>
