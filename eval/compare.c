@@ -40,46 +40,46 @@ static enum status open_side(struct side *side, struct work *work, const char *d
 }
 
 /* Bytes of one model's passes, and of the model: its layers stream, or come one at a time. */
-static void plan_side(struct memory_plan *plan, const struct side *side, const struct work *work,
-                      int longest) {
+static void budget_side(struct memory_budget *budget, const struct side *side,
+                        const struct work *work, int longest) {
     const struct model *model = side->model;
     if (!model) return;
     struct trace_needs needs = trace_needs_of(model, work->max_rows, work->max_tokens, longest);
     bool teacher = side == &work->teacher;
     uint64_t hidden = (uint64_t)work->max_tokens * (uint64_t)model->config->hidden_size *
                       dtype_size(model->backend->acc);
-    memory_plan_add(plan, teacher ? "teacher's embedding and head" : "embedding and head",
-                    model_outside_bytes(model, longest), 0);
-    memory_plan_add(plan, teacher ? "teacher's layers, in passing" : "layers, in passing",
-                    model_layers_present_bytes(model, false),
-                    model->backend->discrete ? layer_stream_host_bytes() : 0);
-    memory_plan_add(plan, teacher ? "teacher's activations" : "activations",
-                    trace_bytes(model, &needs) + hidden, 0);
+    memory_budget_add(budget, teacher ? "teacher's embedding and head" : "embedding and head",
+                      model_outside_bytes(model, longest), 0);
+    memory_budget_add(budget, teacher ? "teacher's layers, in passing" : "layers, in passing",
+                      model_layers_present_bytes(model, false),
+                      model->backend->discrete ? layer_stream_host_bytes() : 0);
+    memory_budget_add(budget, teacher ? "teacher's activations" : "activations",
+                      trace_bytes(model, &needs) + hidden, 0);
 }
 
 /* Halve the groups until everything fits. */
-static enum status plan_memory(struct work *work, struct memory_plan *plan, int64_t rows,
-                               const struct compare_settings *settings) {
+static enum status budget_memory(struct work *work, struct memory_budget *budget, int64_t rows,
+                                 const struct compare_settings *settings) {
     struct backend *backend = work->backend;
     int longest = (int)tokenset_longest_row(work->set);
-    struct memory_plan empty;
-    memory_plan_begin(&empty, backend, settings->device_memory);
+    struct memory_budget empty;
+    memory_budget_begin(&empty, backend, settings->device_memory);
     for (;; work->group_tokens /= 2) {
-        *plan = empty;
+        *budget = empty;
         tokenset_measure_groups(&work->max_rows, &work->max_tokens, work->set, rows,
                                 work->group_tokens);
-        plan_side(plan, &work->student, work, longest);
-        plan_side(plan, &work->teacher, work, longest);
-        memory_plan_add(plan, "logits", scorer_bytes(work->student.model), 0);
-        memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
-        if (plan->device <= plan->room || settings->group_tokens > 0 ||
+        budget_side(budget, &work->student, work, longest);
+        budget_side(budget, &work->teacher, work, longest);
+        memory_budget_add(budget, "logits", scorer_bytes(work->student.model), 0);
+        memory_budget_add(budget, "scratch and transfers", memory_budget_own(backend), 0);
+        if (budget->device <= budget->room || settings->group_tokens > 0 ||
             work->group_tokens <= longest)
             break;
     }
-    snprintf(plan->work, sizeof plan->work, "groups of up to %lld tokens",
+    snprintf(budget->work, sizeof budget->work, "groups of up to %lld tokens",
              (long long)work->max_tokens);
-    return memory_plan_check(plan, backend, "the evaluation", settings->device_memory,
-                             "use shorter rows");
+    return memory_budget_check(budget, backend, "the evaluation", settings->device_memory,
+                               "use shorter rows");
 }
 
 static enum status prepare_side(struct side *side, const struct work *work) {
@@ -253,7 +253,7 @@ enum status compare_run(struct compare_result *out, const struct compare_setting
     if (settings->limit_rows > 0 && settings->limit_rows < out->rows)
         out->rows = settings->limit_rows;
     out->tokens = (int64_t)work.set->row_offsets[out->rows];
-    status = plan_memory(&work, &out->memory, out->rows, settings);
+    status = budget_memory(&work, &out->memory, out->rows, settings);
     if (!status && settings->dry_run) status = predict(out, &work);
     if (status || settings->dry_run) goto done;
     status = allocate(&work, out->rows);

@@ -2,7 +2,7 @@
 #ifndef EVAL_COMPARE_H
 #define EVAL_COMPARE_H
 
-#include "analysis/memory_plan.h"
+#include "analysis/memory_budget.h"
 #include "measure/positions.h"
 #include "model/model.h"
 #include "scores/statistics.h"
@@ -15,7 +15,7 @@ struct compare_settings {
     int64_t group_tokens;   /* tokens at a time; 0: 4096 */
     int64_t limit_rows;     /* 0: all */
     uint64_t device_memory; /* bytes that may be used on the device, 0: what is free */
-    bool dry_run;           /* plan the memory and stop */
+    bool dry_run;           /* budget the memory and stop */
     struct checkpoint_options checkpoint;
     const struct json *identity; /* see record_run */
 };
@@ -26,7 +26,7 @@ struct compare_result {
     int64_t rows, tokens;
     int64_t run, rows_found; /* in the database, 0 without; rows that it had */
     double seconds;
-    struct memory_plan memory;
+    struct memory_budget memory;
 };
 
 /* kl = D_KL(teacher || model), rkl the other way, nats. Standard errors are over rows. A metric for

@@ -9,31 +9,31 @@
 #include "cli/document.h"
 #include "cli/table.h"
 
-static enum status print_json(const struct memory_plan *plan, const char *command) {
+static enum status print_json(const struct memory_budget *budget, const char *command) {
     struct json *document = document_begin(command), *parts = js_new_array();
     js_set_bool(document, "dry_run", true);
-    js_set_string(document, "device", plan->where);
-    js_set_string(document, "work", plan->work);
-    js_set_integer(document, "room_bytes", (int64_t)plan->room);
-    js_set_string(document, "room_bound", plan->bound);
-    if (plan->seconds > 0) js_set_number(document, "seconds", plan->seconds);
-    js_set_integer(document, "host_room_bytes", (int64_t)plan->host_room);
-    js_set_string(document, "host_room_bound", plan->host_bound);
-    js_set_integer(document, "device_bytes", (int64_t)plan->device);
-    js_set_integer(document, "pinned_bytes", (int64_t)plan->host);
-    for (int i = 0; i < plan->count; i++) {
+    js_set_string(document, "device", budget->where);
+    js_set_string(document, "work", budget->work);
+    js_set_integer(document, "room_bytes", (int64_t)budget->room);
+    js_set_string(document, "room_bound", budget->bound);
+    if (budget->seconds > 0) js_set_number(document, "seconds", budget->seconds);
+    js_set_integer(document, "host_room_bytes", (int64_t)budget->host_room);
+    js_set_string(document, "host_room_bound", budget->host_bound);
+    js_set_integer(document, "device_bytes", (int64_t)budget->device);
+    js_set_integer(document, "pinned_bytes", (int64_t)budget->host);
+    for (int i = 0; i < budget->count; i++) {
         struct json *part = js_new_object();
-        js_set_string(part, "name", plan->parts[i].name);
-        js_set_integer(part, "device_bytes", (int64_t)plan->parts[i].device);
-        js_set_integer(part, "pinned_bytes", (int64_t)plan->parts[i].host);
+        js_set_string(part, "name", budget->parts[i].name);
+        js_set_integer(part, "device_bytes", (int64_t)budget->parts[i].device);
+        js_set_integer(part, "pinned_bytes", (int64_t)budget->parts[i].host);
         js_append(parts, part);
     }
     js_set(document, "parts", parts);
-    if (plan->cache_directory) {
-        js_set_string(document, "cache_directory", plan->cache_directory);
-        js_set_integer(document, "cache_bytes", (int64_t)plan->cache);
-        js_set_integer(document, "cache_bytes_there", (int64_t)plan->cache_there);
-        js_set_integer(document, "cache_bytes_free", (int64_t)plan->cache_free);
+    if (budget->cache_directory) {
+        js_set_string(document, "cache_directory", budget->cache_directory);
+        js_set_integer(document, "cache_bytes", (int64_t)budget->cache);
+        js_set_integer(document, "cache_bytes_there", (int64_t)budget->cache_there);
+        js_set_integer(document, "cache_bytes_free", (int64_t)budget->cache_free);
     }
     return document_print(document);
 }
@@ -49,39 +49,40 @@ static void cells(struct table *table, const char *name, uint64_t device, uint64
     table_cell(table, "%s", memory_format(text, host));
 }
 
-static enum status print_text(const struct memory_plan *plan) {
+static enum status print_text(const struct memory_budget *budget) {
     struct table table;
-    bool pinned = plan->host > 0;
+    bool pinned = budget->host > 0;
     char room[32], text[3][32];
     table_begin(&table, pinned ? "lrrrr" : "lrr");
     table_cell(&table, "part");
-    table_cell(&table, "bytes on %s", plan->where);
+    table_cell(&table, "bytes on %s", budget->where);
     table_cell(&table, "%s", "");
     if (pinned) {
         table_cell(&table, "pinned on the host");
         table_cell(&table, "%s", "");
     }
-    for (int i = 0; i < plan->count; i++)
-        cells(&table, plan->parts[i].name, plan->parts[i].device, plan->parts[i].host, pinned);
-    cells(&table, "in all", plan->device, plan->host, pinned);
+    for (int i = 0; i < budget->count; i++)
+        cells(&table, budget->parts[i].name, budget->parts[i].device, budget->parts[i].host,
+              pinned);
+    cells(&table, "in all", budget->device, budget->host, pinned);
     enum status status = table_print(&table, stdout);
     if (!status)
-        quote_print(stdout, "%s; %s may be used on %s%s%s%s", plan->work,
-                    memory_format(room, plan->room), plan->where, *plan->bound ? " (" : "",
-                    plan->bound, *plan->bound ? ")" : "");
+        quote_print(stdout, "%s; %s may be used on %s%s%s%s", budget->work,
+                    memory_format(room, budget->room), budget->where, *budget->bound ? " (" : "",
+                    budget->bound, *budget->bound ? ")" : "");
     if (!status && pinned)
-        printf("%s may be used on the host%s%s%s\n", memory_format(room, plan->host_room),
-               *plan->host_bound ? " (" : "", plan->host_bound, *plan->host_bound ? ")" : "");
-    if (!status && plan->seconds > 0)
-        printf("about %s at the speed measured now\n", log_format_duration(room, plan->seconds));
-    if (!status && plan->cache_directory)
+        printf("%s may be used on the host%s%s%s\n", memory_format(room, budget->host_room),
+               *budget->host_bound ? " (" : "", budget->host_bound, *budget->host_bound ? ")" : "");
+    if (!status && budget->seconds > 0)
+        printf("about %s at the speed measured now\n", log_format_duration(room, budget->seconds));
+    if (!status && budget->cache_directory)
         quote_print(stdout, "cache in \"%s\": %s, of which %s are there; %s free",
-                    plan->cache_directory, memory_format(text[0], plan->cache),
-                    memory_format(text[1], plan->cache_there),
-                    memory_format(text[2], plan->cache_free));
+                    budget->cache_directory, memory_format(text[0], budget->cache),
+                    memory_format(text[1], budget->cache_there),
+                    memory_format(text[2], budget->cache_free));
     return status;
 }
 
-enum status memory_table_print(const struct memory_plan *plan, const char *command, bool json) {
-    return json ? print_json(plan, command) : print_text(plan);
+enum status memory_table_print(const struct memory_budget *budget, const char *command, bool json) {
+    return json ? print_json(budget, command) : print_text(budget);
 }

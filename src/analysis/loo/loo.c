@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "analysis/layers.h"
-#include "analysis/loo/loo_plan.h"
+#include "analysis/loo/loo_budget.h"
 #include "analysis/loo/loo_task.h"
 #include "analysis/record.h"
 #include "analysis/timing.h"
@@ -218,13 +218,13 @@ static enum status open_inputs(struct work *work) {
     return status;
 }
 
-static enum status plan_memory(struct work *work) {
+static enum status budget_memory(struct work *work) {
     const struct loo_settings *settings = work->settings;
     struct sweep_options options = options_of(work);
     struct estimator_options estimate = estimate_of(work);
-    return loo_plan(&work->cut, work->model, work->set, settings->items, &options,
-                    settings->estimate ? &estimate : NULL, settings->group_tokens,
-                    settings->device_memory);
+    return loo_budget(&work->cut, work->model, work->set, settings->items, &options,
+                      settings->estimate ? &estimate : NULL, settings->group_tokens,
+                      settings->device_memory);
 }
 
 /* How long the sweep will take; 0 for what is not predicted, estimates and tasks. */
@@ -261,8 +261,8 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
         if (!status) status = begin(&work, outcome, &state);
         goto done;
     }
-    if (!status) status = plan_memory(&work);
-    outcome->memory = work.cut.plan;
+    if (!status) status = budget_memory(&work);
+    outcome->memory = work.cut.budget;
     if (!status && settings->dry_run) status = predict(&outcome->memory.seconds, &work);
     if (status || settings->dry_run) goto done;
     status = model_load(work.model);

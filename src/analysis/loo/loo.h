@@ -24,7 +24,7 @@ struct loo_settings {
     struct int_list removed;     /* layers that a plan replaces: the trunk goes without them */
     int64_t group_tokens;        /* tokens of a group, 0: chosen from the memory there is */
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
-    bool dry_run;                /* plan the memory and stop; no database is needed */
+    bool dry_run;                /* budget the memory and stop; no database is needed */
     const struct json *identity; /* see record_run */
     int64_t compare; /* a run: only say how its question differs from this one; 0: compute */
     struct checkpoint_options checkpoint;
@@ -37,7 +37,7 @@ struct loo_outcome {
     int64_t tokens;
     int branches;
     double seconds; /* of the sweep itself */
-    struct memory_plan memory;
+    struct memory_budget memory;
     uint64_t peak_bytes; /* used on the device, 0 where it is not counted */
 };
 

@@ -42,17 +42,17 @@ static int states_on_device(const struct sweep_options *options) {
     return options->on_device > 0 && options->on_device < all ? options->on_device : all;
 }
 
-void sweep_plan(struct memory_plan *plan, const struct model *model,
-                const struct sweep_options *options, int rows, int64_t tokens, int longest) {
+void sweep_budget(struct memory_budget *budget, const struct model *model,
+                  const struct sweep_options *options, int rows, int64_t tokens, int longest) {
     int copies = choose_copies(options, tokens), here = states_on_device(options);
     int parked = 1 + options->branches - here;
     uint64_t bytes = state_bytes(model, tokens);
     struct trace_needs needs = trace_needs_of(model, copies * rows, copies * tokens, longest);
-    memory_plan_add(plan, "trunk and branches",
-                    (uint64_t)(here + (parked ? PARKED_PLACES : 0)) * bytes,
-                    (uint64_t)parked * bytes);
-    memory_plan_add(plan, "activations", trace_bytes(model, &needs), 0);
-    memory_plan_add(plan, "logits", scorer_bytes(model), 0);
+    memory_budget_add(budget, "trunk and branches",
+                      (uint64_t)(here + (parked ? PARKED_PLACES : 0)) * bytes,
+                      (uint64_t)parked * bytes);
+    memory_budget_add(budget, "activations", trace_bytes(model, &needs), 0);
+    memory_budget_add(budget, "logits", scorer_bytes(model), 0);
 }
 
 enum status sweep_open(struct sweep **out, struct model *model, const struct sweep_options *options,

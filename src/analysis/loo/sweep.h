@@ -4,7 +4,7 @@
 #ifndef ANALYSIS_LOO_SWEEP_H
 #define ANALYSIS_LOO_SWEEP_H
 
-#include "analysis/memory_plan.h"
+#include "analysis/memory_budget.h"
 #include "measure/scorer.h"
 
 enum ablation {
@@ -42,8 +42,8 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
 enum status sweep_group(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
                         double *sums, int64_t *counts) STATUS_CHECKED;
 
-/* Add what sweep_open takes, and nothing of the model's, to a plan. */
-void sweep_plan(struct memory_plan *plan, const struct model *model,
-                const struct sweep_options *options, int rows, int64_t tokens, int longest);
+/* Add what sweep_open takes, and nothing of the model's, to a budget. */
+void sweep_budget(struct memory_budget *budget, const struct model *model,
+                  const struct sweep_options *options, int rows, int64_t tokens, int longest);
 
 #endif

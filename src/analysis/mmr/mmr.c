@@ -139,15 +139,15 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
 
 static void tell(const struct mmr_work *work) {
     const struct probe_memory *memory = &work->memory;
-    const struct memory_plan *plan = &work->outcome->memory;
-    char text[4][32], *parts = memory_plan_line(plan);
+    const struct memory_budget *budget = &work->outcome->memory;
+    char text[4][32], *parts = memory_budget_line(budget);
     if (parts) log_note("memory: %s", parts);
     free(parts);
-    if (plan->cache_directory)
+    if (budget->cache_directory)
         log_note("cache: %s in \"%s\", of which %s are there; %s free",
-                 memory_format(text[0], plan->cache), plan->cache_directory,
-                 memory_format(text[1], plan->cache_there),
-                 memory_format(text[2], plan->cache_free));
+                 memory_format(text[0], budget->cache), budget->cache_directory,
+                 memory_format(text[1], budget->cache_there),
+                 memory_format(text[2], budget->cache_free));
     if (work->outcome->recomputed)
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
@@ -196,7 +196,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         if (!status) status = begin(&work, &state);
         goto done;
     }
-    if (!status) status = mmr_plan(&work, &probe);
+    if (!status) status = mmr_budget(&work, &probe);
     if (!status && settings->dry_run) status = predict(&work, &probe);
     if (status || settings->dry_run) goto done;
     status = model_load(work.teacher);

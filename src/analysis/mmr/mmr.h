@@ -3,7 +3,7 @@
 #ifndef ANALYSIS_MMR_MMR_H
 #define ANALYSIS_MMR_MMR_H
 
-#include "analysis/memory_plan.h"
+#include "analysis/memory_budget.h"
 #include "analysis/probe.h"
 
 struct mmr_settings {
@@ -21,7 +21,7 @@ struct mmr_settings {
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
     uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
     size_t state_part;           /* bytes of a training state saved at a time, 0: MMR_STATE_PART */
-    bool dry_run;                /* plan the memory and stop; no database is needed */
+    bool dry_run;                /* budget the memory and stop; no database is needed */
     bool recompute;              /* blocks, in the backward pass; else only when memory is short */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
@@ -41,7 +41,7 @@ struct mmr_outcome {
     uint64_t predicted_bytes;  /* host memory, or device memory plus the cache */
     bool recomputed;           /* whether blocks were */
     int together;              /* probes that advanced in lock step */
-    struct memory_plan memory;
+    struct memory_budget memory;
     uint64_t device_peak; /* used on the device, 0 where it is not counted */
 };
 

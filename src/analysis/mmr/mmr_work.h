@@ -57,7 +57,7 @@ enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from
 /* Fill work->outcome->memory and what of `probe` depends on memory: what is kept, computed again,
  * streamed or parked, and how many probes advance together. Nothing needs to be loaded. A refusal
  * when no way fits. */
-enum status mmr_plan(struct mmr_work *work, struct probe_settings *probe) STATUS_CHECKED;
+enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) STATUS_CHECKED;
 
 struct probe_cache mmr_cache_of(const struct mmr_settings *settings);
 

@@ -12,7 +12,7 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
-/* What the program had when the run began, rounded up so that the same settings give the same plan. */
+/* What the program had when the run began, rounded up so that the same settings give the same budget. */
 static uint64_t program_bytes(const struct mmr_work *work) {
     const uint64_t step = (uint64_t)16 << 20;
     return (work->base_bytes + step - 1) / step * step;
@@ -34,7 +34,7 @@ static uint64_t saving_bytes(const struct mmr_work *work) {
 /* What is held at one time only: while a probe trains, or while the shared inputs begin or move on
  * between two probes. On the host memory goes back in between and the larger counts; a device's
  * allocator keeps it, and all of it counts. */
-static void add_phases(struct memory_plan *plan, const struct mmr_work *work, uint64_t passing,
+static void add_phases(struct memory_budget *budget, const struct mmr_work *work, uint64_t passing,
                        uint64_t chunks) {
     const struct probe_memory *memory = &work->memory;
     bool on_cpu = !work->backend->discrete;
@@ -49,47 +49,47 @@ static void add_phases(struct memory_plan *plan, const struct mmr_work *work, ui
     bool optimizes = !on_cpu || (training && !(several && moving > probe));
     bool moves = !on_cpu || !training || !optimizes;
     bool begins = !on_cpu || !training;
-    memory_plan_add(plan, "teacher's layers in passing", begins ? passing : 0,
+    memory_budget_add(budget, "teacher's layers in passing", begins ? passing : 0,
                     begins && passing ? chunks : 0);
-    memory_plan_add(plan, "activations", trains ? memory->activations : 0, 0);
-    memory_plan_add(plan, "logits", trains ? memory->logits : 0, 0);
-    memory_plan_add(plan, "shared inputs in passing", !moves ? 0 : begins ? beginning : moving, 0);
-    memory_plan_add(plan, "optimizer", optimizes ? memory->optimizer : 0, 0);
-    memory_plan_add(plan, "saved training state", optimizes && on_cpu ? saving : 0,
+    memory_budget_add(budget, "activations", trains ? memory->activations : 0, 0);
+    memory_budget_add(budget, "logits", trains ? memory->logits : 0, 0);
+    memory_budget_add(budget, "shared inputs in passing", !moves ? 0 : begins ? beginning : moving, 0);
+    memory_budget_add(budget, "optimizer", optimizes ? memory->optimizer : 0, 0);
+    memory_budget_add(budget, "saved training state", optimizes && on_cpu ? saving : 0,
                     on_cpu ? 0 : saving);
 }
 
 /* What a run with these settings takes. */
-static void plan_memory(struct mmr_work *work, const struct probe_settings *probe) {
+static void budget_memory(struct mmr_work *work, const struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
     const struct model *student = work->student, *teacher = work->teacher;
     struct backend *backend = work->backend;
     struct probe_memory *memory = &work->memory;
-    struct memory_plan *plan = &work->outcome->memory;
+    struct memory_budget *budget = &work->outcome->memory;
     bool on_cpu = !backend->discrete;
     probe_engine_memory(memory, student, teacher, work->set, probe);
     uint64_t host = settings->cache_directory ? 0 : memory->cache;
     /* The teacher's own layers pass through once, before the first probe. */
     uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
     uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
-    memory_plan_begin(plan, backend, settings->device_memory);
+    memory_budget_begin(budget, backend, settings->device_memory);
     char together[64] = "";
     if (probe->together > 1)
         snprintf(together, sizeof together, ", %d probes in lock step", probe->together);
     if (probe->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
-    snprintf(plan->work, sizeof plan->work,
+    snprintf(budget->work, sizeof budget->work,
              "%zu layers, %lld steps of %d rows, layers %s%s%s%s%s%s", work->layers.count,
              (long long)probe->steps, probe->batch, probe->stream_layers ? "streamed" : "kept",
              probe->recompute ? ", blocks computed again for their gradients" : "",
              probe->park ? " from inputs in host memory" : "", together,
              work->traffic[0] ? "; " : "", work->traffic);
-    memory_plan_add(plan, "weights", memory->weights, chunks);
-    add_phases(plan, work, passing, chunks);
-    memory_plan_add(plan, "inputs of blocks", 0, memory->parked);
-    memory_plan_add(plan, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
-    memory_plan_add(plan, "program and libraries", on_cpu ? program_bytes(work) + library_bytes() : 0,
+    memory_budget_add(budget, "weights", memory->weights, chunks);
+    add_phases(budget, work, passing, chunks);
+    memory_budget_add(budget, "inputs of blocks", 0, memory->parked);
+    memory_budget_add(budget, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
+    memory_budget_add(budget, "program and libraries", on_cpu ? program_bytes(work) + library_bytes() : 0,
                     0);
-    memory_plan_add(plan, "scratch and transfers", memory_plan_own(backend), 0);
+    memory_budget_add(budget, "scratch and transfers", memory_budget_own(backend), 0);
 }
 
 /* Groups of up to `together` probes: the first one's layers are the earliest in each place. */
@@ -98,7 +98,7 @@ static void group_probes(struct mmr_work *work, struct probe_settings *probe, in
     for (int i = 0; i < together; i++)
         work->first_layers[i] = work->layers.values[i / work->settings->seeds];
     probe->first_layers = work->first_layers;
-    plan_memory(work, probe);
+    budget_memory(work, probe);
 }
 
 /* As many of the `probes` together as fit, but `most`, and then no more than the same number of
@@ -108,7 +108,7 @@ static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int
     while (beyond - together > 1) {
         int middle = together + (beyond - together) / 2;
         group_probes(work, probe, middle);
-        if (memory_plan_fits(&work->outcome->memory))
+        if (memory_budget_fits(&work->outcome->memory))
             together = middle;
         else
             beyond = middle;
@@ -124,13 +124,13 @@ static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int
 enum { TOKENS_A_LOAD = 30000 };
 
 static void stream_layers(struct mmr_work *work, struct probe_settings *probe, int probes) {
-    const struct memory_plan *plan = &work->outcome->memory;
+    const struct memory_budget *budget = &work->outcome->memory;
     bool asked = work->settings->together > 0;
     int enough = (int)(TOKENS_A_LOAD / (work->memory.tokens + 1)) + 1;
     probe->stream_layers = true;
     group_probes(work, probe, work->together);
     if (!asked) grow_groups(work, probe, probes, probes);
-    bool fit = memory_plan_fits(plan);
+    bool fit = memory_budget_fits(budget);
     int before = work->together;
     if (!work->backend->discrete || (fit && (asked || before >= enough))) return;
     probe->park = true;
@@ -149,26 +149,26 @@ struct probe_cache mmr_cache_of(const struct mmr_settings *settings) {
 }
 
 /* What the cache takes on its disk. */
-static enum status plan_cache(struct mmr_work *work, const struct probe_settings *probe) {
+static enum status budget_cache(struct mmr_work *work, const struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
-    struct memory_plan *plan = &work->outcome->memory;
+    struct memory_budget *budget = &work->outcome->memory;
     struct probe_cache cache = mmr_cache_of(settings);
     int64_t steps = probe->steps;
     if (!cache.directory) return STATUS_OK;
     if (!cache.kept && steps > MMR_ROUND_STEPS) steps = MMR_ROUND_STEPS;
-    plan->cache_directory = cache.directory;
-    if (!file_free_bytes(&plan->cache_free, cache.directory)) plan->cache_free = UINT64_MAX;
-    return probe_cache_size(&plan->cache, &plan->cache_there, work->student, work->teacher,
+    budget->cache_directory = cache.directory;
+    if (!file_free_bytes(&budget->cache_free, cache.directory)) budget->cache_free = UINT64_MAX;
+    return probe_cache_size(&budget->cache, &budget->cache_there, work->student, work->teacher,
                             work->set, probe, &cache, steps);
 }
 
 /* The fastest way that fits: with everything kept, with activations computed again, with layers
  * loaded for each pass as well, with the inputs of blocks in host memory. All give the same bits. A
  * refusal when none fits. */
-enum status mmr_plan(struct mmr_work *work, struct probe_settings *probe) {
+enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
     struct probe_memory *memory = &work->memory;
-    struct memory_plan *plan = &work->outcome->memory;
+    struct memory_budget *budget = &work->outcome->memory;
     bool in_file = settings->cache_directory != NULL;
     int probes = (int)work->layers.count * settings->seeds;
     work->first_layers = memory_calloc((size_t)probes, sizeof *work->first_layers);
@@ -176,22 +176,22 @@ enum status mmr_plan(struct mmr_work *work, struct probe_settings *probe) {
     probe->recompute = settings->recompute;
     int asked = settings->together < probes ? settings->together : probes;
     group_probes(work, probe, asked ? asked : 1);
-    if (plan->device > plan->room) {
+    if (budget->device > budget->room) {
         probe->recompute = true;
-        plan_memory(work, probe);
+        budget_memory(work, probe);
     }
-    if (plan->device > plan->room && probe->scope == TRAIN_MIXER)
+    if (budget->device > budget->room && probe->scope == TRAIN_MIXER)
         stream_layers(work, probe, probes);
     work->outcome->together = work->together;
     probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY && probes > 1 &&
-                         worth_keeping(memory->kept_logits, plan->device, plan->room);
+                         worth_keeping(memory->kept_logits, budget->device, budget->room);
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
-    memory_plan_add(plan, "kept teacher logits", work->kept_logits, 0);
+    memory_budget_add(budget, "kept teacher logits", work->kept_logits, 0);
     work->outcome->recomputed = probe->recompute;
-    work->outcome->predicted_bytes = plan->device;
-    enum status status = plan_cache(work, probe);
+    work->outcome->predicted_bytes = budget->device;
+    enum status status = budget_cache(work, probe);
     if (status) return status;
-    return memory_plan_check(plan, work->backend, "the probe", settings->device_memory,
+    return memory_budget_check(budget, work->backend, "the probe", settings->device_memory,
                              in_file ? "use a smaller --batch"
                                      : "use a smaller --batch or --cache-dir");
 }

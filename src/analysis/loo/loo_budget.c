@@ -1,4 +1,4 @@
-#include "analysis/loo/loo_plan.h"
+#include "analysis/loo/loo_budget.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -39,7 +39,7 @@ struct search {
     const struct choice_set *items; /* or NULL */
     const struct sweep_options *options;
     const struct estimator_options *estimate;
-    struct memory_plan empty;
+    struct memory_budget empty;
     int longest;
     struct loo_cut *best, *smallest;
     bool found;
@@ -54,36 +54,37 @@ static void describe(struct loo_cut *cut, const struct search *search) {
     if (cut->on_device < states)
         snprintf(parked, sizeof parked, ", %d of %d states in host memory", states - cut->on_device,
                  states);
-    snprintf(cut->plan.work, sizeof cut->plan.work, "%s%s, layers %s", groups, parked,
+    snprintf(cut->budget.work, sizeof cut->budget.work, "%s%s, layers %s", groups, parked,
              cut->keeps_layers || config->n_layers == 1 ? "kept" : "streamed");
 }
 
-/* The plan of one cut, which takes the search's lead when it fits and is faster. */
+/* The budget of one cut, which takes the search's lead when it fits and is faster. */
 static void consider(struct search *search, struct loo_cut cut) {
     const struct model *model = search->model;
     struct sweep_options options = *search->options;
     options.on_device = cut.on_device;
     const char *layers = cut.keeps_layers ? "layers, all" : "layers, two at a time";
     if (!model->backend->discrete) layers = "one layer";
-    cut.plan = search->empty;
-    memory_plan_add(&cut.plan, "embedding and head", model_outside_bytes(model, search->longest),
-                    0);
-    memory_plan_add(&cut.plan, layers, model_layers_present_bytes(model, cut.keeps_layers),
-                    model->backend->discrete ? layer_stream_host_bytes() : 0);
+    cut.budget = search->empty;
+    memory_budget_add(&cut.budget, "embedding and head",
+                      model_outside_bytes(model, search->longest), 0);
+    memory_budget_add(&cut.budget, layers, model_layers_present_bytes(model, cut.keeps_layers),
+                      model->backend->discrete ? layer_stream_host_bytes() : 0);
     if (search->estimate)
-        memory_plan_add(
-            &cut.plan, "estimator",
+        memory_budget_add(
+            &cut.budget, "estimator",
             estimator_bytes(model, search->estimate, cut.rows, cut.tokens, search->longest), 0);
     else
-        sweep_plan(&cut.plan, model, &options, cut.rows, cut.tokens, search->longest);
-    memory_plan_add(&cut.plan, "scratch and transfers", memory_plan_own(model->backend), 0);
+        sweep_budget(&cut.budget, model, &options, cut.rows, cut.tokens, search->longest);
+    memory_budget_add(&cut.budget, "scratch and transfers", memory_budget_own(model->backend), 0);
     cut.seconds = predict(model, search->options, &cut);
     describe(&cut, search);
-    if (memory_plan_fits(&cut.plan) && (!search->found || cut.seconds < search->best->seconds)) {
+    if (memory_budget_fits(&cut.budget) &&
+        (!search->found || cut.seconds < search->best->seconds)) {
         *search->best = cut;
         search->found = true;
     }
-    if (search->smallest->plan.count == 0 || cut.plan.device < search->smallest->plan.device)
+    if (search->smallest->budget.count == 0 || cut.budget.device < search->smallest->budget.device)
         *search->smallest = cut;
 }
 
@@ -119,10 +120,10 @@ static void consider_group(struct search *search, int64_t group_tokens) {
     }
 }
 
-enum status loo_plan(struct loo_cut *out, const struct model *model, const struct tokenset *set,
-                     const struct choice_set *items, const struct sweep_options *options,
-                     const struct estimator_options *estimate, int64_t group_tokens,
-                     uint64_t device_memory) {
+enum status loo_budget(struct loo_cut *out, const struct model *model, const struct tokenset *set,
+                       const struct choice_set *items, const struct sweep_options *options,
+                       const struct estimator_options *estimate, int64_t group_tokens,
+                       uint64_t device_memory) {
     struct loo_cut smallest = {0};
     struct search search = {.model = model,
                             .set = set,
@@ -132,7 +133,7 @@ enum status loo_plan(struct loo_cut *out, const struct model *model, const struc
                             .longest = (int)tokenset_longest_row(set),
                             .best = out,
                             .smallest = &smallest};
-    memory_plan_begin(&search.empty, model->backend, device_memory);
+    memory_budget_begin(&search.empty, model->backend, device_memory);
     bool discrete = model->backend->discrete;
     int64_t rows, least = search.longest; /* tokens of a group that cannot be made smaller */
     if (items) choice_set_measure_groups(&rows, &least, items, 0);
@@ -145,6 +146,6 @@ enum status loo_plan(struct loo_cut *out, const struct model *model, const struc
     }
     if (search.found) return STATUS_OK;
     *out = smallest;
-    return memory_plan_check(&out->plan, model->backend, "the sweep", device_memory,
-                             "use shorter rows or fewer --layers");
+    return memory_budget_check(&out->budget, model->backend, "the sweep", device_memory,
+                               "use shorter rows or fewer --layers");
 }

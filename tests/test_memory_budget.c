@@ -1,9 +1,9 @@
-/* loo_plan and mmr_plan for Apriel-15B's shape on devices of several sizes, which need not be
- * there: planning asks the backend for nothing but sizes, its types and its free memory. */
+/* loo_budget and mmr_budget for Apriel-15B's shape on devices of several sizes, which need not be
+ * there: budgeting asks the backend for nothing but sizes, its types and its free memory. */
 #include <stdio.h>
 #include <string.h>
 
-#include "analysis/loo/loo_plan.h"
+#include "analysis/loo/loo_budget.h"
 #include "analysis/mmr/mmr_work.h"
 #include "base/memory.h"
 #include "check_main.h"
@@ -24,8 +24,8 @@ static struct backend device = {.name = "device",
 enum { LAYERS = 50, MOST_ROWS = 64 };
 
 /* `rows` rows of `length` tokens on a device of so many bytes, of which `limit` may be used. */
-static enum status plan(struct loo_cut *cut, uint64_t bytes, uint64_t limit, int rows,
-                        uint64_t length) {
+static enum status budget(struct loo_cut *cut, uint64_t bytes, uint64_t limit, int rows,
+                          uint64_t length) {
     static int layers[LAYERS];
     uint64_t offsets[MOST_ROWS + 1];
     const struct checkpoint_options random = {.random_weights = true};
@@ -39,19 +39,19 @@ static enum status plan(struct loo_cut *cut, uint64_t bytes, uint64_t limit, int
     enum status status =
         model_describe(&model, &device, TEST_DATA "/../../recipes/apriel-15b", &random);
     ck_assert_msg(!status, "%s", status_message());
-    status = loo_plan(cut, model, &set, NULL, &options, NULL, 0, limit);
+    status = loo_budget(cut, model, &set, NULL, &options, NULL, 0, limit);
     model->backend = NULL; /* nothing was allocated */
     checkpoint_close(model->checkpoint);
     free(model);
     uint64_t sum = 0, host = 0;
-    for (int i = 0; i < cut->plan.count; i++) {
-        sum += cut->plan.parts[i].device;
-        host += cut->plan.parts[i].host;
+    for (int i = 0; i < cut->budget.count; i++) {
+        sum += cut->budget.parts[i].device;
+        host += cut->budget.parts[i].host;
     }
-    ck_assert_uint_eq(sum, cut->plan.device);
-    ck_assert_uint_eq(host, cut->plan.host);
-    if (!status) ck_assert_uint_le(cut->plan.device, cut->plan.room);
-    if (!status && limit) ck_assert_uint_le(cut->plan.device, limit);
+    ck_assert_uint_eq(sum, cut->budget.device);
+    ck_assert_uint_eq(host, cut->budget.host);
+    if (!status) ck_assert_uint_le(cut->budget.device, cut->budget.room);
+    if (!status && limit) ck_assert_uint_le(cut->budget.device, limit);
     return status;
 }
 
@@ -59,7 +59,7 @@ static const uint64_t GB = 1000000000;
 
 START_TEST(one_group_where_there_is_room) {
     struct loo_cut cut;
-    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 4, 4096), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 0, 4, 4096), STATUS_OK);
     ck_assert_int_eq(cut.groups, 1);
     ck_assert_int_eq(cut.on_device, 51);
     ck_assert(!cut.keeps_layers);
@@ -68,7 +68,7 @@ END_TEST
 
 START_TEST(layers_are_kept_for_several_groups) {
     struct loo_cut cut;
-    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 16, 4096), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 0, 16, 4096), STATUS_OK);
     ck_assert_int_ge(cut.groups, 4);
     ck_assert_int_eq(cut.on_device, 51);
 }
@@ -76,9 +76,9 @@ END_TEST
 
 START_TEST(smaller_groups_in_less_memory) {
     struct loo_cut cut;
-    ck_assert_int_eq(plan(&cut, 80 * GB, 24 * GB, 4, 4096), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 24 * GB, 4, 4096), STATUS_OK);
     ck_assert_int_gt(cut.groups * (51 - cut.on_device + 1), 1); /* cut in one way or the other */
-    ck_assert_int_eq(plan(&cut, 80 * GB, 12 * GB, 4, 4096), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 12 * GB, 4, 4096), STATUS_OK);
     ck_assert(!cut.keeps_layers);
 }
 END_TEST
@@ -86,25 +86,25 @@ END_TEST
 /* A row cannot be cut: what does not fit of its branches waits on the host. */
 START_TEST(branches_of_a_long_row_are_parked) {
     struct loo_cut cut;
-    ck_assert_int_eq(plan(&cut, 80 * GB, 0, 1, 32768), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 0, 1, 32768), STATUS_OK);
     ck_assert_int_eq(cut.on_device, 51);
-    ck_assert_int_eq(plan(&cut, 80 * GB, 42 * GB, 1, 32768), STATUS_OK);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 42 * GB, 1, 32768), STATUS_OK);
     ck_assert_int_eq(cut.groups, 1);
     ck_assert_int_lt(cut.on_device, 51);
     ck_assert_int_gt(cut.on_device, 30); /* no more than must */
-    ck_assert_uint_gt(cut.plan.host, GB);
+    ck_assert_uint_gt(cut.budget.host, GB);
 }
 END_TEST
 
 START_TEST(what_cannot_fit_is_refused) {
     struct loo_cut cut;
-    ck_assert_int_eq(plan(&cut, 80 * GB, 4 * GB, 4, 4096), STATUS_FAILED);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 4 * GB, 4, 4096), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "the sweep needs "));
     ck_assert_ptr_nonnull(strstr(status_message(), " and --device-memory allows 4.00 GB: "));
     ck_assert_ptr_null(strchr(status_message(), '\n'));
-    ck_assert_int_eq(plan(&cut, 5 * GB, 0, 4, 4096), STATUS_FAILED);
+    ck_assert_int_eq(budget(&cut, 5 * GB, 0, 4, 4096), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), " and device has 4.85 GB free: "));
-    ck_assert_uint_gt(cut.plan.device, 5 * GB);
+    ck_assert_uint_gt(cut.budget.device, 5 * GB);
 }
 END_TEST
 
@@ -115,7 +115,7 @@ struct mmr_cut {
 
 /* Probes of all layers, steps of one row of 256 tokens, where so many bytes may be used; `together`
  * as --together. */
-static enum status plan_mmr(struct mmr_cut *cut, uint64_t bytes, int together) {
+static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together) {
     static uint64_t offsets[MOST_ROWS + 1];
     const struct checkpoint_options random = {.random_weights = true};
     const struct mmr_settings settings = {
@@ -138,32 +138,32 @@ static enum status plan_mmr(struct mmr_cut *cut, uint64_t bytes, int together) {
         STATUS_OK);
     work.student = work.teacher;
     ck_assert_int_eq(list_parse(&work.layers, "0-49", 0, 49, "--layers"), STATUS_OK);
-    enum status status = mmr_plan(&work, &cut->probe);
+    enum status status = mmr_budget(&work, &cut->probe);
     free(work.first_layers);
     list_free(&work.layers);
     work.teacher->backend = cpu; /* nothing was allocated on the other */
     model_close(work.teacher);
     cpu->close(cpu);
-    const struct memory_plan *plan = &cut->outcome.memory;
+    const struct memory_budget *budget = &cut->outcome.memory;
     uint64_t sum = 0, host = 0;
-    for (int i = 0; i < plan->count; i++) {
-        sum += plan->parts[i].device;
-        host += plan->parts[i].host;
+    for (int i = 0; i < budget->count; i++) {
+        sum += budget->parts[i].device;
+        host += budget->parts[i].host;
     }
-    ck_assert_uint_eq(sum, plan->device);
-    ck_assert_uint_eq(host, plan->host);
+    ck_assert_uint_eq(sum, budget->device);
+    ck_assert_uint_eq(host, budget->host);
     ck_assert_int_eq(cut->probe.together, cut->outcome.together);
-    if (!status) ck_assert_uint_le(plan->device, plan->room);
+    if (!status) ck_assert_uint_le(budget->device, budget->room);
     return status;
 }
 
 START_TEST(probes_go_one_by_one_where_layers_are_kept) {
     struct mmr_cut cut;
-    ck_assert_int_eq(plan_mmr(&cut, 80 * GB, 0), STATUS_OK);
+    ck_assert_int_eq(budget_mmr(&cut, 80 * GB, 0), STATUS_OK);
     ck_assert(!cut.probe.recompute && !cut.probe.stream_layers && !cut.probe.park);
     ck_assert_int_eq(cut.probe.together, 1);
     ck_assert_ptr_null(strstr(cut.outcome.memory.work, "loads"));
-    ck_assert_int_eq(plan_mmr(&cut, 80 * GB, 3), STATUS_OK);
+    ck_assert_int_eq(budget_mmr(&cut, 80 * GB, 3), STATUS_OK);
     ck_assert(!cut.probe.stream_layers);
     ck_assert_int_eq(cut.probe.together, 3);
 }
@@ -174,7 +174,7 @@ START_TEST(probes_that_stream_layers_share_them) {
     struct mmr_cut cut;
     int before = 1;
     for (uint64_t bytes = 10 * GB; bytes <= 26 * GB; bytes += 4 * GB) {
-        ck_assert_int_eq(plan_mmr(&cut, bytes, 0), STATUS_OK);
+        ck_assert_int_eq(budget_mmr(&cut, bytes, 0), STATUS_OK);
         int together = cut.probe.together, groups = (LAYERS + together - 1) / together;
         ck_assert(cut.probe.stream_layers && cut.probe.recompute);
         ck_assert_int_gt(together, before);
@@ -183,7 +183,7 @@ START_TEST(probes_that_stream_layers_share_them) {
             strstr(cut.outcome.memory.work, " probes in lock step; a step of a "));
         before = together;
     }
-    ck_assert_int_eq(plan_mmr(&cut, 26 * GB, 2), STATUS_OK);
+    ck_assert_int_eq(budget_mmr(&cut, 26 * GB, 2), STATUS_OK);
     ck_assert_int_eq(cut.probe.together, 2);
     ck_assert(!cut.probe.park);
 }
@@ -192,20 +192,20 @@ END_TEST
 /* Inputs of blocks wait in host memory where that makes room, and where nothing else helps. */
 START_TEST(inputs_of_blocks_are_parked_for_more_probes) {
     struct mmr_cut cut, tight;
-    ck_assert_int_eq(plan_mmr(&cut, 26 * GB, 0), STATUS_OK);
+    ck_assert_int_eq(budget_mmr(&cut, 26 * GB, 0), STATUS_OK);
     ck_assert(cut.probe.park);
     ck_assert_uint_gt(cut.outcome.memory.host, (uint64_t)cut.probe.together * 20 * 256 * 5120 * 4);
     uint64_t smallest = 0;
     for (uint64_t bytes = 5 * GB; !smallest; bytes += GB / 50)
-        if (plan_mmr(&tight, bytes, 1) == STATUS_OK) smallest = bytes;
+        if (budget_mmr(&tight, bytes, 1) == STATUS_OK) smallest = bytes;
     ck_assert(tight.probe.park);
-    ck_assert_int_eq(plan_mmr(&cut, smallest + GB / 2, 1), STATUS_OK);
+    ck_assert_int_eq(budget_mmr(&cut, smallest + GB / 2, 1), STATUS_OK);
     ck_assert(!cut.probe.park && cut.probe.stream_layers);
     ck_assert_uint_lt(tight.outcome.memory.device, cut.outcome.memory.device);
 }
 END_TEST
 
-CHECK_MAIN("memory_plan", one_group_where_there_is_room, layers_are_kept_for_several_groups,
+CHECK_MAIN("memory_budget", one_group_where_there_is_room, layers_are_kept_for_several_groups,
            smaller_groups_in_less_memory, branches_of_a_long_row_are_parked,
            what_cannot_fit_is_refused, probes_go_one_by_one_where_layers_are_kept,
            probes_that_stream_layers_share_them, inputs_of_blocks_are_parked_for_more_probes)

@@ -1,7 +1,7 @@
 /* What a run will take, part by part, known before it starts: `--dry-run` prints it, and a run that
  * does not fit is refused with it. */
-#ifndef ANALYSIS_MEMORY_PLAN_H
-#define ANALYSIS_MEMORY_PLAN_H
+#ifndef ANALYSIS_MEMORY_BUDGET_H
+#define ANALYSIS_MEMORY_BUDGET_H
 
 #include "base/memory.h"
 #include "kernels/backend.h"
@@ -13,7 +13,7 @@ struct memory_part {
 
 enum { MEMORY_PARTS = 16 };
 
-struct memory_plan {
+struct memory_budget {
     struct memory_part parts[MEMORY_PARTS];
     int count;
     uint64_t device, host;         /* the sums */
@@ -29,24 +29,25 @@ struct memory_plan {
 };
 
 /* Parts of no bytes are left out. */
-void memory_plan_add(struct memory_plan *plan, const char *name, uint64_t device, uint64_t host);
+void memory_budget_add(struct memory_budget *budget, const char *name, uint64_t device,
+                       uint64_t host);
 
 /* "weights 10.5 MB, activations 124 MB, …; in all 644 MB": the parts that --dry-run lists. What is
  * pinned on the host stands apart. The caller frees; NULL when out of memory. */
-char *memory_plan_line(const struct memory_plan *plan);
+char *memory_budget_line(const struct memory_budget *budget);
 
 /* What the backend itself takes for scratch and transfers. */
-uint64_t memory_plan_own(const struct backend *backend);
+uint64_t memory_budget_own(const struct backend *backend);
 
-/* An empty plan, and what it may use: `limit` (0: none), or what is free less a reserve. */
-void memory_plan_begin(struct memory_plan *plan, struct backend *backend, uint64_t limit);
+/* An empty budget, and what it may use: `limit` (0: none), or what is free less a reserve. */
+void memory_budget_begin(struct memory_budget *budget, struct backend *backend, uint64_t limit);
 
-/* Whether the plan stays within its room and within what the host has free, less a reserve. */
-bool memory_plan_fits(const struct memory_plan *plan);
+/* Whether the budget stays within its room and within what the host has free, less a reserve. */
+bool memory_budget_fits(const struct memory_budget *budget);
 
-/* Fails, saying what `what` ("the sweep") needs, when the plan exceeds its room, the host's memory
- * or what is free in its cache directory; `hint` says what helps against the first two. */
-enum status memory_plan_check(const struct memory_plan *plan, const struct backend *backend,
-                              const char *what, uint64_t limit, const char *hint) STATUS_CHECKED;
+/* Fails, saying what `what` ("the sweep") needs, when the budget exceeds its room, the host's
+ * memory or what is free in its cache directory; `hint` says what helps against the first two. */
+enum status memory_budget_check(const struct memory_budget *budget, const struct backend *backend,
+                                const char *what, uint64_t limit, const char *hint) STATUS_CHECKED;
 
 #endif
