@@ -3,13 +3,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "analysis/distiller.h"
+#include "train/distiller.h"
 #include "base/memory.h"
 #include "check_main.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
-#include "model/tape.h"
-#include "model/trainable.h"
+#include "train/tape.h"
+#include "train/trainable.h"
 
 #define MODELS TEST_DATA "/models/"
 

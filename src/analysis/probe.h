@@ -13,7 +13,7 @@
 #include "analysis/probe_cache.h"
 #include "measure/scorer.h"
 #include "model/mil_mixer.h"
-#include "model/trainable.h"
+#include "train/trainable.h"
 
 enum learning_rate_schedule { SCHEDULE_CONSTANT, SCHEDULE_COSINE };
 

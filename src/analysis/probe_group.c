@@ -166,7 +166,7 @@ static enum status enter(struct passage *passage, struct probe_group *group, con
     enum status status = keep_batch(group, from, count, wrap);
     if (!status && goes_on) status = cut_into_units(passage, from, count, wrap);
     if (!status)
-        status = distiller_positions(&passage->positions, &engine->inputs, from, count, wrap);
+        status = hidden_positions(&passage->positions, &engine->inputs, from, count, wrap);
     if (status) return status;
     hidden_upload(&engine->inputs, passage->trunk, from, count, wrap);
     hidden_upload(&engine->targets, engine->target_hidden, from, count, wrap);

@@ -1,4 +1,4 @@
-#include "model/trainable.h"
+#include "train/trainable.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -11,8 +11,8 @@
  * The embedding, a head tied to it and the layers before are not reached by a probe's pass and stay
  * as they are. Weight decay touches matrices only: no norm, no bias, none of the scan's vectors
  * (A_log, D), no convolution. */
-#ifndef MODEL_TRAINABLE_H
-#define MODEL_TRAINABLE_H
+#ifndef TRAIN_TRAINABLE_H
+#define TRAIN_TRAINABLE_H
 
 #include "model/model.h"
 

@@ -5,8 +5,8 @@
  * 2016, "Training deep nets with sublinear memory cost", with one block a segment): one more
  * forward pass for a memory of one block. Both give the same bits, also when the inputs are parked
  * in host memory until the backward pass comes by. */
-#ifndef MODEL_TAPE_H
-#define MODEL_TAPE_H
+#ifndef TRAIN_TAPE_H
+#define TRAIN_TAPE_H
 
 #include "model/block.h"
 #include "model/parked.h"

@@ -1,4 +1,4 @@
-#include "model/tape.h"
+#include "train/tape.h"
 
 #include <stdlib.h>
 
