@@ -2,8 +2,8 @@
 #ifndef ANALYSIS_PROBE_ENGINE_H
 #define ANALYSIS_PROBE_ENGINE_H
 
-#include "train/distiller.h"
 #include "analysis/probe.h"
+#include "train/distiller.h"
 #include "train/tape.h"
 
 struct probe_engine {
