@@ -27,6 +27,9 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "kernels/ops/delta.h"
+#include "kernels/ops/gated_norm.h"
+#include "kernels/ops/ssd.h"
 
 /* Independent sequences laid end to end without padding: sequence s holds tokens offsets[s] to
  * offsets[s + 1] - 1. */
@@ -230,8 +233,9 @@ struct backend {
                             int64_t rows, int64_t width);
 
     /* out act [tokens, I] = silu(causal depthwise convolution of x act [tokens, X] (stride) after
-     * repetition, w acc [I, K] (last tap: the present token), bias acc [I]). Each sequence starts
-     * from zeros. Backward: dx act written, summed over the repeats; dw, dbias may be NULL. */
+     * repetition, w acc [I, K] (last tap: the present token), bias acc [I], NULL for none). Each
+     * sequence starts from zeros. Backward: dx act written, summed over the repeats; dw, dbias may
+     * be NULL. */
     void (*conv_silu)(struct backend *, void *out, const void *x, int64_t x_stride, const void *w,
                       const void *bias, const struct sequences *, const struct mamba_shape *);
     void (*conv_silu_backward)(struct backend *, void *dx, int64_t dx_stride, void *dw, void *dbias,
@@ -254,6 +258,50 @@ struct backend {
     void (*scan_backward)(struct backend *, const struct scan_gradients *, const void *dout,
                           const void *checkpoints, const struct scan_inputs *,
                           const struct sequences *, const struct mamba_shape *);
+
+    /* The Mamba-2 recurrence: dt' = softplus(dt + dt_bias), A = -exp(a_log), a head's state [P, N]
+     * <- exp(dt' A) state + dt' x B^T, y = state C + D x; out act [tokens, H*P] = y, without gate
+     * or norm. State in acc. checkpoints as scan has them, here opaque: about tokens * H*P*N / 64
+     * elements. states acc [slots, H, P, N] (or NULL) receive the last state of each sequence s at
+     * slots[s]; with `resume` sequences also begin from them, else from zeros. Backward: the
+     * states that sequences began from receive no gradient. ssd_step: one more token a sequence,
+     * `count` rows of inputs; out act [count, H*P], states advance. */
+    size_t (*ssd_checkpoint_bytes)(struct backend *, const struct sequences *,
+                                   const struct ssd_shape *);
+    void (*ssd)(struct backend *, void *out, void *checkpoints, void *states, const int32_t *slots,
+                bool resume, const struct ssd_inputs *, const struct sequences *,
+                const struct ssd_shape *);
+    void (*ssd_backward)(struct backend *, const struct ssd_gradients *, const void *dout,
+                         const void *checkpoints, const struct ssd_inputs *,
+                         const struct sequences *, const struct ssd_shape *);
+    void (*ssd_step)(struct backend *, void *out, void *states, const int32_t *slots,
+                     const struct ssd_inputs *, int count, const struct ssd_shape *);
+
+    /* The gated delta rule: q' = q / sqrt(sum q^2 + 1e-6) * DK^-1/2, k' = k / sqrt(sum k^2 + 1e-6),
+     * beta = sigmoid(b), g = -exp(a_log) softplus(a + dt_bias); a value head's state S [DK, DV] <-
+     * exp(g) S, then S <- S + k' (beta (v - S^T k'))^T, out act [tokens, HV*DV] = S^T q'. The rest
+     * as ssd has it, states acc [slots, HV, DK, DV]. */
+    size_t (*delta_checkpoint_bytes)(struct backend *, const struct sequences *,
+                                     const struct delta_shape *);
+    void (*delta)(struct backend *, void *out, void *checkpoints, void *states,
+                  const int32_t *slots, bool resume, const struct delta_inputs *,
+                  const struct sequences *, const struct delta_shape *);
+    void (*delta_backward)(struct backend *, const struct delta_gradients *, const void *dout,
+                           const void *checkpoints, const struct delta_inputs *,
+                           const struct sequences *, const struct delta_shape *);
+    void (*delta_step)(struct backend *, void *out, void *states, const int32_t *slots,
+                       const struct delta_inputs *, int count, const struct delta_shape *);
+
+    /* out act [rows, W] of x act [rows, W] and z act [rows, W] (z_stride), W = groups * width; the
+     * norm's epsilon, weights and place beside the gate are the shape's. rstd acc [rows, groups].
+     * Backward: dx act and dz act (dz_stride) are written; dw acc += (may be NULL). */
+    void (*gated_norm)(struct backend *, void *out, void *rstd, const void *x, const void *z,
+                       int64_t z_stride, const void *w, int64_t rows,
+                       const struct gated_norm_shape *);
+    void (*gated_norm_backward)(struct backend *, void *dx, void *dz, int64_t dz_stride, void *dw,
+                                const void *dout, const void *x, const void *z, int64_t z_stride,
+                                const void *w, const void *rstd, int64_t rows,
+                                const struct gated_norm_shape *);
 
     /* Decoding: sequences whose past is kept in slots. `slots` int32 [sequences] says where; no two
      * are equal.

@@ -87,6 +87,16 @@ static const struct entry entries[] = {
     OP(scan_checkpoint_bytes, 1e-12, 2e-5, 4e-3),
     OP(scan, 1e-12, 2e-5, 4e-3),
     OP(scan_backward, 1e-9, 5e-5, 4e-3),
+    OP(ssd_checkpoint_bytes, 0, 0, 0),
+    OP(ssd, 1e-12, 2e-5, 1e-2),
+    OP(ssd_backward, 1e-9, 5e-5, 2e-2),
+    OP(ssd_step, 1e-12, 1e-5, 4e-3),
+    OP(delta_checkpoint_bytes, 0, 0, 0),
+    OP(delta, 1e-12, 2e-5, 1e-2),
+    OP(delta_backward, 1e-9, 5e-5, 2e-2),
+    OP(delta_step, 1e-12, 1e-5, 4e-3),
+    OP(gated_norm, 1e-13, 2e-6, 4e-3),
+    OP(gated_norm_backward, 1e-9, 2e-5, 4e-3),
     OP(kv_store, 0, 0, 0),
     OP(attention_decode, 1e-12, 1e-5, 4e-3),
     OP(conv_store, 0, 0, 0),
@@ -99,11 +109,22 @@ static const struct entry entries[] = {
     OP(sum_squares, 1e-13, 1e-5, 0),
 };
 /* In float32 and BF16 the golden parameters are rounded too. */
-static const struct entry golden_mixer = {"mixer of the golden file",
-                                          offsetof(struct backend, scan),
-                                          case_golden_mixer,
-                                          {1e-10, 1e-5, 3e-2}};
+static const struct entry golden_mixers[] = {
+    {"mixer of the golden file",
+     offsetof(struct backend, scan),
+     case_golden_mixer,
+     {1e-10, 1e-5, 3e-2}},
+    {"golden mixers of Mamba-2",
+     offsetof(struct backend, ssd),
+     case_golden_mamba2,
+     {1e-10, 1e-5, 3e-2}},
+    {"golden mixers of Gated DeltaNet",
+     offsetof(struct backend, delta),
+     case_golden_gdn,
+     {1e-10, 1e-5, 3e-2}},
+};
 enum {
+    GOLDEN = sizeof golden_mixers / sizeof *golden_mixers,
     ENTRIES = sizeof entries / sizeof *entries,
     MEMBERS = (sizeof(struct backend) - offsetof(struct backend, alloc)) / sizeof(void (*)(void)),
 };
@@ -158,7 +179,8 @@ int main(int count, char **arguments) {
     for (size_t i = 0; i < ENTRIES; i++)
         if (count < 3 || strcmp(arguments[2], entries[i].name) == 0)
             if (!run_entry(backend, &entries[i], ++number)) ok = false;
-    if (count < 3 && !run_entry(backend, &golden_mixer, ++number)) ok = false;
+    for (int i = 0; i < GOLDEN && count < 3; i++)
+        if (!run_entry(backend, &golden_mixers[i], ++number)) ok = false;
     printf("1..%d\n", number);
     backend->close(backend);
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;

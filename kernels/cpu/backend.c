@@ -218,6 +218,9 @@ enum status backend_open_cpu(struct backend **out) {
     cpu_table_mlp(backend);
     cpu_table_conv(backend);
     cpu_table_scan(backend);
+    cpu_table_ssd(backend);
+    cpu_table_delta(backend);
+    cpu_table_gated_norm(backend);
     cpu_table_decode(backend);
     cpu_table_loss(backend);
     cpu_table_optimizer(backend);

@@ -35,7 +35,8 @@ CPU_CLONES static void convolve_tile(real *restrict out, int64_t out_stride,
                                      const real *restrict bias, int taps, int64_t count,
                                      int width) {
     real sum[BLOCK_TOKENS][TILE_CHANNELS], tap[TILE_CHANNELS];
-    for (int64_t t = 0; t < count; t++) memcpy(sum[t], bias, (size_t)width * sizeof *bias);
+    for (int64_t t = 0; t < count; t++)
+        for (int c = 0; c < width; c++) sum[t][c] = bias ? bias[c] : 0;
     for (int k = 0; k < taps; k++) {
         for (int c = 0; c < width; c++) tap[c] = w[c * taps + k];
         for (int64_t t = 0; t < count; t++) {
@@ -70,7 +71,7 @@ static void cpu_conv_silu(struct backend *backend, void *out, const void *x, int
                           first - sequences->offsets[s], count, taps, channel, width, shape);
                 convolve_tile((real *)out + first * shape->d_inner + channel, shape->d_inner, tile,
                               (const real *)w + (int64_t)channel * taps,
-                              (const real *)bias + channel, taps, count, width);
+                              bias ? (const real *)bias + channel : NULL, taps, count, width);
             }
 }
 
@@ -152,7 +153,7 @@ static void load_lanes(struct lanes *lanes, const struct conv_backward *op, int6
         memcpy(lanes->dsum[t], op->dout + (first + t) * d_inner + channel,
                (size_t)width * sizeof(real));
     for (int c = 0; c < width; c++) {
-        lanes->bias[c] = op->bias[channel + c];
+        if (op->bias) lanes->bias[c] = op->bias[channel + c];
         for (int k = 0; k < taps; k++) lanes->w[k][c] = op->w[(int64_t)(channel + c) * taps + k];
     }
 }

@@ -124,7 +124,7 @@ static void cpu_conv_step(struct backend *backend, void *out, void *states, cons
         for (int c = 0; c < shape->d_inner; c++) {
             const real *taps = (const real *)w + (int64_t)c * shape->d_conv;
             int source = mamba_source(shape, c);
-            real sum = ((const real *)bias)[c];
+            real sum = bias ? ((const real *)bias)[c] : 0;
             for (int64_t r = 0; r < kept; r++) sum += taps[r] * past[r * width + source];
             ((real *)out)[(int64_t)s * shape->d_inner + c] =
                 fast_silu(sum + taps[kept] * now[source]);

@@ -5,15 +5,18 @@
 #include "kernels/backend.h"
 
 /* The table of one family: each fills in its own members. */
-void cpu_table_matmul(struct backend *backend);    /* matmul.c: embed, matmul */
-void cpu_table_norm(struct backend *backend);      /* norm.c: rmsnorm, head_norm */
-void cpu_table_attention(struct backend *backend); /* attention.c: rope, attention */
-void cpu_table_mlp(struct backend *backend);       /* mlp.c: swiglu */
-void cpu_table_conv(struct backend *backend);      /* conv.c: conv_silu */
-void cpu_table_scan(struct backend *backend);      /* scan.c */
-void cpu_table_decode(struct backend *backend);    /* decode.c: caches and steps */
-void cpu_table_loss(struct backend *backend);      /* loss.c */
-void cpu_table_optimizer(struct backend *backend); /* optimizer.c */
+void cpu_table_matmul(struct backend *backend);     /* matmul.c: embed, matmul */
+void cpu_table_norm(struct backend *backend);       /* norm.c: rmsnorm, head_norm */
+void cpu_table_attention(struct backend *backend);  /* attention.c: rope, attention */
+void cpu_table_mlp(struct backend *backend);        /* mlp.c: swiglu */
+void cpu_table_conv(struct backend *backend);       /* conv.c: conv_silu */
+void cpu_table_scan(struct backend *backend);       /* scan.c */
+void cpu_table_ssd(struct backend *backend);        /* ssd.c */
+void cpu_table_delta(struct backend *backend);      /* delta.c */
+void cpu_table_gated_norm(struct backend *backend); /* gated_norm.c */
+void cpu_table_decode(struct backend *backend);     /* decode.c: caches and steps */
+void cpu_table_loss(struct backend *backend);       /* loss.c */
+void cpu_table_optimizer(struct backend *backend);  /* optimizer.c */
 
 /* attention_backward.c; in attention's table. */
 void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
@@ -21,8 +24,9 @@ void cpu_attention_backward(struct backend *backend, const struct attention_grad
                             const struct attention_inputs *in, const struct sequences *sequences,
                             const struct attention_shape *shape);
 
-/* check.c: whether products come out whole, with as many threads as there are and with one. Whatever
- * state the OpenMP and oneDNN libraries are in, none may give wrong numbers without a word. */
+/* check.c: whether products come out whole, with as many threads as there are and with one.
+ * Whatever state the OpenMP and oneDNN libraries are in, none may give wrong numbers without a
+ * word. */
 enum status cpu_check_products(struct backend *backend) STATUS_CHECKED;
 
 /* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;

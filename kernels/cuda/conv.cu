@@ -10,7 +10,7 @@ enum { TAPS = 4, STRIP = 32, WIDE = 4, GROUP = 4, MOST_REPEATS = 8, THREADS = 12
 struct conv {
     const bf16 *x;
     int64_t x_stride;
-    const float *w, *bias;
+    const float *w, *bias; /* bias may be NULL */
     const int32_t *positions;
     int64_t tokens;
     int channels, sources, states, repeat, taps; /* I, X, N, I / X, K */
@@ -23,6 +23,15 @@ __device__ static int source_of(const struct conv &conv, int channel) {
 /* The first of `repeat` channels that read a source channel; the others follow N apart. */
 __device__ static int channel_of(const struct conv &conv, int source) {
     return source / conv.states * conv.repeat * conv.states + source % conv.states;
+}
+
+template <int WIDTH>
+__device__ static void load_bias(float (&to)[WIDTH], const struct conv &conv, int channel) {
+    if (conv.bias)
+        load(to, conv.bias + channel);
+    else
+#pragma unroll
+        for (int i = 0; i < WIDTH; i++) to[i] = 0;
 }
 
 /* To the next token: its inputs come in, those of another sequence go. */
@@ -81,7 +90,7 @@ __global__ void __launch_bounds__(THREADS) conv_silu(bf16 *out, struct conv conv
     float w[WIDE][TAPS], bias[WIDE], window[TAPS][WIDE];
 #pragma unroll
     for (int i = 0; i < WIDE; i++) load(w[i], conv.w + (int64_t)(channel + i) * TAPS);
-    load(bias, conv.bias + channel);
+    load_bias(bias, conv, channel);
     fill_window(window, conv, first, source);
     struct ahead<WIDE> now, then;
     look_ahead(&now, conv, first, end, source);
@@ -108,7 +117,7 @@ __global__ void __launch_bounds__(THREADS) conv_silu(bf16 *out, struct conv conv
 
 __device__ static float convolve_plain(const struct conv &conv, int64_t token, int channel,
                                        int source) {
-    float sum = conv.bias[channel];
+    float sum = conv.bias ? conv.bias[channel] : 0;
     int position = conv.positions[token];
     for (int age = 0; age < conv.taps && age <= position; age++)
         sum += conv.w[(int64_t)channel * conv.taps + conv.taps - 1 - age] *
@@ -177,7 +186,7 @@ __global__ void __launch_bounds__(THREADS)
         int64_t mine = channel + r * conv.states;
 #pragma unroll
         for (int i = 0; i < WIDTH; i++) load(sums[r].w[i], conv.w + (mine + i) * TAPS);
-        load(sums[r].bias, conv.bias + mine);
+        load_bias(sums[r].bias, conv, mine);
     }
     fill_window(window, conv, first, source);
     for (int64_t start = first; start < last; start += GROUP) {

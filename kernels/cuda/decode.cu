@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(THREADS) conv_step_kernel(struct conv_call cal
     for (int r = 0; r < call.repeat; r++) {
         int64_t channel = (int64_t)(head * call.repeat + r) * n + offset;
         const float *w = call.w + channel * call.taps;
-        float sum = call.bias[channel];
+        float sum = call.bias ? call.bias[channel] : 0;
         for (int k = 0; k < kept; k++) sum = fmaf(w[k], __bfloat162float(past[k * width]), sum);
         sum = fmaf(w[kept], __bfloat162float(now), sum);
         call.out[sequence * call.inner + channel] = __float2bfloat16(sum * sigmoid(sum));

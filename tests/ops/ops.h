@@ -114,6 +114,16 @@ void case_conv_silu_backward(struct ops *ops);
 void case_scan_checkpoint_bytes(struct ops *ops);
 void case_scan(struct ops *ops);
 void case_scan_backward(struct ops *ops);
+void case_ssd_checkpoint_bytes(struct ops *ops);
+void case_ssd(struct ops *ops);
+void case_ssd_backward(struct ops *ops);
+void case_ssd_step(struct ops *ops);
+void case_delta_checkpoint_bytes(struct ops *ops);
+void case_delta(struct ops *ops);
+void case_delta_backward(struct ops *ops);
+void case_delta_step(struct ops *ops);
+void case_gated_norm(struct ops *ops);
+void case_gated_norm_backward(struct ops *ops);
 void case_kv_store(struct ops *ops);
 void case_attention_decode(struct ops *ops);
 void case_conv_store(struct ops *ops);
@@ -127,5 +137,7 @@ void case_sum_squares(struct ops *ops);
 
 /* Several ops in a row against a golden file. */
 void case_golden_mixer(struct ops *ops);
+void case_golden_mamba2(struct ops *ops);
+void case_golden_gdn(struct ops *ops);
 
 #endif

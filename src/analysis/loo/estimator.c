@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/distiller.h"
+#include "analysis/distiller.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/sequences.h"
-#include "train/tape.h"
+#include "model/tape.h"
 
 static const struct {
     const char *name, *kind;
