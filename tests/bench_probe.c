@@ -101,14 +101,12 @@ int main(int count, char **arguments) {
                                       .batch = rows,
                                       .heldout = 1,
                                       .lr = 1e-3,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.95,
-                                      .epsilon = 1e-8,
+                                      .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
                                       .temperature = 1,
                                       .loss = LOSS_REVERSE_KL,
-                                      .scope = TRAIN_MIXER,
                                       .keep_logits = true,
                                       .together = 1};
+    must(probe_parts_from_name(&settings.parts, "mixer", 0));
     const struct mil_words words = {.init = "improved"};
     must(mil_options_parse(&settings.mil, &words));
     settings.mil.d_state = 16;

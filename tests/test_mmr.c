@@ -43,22 +43,23 @@ static char *path_of(const char *name) {
 /* Two seeds of the last two layers' probes; at most `limit` steps of them, 0: all. */
 static enum status run(const char *database, int64_t limit, size_t state_part) {
     struct mmr_outcome outcome;
-    struct mmr_settings settings = {.model = DEMO_MODEL,
-                                    .data = data_path,
-                                    .database = database,
-                                    .device = "cpu",
-                                    .layers = "10,11",
-                                    .seeds = 2,
-                                    .limit_steps = limit,
-                                    .state_part = state_part,
-                                    .probe = {.steps = STEPS,
-                                              .batch = 2,
-                                              .heldout = 2,
-                                              .lr = 1e-3,
-                                              .beta1 = 0.9,
-                                              .beta2 = 0.95,
-                                              .epsilon = 1e-8,
-                                              .temperature = 1}};
+    struct mmr_settings settings = {
+        .model = DEMO_MODEL,
+        .data = data_path,
+        .database = database,
+        .device = "cpu",
+        .layers = "10,11",
+        .seeds = 2,
+        .limit_steps = limit,
+        .state_part = state_part,
+        .probe = {.steps = STEPS,
+                  .batch = 2,
+                  .heldout = 2,
+                  .lr = 1e-3,
+                  .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
+                  .temperature = 1}};
+    enum status status = probe_parts_from_name(&settings.probe.parts, "mixer", 0);
+    if (status) return status;
     return mmr_run(&outcome, &settings);
 }
 

@@ -87,6 +87,13 @@ static void close_fixture(struct fixture *f) {
     js_free(f->golden);
 }
 
+static struct probe_parts trained(const char *name) {
+    struct probe_parts parts;
+    enum status status = probe_parts_from_name(&parts, name, 0);
+    ck_assert_msg(!status, "%s", status_message());
+    return parts;
+}
+
 /* The golden run's optimizer, a probe at a time. */
 static struct probe_settings golden_settings(int64_t steps, int batch, int64_t heldout) {
     return (struct probe_settings){.steps = steps,
@@ -94,9 +101,8 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
                                    .heldout = heldout,
                                    .together = 1,
                                    .lr = 1e-3,
-                                   .beta1 = 0.9,
-                                   .beta2 = 0.95,
-                                   .epsilon = 1e-8,
+                                   .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
+                                   .parts = trained("mixer"),
                                    .temperature = 1,
                                    .loss = LOSS_REVERSE_KL};
 }
@@ -228,13 +234,13 @@ START_TEST(memory_for_time_gives_the_same_bits) {
     f.set->rows = 5;
     f.set->tokens = f.set->row_offsets[5];
     struct probe_settings settings = golden_settings(3, 2, 2);
-    settings.scope = TRAIN_LAYER;
+    settings.parts = trained("layer");
     double plain[3], again[3];
     size_t bytes, bytes_again;
     void *state = run_steps(plain, &bytes, model, f.set, settings);
     ck_assert_double_gt(plain[2], 0);
     struct probe_memory memory, less;
-    probe_engine_memory(&memory, model, model, f.set, &settings);
+    ck_assert_int_eq(probe_engine_memory(&memory, model, model, f.set, &settings), STATUS_OK);
     for (int change = 0; change < 2; change++) {
         settings.recompute = change == 0;
         settings.keep_logits = change == 1;
@@ -245,14 +251,14 @@ START_TEST(memory_for_time_gives_the_same_bits) {
         free(state_again);
     }
     settings.recompute = true;
-    probe_engine_memory(&less, model, model, f.set, &settings);
+    ck_assert_int_eq(probe_engine_memory(&less, model, model, f.set, &settings), STATUS_OK);
     /* Inputs of blocks are float32, what else is kept is BF16 on a GPU: there it saves less. */
     ck_assert_uint_lt((f.backend->discrete ? 2 : 3) * less.activations, memory.activations);
     ck_assert_uint_eq(memory.kept_logits, 3 * 2 * 128 * (2048 + 1) * sizeof(float));
     free(state);
     /* Layers that are loaded for each pass, in place or by the thread that streams them. */
     settings.recompute = settings.keep_logits = false;
-    settings.scope = TRAIN_MIXER;
+    settings.parts = trained("mixer");
     state = run_steps(plain, &bytes, model, f.set, settings);
     settings.recompute = settings.stream_layers = true;
     for (int threaded = 0; threaded < 2; threaded++) {

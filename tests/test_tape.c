@@ -3,13 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "analysis/distiller.h"
+#include "analysis/probe_parts.h"
 #include "base/memory.h"
 #include "check_main.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
-#include "model/tape.h"
-#include "model/trainable.h"
+#include "train/distiller.h"
+#include "train/state.h"
+#include "train/tape.h"
 
 #define MODELS TEST_DATA "/models/"
 
@@ -23,7 +24,8 @@ struct student {
     int layer;
     struct tape *tape;
     struct distiller *distiller;
-    struct trainable *trainable;
+    struct probe_parts parts;
+    struct parameters *parameters;
     struct tokenset set;
     struct positions positions;
     struct token_batch batch;
@@ -52,7 +54,10 @@ static void open_student(struct student *out, struct backend *backend, const cha
     options.mixer = &out->mixer.mamba;
     succeeds(tape_open(&out->tape, out->model, &options));
     succeeds(distiller_open(&out->distiller, out->model, NULL, LOSS_CROSS_ENTROPY, 1, TOKENS));
-    succeeds(trainable_create(&out->trainable, out->model, layer, &out->mixer, TRAIN_ALL));
+    succeeds(probe_parts_from_name(&out->parts, "all", 0));
+    succeeds(parameters_create(&out->parameters, out->model, out->parts.groups));
+    succeeds(probe_parts_add(out->parameters, &out->parts, out->model, layer, &out->mixer, true));
+    succeeds(parameters_allocate(out->parameters));
     succeeds(positions_create(&out->positions, &out->set, 0, ROWS));
     succeeds(token_batch_create(&out->batch, backend, ids, row_offsets, ROWS));
 }
@@ -61,7 +66,7 @@ static void close_student(struct student *student) {
     struct backend *backend = student->model->backend;
     token_batch_free(&student->batch);
     positions_free(&student->positions);
-    trainable_free(student->trainable);
+    parameters_free(student->parameters);
     distiller_close(student->distiller);
     tape_close(student->tape);
     mixer_free(&student->mixer, backend);
@@ -72,10 +77,9 @@ static void close_student(struct student *student) {
 static double loss_of(struct student *student, bool backward) {
     struct model *model = student->model;
     double loss;
-    if (backward) trainable_zero_gradients(student->trainable);
-    distiller_train(student->distiller,
-                    backward ? trainable_head_gradient(student->trainable) : NULL,
-                    backward ? trainable_norm_gradient(student->trainable) : NULL);
+    if (backward) parameters_zero_gradients(student->parameters);
+    distiller_train(student->distiller, backward ? student->parameters->head_gradient : NULL,
+                    backward ? student->parameters->norm_gradient : NULL);
     model->backend->embed(model->backend, tape_stream(student->tape, student->layer),
                           student->batch.ids, model->embedding, TOKENS, model->config->hidden_size);
     succeeds(
@@ -84,8 +88,7 @@ static double loss_of(struct student *student, bool backward) {
                            tape_stream(student->tape, model->config->n_layers), NULL,
                            tape_gradient(student->tape), &loss));
     if (backward)
-        succeeds(tape_backward(student->tape, student->layer,
-                               trainable_gradients(student->trainable), false, NULL,
+        succeeds(tape_backward(student->tape, student->layer, student->parameters, false, NULL,
                                &student->batch.sequences));
     return loss;
 }
@@ -128,13 +131,13 @@ static void check_all(const char *directory, int layer, bool recompute) {
     const struct model_config *config = model->config;
     loss_of(&student, true);
     /* The gradients are wanted after other passes: copies. */
-    int64_t numbers = trainable_count(student.trainable), checked = 0;
+    int64_t numbers = parameters_count(student.parameters), checked = 0;
     for (int l = layer; l < config->n_layers; l++) {
         const struct layer *own;
         succeeds(model_layer(&own, model, l));
         const struct mixer *mixer = l == layer ? &student.mixer : &own->mixer;
         for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
-            const float *gradient = trainable_gradients(student.trainable)[l][weight];
+            const float *gradient = parameters_gradients(student.parameters, l)[weight];
             float *live =
                 weight < WEIGHT_FIRST_OF_MIXER ? own->weights[weight] : mixer->weights[weight];
             ck_assert_msg((gradient != NULL) == (live != NULL), "layer %d, %s", l,
@@ -145,20 +148,19 @@ static void check_all(const char *directory, int layer, bool recompute) {
             checked += count;
         }
     }
-    check(&student, model->final_norm, trainable_norm_gradient(student.trainable),
-          config->hidden_size, "final norm", -1);
+    check(&student, model->final_norm, student.parameters->norm_gradient, config->hidden_size,
+          "final norm", -1);
     checked += config->hidden_size;
     int64_t head = (int64_t)config->vocab_size * config->hidden_size;
     if (!config->tie_word_embeddings) {
-        check(&student, model->head, trainable_head_gradient(student.trainable), head, "head", -1);
+        check(&student, model->head, student.parameters->head_gradient, head, "head", -1);
         checked += head;
     } else {
-        ck_assert_ptr_null(trainable_head_gradient(student.trainable));
+        ck_assert_ptr_null(student.parameters->head_gradient);
     }
-    for (int l = 0; l < layer; l++) ck_assert_ptr_null(trainable_gradients(student.trainable)[l]);
+    for (int l = 0; l < layer; l++) ck_assert_ptr_null(parameters_gradients(student.parameters, l));
     ck_assert_int_eq(numbers, checked);
-    ck_assert_uint_eq(trainable_state_bytes(student.trainable),
-                      3 * sizeof(float) * (size_t)numbers);
+    ck_assert_uint_eq(state_bytes(student.parameters), 3 * sizeof(float) * (size_t)numbers);
     close_student(&student);
     backend->close(backend);
 }

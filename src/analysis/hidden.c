@@ -83,6 +83,16 @@ enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, i
     return status;
 }
 
+enum status hidden_positions(struct positions *out, const struct hidden *hidden, int64_t from,
+                             int count, int64_t wrap) {
+    int64_t *rows = memory_calloc((size_t)count, sizeof *rows);
+    if (!rows) return STATUS_FAILED;
+    for (int i = 0; i < count; i++) rows[i] = hidden->rows[(from + i) % wrap];
+    enum status status = positions_create_rows(out, hidden->set, rows, count);
+    free(rows);
+    return status;
+}
+
 bool hidden_has_lengths(const struct hidden *hidden, const struct sequences *sequences,
                         int64_t from, int count, int64_t wrap) {
     bool same = sequences->count == count;

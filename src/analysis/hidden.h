@@ -5,6 +5,7 @@
 
 #include "data/states_cache.h"
 #include "data/tokenset.h"
+#include "measure/positions.h"
 #include "model/forward.h"
 
 struct hidden {
@@ -42,10 +43,12 @@ enum status hidden_advance(struct hidden *hidden, struct model *model, int layer
                            int64_t tokens) STATUS_CHECKED;
 
 /* Rows [from, from + count) by their place in hidden->rows, wrapping at `wrap` places: ids as a
- * batch, which the caller frees; whether they are as many and as long as `sequences`, which may be
- * zeroed; and their values to device acc [tokens, D]. */
+ * batch and what of them counts, which the caller frees; whether they are as many and as long as
+ * `sequences`, which may be zeroed; and their values to device acc [tokens, D]. */
 enum status hidden_batch(struct token_batch *out, const struct hidden *hidden, int64_t from,
                          int count, int64_t wrap) STATUS_CHECKED;
+enum status hidden_positions(struct positions *out, const struct hidden *hidden, int64_t from,
+                             int count, int64_t wrap) STATUS_CHECKED;
 bool hidden_has_lengths(const struct hidden *hidden, const struct sequences *sequences,
                         int64_t from, int count, int64_t wrap);
 void hidden_upload(const struct hidden *hidden, void *device, int64_t from, int count,

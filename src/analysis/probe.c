@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "train/state.h"
 
 /* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
 static int64_t rows_for_steps(const struct probe_engine *engine, int64_t count) {
@@ -170,10 +171,10 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
                                     .settings = *settings,
                                     .cache = cache ? *cache : (struct probe_cache){0}};
     enum status status = measure(engine);
-    if (!status && settings->scope == TRAIN_ALL && student == teacher)
+    if (!status && settings->parts.count > PROBE_OUTSIDE && student == teacher)
         status = status_fail("a student that trains everything cannot be its own teacher");
-    if (!status &&
-        (settings->together < 1 || (settings->together > 1 && settings->scope != TRAIN_MIXER)))
+    bool alone = settings->parts.count > PROBE_MIXER + 1;
+    if (!status && (settings->together < 1 || (settings->together > 1 && alone)))
         status = status_fail("%d probes cannot train one model together", settings->together);
     if (!status && !settings->stream_layers) status = model_keep_layers(student);
     if (!status) status = allocate(engine);
@@ -201,9 +202,30 @@ void probe_engine_close(struct probe_engine *engine) {
     free(engine);
 }
 
-void probe_engine_memory(struct probe_memory *out, const struct model *student,
-                         const struct model *teacher, const struct tokenset *set,
-                         const struct probe_settings *settings) {
+/* Of the probe in a place of the group: what its mixer and its training take, and of what is saved
+ * of it. */
+static enum status measure_training(uint64_t *bytes, uint64_t *state,
+                                    const struct probe_engine *engine, int place) {
+    struct model *student = engine->student;
+    struct parameters *parameters = NULL;
+    const struct probe_parts *parts = &engine->settings.parts;
+    const struct mixer mixer = {.kind = MIXER_MAMBA, .mamba = engine->mamba};
+    enum status status = parameters_create(&parameters, student, parts->groups);
+    if (!status)
+        status = probe_parts_add(parameters, parts, student, first_layer_of(engine, place), &mixer,
+                                 false);
+    if (!status) {
+        *bytes =
+            mixer_bytes(&mixer, student->backend, student->config) + parameters_bytes(parameters);
+        *state = state_bytes(parameters);
+    }
+    parameters_free(parameters);
+    return status;
+}
+
+enum status probe_engine_memory(struct probe_memory *out, const struct model *student,
+                                const struct model *teacher, const struct tokenset *set,
+                                const struct probe_settings *settings) {
     struct probe_engine engine = {.student = (struct model *)(uintptr_t)student,
                                   .backend = student->backend,
                                   .set = set,
@@ -211,9 +233,9 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     const struct model_config *config = student->config;
     size_t acc = dtype_size(student->backend->acc), act = dtype_size(student->backend->act);
     *out = (struct probe_memory){0};
-    if (measure(&engine)) return;
+    enum status status = measure(&engine);
+    if (status) return status;
     out->tokens = engine.max_tokens;
-    struct mixer mixer = {.kind = MIXER_MAMBA, .mamba = engine.mamba};
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
     out->weights = model_layers_present_bytes(student, !settings->stream_layers) +
                    head * (config->tie_word_embeddings ? 1 : 2);
@@ -228,9 +250,11 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     for (int i = 0; i < settings->together; i++) {
         struct tape_options tape = tape_options_of(&engine, i);
         out->activations += i == 0 ? tape_bytes(student, &tape) : tape_beside_bytes(student, &tape);
-        out->optimizer +=
-            mixer_bytes(&mixer, student->backend, config) +
-            trainable_bytes(student, first_layer_of(&engine, i), &mixer, settings->scope);
+        uint64_t training, state;
+        status = measure_training(&training, &state, &engine, i);
+        if (status) return status;
+        out->optimizer += training;
+        if (i == 0) out->state = state;
     }
     out->logits = distiller_bytes(student, engine.max_tokens) +
                   scorer_bytes(student) / (uint64_t)scorer_chunk(student) *
@@ -243,9 +267,7 @@ void probe_engine_memory(struct probe_memory *out, const struct model *student,
     out->cache = 2 * (uint64_t)(tokens * config->hidden_size) * acc;
     out->embedding = hidden_embed_bytes(student, tokens);
     out->advancing = trace_bytes(student, &eval) + stream_bytes(&engine);
-    /* Parameter and two moments, without a separate master weight. */
-    uint64_t state = trainable_bytes(student, first_layer_of(&engine, 0), &mixer, settings->scope);
-    out->state = student->backend->discrete ? state / 4 * 3 : state;
+    return STATUS_OK;
 }
 
 /* The rows of steps [first, first + count), then the held-out ones. The caller frees `rows`. */

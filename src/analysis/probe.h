@@ -11,9 +11,10 @@
 
 #include "analysis/hidden.h"
 #include "analysis/probe_cache.h"
+#include "analysis/probe_parts.h"
 #include "measure/scorer.h"
 #include "model/mil_mixer.h"
-#include "model/trainable.h"
+#include "train/settings.h"
 
 enum learning_rate_schedule { SCHEDULE_CONSTANT, SCHEDULE_COSINE };
 
@@ -21,17 +22,19 @@ struct probe_settings {
     int64_t steps;
     int batch;       /* rows a step, in order, wrapping */
     int64_t heldout; /* the last rows: never trained on */
-    double lr, beta1, beta2, epsilon, weight_decay;
-    double clip;                          /* 0: none */
+    double lr;
+    struct train_optimizer optimizer;
     int64_t warmup;                       /* steps of linear warm-up */
     enum learning_rate_schedule schedule; /* cosine falls to 0 at `steps` */
     enum loss_kind loss;
     double temperature;
-    enum train_scope scope;
+    struct probe_parts parts;
     bool stream_layers;      /* the student's layers are not kept but loaded for each pass; needs
-                                `recompute`, and TRAIN_MIXER, since changes would be lost */
+                                `recompute`, and that only the new mixer trains, since changes would
+                                be lost */
     bool keep_logits;        /* of the teacher, for every loaded step, on the backend */
-    int together;            /* probes of a group, at most; more than one needs TRAIN_MIXER */
+    int together;            /* probes of a group, at most; more than one needs that only the new
+                                mixer trains */
     const int *first_layers; /* [together], ascending: a group's probe in that place is of no
                                 earlier layer; NULL: 0 */
     bool recompute;          /* keep only inputs of blocks and run them forward again: see tape.h */
@@ -42,8 +45,8 @@ struct probe_settings {
 struct probe_engine;
 
 /* Room for the training rows of steps [0, steps) and the held-out rows of `set`. `student` is what
- * probes start from, `teacher` gives the targets; they may be the same model, unless everything
- * trains (TRAIN_ALL). Both models' layers are kept on the backend. */
+ * probes start from, `teacher` gives the targets; they may be the same model, unless its head
+ * trains (PROBE_OUTSIDE). Both models' layers are kept on the backend. */
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
                               const struct probe_settings *settings,
@@ -61,9 +64,9 @@ struct probe_memory {
     uint64_t parked;    /* host, with park */
     int64_t tokens;     /* of the largest batch */
 };
-void probe_engine_memory(struct probe_memory *out, const struct model *student,
-                         const struct model *teacher, const struct tokenset *set,
-                         const struct probe_settings *settings);
+enum status probe_engine_memory(struct probe_memory *out, const struct model *student,
+                                const struct model *teacher, const struct tokenset *set,
+                                const struct probe_settings *settings) STATUS_CHECKED;
 
 /* Bytes that the files of the cache take for `count` steps from the first on, and how many of them
  * files of an earlier run have already. A directory that cannot be used is a failure. */
@@ -115,7 +118,7 @@ enum status probe_group_evaluate(struct probe_group *group, const bool *takes_pa
 struct mixer *probe_mixer(struct probe *probe);
 enum status probe_mixer_was_set(struct probe *probe) STATUS_CHECKED;
 
-/* The training state as bytes, in pieces as in trainable.h. */
+/* The training state as bytes, in pieces as in train/state.h. */
 size_t probe_state_bytes(const struct probe *probe);
 void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes);
 void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes);

@@ -2,9 +2,9 @@
 #ifndef ANALYSIS_PROBE_ENGINE_H
 #define ANALYSIS_PROBE_ENGINE_H
 
-#include "analysis/distiller.h"
 #include "analysis/probe.h"
-#include "model/tape.h"
+#include "train/distiller.h"
+#include "train/tape.h"
 
 struct probe_engine {
     struct model *student, *teacher;

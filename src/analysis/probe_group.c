@@ -8,12 +8,14 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/recorded.h"
+#include "train/optimizer.h"
+#include "train/state.h"
 
 struct probe {
     struct tape *tape; /* of its place in the group; borrowed */
     int layer;
     struct mixer mixer;
-    struct trainable *trainable;
+    struct parameters *parameters;
 };
 
 struct probe_group {
@@ -32,8 +34,12 @@ static enum status begin(struct probe *probe, struct probe_engine *engine,
     probe->layer = choice->layer;
     enum status status = mil_mixer_create(&probe->mixer, engine->student, choice->layer, &mil);
     if (status) return status;
-    return trainable_create(&probe->trainable, engine->student, choice->layer, &probe->mixer,
-                            engine->settings.scope);
+    const struct probe_parts *parts = &engine->settings.parts;
+    status = parameters_create(&probe->parameters, engine->student, parts->groups);
+    if (!status)
+        status = probe_parts_add(probe->parameters, parts, engine->student, choice->layer,
+                                 &probe->mixer, true);
+    return status ? status : parameters_allocate(probe->parameters);
 }
 
 enum status probe_group_begin(struct probe_group **out, struct probe_engine *engine,
@@ -53,10 +59,10 @@ enum status probe_group_begin(struct probe_group **out, struct probe_engine *eng
         group->probes[i].tape = engine->tapes[i];
         status = begin(&group->probes[i], engine, &choices[i]);
     }
-    /* Head and final norm train with TRAIN_ALL only, and then in a group of one. */
+    /* Head and final norm train in a group of one only. */
     if (!status)
-        distiller_train(engine->distiller, trainable_head_gradient(group->probes[0].trainable),
-                        trainable_norm_gradient(group->probes[0].trainable));
+        distiller_train(engine->distiller, group->probes[0].parameters->head_gradient,
+                        group->probes[0].parameters->norm_gradient);
     if (status)
         probe_group_end(group);
     else
@@ -66,15 +72,13 @@ enum status probe_group_begin(struct probe_group **out, struct probe_engine *eng
 
 static void end(struct probe *probe, struct probe_engine *engine) {
     struct model *student = engine->student;
-    enum train_scope scope = engine->settings.scope;
-    trainable_free(probe->trainable);
+    const struct probe_parts *parts = &engine->settings.parts;
+    parameters_free(probe->parameters);
     mixer_free(&probe->mixer, student->backend);
     /* What the probe did to the model's own weights is undone by loading them again. */
-    int end = scope == TRAIN_ALL     ? student->config->n_layers
-              : scope == TRAIN_LAYER ? probe->layer + 1
-                                     : probe->layer;
+    int end = probe_parts_end(parts, student, probe->layer);
     for (int l = probe->layer; l < end; l++) model_forget_layer(student, l);
-    if (scope == TRAIN_ALL) engine->stale = true;
+    if (parts->count > PROBE_OUTSIDE) engine->stale = true;
 }
 
 static void drop_batch(struct probe_group *group) {
@@ -101,7 +105,7 @@ struct mixer *probe_mixer(struct probe *probe) {
 }
 
 enum status probe_mixer_was_set(struct probe *probe) {
-    return trainable_read_live(probe->trainable);
+    return parameters_read_live(probe->parameters);
 }
 
 /* Some rows on their way through the layers. */
@@ -165,8 +169,7 @@ static enum status enter(struct passage *passage, struct probe_group *group, con
     passage->rows = &group->batch.sequences;
     enum status status = keep_batch(group, from, count, wrap);
     if (!status && goes_on) status = cut_into_units(passage, from, count, wrap);
-    if (!status)
-        status = distiller_positions(&passage->positions, &engine->inputs, from, count, wrap);
+    if (!status) status = hidden_positions(&passage->positions, &engine->inputs, from, count, wrap);
     if (status) return status;
     hidden_upload(&engine->inputs, passage->trunk, from, count, wrap);
     hidden_upload(&engine->targets, engine->target_hidden, from, count, wrap);
@@ -244,8 +247,8 @@ static enum status go_backward(void *context) {
             struct probe *probe = &group->probes[i];
             if (!passage->takes_part[i] || probe->layer > l || !isfinite(passage->losses[i]))
                 continue;
-            status = tape_backward_layer(probe->tape, l, trainable_gradients(probe->trainable)[l],
-                                         l == probe->layer, NULL, passage->rows);
+            status = tape_backward_layer(probe->tape, l, probe->parameters, l == probe->layer, NULL,
+                                         passage->rows);
         }
     }
     return status;
@@ -255,7 +258,7 @@ static enum status start_step(void *context) {
     struct passage *passage = context;
     struct probe_group *group = passage->group;
     for (int i = 0; i < group->count; i++)
-        if (passage->takes_part[i]) trainable_zero_gradients(group->probes[i].trainable);
+        if (passage->takes_part[i]) parameters_zero_gradients(group->probes[i].parameters);
     return go_forward(passage, true);
 }
 
@@ -279,13 +282,8 @@ static double learning_rate(const struct probe_settings *settings, int64_t step)
 }
 
 static void update(struct probe *probe, const struct probe_settings *settings, int64_t step) {
-    struct adamw_settings adamw = {.lr = learning_rate(settings, step),
-                                   .beta1 = settings->beta1,
-                                   .beta2 = settings->beta2,
-                                   .epsilon = settings->epsilon,
-                                   .weight_decay = settings->weight_decay,
-                                   .step = step + 1};
-    trainable_step(probe->trainable, &adamw, settings->clip, NULL);
+    optimizer_step(probe->parameters, &settings->optimizer, learning_rate(settings, step), step,
+                   NULL);
 }
 
 enum status probe_group_step(struct probe_group *group, const bool *takes_part, int64_t step,
@@ -358,13 +356,13 @@ enum status probe_group_evaluate(struct probe_group *group, const bool *takes_pa
 }
 
 size_t probe_state_bytes(const struct probe *probe) {
-    return trainable_state_bytes(probe->trainable);
+    return state_bytes(probe->parameters);
 }
 
 void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes) {
-    trainable_save(probe->trainable, host, from, bytes);
+    state_save(probe->parameters, host, from, bytes);
 }
 
 void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes) {
-    trainable_restore(probe->trainable, host, from, bytes);
+    state_restore(probe->parameters, host, from, bytes);
 }

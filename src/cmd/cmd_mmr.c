@@ -38,28 +38,27 @@ static enum status choose(int *out, const char *option, const char *word, const 
 static enum status to_probe(struct probe_settings *probe, const struct mmr_options *options) {
     static const char *const losses[] = {"rkl", "fkl", "ce"};
     static const char *const schedules[] = {"constant", "cosine"};
-    static const char *const scopes[] = {"mixer", "layer", "all"};
-    int loss = 0, schedule = 0, scope = 0;
+    struct probe_parts parts;
+    int loss = 0, schedule = 0;
     enum status status = choose(&loss, "loss", options->loss, losses, 3);
     if (!status) status = choose(&schedule, "schedule", options->schedule, schedules, 2);
-    if (!status) status = choose(&scope, "train", options->train, scopes, 3);
+    if (!status) status = probe_parts_from_name(&parts, options->train, options->decay);
     if (status) return status;
     *probe = (struct probe_settings){.steps = options->steps,
                                      .batch = (int)options->batch,
                                      .heldout = options->heldout,
                                      .lr = options->lr,
-                                     .beta1 = options->beta1,
-                                     .beta2 = options->beta2,
-                                     .epsilon = options->epsilon,
-                                     .weight_decay = options->decay,
-                                     .clip = options->clip,
+                                     .optimizer = {.beta1 = options->beta1,
+                                                   .beta2 = options->beta2,
+                                                   .epsilon = options->epsilon,
+                                                   .clip = options->clip},
                                      .warmup = options->warmup,
                                      .schedule = (enum learning_rate_schedule)schedule,
                                      .loss = (enum loss_kind)loss,
                                      .temperature = options->temperature,
-                                     .scope = (enum train_scope)scope};
-    if (probe->lr <= 0 || probe->temperature <= 0 || probe->beta1 < 0 || probe->beta1 >= 1 ||
-        probe->beta2 < 0 || probe->beta2 >= 1)
+                                     .parts = parts};
+    if (probe->lr <= 0 || probe->temperature <= 0 || probe->optimizer.beta1 < 0 ||
+        probe->optimizer.beta1 >= 1 || probe->optimizer.beta2 < 0 || probe->optimizer.beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
     return mixer_option_resolve(&probe->mil, &options->mixer);
@@ -94,7 +93,7 @@ static enum status to_settings(struct mmr_settings *settings, const struct mmr_o
     settings->checkpoint.random_weights = options->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)options->random_seed;
     enum status status = to_probe(&settings->probe, options);
-    if (!status && options->together > 1 && settings->probe.scope != TRAIN_MIXER)
+    if (!status && options->together > 1 && settings->probe.parts.count > PROBE_MIXER + 1)
         status = status_set(STATUS_USAGE,
                             "mmr: --together %lld needs --train mixer: what else "
                             "trains is every probe's own",

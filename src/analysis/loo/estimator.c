@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "analysis/distiller.h"
+#include "train/distiller.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/sequences.h"
-#include "model/tape.h"
+#include "train/tape.h"
 
 static const struct {
     const char *name, *kind;

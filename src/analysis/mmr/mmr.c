@@ -60,7 +60,8 @@ static enum status open_inputs(struct mmr_work *work) {
     work->student = work->teacher;
     if (!status && settings->hybrid)
         status = model_describe(&work->student, work->backend, settings->hybrid, NULL);
-    else if (!status && settings->probe.scope == TRAIN_ALL) /* the teacher's head must not train */
+    else if (!status &&
+             settings->probe.parts.count > PROBE_OUTSIDE) /* the teacher's head must not train */
         status =
             model_describe(&work->student, work->backend, settings->model, &settings->checkpoint);
     if (!status && settings->hybrid)
@@ -86,19 +87,17 @@ static struct json *describe(const struct mmr_work *work, const struct mamba_con
     js_set_integer(parameters, "heldout", probe->heldout);
     js_set_integer(parameters, "seeds", settings->seeds);
     js_set_number(parameters, "lr", probe->lr);
-    js_set_number(parameters, "beta1", probe->beta1);
-    js_set_number(parameters, "beta2", probe->beta2);
-    js_set_number(parameters, "epsilon", probe->epsilon);
-    js_set_number(parameters, "weight_decay", probe->weight_decay);
-    js_set_number(parameters, "clip", probe->clip);
+    js_set_number(parameters, "beta1", probe->optimizer.beta1);
+    js_set_number(parameters, "beta2", probe->optimizer.beta2);
+    js_set_number(parameters, "epsilon", probe->optimizer.epsilon);
+    js_set_number(parameters, "weight_decay", probe->parts.groups[PROBE_MIXER].decay);
+    js_set_number(parameters, "clip", probe->optimizer.clip);
     js_set_integer(parameters, "warmup", probe->warmup);
     js_set_string(parameters, "schedule",
                   probe->schedule == SCHEDULE_COSINE ? "cosine" : "constant");
     js_set_string(parameters, "loss", mmr_loss_name(probe->loss));
     js_set_number(parameters, "temperature", probe->temperature);
-    static const char *const scopes[] = {
-        [TRAIN_MIXER] = "mixer", [TRAIN_LAYER] = "layer", [TRAIN_ALL] = "all"};
-    js_set_string(parameters, "train", scopes[probe->scope]);
+    js_set_string(parameters, "train", probe_parts_name(&probe->parts));
     js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
     struct mil_options mil = probe->mil;

@@ -12,7 +12,8 @@ static bool worth_keeping(uint64_t kept, uint64_t needed, uint64_t room) {
     return needed <= room && kept <= (room - needed) / 2;
 }
 
-/* What the program had when the run began, rounded up so that the same settings give the same budget. */
+/* What the program had when the run began, rounded up so that the same settings give the same
+ * budget. */
 static uint64_t program_bytes(const struct mmr_work *work) {
     const uint64_t step = (uint64_t)16 << 20;
     return (work->base_bytes + step - 1) / step * step;
@@ -50,24 +51,29 @@ static void add_phases(struct memory_budget *budget, const struct mmr_work *work
     bool moves = !on_cpu || !training || !optimizes;
     bool begins = !on_cpu || !training;
     memory_budget_add(budget, "teacher's layers in passing", begins ? passing : 0,
-                    begins && passing ? chunks : 0);
+                      begins && passing ? chunks : 0);
     memory_budget_add(budget, "activations", trains ? memory->activations : 0, 0);
     memory_budget_add(budget, "logits", trains ? memory->logits : 0, 0);
-    memory_budget_add(budget, "shared inputs in passing", !moves ? 0 : begins ? beginning : moving, 0);
+    memory_budget_add(budget, "shared inputs in passing",
+                      !moves   ? 0
+                      : begins ? beginning
+                               : moving,
+                      0);
     memory_budget_add(budget, "optimizer", optimizes ? memory->optimizer : 0, 0);
     memory_budget_add(budget, "saved training state", optimizes && on_cpu ? saving : 0,
-                    on_cpu ? 0 : saving);
+                      on_cpu ? 0 : saving);
 }
 
 /* What a run with these settings takes. */
-static void budget_memory(struct mmr_work *work, const struct probe_settings *probe) {
+static enum status budget_memory(struct mmr_work *work, const struct probe_settings *probe) {
     const struct mmr_settings *settings = work->settings;
     const struct model *student = work->student, *teacher = work->teacher;
     struct backend *backend = work->backend;
     struct probe_memory *memory = &work->memory;
     struct memory_budget *budget = &work->outcome->memory;
     bool on_cpu = !backend->discrete;
-    probe_engine_memory(memory, student, teacher, work->set, probe);
+    enum status status = probe_engine_memory(memory, student, teacher, work->set, probe);
+    if (status) return status;
     uint64_t host = settings->cache_directory ? 0 : memory->cache;
     /* The teacher's own layers pass through once, before the first probe. */
     uint64_t passing = teacher == student ? 0 : model_layers_present_bytes(teacher, false);
@@ -87,34 +93,37 @@ static void budget_memory(struct mmr_work *work, const struct probe_settings *pr
     add_phases(budget, work, passing, chunks);
     memory_budget_add(budget, "inputs of blocks", 0, memory->parked);
     memory_budget_add(budget, "shared inputs", on_cpu ? host : 0, on_cpu ? 0 : host);
-    memory_budget_add(budget, "program and libraries", on_cpu ? program_bytes(work) + library_bytes() : 0,
-                    0);
+    memory_budget_add(budget, "program and libraries",
+                      on_cpu ? program_bytes(work) + library_bytes() : 0, 0);
     memory_budget_add(budget, "scratch and transfers", memory_budget_own(backend), 0);
+    return STATUS_OK;
 }
 
 /* Groups of up to `together` probes: the first one's layers are the earliest in each place. */
-static void group_probes(struct mmr_work *work, struct probe_settings *probe, int together) {
+static enum status group_probes(struct mmr_work *work, struct probe_settings *probe, int together) {
     work->together = probe->together = together;
     for (int i = 0; i < together; i++)
         work->first_layers[i] = work->layers.values[i / work->settings->seeds];
     probe->first_layers = work->first_layers;
-    budget_memory(work, probe);
+    return budget_memory(work, probe);
 }
 
 /* As many of the `probes` together as fit, but `most`, and then no more than the same number of
  * groups needs. */
-static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes, int most) {
+static enum status grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes,
+                               int most) {
     int together = 1, beyond = (most < probes ? most : probes) + 1;
     while (beyond - together > 1) {
         int middle = together + (beyond - together) / 2;
-        group_probes(work, probe, middle);
+        enum status status = group_probes(work, probe, middle);
+        if (status) return status;
         if (memory_budget_fits(&work->outcome->memory))
             together = middle;
         else
             beyond = middle;
     }
     int groups = (probes + together - 1) / together;
-    group_probes(work, probe, (probes + groups - 1) / groups);
+    return group_probes(work, probe, (probes + groups - 1) / groups);
 }
 
 /* Layers do not fit: they are streamed for as many probes as fit. While fewer tokens than this pass
@@ -123,23 +132,23 @@ static void grow_groups(struct mmr_work *work, struct probe_settings *probe, int
  * room for more probes. */
 enum { TOKENS_A_LOAD = 30000 };
 
-static void stream_layers(struct mmr_work *work, struct probe_settings *probe, int probes) {
+static enum status stream_layers(struct mmr_work *work, struct probe_settings *probe, int probes) {
     const struct memory_budget *budget = &work->outcome->memory;
     bool asked = work->settings->together > 0;
     int enough = (int)(TOKENS_A_LOAD / (work->memory.tokens + 1)) + 1;
     probe->stream_layers = true;
-    group_probes(work, probe, work->together);
-    if (!asked) grow_groups(work, probe, probes, probes);
+    enum status status = group_probes(work, probe, work->together);
+    if (!status && !asked) status = grow_groups(work, probe, probes, probes);
+    if (status) return status;
     bool fit = memory_budget_fits(budget);
     int before = work->together;
-    if (!work->backend->discrete || (fit && (asked || before >= enough))) return;
+    if (!work->backend->discrete || (fit && (asked || before >= enough))) return STATUS_OK;
     probe->park = true;
-    group_probes(work, probe, before);
-    if (!asked) grow_groups(work, probe, probes, enough);
-    if (fit && work->together <= before) {
-        probe->park = false;
-        group_probes(work, probe, before);
-    }
+    status = group_probes(work, probe, before);
+    if (!status && !asked) status = grow_groups(work, probe, probes, enough);
+    if (status || !fit || work->together > before) return status;
+    probe->park = false;
+    return group_probes(work, probe, before);
 }
 
 /* The states of one round are of use to nobody after it. */
@@ -175,13 +184,14 @@ enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) {
     if (!work->first_layers) return STATUS_FAILED;
     probe->recompute = settings->recompute;
     int asked = settings->together < probes ? settings->together : probes;
-    group_probes(work, probe, asked ? asked : 1);
-    if (budget->device > budget->room) {
+    enum status status = group_probes(work, probe, asked ? asked : 1);
+    if (!status && budget->device > budget->room) {
         probe->recompute = true;
-        budget_memory(work, probe);
+        status = budget_memory(work, probe);
     }
-    if (budget->device > budget->room && probe->scope == TRAIN_MIXER)
-        stream_layers(work, probe, probes);
+    if (!status && budget->device > budget->room && probe->parts.count == PROBE_MIXER + 1)
+        status = stream_layers(work, probe, probes);
+    if (status) return status;
     work->outcome->together = work->together;
     probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY && probes > 1 &&
                          worth_keeping(memory->kept_logits, budget->device, budget->room);
@@ -189,9 +199,9 @@ enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) {
     memory_budget_add(budget, "kept teacher logits", work->kept_logits, 0);
     work->outcome->recomputed = probe->recompute;
     work->outcome->predicted_bytes = budget->device;
-    enum status status = budget_cache(work, probe);
+    status = budget_cache(work, probe);
     if (status) return status;
     return memory_budget_check(budget, work->backend, "the probe", settings->device_memory,
-                             in_file ? "use a smaller --batch"
-                                     : "use a smaller --batch or --cache-dir");
+                               in_file ? "use a smaller --batch"
+                                       : "use a smaller --batch or --cache-dir");
 }

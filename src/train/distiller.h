@@ -1,11 +1,11 @@
 /* The distillation loss and its gradient with respect to the last hidden states, fused over chunks
  * of tokens: logits of all tokens never exist at once. */
-#ifndef ANALYSIS_DISTILLER_H
-#define ANALYSIS_DISTILLER_H
+#ifndef TRAIN_DISTILLER_H
+#define TRAIN_DISTILLER_H
 
-#include "analysis/hidden.h"
 #include "base/random.h"
 #include "measure/positions.h"
+#include "model/model.h"
 
 struct distiller;
 
@@ -34,10 +34,6 @@ int64_t distiller_counted(const struct distiller *distiller, const struct positi
 enum status distiller_keep(struct distiller *distiller, int64_t slots,
                            int64_t tokens) STATUS_CHECKED;
 uint64_t distiller_kept_bytes(const struct model *teacher, int64_t slots, int64_t tokens);
-
-/* Positions of rows [from, from + count) by their place in `hidden`, wrapping as hidden_batch. */
-enum status distiller_positions(struct positions *out, const struct hidden *hidden, int64_t from,
-                                int count, int64_t wrap) STATUS_CHECKED;
 
 /* `student` and `teacher` acc [tokens, D] are last hidden states; dh acc [tokens, D] is written:
  * the gradient of the mean loss over counted positions. `*loss` is that mean; NAN when a logit is

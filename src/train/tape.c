@@ -1,4 +1,4 @@
-#include "model/tape.h"
+#include "train/tape.h"
 
 #include <stdlib.h>
 
@@ -296,9 +296,10 @@ enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer
     return status;
 }
 
-enum status tape_backward_layer(struct tape *tape, int index, void *const *gradients, bool stop,
-                                const struct tape_visitor *visitor,
+enum status tape_backward_layer(struct tape *tape, int index, const struct parameters *parameters,
+                                bool stop, const struct tape_visitor *visitor,
                                 const struct sequences *sequences) {
+    void *const *gradients = parameters ? parameters_gradients(parameters, index) : NULL;
     struct block_state *state = &tape->states[index];
     const struct model *model = tape->model;
     enum status status = STATUS_OK;
@@ -324,14 +325,15 @@ enum status tape_backward_layer(struct tape *tape, int index, void *const *gradi
     return status;
 }
 
-enum status tape_backward(struct tape *tape, int first, void *const *const *gradients, bool input,
-                          const struct tape_visitor *visitor, const struct sequences *sequences) {
+enum status tape_backward(struct tape *tape, int first, const struct parameters *parameters,
+                          bool input, const struct tape_visitor *visitor,
+                          const struct sequences *sequences) {
     enum status status = STATUS_OK;
     for (int l = tape->model->config->n_layers - 1; !status && l >= first; l--)
         if (!(status = interrupt_check())) {
             progress_within(1 - (double)l / tape->model->config->n_layers, "back at layer %d", l);
-            status = tape_backward_layer(tape, l, gradients ? gradients[l] : NULL,
-                                         l == first && !input, visitor, sequences);
+            status =
+                tape_backward_layer(tape, l, parameters, l == first && !input, visitor, sequences);
         }
     return status;
 }

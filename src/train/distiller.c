@@ -1,4 +1,4 @@
-#include "analysis/distiller.h"
+#include "train/distiller.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -145,16 +145,6 @@ void distiller_close(struct distiller *distiller) {
     free(distiller->host_logits);
     free(distiller->host_target);
     free(distiller);
-}
-
-enum status distiller_positions(struct positions *out, const struct hidden *hidden, int64_t from,
-                                int count, int64_t wrap) {
-    int64_t *rows = memory_calloc((size_t)count, sizeof *rows);
-    if (!rows) return STATUS_FAILED;
-    for (int i = 0; i < count; i++) rows[i] = hidden->rows[(from + i) % wrap];
-    enum status status = positions_create_rows(out, hidden->set, rows, count);
-    free(rows);
-    return status;
 }
 
 void distiller_train(struct distiller *distiller, void *head_gradient, void *norm_gradient) {

@@ -5,11 +5,12 @@
  * 2016, "Training deep nets with sublinear memory cost", with one block a segment): one more
  * forward pass for a memory of one block. Both give the same bits, also when the inputs are parked
  * in host memory until the backward pass comes by. */
-#ifndef MODEL_TAPE_H
-#define MODEL_TAPE_H
+#ifndef TRAIN_TAPE_H
+#define TRAIN_TAPE_H
 
 #include "model/block.h"
 #include "model/parked.h"
+#include "train/parameters.h"
 
 struct tape;
 
@@ -72,18 +73,17 @@ struct tape_visitor {
     void *context;
 };
 
-/* One layer of tape_backward, with its own `gradients` [WEIGHT_COUNT] or NULL. With `stop` the
- * gradient of the layer's input is not needed. */
-enum status tape_backward_layer(struct tape *tape, int index, void *const *gradients, bool stop,
-                                const struct tape_visitor *visitor,
+/* One layer of tape_backward. With `stop` the gradient of the layer's input is not needed. */
+enum status tape_backward_layer(struct tape *tape, int index, const struct parameters *parameters,
+                                bool stop, const struct tape_visitor *visitor,
                                 const struct sequences *sequences) STATUS_CHECKED;
 
-/* Back through the layers that tape_forward went through, down to `first`. `gradients` [L] (or
- * NULL) are arrays as block_backward takes them, NULL for a layer whose weights are frozen. The
- * gradient of the input of layer `first` is computed only when `input` says so; it stands in
- * tape_gradient then. May be called again for another gradient of the output. */
-enum status tape_backward(struct tape *tape, int first, void *const *const *gradients, bool input,
-                          const struct tape_visitor *visitor,
+/* Back through the layers that tape_forward went through, down to `first`. The gradients of
+ * `parameters` (or NULL: all weights are frozen) are accumulated. The gradient of the input of
+ * layer `first` is computed only when `input` says so; it stands in tape_gradient then. May be
+ * called again for another gradient of the output. */
+enum status tape_backward(struct tape *tape, int first, const struct parameters *parameters,
+                          bool input, const struct tape_visitor *visitor,
                           const struct sequences *sequences) STATUS_CHECKED;
 
 #endif

@@ -1,0 +1,44 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+
+/* Of all gradients together, parameter by parameter in the order in which they were added, so that
+ * the sum does not depend on their places in the arena. */
+static double gradient_length(struct parameters *parameters) {
+    struct backend *backend = parameters->model->backend;
+    double sum = 0;
+    for (size_t i = 0; i < parameters->count; i++) {
+        parameters->host_squares[i] = NAN;
+        backend->sum_squares(backend, parameters->squares + i, parameters->list[i].gradient,
+                             parameters->list[i].count);
+    }
+    backend->download_bytes(backend, parameters->host_squares, parameters->squares,
+                            parameters->count * sizeof *parameters->squares);
+    for (size_t i = 0; i < parameters->count; i++) sum += parameters->host_squares[i];
+    return sqrt(sum);
+}
+
+void optimizer_step(struct parameters *parameters, const struct train_optimizer *settings,
+                    double rate, int64_t step, double *norm) {
+    struct backend *backend = parameters->model->backend;
+    double scale = 1;
+    if (settings->clip > 0 || norm) {
+        double length = gradient_length(parameters);
+        if (norm) *norm = length;
+        if (settings->clip > 0 && length > settings->clip) scale = settings->clip / length;
+    }
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *parameter = &parameters->list[i];
+        const struct parameter_group *group = &parameters->groups[parameter->group];
+        const struct adamw_settings adamw = {.lr = rate * group->rate,
+                                             .beta1 = settings->beta1,
+                                             .beta2 = settings->beta2,
+                                             .epsilon = settings->epsilon,
+                                             .weight_decay = parameter->decays ? group->decay : 0,
+                                             .step = step + 1,
+                                             .grad_scale = scale};
+        void *copy = parameter->master == parameter->live ? NULL : parameter->live;
+        backend->adamw(backend, parameter->master, copy, parameter->moment1, parameter->moment2,
+                       parameter->gradient, &adamw, parameter->count);
+    }
+}
