@@ -255,22 +255,13 @@ static enum status parse_letters(const struct options *options, int argc, char *
     return STATUS_OK;
 }
 
-enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
-                          int argc, char **argv) {
+enum status options_read(struct command_arguments *arguments, const struct command_line *line,
+                         int argc, char **argv) {
     struct options options = {.line = line};
     bool ended = false;
     struct json *before = NULL;
     *arguments = (struct command_arguments){0};
     options_common(options.common, arguments);
-    if (argc > 1 && strcmp(argv[1], OPTIONS_COMPLETE) == 0) {
-        arguments->help = true;
-        return options_complete(line, argc - 2, argv + 2);
-    }
-    if (argc > 1 && strcmp(argv[1], OPTIONS_IDENTITY) == 0) {
-        arguments->help = true;
-        options_print_identity(line);
-        return STATUS_OK;
-    }
     enum status status = options_identity_before(&before, line);
     for (int i = 1; !status && i < argc && !arguments->help; i++) {
         if (ended || argv[i][0] != '-' || !argv[i][1])
@@ -284,10 +275,30 @@ enum status options_parse(struct command_arguments *arguments, const struct comm
     }
     if (!status) status = options_identity_after(&arguments->identity, before, line);
     js_free(before);
-    if (status) return status;
-    if (arguments->help) options_print_help(line);
+    return status;
+}
+
+enum status options_apply(const struct command_arguments *arguments) {
     log_set_quiet(arguments->quiet || arguments->json);
     return arguments->threads ? threads_choose(arguments->threads) : STATUS_OK;
+}
+
+enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
+                          int argc, char **argv) {
+    *arguments = (struct command_arguments){0};
+    if (argc > 1 && strcmp(argv[1], OPTIONS_COMPLETE) == 0) {
+        arguments->help = true;
+        return options_complete(line, argc - 2, argv + 2);
+    }
+    if (argc > 1 && strcmp(argv[1], OPTIONS_IDENTITY) == 0) {
+        arguments->help = true;
+        options_print_identity(line);
+        return STATUS_OK;
+    }
+    enum status status = options_read(arguments, line, argc, argv);
+    if (status) return status;
+    if (arguments->help) options_print_help(line);
+    return options_apply(arguments);
 }
 
 enum status options_one_model(const struct command_arguments *arguments,

@@ -95,6 +95,11 @@ struct command_arguments {
  * printed to stdout and arguments->help is set: the command returns STATUS_OK at once. */
 enum status options_parse(struct command_arguments *arguments, const struct command_line *line,
                           int argc, char **argv) STATUS_CHECKED;
+/* The two halves of it, for words that a command is given on behalf of another: read them, with
+ * --help as a flag; and do what --quiet, --json and --threads ask of the process. */
+enum status options_read(struct command_arguments *arguments, const struct command_line *line,
+                         int argc, char **argv) STATUS_CHECKED;
+enum status options_apply(const struct command_arguments *arguments) STATUS_CHECKED;
 /* That there is one positional argument, a model's directory. */
 enum status options_one_model(const struct command_arguments *arguments,
                               const struct command_line *line) STATUS_CHECKED;

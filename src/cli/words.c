@@ -54,13 +54,41 @@ void words_add_number(struct words *words, const char *name, int64_t value) {
     words_add(words, text_format("%lld", (long long)value));
 }
 
-void words_add_split(struct words *words, const char *text) {
-    while (text && *text) {
-        size_t length = strcspn(text, " \t\n");
-        if (length) words_add(words, memory_copy_bytes(text, length));
-        text += length;
-        text += strspn(text, " \t\n");
+/* One word from `*text` on, which is moved behind it. False: a quote does not end. */
+static bool read_word(struct text *word, const char **text) {
+    char quote = '\0';
+    const char *at = *text;
+    for (; *at && (quote || !strchr(" \t\n", *at)); at++) {
+        if (!quote && (*at == '\'' || *at == '"')) {
+            quote = *at;
+        } else if (*at == quote) {
+            quote = '\0';
+        } else {
+            bool escape = *at == '\\' && quote != '\'' && at[1];
+            if (escape && (!quote || strchr("\"\\$`", at[1]))) at++;
+            text_append(word, "%c", *at);
+        }
     }
+    *text = at;
+    return !quote;
+}
+
+enum status words_add_quoted(struct words *words, const char *text, const char *option) {
+    while (text && *(text += strspn(text, " \t\n"))) {
+        const char *start = text;
+        struct text word = {0};
+        if (!read_word(&word, &text)) {
+            text_free(&word);
+            return status_set(STATUS_USAGE, "%s: a quote does not end in \"%s\"", option, start);
+        }
+        words_add(words, text_finish(&word));
+    }
+    return words->failed ? STATUS_FAILED : STATUS_OK;
+}
+
+void words_add_shell(struct words *words, char *text) {
+    words_add(words, text);
+    words->shell = words->count;
 }
 
 void words_free(struct words *words) {
@@ -74,19 +102,10 @@ char *words_line(const struct words *words) {
     text_append(&text, "apriel-tool");
     for (size_t i = 0; i < words->count; i++) {
         text_append(&text, " ");
-        quote_shell(&text, words->words[i]);
+        if (i + 1 == words->shell)
+            text_append(&text, "%s", words->words[i]);
+        else
+            quote_shell(&text, words->words[i]);
     }
     return text_finish(&text);
-}
-
-const char *words_find(const struct words *words, const char *name) {
-    const char *found = NULL;
-    size_t length = strlen(name);
-    for (size_t i = 0; i < words->count; i++) {
-        const char *word = words->words[i];
-        if (strncmp(word, name, length) != 0) continue;
-        if (word[length] == '=') found = word + length + 1;
-        if (!word[length] && i + 1 < words->count) found = words->words[i + 1];
-    }
-    return found;
 }

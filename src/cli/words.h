@@ -6,26 +6,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* From the name of the command on. */
+#include "base/status.h"
+
 struct words {
     char **words; /* [count], and NULL behind them */
     size_t count;
-    bool failed; /* out of memory; checked once */
+    size_t shell; /* index of words_add_shell's, and 1; 0: none */
+    bool failed;  /* out of memory; checked once */
 };
 
 void words_add(struct words *words, char *word); /* takes the word over; NULL: a failure */
 void words_add_copy(struct words *words, const char *word);
-void words_add_path(struct words *words, const char *path);  /* so that it is taken for no option */
-void words_add_own_path(struct words *words, char *path);    /* takes the path over */
-void words_add_split(struct words *words, const char *text); /* which blanks separate, or NULL */
+void words_add_path(struct words *words, const char *path); /* so that it is taken for no option */
+void words_add_own_path(struct words *words, char *path);   /* takes the path over */
+
+/* The words of a text (NULL: none) as a POSIX shell reads them: blanks separate, '…' is taken as it
+ * stands, in "…" a backslash stands before " \\ $ and `, elsewhere before any character. Nothing is
+ * substituted. STATUS_USAGE, naming `option`, for a quote that does not end. */
+enum status words_add_quoted(struct words *words, const char *text,
+                             const char *option) STATUS_CHECKED;
+
+/* A word that is the text of a shell already, not to be quoted; one at most. */
+void words_add_shell(struct words *words, char *text); /* takes the text over */
 
 /* An option with its value, unless that is NULL or 0. */
 void words_add_option(struct words *words, const char *name, const char *value);
 void words_add_path_option(struct words *words, const char *name, const char *path);
 void words_add_number(struct words *words, const char *name, int64_t value);
-
-/* The value of an option, borrowed: "--format X" or "--format=X"; the last counts. NULL: none. */
-const char *words_find(const struct words *words, const char *name);
 
 /* What a shell would be given: "apriel-tool …". The caller frees. */
 char *words_line(const struct words *words);

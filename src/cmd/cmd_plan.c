@@ -10,10 +10,11 @@
 #include "checkpoint/checkpoint.h"
 #include "cli/next.h"
 #include "cli/output_option.h"
-#include "cli/table.h"
 #include "cmd/commands.h"
 #include "cmd/plan_command.h"
+#include "cmd/plan_schedule.h"
 #include "cmd/plan_serving.h"
+#include "cmd/plan_summary.h"
 #include "plan/build.h"
 #include "plan/export.h"
 #include "plan/plan.h"
@@ -160,90 +161,6 @@ static enum status plan_from_scores(struct plan *out, int64_t *model,
 
 /* ---- what is printed and written */
 
-/* The layers of a stage that the stage before did not have. */
-static char *format_new_layers(const struct plan *plan, size_t number) {
-    const struct int_list *before = number ? &plan->stages[number - 1].layers : &plan->base;
-    const struct int_list *layers = &plan->stages[number].layers;
-    int *added = memory_calloc(layers->count, sizeof *added);
-    size_t count = 0, old = 0;
-    for (size_t i = 0; added && i < layers->count; i++)
-        if (old < before->count && before->values[old] == layers->values[i])
-            old++;
-        else
-            added[count++] = layers->values[i];
-    char *text = added ? list_format(added, count) : NULL;
-    free(added);
-    return text;
-}
-
-static enum status print_stages(const struct plan *plan) {
-    struct table table;
-    table_begin(&table, "rrrl");
-    table_cell(&table, "stage");
-    table_cell(&table, "replaced");
-    table_cell(&table, "attention left");
-    table_cell(&table, "new Mamba layers");
-    for (size_t i = 0; i < plan->n_stages; i++) {
-        char *added = format_new_layers(plan, i);
-        int replaced = (int)plan->stages[i].layers.count;
-        table_cell(&table, "%zu", i + 1);
-        table_cell(&table, "%d", replaced);
-        table_cell(&table, "%d", plan->layers - replaced);
-        table_cell(&table, "%s", added ? added : "");
-        if (!added) table.status = STATUS_FAILED;
-        free(added);
-    }
-    return table_print(&table, stdout);
-}
-
-static enum status print_tie(const struct plan_stage *stage, size_t number) {
-    char *inside = list_format(stage->tie_inside.values, stage->tie_inside.count);
-    char *outside = list_format(stage->tie_outside.values, stage->tie_outside.count);
-    enum status status = inside && outside ? STATUS_OK : STATUS_FAILED;
-    if (!status)
-        printf("stage %zu ends inside a statistical tie: layers %s (in) and %s (out) are within 2 "
-               "standard errors\n",
-               number, inside, outside);
-    free(inside);
-    free(outside);
-    return status;
-}
-
-static enum status print_summary(const struct plan *plan) {
-    quote_print(stdout, "plan for %s", plan->model);
-    for (size_t i = 0; i < plan->n_signals; i++) {
-        const struct plan_signal *signal = &plan->signals[i];
-        printf("%s %s, run %lld", signal->kind, signal->metric, (long long)signal->run);
-        if (ranking_is_estimate(signal->kind)) printf(" (an estimate)");
-        if (i) printf(", from %d replaced layers on", signal->from);
-        puts("");
-    }
-    char *base = list_format(plan->base.values, plan->base.count);
-    char *keep = list_format(plan->keep.values, plan->keep.count);
-    enum status status = base && keep ? STATUS_OK : STATUS_FAILED;
-    if (!status && *base) printf("replaced before: layers %s\n", base);
-    if (!status && *keep) printf("kept: layers %s\n", keep);
-    free(base);
-    free(keep);
-    puts("");
-    if (!status) status = print_stages(plan);
-    for (size_t i = 0; !status && i < plan->n_stages; i++)
-        if (plan->stages[i].tie_inside.count) status = print_tie(&plan->stages[i], i + 1);
-    return status;
-}
-
-/* The plan is good without its record: a database that cannot be written is worth a warning. */
-static void record(const struct plan *plan, int64_t model, const char *db) {
-    struct store *store = NULL;
-    int64_t id;
-    char *text = plan_format_text(plan);
-    enum status status = text ? store_open(&store, db, STORE_WRITE) : STATUS_FAILED;
-    if (!status) status = store_add_plan(&id, store, model, text);
-    if (status) log_warn("the plan is not recorded: %s", status_message());
-    store_close(store);
-    free(text);
-}
-
 /* After a plan that is kept, conversion; else the same command with -o. */
 static void print_next(const struct plan *plan, const struct plan_command *command) {
     struct text line;
@@ -335,7 +252,7 @@ static enum status show(const struct plan *plan, const struct plan_command *comm
     } else if (!status && command->format && !command->output) {
         fputs(text, stdout);
     } else if (!status) {
-        status = print_summary(plan);
+        status = plan_summary_print(plan);
         if (!status) status = plan_serving_print(plan, mixers, &device);
         if (!status && command->output) quote_print(stdout, "written to %s", command->output);
     }
@@ -367,24 +284,11 @@ static enum status run_plan(const struct plan_command *command,
         if (!plan.options) status = STATUS_FAILED;
     }
     if (!status) status = deliver(&plan, command, json);
-    if (!status && command->output && !command->plan) record(&plan, model, command->db);
+    if (!status && command->output && !command->plan) plan_record(&plan, model, command->db);
     if (!status && (!command->format || strcmp(command->format, "plan") == 0))
         print_next(&plan, command);
     plan_free(&plan);
     return status;
-}
-
-static enum status run_schedule(struct plan_command *command,
-                                const struct command_arguments *arguments) {
-    struct schedule_settings *schedule = &command->schedule;
-    schedule->database = command->db;
-    schedule->model = command->model;
-    schedule->keep = command->keep;
-    schedule->mixer = command->mixer;
-    if (!schedule->group) schedule->group = 5;
-    schedule->quiet = arguments->quiet;
-    schedule->json = arguments->json;
-    return schedule_run(schedule);
 }
 
 enum { OWN_OPTIONS = 24 };
@@ -489,7 +393,7 @@ enum status cmd_plan(int argc, char **argv) {
     if (!status && !arguments.help) {
         status = plan_check_command(&command, &arguments);
         if (!status && command.schedule.counts)
-            status = run_schedule(&command, &arguments);
+            status = plan_schedule(&command, &arguments);
         else if (!status)
             status = run_plan(&command, &arguments);
     }

@@ -10,9 +10,6 @@
 #ifndef CMD_COMMANDS_H
 #define CMD_COMMANDS_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/status.h"
 
 enum status cmd_scores(int argc, char **argv);
@@ -26,17 +23,6 @@ enum status cmd_loo(int argc, char **argv);
 enum status cmd_data(int argc, char **argv);
 enum status cmd_convert(int argc, char **argv);
 enum status cmd_inspect(int argc, char **argv);
-/* How one command uses another. With `compare` nothing is computed nor written: does what is there
- * answer what the words ask? */
-struct command_use {
-    int64_t run;   /* of loo and mmr: receives its number; the one to compare */
-    bool compare;  /* with the run, or the hybrid that convert would write */
-    char *differs; /* the first thing that does, in words; NULL: none. The caller frees */
-};
-enum status loo_command(struct command_use *use, int argc, char **argv);
-enum status mmr_command(struct command_use *use, int argc, char **argv);
-enum status convert_command(struct command_use *use, int argc, char **argv);
-
 enum status cmd_version(int argc, char **argv);
 
 #endif

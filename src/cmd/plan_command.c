@@ -35,7 +35,7 @@ static enum status check_schedule(const struct plan_command *command) {
 }
 
 static enum status check_no_schedule(const struct plan_command *command) {
-    const struct schedule_settings *schedule = &command->schedule;
+    const struct schedule_values *schedule = &command->schedule;
     const struct given rows[] = {
         {"auto", schedule->automatic},  {"work", schedule->work},
         {"data", schedule->data},       {"group", schedule->group},

@@ -4,17 +4,24 @@
 
 #include "cli/mixer_option.h"
 #include "cli/options.h"
-#include "cmd/plan_schedule.h"
 #include "plan/serving.h"
 
 #define PLAN_NO_SIZE UINT64_MAX /* of memory and bandwidth: not given */
+
+/* Of --schedule. */
+struct schedule_values {
+    const char *counts, *data, *work, *device; /* device NULL: that of its commands */
+    const char *loo, *mmr, *convert;           /* more options of these commands, or NULL */
+    int64_t group;
+    bool automatic; /* run the commands */
+};
 
 struct plan_command {
     const char *db, *plan, *metric, *stages, *keep, *output, *format;
     const char *model; /* of --schedule and of --format */
     struct string_list runs, signals;
     bool unfinished, force;
-    struct schedule_settings schedule;
+    struct schedule_values schedule;
     int64_t stage;
     struct mixer_values mixer;
     uint64_t memory, bandwidth; /* bytes, bytes a second; or PLAN_NO_SIZE */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -280,4 +281,15 @@ enum status plan_parse_stages(struct int_list *out, const char *text, const char
     } while (*cursor == ',' && cursor++);
     if (status) list_free(out);
     return status;
+}
+
+void plan_record(const struct plan *plan, int64_t model, const char *database) {
+    struct store *store = NULL;
+    int64_t id;
+    char *text = plan_format_text(plan);
+    enum status status = text ? store_open(&store, database, STORE_WRITE) : STATUS_FAILED;
+    if (!status) status = store_add_plan(&id, store, model, text);
+    if (status) log_warn("the plan is not recorded: %s", status_message());
+    store_close(store);
+    free(text);
 }

@@ -57,6 +57,10 @@ struct plan_choices {
 enum status plan_from_store(struct plan *out, int64_t *model, struct store *store,
                             const struct plan_choices *choices) STATUS_CHECKED;
 
+/* Note in the database that the plan was made. It is good without: a database that cannot be
+ * written is worth a warning. */
+void plan_record(const struct plan *plan, int64_t model, const char *database);
+
 /* "25,27,30": positive, ascending; `option` names them in messages. The caller frees with
  * list_free.
  */

@@ -108,6 +108,7 @@ device same $model --data rows.h5 --device auto
 group-tokens same $L --group-tokens 12
 device-memory same $L --device-memory 1G
 db same $L
+run-file same $L --run-file number
 json same $L
 quiet same $L --quiet
 threads same $L --threads 1
@@ -161,6 +162,7 @@ recompute same $M --recompute
 cache-dir same $M --cache-dir states
 device-memory same $M --device-memory 1G
 db same $M
+run-file same $M --run-file number
 json same $M
 quiet same $M --quiet
 threads same $M --threads 1

@@ -158,7 +158,7 @@ ends 1 '"nan/model.safetensors": tensor "model.layers.1.mlp.up_proj.weight" is n
 [ ! -s out ] || complain "loo nan: prints to stdout although it fails"
 "$program" scores --db nan.db | grep -q ' failed ' || complain "a failed run: $("$program" scores --db nan.db)"
 
-# The memory plan: its parts are exact and add up; what does not fit is refused before any work.
+# The memory budget: its parts are exact and add up; what does not fit is refused before any work.
 "$program" loo "$demo" --data rows.h5 --device cpu --dry-run >plan 2>errors
 cat >plan.expected <<'X'
 part                bytes on cpu

@@ -20,13 +20,13 @@ cat >script.expected <<X
 set -e
 mkdir -p 'my steps'
 # 2 layers, by leave-one-out
-apriel-tool loo $demo --data rows.h5 --db printed.db
-apriel-tool plan --db printed.db --signal loo --stages 2 --keep first -o 'my steps/plan-2.json'
+apriel-tool loo $demo --data rows.h5 --db printed.db --run-file 'my steps/run-2'
+apriel-tool plan --db printed.db --run "\$(cat 'my steps/run-2')" --stages 2 --keep first -o 'my steps/plan-2.json'
 apriel-tool convert $demo --plan 'my steps/plan-2.json' --d-state 32 -o 'my steps/hybrid-2'
 # Apriel-H1 distils here: my steps/hybrid-2-distilled, when it is there, is the next base
 
 # 2 to 3 layers, by MMR on top of the hybrid of 2
-apriel-tool mmr $demo --data rows.h5 --db printed.db --base 'my steps/hybrid-2' --d-state 32 --steps 3 --batch 2 --heldout 2
+apriel-tool mmr $demo --data rows.h5 --db printed.db --base 'my steps/hybrid-2' --d-state 32 --steps 3 --batch 2 --heldout 2 --run-file 'my steps/run-3'
 X
 head -n 10 script | diff -u script.expected - >&2 || complain "another script"
 [ ! -e "my steps" ] || complain "printing makes the directory"
@@ -60,10 +60,21 @@ cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with ano
 [ "$(grep -c '"found": true' parts.json)" = 3 ] || complain "a continued schedule finds $(grep -c '"found": true' parts.json) results"
 [ "$(head -c 1 parts.json)" = "{" ] || complain "--json mixes the commands' output with the document"
 
-# A script in a database with runs says that it takes the latest.
-schedule new printed.db >out 2>errors
-grep -q '"printed.db" has runs already, and plan takes the latest of a kind' errors || complain "no word of other runs: $(cat errors)"
-schedule new absent.db >out 2>errors
+# A script takes the run that its command finds, not the latest of a kind: by its number where the
+# database has it, else as the command writes it.
+"$program" loo "$demo" --data rows.h5 --db printed.db --ablate block --run-file number --quiet >out || complain "loo: exit code $?"
+[ "$(cat number)" = 4 ] || complain "loo --run-file writes $(cat number)"
+schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --d-state 32 >script 2>errors
+[ ! -s errors ] || complain "a script in a database with runs: $(cat errors)"
+[ "$(grep -c -e '--run 1 --stages 2 ' script)" = 1 ] || complain "not the run that is there: $(cat script)"
+PATH=$temporary/bin:$PATH sh script >printed 2>&1 || complain "the script in a database with runs fails: $(tail -n 1 printed)"
+[ "$(cat new/run-3) $(cat new/run-5)" = "5 6" ] || complain "other runs than the script's own: $(cat new/run-*)"
+cmp new/plan-2.json auto/plan-2.json || complain "a script takes another run than its own"
+grep -q '"run": 5' new/plan-3.json || complain "plan-3 is not of the run that the script began"
+rm new/plan-3.json new/plan-5.json && rm -r new/hybrid-3 new/hybrid-5
+schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --d-state 32 >script
+grep -q '^apriel-tool plan --db printed.db --run 5 --stages 3 ' script || complain "an mmr run that is there is not taken: $(cat script)"
+schedule unmade absent.db >out 2>errors
 [ ! -s errors ] && [ ! -e absent.db ] || complain "a new database: $(cat errors)"
 
 # All done: nothing to run but the last plan.
@@ -114,7 +125,7 @@ mkdir moved && cp -R auto auto.db rows.h5 moved && (cd moved && made --auto) >ou
     complain "what is copied elsewhere is not found: $(cat errors)"
 # A distilled hybrid is the next base, and not the base of what was made before it.
 cp -R auto/hybrid-5 auto/hybrid-5-distilled
-made --schedule 2,3,5,6 | grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled --d-state 32 $M\$" ||
+made --schedule 2,3,5,6 | grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled --d-state 32 $M --run-file auto/run-6\$" ||
     complain "a distilled hybrid is not the next base"
 cp -R auto/hybrid-2 auto/hybrid-2-distilled
 printf '\001' | dd of=auto/hybrid-2-distilled/model.safetensors bs=1 seek=$(($(wc -c <auto/hybrid-2-distilled/model.safetensors) - 2)) conv=notrunc 2>errors
@@ -150,6 +161,25 @@ for words in '-ox' '--layers 1' '--stage 1'; do
     fails 2 "plan: --convert-options: \"$(echo "$words" | sed 's/^\(-o\|--[a-z]*\).*/\1/')\" is not for a command of a schedule, which has its own" \
         --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a "--convert-options=$words"
 done
+# Further options are words as a shell reads them, by the commands' own tables.
+words="--steps 3 --batch 2 --heldout 2 --cache-dir 'my \"states\"'"
+schedule quoted auto.db --mmr-options "$words" --d-state 32 --keep first >script
+grep -qF -e "--heldout 2 --cache-dir 'my \"states\"' --run-file quoted/run-3" script || complain "quoted words: $(cat script)"
+mkdir 'my "states"'
+for words in "'my \"states\"'" '"my \"states\""' 'my\ \"states\"' "\"my \"'\"states\"'"; do
+    schedule quoted auto.db --auto --json --d-state 32 --mmr-options "--steps 3 --batch 2 --heldout 2 --cache-dir=$words" >out 2>errors ||
+        complain "--cache-dir=$words: $(cat errors)"
+    grep -qF -e "'--cache-dir=my \\\"states\\\"'" out || complain "--cache-dir=$words is not printed: $(cat out)"
+done
+fails 2 "plan: --mmr-options: a quote does not end in \"'my states\"" \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --mmr-options "--cache-dir 'my states"
+fails 2 'mmr: unknown option "--step"; did you mean --steps? (see apriel-tool mmr --help)' \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --mmr-options '--step 3'
+fails 2 'loo: --group-tokens cannot be "many": a whole number, like 100, 4k, 4Ki or 1e6' \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --loo-options '--group-tokens many'
+fails 2 'plan: --convert-options: "x" is no option' \
+    --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --convert-options 'x'
+[ ! -e a ] && [ ! -e a.db ] || complain "wrong further options are told too late"
 fails 2 'plan: --schedule needs --model, --data, --db and --work' --schedule 2,5 --model "$demo" --db a.db --work a
 fails 2 'plan: --schedule chooses runs, stages and files itself: give it no --plan, --run, --signal, --metric, --stages, --unfinished, --format or -o' \
     --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a --stages 5
@@ -185,7 +215,7 @@ fi
 [ "$(grep -c '^apriel-tool convert .* --gate random --format apriel2 -o ' script)" = 2 ] || complain "no format for a Qwen model: $(cat script)"
 fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --convert-options \"--format apriel2\"" \
     --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --auto --convert-options '--format apriel-h1'
-fails 2 '--format must be apriel-h1 or apriel2, not "gguf"' \
+fails 2 'convert: --format must be apriel-h1 or apriel2, not "gguf"' \
     --schedule 1,2 --model "$demo" --data rows.h5 --db a.db --work a --auto --convert-options=--format=gguf
 fails 2 'plan: --schedule shows no stage and no estimate: there is nothing for --memory to say' \
     --schedule 2 --model "$demo" --data rows.h5 --db a.db --work a --memory 24G

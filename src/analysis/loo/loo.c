@@ -287,6 +287,11 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     status = record_finish(work.store, outcome->run, status);
     outcome->peak_bytes = work.backend->memory_peak(work.backend);
 done:
+    if (status == STATUS_INTERRUPTED && settings->database)
+        status = status_set(status,
+                            "interrupted; finished rows are saved in \"%s\": run the same "
+                            "command to continue",
+                            settings->database);
     sweep_close(work.sweep);
     estimator_close(work.estimator);
     store_close(work.store);

@@ -218,6 +218,11 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     status = record_finish(work.store, work.run, status);
     outcome->device_peak = work.backend->memory_peak(work.backend);
 done:
+    if (status == STATUS_INTERRUPTED && settings->database)
+        status = status_set(status,
+                            "interrupted; finished layers and steps are saved in \"%s\": run the "
+                            "same command to continue",
+                            settings->database);
     probe_engine_close(work.engine);
     store_close(work.store);
     if (work.student != work.teacher) model_close(work.student);

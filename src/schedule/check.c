@@ -1,4 +1,4 @@
-#include "cmd/schedule_check.h"
+#include "schedule/check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,24 +8,13 @@
 #include "plan/build.h"
 #include "scores/store.h"
 
-/* Takes `differs` over. */
-static enum status refuse(const char *path, char *differs) {
+enum status schedule_check_refuse(const char *path, char *differs) {
     if (!differs) return STATUS_OK;
     enum status status =
         status_fail("\"%s\" was made for another schedule: %s differs; use another --work "
                     "directory, or remove what is in this one",
                     path, *differs ? differs : "what it was made of");
     free(differs);
-    return status;
-}
-
-enum status schedule_check_run(const char *path, int64_t run,
-                               enum status (*command)(struct command_use *, int, char **), int argc,
-                               char **argv) {
-    struct command_use use = {.run = run, .compare = true};
-    enum status status = command(&use, argc, argv);
-    if (!status) return refuse(path, use.differs);
-    free(use.differs);
     return status;
 }
 
@@ -49,7 +38,7 @@ enum status schedule_check_plan(const char *path, const char *database, int64_t 
     }
     if (!status) status = js_difference(&differs, there, now, ignored);
     if (!status)
-        status = refuse(path, differs);
+        status = schedule_check_refuse(path, differs);
     else
         free(differs);
     js_free(there);
@@ -58,28 +47,4 @@ enum status schedule_check_plan(const char *path, const char *database, int64_t 
     store_close(store);
     free(stages);
     return status;
-}
-
-enum status schedule_check_hybrid(const char *path, int argc, char **argv) {
-    struct command_use use = {.compare = true};
-    enum status status = convert_command(&use, argc, argv);
-    if (!status) return refuse(path, use.differs);
-    free(use.differs);
-    return status;
-}
-
-enum status schedule_check_words(const char *option, const char *const *own, size_t count,
-                                 char **words) {
-    for (; words && *words; words++)
-        for (size_t i = 0; i < count; i++) {
-            size_t length = strlen(own[i]);
-            bool letter = own[i][0] == '-' && own[i][1] != '-'; /* its value may follow at once */
-            if (strncmp(*words, own[i], length) != 0) continue;
-            if (letter || !(*words)[length] || (*words)[length] == '=')
-                return status_set(STATUS_USAGE,
-                                  "plan: %s: \"%s\" is not for a command of a schedule, which "
-                                  "has its own",
-                                  option, own[i]);
-        }
-    return STATUS_OK;
 }

@@ -1,0 +1,140 @@
+#include "cmd/convert_report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/quote.h"
+#include "cli/document.h"
+#include "cli/next.h"
+
+static struct json *remarks_json(const struct convert_job *job) {
+    struct json *remarks = js_new_array();
+    const char *remark;
+    bool warns;
+    for (size_t i = 0; (remark = convert_remark(&warns, job, i)); i++)
+        js_append(remarks, js_new_string(remark));
+    return remarks;
+}
+
+static struct json *tensors_json(const struct convert_job *job) {
+    struct json *tensors = js_new_array();
+    for (size_t i = 0; i < job->count; i++) {
+        const struct convert_tensor *tensor = &job->tensors[i];
+        struct json *entry = js_new_object(), *shape = js_new_array();
+        for (int k = 0; k < tensor->spec.rank; k++)
+            js_append(shape, js_new_integer(tensor->spec.shape[k]));
+        char *origin = convert_tensor_origin(job, tensor);
+        js_set_string(entry, "name", tensor->spec.name);
+        js_set_string(entry, "dtype", dtype_name(tensor->dtype));
+        js_set(entry, "shape", shape);
+        js_set_string(entry, "from", origin);
+        js_append(tensors, entry);
+        free(origin);
+    }
+    return tensors;
+}
+
+static enum status print_json(const struct conversion *conversion, bool dry_run) {
+    const struct convert_job *job = &conversion->job;
+    struct json *config = NULL;
+    enum status status = convert_config_json(&config, job);
+    if (status) return status;
+    struct json *object = document_begin("convert");
+    js_set_string(object, "output", conversion->settings->output);
+    js_set_bool(object, "dry_run", dry_run);
+    js_set_integer(object, "bytes", (int64_t)job->bytes);
+    js_set(object, "provenance", js_copy(conversion->provenance));
+    js_set(object, "config", config);
+    js_set(object, "remarks", remarks_json(job));
+    if (dry_run) js_set(object, "tensors", tensors_json(job));
+    return document_print(object);
+}
+
+static enum status print_tensors(const struct convert_job *job) {
+    int widest = 0;
+    for (size_t i = 0; i < job->count; i++) {
+        int width = (int)strlen(job->tensors[i].spec.name);
+        if (width > widest) widest = width;
+    }
+    for (size_t i = 0; i < job->count; i++) {
+        const struct convert_tensor *tensor = &job->tensors[i];
+        char shape[TENSOR_SHAPE_SIZE];
+        char *origin = convert_tensor_origin(job, tensor);
+        if (!origin) return STATUS_FAILED;
+        printf("%-*s  %-4s  %-16s  <- %s\n", widest, tensor->spec.name, dtype_name(tensor->dtype),
+               tensor_shape_format(shape, tensor->spec.rank, tensor->spec.shape), origin);
+        free(origin);
+    }
+    return STATUS_OK;
+}
+
+static void print_mixers(const struct convert_job *job) {
+    const struct mamba_config *mamba = &job->mamba;
+    struct json *choices = mil_options_to_json(&job->options.mil, mamba);
+    printf("new mixers: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; align %s, "
+           "conv-init %s, dt-bias %s, gate %s, skip %s, c-scale %s; seed %lld\n",
+           mamba->d_inner, mamba->d_xb, mamba->d_state, mamba->dt_rank, mamba->d_conv,
+           js_string_or(js_member(choices, "align"), ""),
+           js_string_or(js_member(choices, "conv_init"), ""),
+           js_string_or(js_member(choices, "dt_bias"), ""),
+           js_string_or(js_member(choices, "gate"), ""),
+           js_string_or(js_member(choices, "skip"), ""),
+           js_string_or(js_member(choices, "c_scale"), ""), (long long)job->options.mil.seed);
+    if (job->options.mil.a_init != MIL_A_S4D || job->options.mil.dt_min > 0) {
+        double low, high;
+        mil_dt_range(&low, &high, &job->options.mil);
+        printf("new mixers: A %s, dt from %g to %g\n",
+               job->options.mil.a_init == MIL_A_ONE ? "-1" : "-1 to -N", low, high);
+    }
+    js_free(choices);
+}
+
+static enum status print_text(const struct conversion *conversion, bool dry_run) {
+    const struct convert_job *job = &conversion->job;
+    const char *output = conversion->settings->output;
+    char size[32];
+    if (dry_run) {
+        enum status status = print_tensors(job);
+        if (status) return status;
+    }
+    char *added = list_format(job->added.values, job->added.count);
+    char *all = list_format(conversion->layers.values, conversion->layers.count);
+    if (!added || !all) {
+        free(added);
+        free(all);
+        return STATUS_FAILED;
+    }
+    quote_print(stdout, "%s %s: %s, %zu of %d layers Mamba (%s), new: %s; %s",
+                dry_run ? "would write" : "wrote", output ? output : "a checkpoint",
+                config_architecture(job->config), conversion->layers.count, job->config->n_layers,
+                *all ? all : "none", *added ? added : "none", memory_format(size, job->bytes));
+    if (job->added.count) print_mixers(job);
+    bool warns;
+    const char *remark;
+    for (size_t i = 0; (remark = convert_remark(&warns, job, i)); i++)
+        if (!warns) printf("note: %s\n", remark);
+    free(added);
+    free(all);
+    return STATUS_OK;
+}
+
+static void print_next(const struct conversion_settings *settings) {
+    struct text line;
+    next_begin(&line, "eval");
+    next_path(&line, NULL, settings->output);
+    next_path(&line, "--teacher", settings->model);
+    next_words(&line, "--data tokens.h5");
+    next_print(&line, false);
+    next_begin(&line, "generate");
+    next_path(&line, NULL, settings->output);
+    next_words(&line, "--prompt TEXT");
+    next_print(&line, true);
+}
+
+enum status convert_report(const struct conversion *conversion, bool dry_run, bool json) {
+    enum status status = json ? print_json(conversion, dry_run) : print_text(conversion, dry_run);
+    if (!status && !dry_run) print_next(conversion->settings);
+    return status;
+}

@@ -1,0 +1,197 @@
+#include "cmd/mmr_options.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "cli/run_file.h"
+
+struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mmr_values *values) {
+    enum { OWN = MMR_OPTIONS - MIXER_OPTIONS };
+    *values = (struct mmr_values){.device = "auto",
+                                  .loss = "rkl",
+                                  .schedule = "constant",
+                                  .train = "mixer",
+                                  .steps = 100,
+                                  .batch = 8,
+                                  .heldout = 16,
+                                  .seeds = 1,
+                                  .group = 5,
+                                  .random_seed = -1,
+                                  .lr = 1e-3,
+                                  .beta1 = 0.9,
+                                  .beta2 = 0.95,
+                                  .epsilon = 1e-8,
+                                  .temperature = 1};
+    const struct option rows[OWN] = {
+        {"data", OPTION_STRING, &values->data, "FILE.h5", "token set (see apriel-tool data)",
+         .group = GROUP_FILES, .completes = "*.h5", .identity = OPTION_RESOLVED},
+        {"db", OPTION_STRING, &values->database, "FILE.db", "score database, created when absent",
+         .group = GROUP_FILES, .completes = "*.db", .identity = OPTION_NO_NUMBER},
+        RUN_FILE_OPTION(&values->run_file),
+        {"steps", OPTION_COUNT, &values->steps, "N", "training steps of a probe (100)", .low = 1,
+         .high = 1000000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"lr", OPTION_NUMBER, &values->lr, "RATE", "learning rate (0.001)", .group = GROUP_TRAINING,
+         .identity = OPTION_RESOLVED},
+        {"batch", OPTION_COUNT, &values->batch, "ROWS", "rows a step, in order, wrapping (8)",
+         .low = 1, .high = 65536, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"heldout", OPTION_COUNT, &values->heldout, "ROWS",
+         "the last rows: never trained on, measured before and after (16)", .low = 1,
+         .high = INT32_MAX, .group = GROUP_SCOPE, .identity = OPTION_RESOLVED},
+        {"seeds", OPTION_COUNT, &values->seeds, "N", "initialisations per layer (1)", .low = 1,
+         .high = 1000, .group = GROUP_SCOPE, .identity = OPTION_RESOLVED},
+        {"seed", OPTION_INTEGER, &values->seed, "SEED", "the first of them (0)", .high = INT64_MAX,
+         .group = GROUP_SCOPE, .identity = OPTION_RESOLVED},
+        {"layers", OPTION_STRING, &values->layers, "LIST",
+         "layers to probe, like 0-11,13 (all with attention)", .group = GROUP_SCOPE,
+         .identity = OPTION_RESOLVED},
+        {"base", OPTION_STRING, &values->base, "HYBRID",
+         "probes start from this hybrid; the teacher stays MODEL", .group = GROUP_SCOPE,
+         .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"loss", OPTION_CHOICE, &values->loss, NULL, "what a probe minimises (rkl)",
+         .group = GROUP_TRAINING, .choices = "rkl|fkl|ce", .identity = OPTION_RESOLVED},
+        {"temperature", OPTION_NUMBER, &values->temperature, "T", "of both distributions (1)",
+         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"train", OPTION_CHOICE, &values->train, NULL,
+         "what trains: the new mixer; its layer's MLP and norms too; or all from that layer on, "
+         "with the final norm and an untied head (mixer)",
+         .group = GROUP_TRAINING, .choices = "mixer|layer|all", .identity = OPTION_RESOLVED},
+        {"schedule", OPTION_CHOICE, &values->schedule, NULL,
+         "learning rate after the warm-up (constant)", .group = GROUP_TRAINING,
+         .choices = "constant|cosine", .identity = OPTION_RESOLVED},
+        {"warmup", OPTION_COUNT, &values->warmup, "STEPS", "linear warm-up (0)", .high = 1000000,
+         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"clip", OPTION_NUMBER, &values->clip, "NORM", "limit of the gradient's norm (0: none)",
+         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"weight-decay", OPTION_NUMBER, &values->decay, "X", "of matrices (0)",
+         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"beta1", OPTION_NUMBER, &values->beta1, "X", "of AdamW (0.9)", .group = GROUP_TRAINING,
+         .identity = OPTION_RESOLVED},
+        {"beta2", OPTION_NUMBER, &values->beta2, "X", "of AdamW (0.95)", .group = GROUP_TRAINING,
+         .identity = OPTION_RESOLVED},
+        {"epsilon", OPTION_NUMBER, &values->epsilon, "X", "of AdamW (1e-8)",
+         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"stop-when-stable", OPTION_COUNT, &values->stable, "STEPS",
+         "advance all probes together and stop when the best --group layers stay the same so long",
+         .low = 1, .high = 1000000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"group", OPTION_COUNT, &values->group, "K", "how many layers that set has (5)", .low = 1,
+         .high = 10000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        {"limit-steps", OPTION_COUNT, &values->limit, "N",
+         "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)",
+         .low = 1, .high = INT64_MAX, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        {"together", OPTION_COUNT, &values->together, "K",
+         "train K probes in lock step, in each round too: a layer that must be loaded is loaded "
+         "once for all of them (as many as fit when layers are not kept, else 1)",
+         .low = 1, .high = 100000, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        {"recompute", OPTION_FLAG, &values->recompute, NULL,
+         "run each block again in the backward pass instead of keeping its activations (chosen "
+         "when these do not fit)",
+         .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        {"cache-dir", OPTION_STRING, &values->cache, "DIR",
+         "keep the shared inputs and the teacher's states in HDF5 files there, not in memory; the "
+         "teacher's stay for other runs: delete apriel-tool-*.h5 when none needs them",
+         .group = GROUP_MACHINE, .completes = COMPLETE_DIRECTORY, .identity = OPTION_NO_NUMBER},
+        {"device", OPTION_STRING, &values->device, "auto|cpu|cuda[:N]", "where to compute (auto)",
+         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda", .identity = OPTION_RESOLVED},
+        {"device-memory", OPTION_SIZE, &values->device_memory, "SIZE",
+         "most memory to use on the device, like 24G (what is free)", .group = GROUP_MACHINE,
+         .identity = OPTION_NO_NUMBER},
+        {"dry-run", OPTION_FLAG, &values->dry_run, NULL,
+         "print what memory and time the run would take, and stop", .group = GROUP_MACHINE,
+         .identity = OPTION_NO_NUMBER},
+        {"random-weights", OPTION_INTEGER, &values->random_seed, "SEED",
+         "draw the weights from N(0, 0.02): MODEL needs only config.json", .high = INT64_MAX,
+         .group = GROUP_FILES, .identity = OPTION_RESOLVED},
+    };
+    memcpy(table, rows, sizeof rows);
+    mixer_option_all(table + OWN, &values->mixer);
+    return (struct command_line){
+        .command = "mmr",
+        .completes = COMPLETE_DIRECTORY,
+        .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
+        .about = "Score layers by short distillation probes: a Mamba mixer, initialised from a "
+                 "layer's\nattention, takes its place and trains for some steps against the "
+                 "unmodified model. The\nlower the held-out reverse KL after training, the easier "
+                 "the layer is to replace. The\nsame command continues where it was stopped.",
+        .options = table,
+        .count = MMR_OPTIONS,
+        .epilogue = "example:\n  apriel-tool mmr recipes/demo-model --data tokens.h5 --db "
+                    "scores.db",
+    };
+}
+
+/* The index of `word` among `words`; STATUS_USAGE names the option. */
+static enum status choose(int *out, const char *option, const char *word, const char *const *words,
+                          int count) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(word, words[i]) == 0) {
+            *out = i;
+            return STATUS_OK;
+        }
+    return status_set(STATUS_USAGE, "mmr: --%s cannot be \"%s\"", option, word);
+}
+
+static enum status to_probe(struct probe_settings *probe, const struct mmr_values *values) {
+    static const char *const losses[] = {"rkl", "fkl", "ce"};
+    static const char *const schedules[] = {"constant", "cosine"};
+    struct probe_parts parts;
+    int loss = 0, schedule = 0;
+    enum status status = choose(&loss, "loss", values->loss, losses, 3);
+    if (!status) status = choose(&schedule, "schedule", values->schedule, schedules, 2);
+    if (!status) status = probe_parts_from_name(&parts, values->train, values->decay);
+    if (status) return status;
+    *probe = (struct probe_settings){.steps = values->steps,
+                                     .batch = (int)values->batch,
+                                     .heldout = values->heldout,
+                                     .lr = values->lr,
+                                     .optimizer = {.beta1 = values->beta1,
+                                                   .beta2 = values->beta2,
+                                                   .epsilon = values->epsilon,
+                                                   .clip = values->clip},
+                                     .warmup = values->warmup,
+                                     .schedule = (enum learning_rate_schedule)schedule,
+                                     .loss = (enum loss_kind)loss,
+                                     .temperature = values->temperature,
+                                     .parts = parts};
+    if (probe->lr <= 0 || probe->temperature <= 0 || probe->optimizer.beta1 < 0 ||
+        probe->optimizer.beta1 >= 1 || probe->optimizer.beta2 < 0 || probe->optimizer.beta2 >= 1)
+        return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
+                                        "--beta2 at least 0 and below 1");
+    return mixer_option_resolve(&probe->mil, &values->mixer);
+}
+
+enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr_values *values,
+                                 const char *model, const struct json *identity) {
+    if (!values->data || (!values->database && !values->dry_run))
+        return status_set(STATUS_USAGE, "mmr: --data and --db are needed");
+    if (values->base && !file_is_directory(values->base))
+        return status_set(
+            STATUS_USAGE,
+            "mmr: --base \"%s\" is no directory: convert the plan into a hybrid first",
+            values->base);
+    *settings = (struct mmr_settings){.model = model,
+                                      .hybrid = values->base,
+                                      .data = values->data,
+                                      .database = values->database,
+                                      .device = values->device,
+                                      .layers = values->layers,
+                                      .seeds = (int)values->seeds,
+                                      .seed = (uint64_t)values->seed,
+                                      .stable_steps = values->stable,
+                                      .group = (int)values->group,
+                                      .together = (int)values->together,
+                                      .limit_steps = values->limit,
+                                      .recompute = values->recompute,
+                                      .device_memory = values->device_memory,
+                                      .dry_run = values->dry_run,
+                                      .cache_directory = values->cache,
+                                      .identity = identity};
+    settings->checkpoint.random_weights = values->random_seed >= 0;
+    settings->checkpoint.seed = (uint64_t)values->random_seed;
+    enum status status = to_probe(&settings->probe, values);
+    if (!status && values->together > 1 && settings->probe.parts.count > PROBE_MIXER + 1)
+        status = status_set(STATUS_USAGE,
+                            "mmr: --together %lld needs --train mixer: what else "
+                            "trains is every probe's own",
+                            (long long)values->together);
+    return status;
+}

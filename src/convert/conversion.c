@@ -1,0 +1,143 @@
+#include "convert/conversion.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/version.h"
+
+/* The layers of the chosen stage of a plan that was made for this model. */
+static enum status layers_of_plan(struct conversion *out) {
+    const struct conversion_settings *settings = out->settings;
+    const struct plan_stage *stage;
+    enum status status = plan_read(&out->plan, settings->plan);
+    if (!status) status = plan_check_model(&out->plan, settings->plan, out->model);
+    if (!status) status = plan_find_stage(&stage, &out->plan, settings->stage, settings->plan);
+    if (!status) status = sha256_file(out->plan_hash, settings->plan);
+    if (status) return status;
+    out->stage = (int)(stage - out->plan.stages) + 1;
+    out->layers.values = memory_calloc(stage->layers.count, sizeof *out->layers.values);
+    if (!out->layers.values) return STATUS_FAILED;
+    out->layers.count = stage->layers.count;
+    memcpy(out->layers.values, stage->layers.values, stage->layers.count * sizeof(int));
+    return STATUS_OK;
+}
+
+static enum status open_inputs(struct conversion *out) {
+    const struct conversion_settings *settings = out->settings;
+    enum status status = checkpoint_open(&out->model, settings->model, &settings->checkpoint);
+    if (!status) status = checkpoint_fingerprint(out->model, out->model_fingerprint);
+    if (!status && settings->from) {
+        status = checkpoint_open(&out->from, settings->from, NULL);
+        if (!status) status = checkpoint_check_hybrid(out->from, out->model);
+        if (!status) status = checkpoint_fingerprint(out->from, out->from_fingerprint);
+    }
+    if (status) return status;
+    if (settings->plan) return layers_of_plan(out);
+    int last = checkpoint_config(out->model)->n_layers - 1;
+    return list_parse(&out->layers, settings->layers, 0, last, "--layers");
+}
+
+static enum status choose_format(enum config_family *out, const char *name,
+                                 const struct checkpoint *base) {
+    if (name) return convert_format_from_name(out, name);
+    const struct model_config *config = checkpoint_config(base);
+    *out = config->family == FAMILY_APRIEL_H1 ? FAMILY_APRIEL_H1 : convert_format_for(config);
+    return STATUS_OK;
+}
+
+static struct json *list_json(const struct int_list *list) {
+    struct json *array = js_new_array();
+    for (size_t i = 0; i < list->count; i++) js_append(array, js_new_integer(list->values[i]));
+    return array;
+}
+
+static struct json *model_json(const struct checkpoint *checkpoint, const char *fingerprint) {
+    struct json *object = js_new_object();
+    js_set_string(object, "path", checkpoint_directory(checkpoint));
+    js_set_string(object, "architecture", config_architecture(checkpoint_config(checkpoint)));
+    js_set_string(object, "fingerprint", fingerprint);
+    js_set_integer(object, "fingerprint_kind", CHECKPOINT_FINGERPRINT);
+    return object;
+}
+
+static struct json *plan_json(const struct conversion *conversion) {
+    if (!conversion->stage) return NULL;
+    struct json *plan = js_new_object();
+    js_set_string(plan, "path", conversion->settings->plan);
+    js_set_string(plan, "sha256", conversion->plan_hash);
+    js_set_integer(plan, "stage", conversion->stage);
+    return plan;
+}
+
+static struct json *provenance_json(const struct conversion *conversion) {
+    const struct conversion_settings *settings = conversion->settings;
+    const struct convert_job *job = &conversion->job;
+    struct json *object = js_new_object();
+    js_set_string(object, "format", "apriel-tool/hybrid");
+    js_set_integer(object, "version", 1);
+    js_set_string(object, "tool_version", VERSION);
+    js_set_string(object, "tool_commit", version_commit());
+    js_set(object, "model", model_json(conversion->model, conversion->model_fingerprint));
+    js_set(object, "from",
+           conversion->from ? model_json(conversion->from, conversion->from_fingerprint) : NULL);
+    js_set(object, "plan", plan_json(conversion));
+    js_set(object, "mamba_layers", list_json(&conversion->layers));
+    js_set(object, "new_layers", list_json(&job->added));
+    js_set_string(object, "architecture", config_architecture(job->config));
+    js_set_integer(object, "seed", (int64_t)settings->mil.seed);
+    if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
+    js_set(object, "init",
+           job->added.count ? mil_options_to_json(&job->options.mil, &job->mamba) : NULL);
+    return object;
+}
+
+enum status conversion_open(struct conversion *out, const struct conversion_settings *settings) {
+    *out = (struct conversion){.settings = settings};
+    enum status status = open_inputs(out);
+    if (status) return status;
+    struct convert_options options = {.base = out->from ? out->from : out->model,
+                                      .layers = out->layers,
+                                      .mil = settings->mil,
+                                      .max_shard_bytes = settings->max_shard_bytes};
+    status = choose_format(&options.format, settings->format, options.base);
+    if (!status) status = convert_prepare(&out->job, &options);
+    if (status) return status;
+    out->provenance = provenance_json(out);
+    return out->provenance ? STATUS_OK : STATUS_FAILED;
+}
+
+enum status conversion_compare(char **differs, const struct conversion *conversion) {
+    static const char *const ignored[] = {"tool_version", "tool_commit", "path", NULL};
+    struct json *there = NULL;
+    char *path = file_join(conversion->settings->output, "apriel-tool.json");
+    enum status status = path ? js_read_names(&there, path) : STATUS_FAILED;
+    if (!status) status = js_difference(differs, there, conversion->provenance, ignored);
+    js_free(there);
+    free(path);
+    return status;
+}
+
+void conversion_warn(const struct conversion *conversion) {
+    const char *remark;
+    bool warns;
+    for (size_t i = 0; (remark = convert_remark(&warns, &conversion->job, i)); i++)
+        if (warns) log_warn("%s", remark);
+}
+
+enum status conversion_write(const struct conversion *conversion) {
+    const struct conversion_settings *settings = conversion->settings;
+    return convert_write(&conversion->job, settings->output, conversion->provenance,
+                         settings->model);
+}
+
+void conversion_close(struct conversion *conversion) {
+    js_free(conversion->provenance);
+    convert_free(&conversion->job);
+    checkpoint_close(conversion->model);
+    checkpoint_close(conversion->from);
+    plan_free(&conversion->plan);
+    list_free(&conversion->layers);
+}

@@ -1,0 +1,53 @@
+/* A hybrid as a person asks for it: by directories and a plan, with what it was made of written
+ * beside its weights. */
+#ifndef CONVERT_CONVERSION_H
+#define CONVERT_CONVERSION_H
+
+#include "base/hash.h"
+#include "convert/convert.h"
+#include "plan/plan.h"
+
+struct conversion_settings {
+    const char *model;  /* directory of the transformer */
+    const char *from;   /* directory of an earlier hybrid of it, every weight's source; or NULL */
+    const char *plan;   /* file with the layers to replace, up to */
+    int stage;          /* this one; 0: the last */
+    const char *layers; /* instead of a plan: as list_parse */
+    const char *output; /* the new directory; NULL where nothing is written */
+    const char *format; /* a convert_format_name; NULL: what the base is, else the first that can */
+    struct mil_options mil;
+    uint64_t max_shard_bytes;             /* as convert_options has it */
+    struct checkpoint_options checkpoint; /* how the model is opened */
+    const struct json *identity;          /* options that the provenance records as they are */
+};
+
+struct conversion {
+    const struct conversion_settings *settings; /* borrowed */
+    struct checkpoint *model, *from;            /* from NULL: the model itself is the base */
+    char model_fingerprint[SHA256_HEX_SIZE], from_fingerprint[SHA256_HEX_SIZE];
+    struct plan plan;
+    int stage; /* of the plan, from 1; 0: there is none */
+    char plan_hash[SHA256_HEX_SIZE];
+    struct int_list layers; /* that are Mamba in the result */
+    struct convert_job job;
+    struct json *provenance; /* everything needed to make the same checkpoint again */
+};
+
+/* Open what it is made of and work out the result; nothing is written. The caller frees with
+ * conversion_close, after a failure too. */
+enum status conversion_open(struct conversion *out,
+                            const struct conversion_settings *settings) STATUS_CHECKED;
+
+/* What the hybrid in settings->output was made of otherwise, in words; NULL: it is this one. The
+ * caller frees. */
+enum status conversion_compare(char **differs, const struct conversion *conversion) STATUS_CHECKED;
+
+/* The remarks that warn, to be said before it is written. */
+void conversion_warn(const struct conversion *conversion);
+
+/* convert_write of it. */
+enum status conversion_write(const struct conversion *conversion) STATUS_CHECKED;
+
+void conversion_close(struct conversion *conversion); /* accepts a zeroed struct */
+
+#endif
