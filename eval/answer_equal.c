@@ -1,4 +1,4 @@
-/* Comparing two answers: by their text, and by what their trees mean. Every comparison has three
+/* Comparing two answers by what their trees mean. Every comparison has three
  * results, and what is not understood in a part makes the whole not understood, unless another part
  * differs. */
 #define _GNU_SOURCE
@@ -9,17 +9,11 @@
 #include "base/memory.h"
 #include "eval/answer_sets.h"
 #include "eval/answer_tree.h"
+#include "eval/answer_units.h"
 #include "eval/answer_words.h"
 #include "eval/answers.h"
 
 enum { MOST_ELEMENTS = 40 };
-
-/* One answer, read. */
-struct reading {
-    char *text; /* without what stands around an answer */
-    struct answer_tokens tokens;
-    struct answer_tree tree;
-};
 
 static enum answer_verdict compare(const struct answer_tree *a, int left,
                                    const struct answer_tree *b, int right);
@@ -130,10 +124,6 @@ static void add_element(struct elements *out, const struct answer_tree *tree, in
     if (both) out->all[out->count++] = (struct element){tree, node, -1};
 }
 
-/* What is right of "=" where a name stands left of it, or the other way round; the node itself
- * where it is no such equation. */
-static int without_name(const struct answer_tree *tree, int node);
-
 static void list_elements(struct elements *out, const struct answer_tree *tree, int index) {
     const struct answer_node *node = node_of(tree, index);
     out->count = 0;
@@ -143,7 +133,20 @@ static void list_elements(struct elements *out, const struct answer_tree *tree, 
         return;
     }
     for (int child = node->first; child >= 0; child = node_of(tree, child)->next)
-        add_element(out, tree, without_name(tree, child));
+        add_element(out, tree, answer_tree_value_side(tree, child));
+}
+
+/* Beside a list, of whose elements each counts, an element of a set is one however often it is
+ * written. */
+static void leave_out_repeated(struct elements *set) {
+    int kept = 0;
+    for (int i = 0; i < set->count; i++) {
+        bool repeated = false;
+        for (int k = 0; k < kept && !repeated; k++)
+            repeated = compare_elements(&set->all[k], &set->all[i]) == ANSWER_EQUAL;
+        if (!repeated) set->all[kept++] = set->all[i];
+    }
+    set->count = kept;
 }
 
 /* Every element of `a` has one of its own in `b`; of sets, whose elements may be repeated, any. */
@@ -196,7 +199,8 @@ static bool compare_named(enum answer_verdict *verdict, const struct answer_tree
             const struct answer_node *other = name_of(b, k);
             if (!other) return false;
             if (!same_name(a, name, b, other)) continue;
-            enum answer_verdict one = compare(a, without_name(a, i), b, without_name(b, k));
+            enum answer_verdict one =
+                compare(a, answer_tree_value_side(a, i), b, answer_tree_value_side(b, k));
             found |= one == ANSWER_EQUAL;
             if (one == ANSWER_NOT_UNDERSTOOD) *verdict = one;
         }
@@ -212,9 +216,12 @@ static enum answer_verdict compare_lists(const struct answer_tree *a, int left,
     bool a_list = node_of(a, left)->kind == NODE_LIST,
          b_list = node_of(b, right)->kind == NODE_LIST;
     if (a_list && b_list && compare_named(&verdict, a, left, b, right)) return verdict;
-    bool sets = node_of(a, left)->kind == NODE_SET && node_of(b, right)->kind == NODE_SET;
+    bool a_set = node_of(a, left)->kind == NODE_SET, b_set = node_of(b, right)->kind == NODE_SET;
+    bool sets = a_set && b_set;
     list_elements(&mine, a, left);
     list_elements(&other, b, right);
+    if (a_set && !b_set) leave_out_repeated(&mine);
+    if (b_set && !a_set) leave_out_repeated(&other);
     verdict = match(&mine, &other, sets);
     if (verdict != ANSWER_EQUAL || !sets) return verdict;
     return match(&other, &mine, true);
@@ -227,7 +234,8 @@ static enum answer_verdict compare_children(const struct answer_tree *a, int lef
     int i = node_of(a, left)->first, k = node_of(b, right)->first;
     if (node_of(a, left)->count != node_of(b, right)->count) return ANSWER_DIFFERENT;
     for (; i >= 0 && k >= 0; i = node_of(a, i)->next, k = node_of(b, k)->next) {
-        enum answer_verdict one = compare(a, without_name(a, i), b, without_name(b, k));
+        enum answer_verdict one =
+            compare(a, answer_tree_value_side(a, i), b, answer_tree_value_side(b, k));
         if (one == ANSWER_DIFFERENT) return one;
         if (one == ANSWER_NOT_UNDERSTOOD) verdict = one;
     }
@@ -257,34 +265,6 @@ static enum answer_verdict compare_matrices(const struct answer_tree *a, int lef
 }
 
 /* ---- relations */
-
-/* (x, y) = (1, 2) */
-static bool names_all(const struct answer_tree *tree, const struct answer_node *names,
-                      const struct answer_node *values) {
-    if (names->kind != NODE_TUPLE || values->kind != NODE_TUPLE || names->count != values->count)
-        return false;
-    for (int child = names->first; child >= 0; child = node_of(tree, child)->next)
-        if (node_of(tree, child)->kind != NODE_VARIABLE) return false;
-    return true;
-}
-
-static int without_name(const struct answer_tree *tree, int index) {
-    const struct answer_node *node = node_of(tree, index);
-    if (node->kind != NODE_RELATION) return index;
-    for (int i = 0; i + 1 < node->count; i++)
-        if (node->relations[i] != '=' && node->relations[i] != '~') return index;
-    int last = node->first;
-    while (node_of(tree, last)->next >= 0) last = node_of(tree, last)->next;
-    const struct answer_node *first = node_of(tree, node->first);
-    bool product = first->kind == NODE_BINARY && first->op == '*' &&
-                   node_of(tree, first->first)->kind == NODE_VARIABLE &&
-                   node_of(tree, node_of(tree, first->first)->next)->kind == NODE_VARIABLE;
-    if (first->kind == NODE_VARIABLE || product) return last; /* x = 5, f(x) = 2x */
-    if (node->count == 2 && names_all(tree, first, node_of(tree, last))) return last;
-    if (node->count == 2 && node_of(tree, last)->kind == NODE_VARIABLE) return node->first;
-    bool calculation = !answer_tree_has_variable(tree, index); /* 5 + 3 = 8 */
-    return calculation || node->count > 2 ? last : index;
-}
 
 /* The difference of both sides at every point. */
 static bool differences(struct values *out, const struct answer_tree *tree, int index) {
@@ -431,15 +411,24 @@ static bool either_is(const struct answer_node *a, const struct answer_node *b,
     return a->kind == kind || b->kind == kind;
 }
 
+/* x \in \{1, 2\} */
+static bool is_membership(const struct answer_tree *tree, int index) {
+    const struct answer_node *node = node_of(tree, index);
+    return node->kind == NODE_RELATION && node->relations[0] == 'i' &&
+           answer_tree_value_side(tree, index) != index;
+}
+
 static enum answer_verdict compare(const struct answer_tree *a, int left,
                                    const struct answer_tree *b, int right) {
     const struct answer_node *x = node_of(a, left), *y = node_of(b, right);
+    if (is_membership(a, left)) return compare(a, answer_tree_value_side(a, left), b, right);
+    if (is_membership(b, right)) return compare(a, left, b, answer_tree_value_side(b, right));
     if (either_is(x, y, NODE_TEXT) && !either_is(x, y, NODE_LIST))
         return compare_words(a, left, b, right);
     bool meant = answer_set_is_meant(a, left) || answer_set_is_meant(b, right);
     enum answer_verdict verdict = meant ? compare_sets(a, left, b, right) : ANSWER_NOT_UNDERSTOOD;
     if (verdict != ANSWER_NOT_UNDERSTOOD) return verdict;
-    int mine = without_name(a, left), other = without_name(b, right);
+    int mine = answer_tree_value_side(a, left), other = answer_tree_value_side(b, right);
     bool relations = x->kind == NODE_RELATION && y->kind == NODE_RELATION;
     if (relations && (mine == left || other == right)) return compare_relations(a, left, b, right);
     if (mine != left || other != right) {
@@ -474,126 +463,9 @@ static enum answer_verdict compare(const struct answer_tree *a, int left,
 
 /* ---- whole answers */
 
-static bool is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* Blanks, dots and the like around an answer go, and a choice's letter loses its brackets. */
-static char *strip(const char *answer) {
-    size_t length = strlen(answer), from = 0;
-    while (length && strchr(" \t\r\n.,;:", answer[length - 1]) &&
-           !(length > 1 && answer[length - 2] == '\\'))
-        length--;
-    while (from < length && strchr(" \t\r\n,;:", answer[from])) from++;
-    const char *at = answer + from;
-    size_t rest = length - from;
-    bool open = rest > 1 && at[0] == '(';
-    if ((rest == 2u + open) && is_letter(at[open]) && at[open + 1] == ')')
-        return memory_copy_bytes(at + open, 1);
-    return memory_copy_bytes(at, rest);
-}
-
-static void reading_free(struct reading *reading) {
-    answer_tree_free(&reading->tree);
-    answer_tokens_free(&reading->tokens);
-    free(reading->text);
-}
-
-static enum status read_tokens(struct reading *out, const char *answer) {
-    *out = (struct reading){.tree = {.root = -1}};
-    out->text = strip(answer);
-    enum status status = out->text ? answer_tokens_read(&out->tokens, out->text) : STATUS_FAILED;
-    if (status) reading_free(out);
-    return status;
-}
-
-/* The same tokens, whatever stands between them. Of words and single letters the case does not
- * matter. */
-static bool same_tokens(const struct answer_tokens *a, const struct answer_tokens *b) {
-    if (a->count != b->count || a->too_many || b->too_many || a->count == 1) return false;
-    for (size_t i = 0; i < a->count; i++) {
-        const struct answer_token *x = &a->tokens[i], *y = &b->tokens[i];
-        if (x->kind != y->kind || x->mark != y->mark || x->length != y->length) return false;
-        bool letter = a->count == 2 && x->length == 1;
-        bool word = x->kind == TOKEN_WORD || letter;
-        if (x->length && (word ? strncasecmp(x->text, y->text, x->length)
-                               : memcmp(x->text, y->text, x->length)) != 0)
-            return false;
-    }
-    return true;
-}
-
 /* The digits of "204_5" and 54 are one number, but not one answer to "write it in base 5". */
-static enum answer_verdict compare_trees(const struct answer_tree *a, const struct answer_tree *b) {
+enum answer_verdict answer_trees_compare(const struct answer_tree *a, const struct answer_tree *b) {
     enum answer_verdict verdict = compare(a, a->root, b, b->root);
     bool bases = a->base != b->base;
     return bases && verdict == ANSWER_EQUAL ? ANSWER_NOT_UNDERSTOOD : verdict;
-}
-
-static enum status judge(enum answer_verdict *verdict, bool *grouped, const char *answer,
-                         const char *gold, bool grouping) {
-    struct reading left, right;
-    *verdict = ANSWER_NOT_UNDERSTOOD;
-    *grouped = false;
-    enum status status = read_tokens(&left, answer);
-    if (status) return status;
-    status = read_tokens(&right, gold);
-    if (status) {
-        reading_free(&left);
-        return status;
-    }
-    if (same_tokens(&left.tokens, &right.tokens) ||
-        (*left.text && strcasecmp(left.text, right.text) == 0)) {
-        *verdict = ANSWER_EQUAL;
-    } else {
-        status = answer_tree_parse(&left.tree, &left.tokens, grouping);
-        if (!status) status = answer_tree_parse(&right.tree, &right.tokens, grouping);
-        if (!status && left.tree.root >= 0 && right.tree.root >= 0)
-            *verdict = compare_trees(&left.tree, &right.tree);
-        *grouped = left.tree.grouped || right.tree.grouped;
-    }
-    reading_free(&right);
-    reading_free(&left);
-    return status;
-}
-
-enum status answer_compare(enum answer_verdict *verdict, const char *answer, const char *gold) {
-    bool grouped;
-    char mine[2] = "", theirs[2] = "";
-    const char *rest, *their_rest;
-    enum status status = judge(verdict, &grouped, answer, gold, true);
-    bool choice = answer_choice_read(mine, &rest, answer),
-         both = answer_choice_read(theirs, &their_rest, gold) && choice;
-    if (!status && *verdict != ANSWER_EQUAL && (*mine || *theirs)) {
-        const char *letter = choice ? mine : theirs, *other = choice ? gold : answer;
-        if (both && *mine != *theirs) *verdict = ANSWER_DIFFERENT;
-        if (!both) status = judge(verdict, &grouped, letter, other, true);
-        if (status || *verdict == ANSWER_EQUAL || (both && *mine != *theirs)) return status;
-        return answer_compare(verdict, choice ? rest : their_rest, both ? their_rest : other);
-    }
-    /* "100,200" may be a list, too */
-    if (status || *verdict == ANSWER_EQUAL || !grouped) return status;
-    enum answer_verdict first = *verdict;
-    status = judge(verdict, &grouped, answer, gold, false);
-    if (!status && *verdict != ANSWER_EQUAL) *verdict = first;
-    return status;
-}
-
-enum status answer_equal(bool *equal, const char *answer, const char *gold) {
-    enum answer_verdict verdict = ANSWER_NOT_UNDERSTOOD;
-    enum status status = answer_compare(&verdict, answer, gold);
-    *equal = !status && verdict == ANSWER_EQUAL;
-    return status;
-}
-
-enum status answer_is_understood(bool *understood, const char *text, bool words) {
-    struct reading reading;
-    *understood = false;
-    enum status status = read_tokens(&reading, text);
-    if (status) return status;
-    status = answer_tree_parse(&reading.tree, &reading.tokens, true);
-    int root = reading.tree.root;
-    *understood = root >= 0 && (words || reading.tree.nodes[root].kind != NODE_TEXT);
-    reading_free(&reading);
-    return status;
 }

@@ -265,13 +265,40 @@ static bool find_mark(struct span *out, const char *text) {
     return true;
 }
 
+/* The last value in bold type, in the last paragraph, if no conclusion follows it: "The total is
+ * **18**. He has 3 friends." Headings ("**Step 2:**") are no values. */
+static bool find_bold(struct span *out, const char *text) {
+    enum { MOST = 8 };
+    struct span last[MOST];
+    const char *paragraph = text, *end = text + strlen(text);
+    size_t count = 0;
+    while (end > text && strchr(" \t\r\n", end[-1])) end--;
+    for (const char *at = text; at + 1 < end; at++)
+        if (at[0] == '\n' && (at[1] == '\n' || (at[1] == '\r' && at[2] == '\n'))) paragraph = at;
+    for (const char *open = paragraph, *close; (open = strstr(open, "**")); open = close + 2) {
+        close = strstr(open + 2, "**");
+        if (!close) break;
+        last[count++ % MOST] = (struct span){open + 2, (size_t)(close - open) - 2};
+    }
+    for (size_t i = 1; i <= MOST && i <= count; i++) {
+        struct span bold = last[(count - i) % MOST];
+        const char *after = bold.start + bold.length + 2;
+        if (memchr(bold.start, '\n', bold.length)) continue;
+        bold = cut(bold, " \t", " \t.,;!");
+        if (!answer_span_understood(bold, false)) continue;
+        *out = bold;
+        return after >= end || !answer_concludes((struct span){after, (size_t)(end - after)});
+    }
+    return false;
+}
+
 static bool find_last(struct span *out, const char *text) {
-    return answer_find_number(out, (struct span){text, strlen(text)});
+    return answer_find_number(out, answer_without_remarks((struct span){text, strlen(text)}));
 }
 
 enum status answer_extract(char **out, const char *text) {
     static bool (*const finders[])(struct span *, const char *) = {find_box, find_mark, find_phrase,
-                                                                   find_last};
+                                                                   find_bold, find_last};
     struct span span;
     *out = NULL;
     for (const char *next = text; (next = strstr(next, "</think>"));) {

@@ -223,6 +223,26 @@ static bool factorial(struct answer_number *x, bool twice) {
     return true;
 }
 
+/* x! of a real number that is no negative whole one. The points of variables lie at least 1/281
+ * from those, where an error grows by as much. */
+static bool gamma_factorial(struct answer_number *x) {
+    enum { LARGEST = 1000, GROWTH = 24 };
+    if (x->exact && is_whole(x->q) && mpq_sgn(x->q) >= 0) return factorial(x, false);
+    if (!answer_number_is_real(x) || (x->exact && is_whole(x->q))) return false;
+    make_float(x);
+    if (mpfr_cmp_si(mpc_realref(x->z), LARGEST) > 0 || mpfr_cmp_si(mpc_realref(x->z), -LARGEST) < 0)
+        return false;
+    long error = x->error;
+    mpfr_t sum;
+    mpfr_init2(sum, ANSWER_BITS);
+    mpfr_add_ui(sum, mpc_realref(x->z), 1, MPFR_RNDN);
+    mpfr_gamma(sum, sum, MPFR_RNDN);
+    mpc_set_fr(x->z, sum, MPC_RNDNN);
+    mpfr_clear(sum);
+    set_error(x, exponent_of(x->z) + error + GROWTH);
+    return is_finite(x);
+}
+
 static bool round_to_whole(struct answer_number *x, bool up) {
     mpz_t whole;
     if (!answer_number_is_real(x)) return false;
@@ -327,6 +347,7 @@ bool answer_number_call(struct answer_number *x, const char *name, size_t length
     if (is(name, length, "pi") || is(name, length, "e") || is(name, length, "i"))
         return constant(x, name, length);
     if (is(name, length, "!") || is(name, length, "!!")) return factorial(x, length == 2);
+    if (is(name, length, "gamma")) return gamma_factorial(x);
     if (is(name, length, "floor") || is(name, length, "ceil"))
         return round_to_whole(x, name[0] == 'c');
     if (is(name, length, "cube root")) return cube_root(x);

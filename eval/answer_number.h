@@ -29,8 +29,9 @@ bool answer_number_read(struct answer_number *x, const char *digits, size_t leng
 /* x = x OP y; false: not defined, or too large to be worth it. OP is one of + - * / ^. */
 bool answer_number_apply(struct answer_number *x, char op, const struct answer_number *y);
 
-/* x = f(x) of "sqrt", "sin", …, "!", "floor", "ceil", "abs", "cube root", "pi", "e", "i" (the last
- * three whatever x is). False as above, and for a name that is none. */
+/* x = f(x) of "sqrt", "sin", …, "!", "gamma" (the same of real numbers), "floor", "ceil", "abs",
+ * "cube root", "pi", "e", "i" (the last three whatever x is). False as above, and for a name that
+ * is none. */
 bool answer_number_call(struct answer_number *x, const char *name, size_t length);
 
 /* Whether x = y: rationals exactly, others within their errors; with `decimal` within 1e-9 of the

@@ -182,20 +182,43 @@ static int function(struct parser *parser) {
     return power >= 0 ? parser_binary(parser, '^', node, power) : node;
 }
 
+/* The elements up to the closing mark. */
+static int set_of(struct parser *parser, int node, char close) {
+    parser->brackets++;
+    while (!parser->failed && !token_is_mark(parser->at, close)) {
+        parser_adopt(parser, node, union_of_sets(parser));
+        if (!token_is_mark(parser->at, ',') && !token_is_mark(parser->at, ';')) break;
+        parser->at++;
+    }
+    parser->brackets--;
+    if (!parser_take(parser, close)) return parser_fail(parser);
+    if (node >= 0 && parser->tree->nodes[node].count == 0)
+        parser->tree->nodes[node].kind = NODE_EMPTY;
+    return node;
+}
+
+/* What stands before and after \over or \choose: they reach as far as the braces or brackets around
+ * them, or the whole side of an equation. */
+static int with_over(struct parser *parser, int node) {
+    bool over = token_is_command(parser->at, "over"),
+         choose = token_is_command(parser->at, "choose");
+    if (parser->failed || (!over && !choose)) return node;
+    parser->at++;
+    return parser_binary(parser, over ? '/' : 'c', node, expression(parser));
+}
+
 /* {1 \over 2}, {5 \choose 2}, or an expression in braces, which only hold it together. */
 static int braces(struct parser *parser) {
     if (!parser_enter(parser)) return -1;
     int bars = parser->bars;
     parser->bars = 0;
-    int node = expression(parser);
-    bool over = token_is_command(parser->at, "over"),
-         choose = token_is_command(parser->at, "choose");
-    if (over || choose) {
-        parser->at++;
-        node = parser_binary(parser, over ? '/' : 'c', node, expression(parser));
-    }
+    int node = with_over(parser, expression(parser));
     parser->bars = bars;
     parser->depth--;
+    if (token_is_mark(parser->at, ',')) { /* {1, 2}, as a set is written without LaTeX */
+        parser->at++;
+        return set_of(parser, parser_wrap(parser, NODE_SET, node), '}');
+    }
     return parser_take(parser, '}') ? node : parser_fail(parser);
 }
 
@@ -207,7 +230,7 @@ static int brackets(struct parser *parser) {
     int bars = parser->bars;
     parser->bars = 0;
     parser->brackets++;
-    int tuple = -1, node = union_of_sets(parser);
+    int tuple = -1, node = with_over(parser, union_of_sets(parser));
     while (!parser->failed && (token_is_mark(parser->at, ',') || token_is_mark(parser->at, ';'))) {
         parser->at++;
         if (tuple < 0) tuple = parser_wrap(parser, NODE_TUPLE, node);
@@ -233,17 +256,8 @@ static int set(struct parser *parser) {
     parser->at++;
     if (!parser_enter(parser)) return -1;
     int node = parser_add(parser, (struct answer_node){.kind = NODE_SET});
-    parser->brackets++;
-    while (!parser->failed && !token_is_mark(parser->at, 'R')) {
-        parser_adopt(parser, node, union_of_sets(parser));
-        if (!token_is_mark(parser->at, ',') && !token_is_mark(parser->at, ';')) break;
-        parser->at++;
-    }
-    parser->brackets--;
+    node = set_of(parser, node, 'R');
     parser->depth--;
-    if (!parser_take(parser, 'R')) return parser_fail(parser);
-    if (node >= 0 && parser->tree->nodes[node].count == 0)
-        parser->tree->nodes[node].kind = NODE_EMPTY;
     return node;
 }
 
@@ -370,17 +384,6 @@ static int factor(struct parser *parser) {
     return node;
 }
 
-static bool ends_item(const struct answer_token *at);
-
-/* "5 m", "3 s": a letter apart from the number before it and with nothing after it. */
-static bool is_unit_letter(const struct parser *parser) {
-    const struct answer_token *at = parser->at, *after = at + 1;
-    if (at->kind != TOKEN_VARIABLE || !at->spaced || at->length != 1) return false;
-    if (!strchr("mgshL", *at->text) || (at - 1)->kind != TOKEN_NUMBER) return false;
-    if (token_is_mark(after, '^') && after[1].kind == TOKEN_NUMBER) after += 2;
-    return ends_item(after);
-}
-
 /* A number may follow a factorial or a bracket without a sign: "7!3!". */
 static bool ends_operand(const struct answer_token *at) {
     return at->kind == TOKEN_MARK && strchr("!)}", at->mark);
@@ -396,11 +399,13 @@ static int term(struct parser *parser) {
             int right = factor(parser);
             node = parser_binary(parser, op, node,
                                  minus ? parser_wrap(parser, NODE_NEGATE, right) : right);
-        } else if (is_unit_letter(parser)) {
+        } else if (parser_at_unit(parser)) {
             break;
         } else if (begins_factor(parser, true) &&
                    (parser->at->kind != TOKEN_NUMBER || ends_operand(parser->at - 1))) {
+            char open = token_is_mark(parser->at, '(') ? '(' : 0;
             node = parser_binary(parser, '*', node, factor(parser)); /* 2\sqrt3, 3x */
+            if (node >= 0) parser->tree->nodes[node].open = open;
         } else {
             break;
         }
@@ -456,31 +461,30 @@ static int union_of_sets(struct parser *parser) {
 /* ---- items */
 
 static int relation(struct parser *parser) {
-    int first = union_of_sets(parser), node = -1;
+    int first = with_over(parser, union_of_sets(parser)), node = -1;
     while (!parser->failed && parser->at->kind == TOKEN_RELATION) {
         if (node < 0) node = parser_wrap(parser, NODE_RELATION, first);
         int count = node < 0 ? 0 : parser->tree->nodes[node].count;
         if (count < 1 || count > ANSWER_MOST_RELATIONS) return parser_fail(parser);
         parser->tree->nodes[node].relations[count - 1] = parser->at->mark;
         parser->at++;
-        parser_adopt(parser, node, union_of_sets(parser));
+        parser_adopt(parser, node, with_over(parser, union_of_sets(parser)));
     }
     return node < 0 ? first : node;
 }
 
-static bool ends_item(const struct answer_token *at) {
-    return at->kind == TOKEN_END || at->kind == TOKEN_AND || at->kind == TOKEN_OR ||
-           token_is_mark(at, ',') || token_is_mark(at, ';');
-}
-
-/* Words up to the item's end: a unit holds letters, and numbers as powers only. */
+/* Words up to the item's end: a unit holds letters, and numbers as powers only. The degree of a
+ * temperature belongs to it. */
 static int unit(struct parser *parser, int quantity) {
-    const struct answer_token *first = parser->at;
-    for (; !ends_item(parser->at); parser->at++) {
+    const struct answer_token *first = parser->at - token_is_mark(parser->at - 1, 'd');
+    const struct answer_token *end = parser_unit_end(parser->at);
+    if (end) parser->at += end - parser->at;
+    for (; !token_ends_item(parser->at); parser->at++) {
         const struct answer_token *at = parser->at;
         bool letters = at->kind == TOKEN_WORD || at->kind == TOKEN_VARIABLE;
-        bool exponent = at->kind == TOKEN_NUMBER && parser->at > first &&
-                        (token_is_mark(at - 1, '^') || token_is_mark(at - 1, '{'));
+        bool power = at - 1 > first && token_is_mark(at - 1, '^');
+        bool braces = at - 2 > first && token_is_mark(at - 1, '{') && token_is_mark(at - 2, '^');
+        bool exponent = at->kind == TOKEN_NUMBER && (power || braces);
         bool mark = at->kind == TOKEN_MARK && strchr("^/{}*", at->mark);
         if (!letters && !exponent && !mark) return parser_fail(parser);
     }
@@ -493,7 +497,7 @@ static int unit(struct parser *parser, int quantity) {
 
 static int words(struct parser *parser) {
     const struct answer_token *first = parser->at;
-    while (!ends_item(parser->at)) parser->at++;
+    while (!token_ends_item(parser->at)) parser->at++;
     int node = parser_add(parser, (struct answer_node){.kind = NODE_TEXT});
     if (node < 0) return node;
     parser->tree->nodes[node].text = parser->source + first->from;
@@ -517,16 +521,17 @@ static int item(struct parser *parser) {
             parser_adopt(parser, ratio, expression(parser));
         node = ratio;
     }
-    bool letter = parser->at->kind == TOKEN_VARIABLE && parser->at->spaced;
-    if (!parser->failed && (parser->at->kind == TOKEN_WORD || letter)) node = unit(parser, node);
+    bool unit_follows =
+        !parser->failed && (parser->at->kind == TOKEN_WORD || parser_at_unit(parser));
+    if (unit_follows) node = unit(parser, node);
     return node;
 }
 
 static int list(struct parser *parser) {
     int first = item(parser), node = -1;
-    while (!parser->failed && parser->at->kind != TOKEN_END && ends_item(parser->at)) {
+    while (!parser->failed && parser->at->kind != TOKEN_END && token_ends_item(parser->at)) {
         char op = ',';
-        while (parser->at->kind != TOKEN_END && ends_item(parser->at)) { /* ", and" */
+        while (parser->at->kind != TOKEN_END && token_ends_item(parser->at)) { /* ", and" */
             if (parser->at->kind == TOKEN_AND) op = 'a';
             if (parser->at->kind == TOKEN_OR) op = 'o';
             parser->at++;
@@ -542,13 +547,17 @@ static int list(struct parser *parser) {
     return node < 0 ? first : node;
 }
 
-enum status answer_tree_parse(struct answer_tree *out, struct answer_tokens *tokens,
-                              bool grouping) {
+enum status answer_tree_parse(struct answer_tree *out, struct answer_tokens *tokens, bool grouping,
+                              enum answer_units units) {
     *out = (struct answer_tree){.root = -1, .base = 10};
     out->nodes = memory_calloc(ANSWER_MOST_NODES, sizeof *out->nodes);
     if (!out->nodes) return STATUS_FAILED;
-    struct parser parser = {
-        .tree = out, .at = tokens->tokens, .source = tokens->text, .grouping = grouping};
+    struct parser parser = {.tree = out,
+                            .at = tokens->tokens,
+                            .first = tokens->tokens,
+                            .source = tokens->text,
+                            .grouping = grouping,
+                            .units = units};
     if (tokens->too_many || tokens->count < 2) return STATUS_OK;
     int root_node = list(&parser);
     if (!parser.failed && parser.at->kind == TOKEN_END) out->root = root_node;

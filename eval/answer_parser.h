@@ -9,9 +9,11 @@ enum { ANSWER_MOST_NODES = 3000, ANSWER_MOST_DEPTH = 50 };
 struct parser {
     struct answer_tree *tree;
     struct answer_token *at; /* the next one; the last is TOKEN_END */
+    const struct answer_token *first;
     const char *source;
     int depth, bars, brackets; /* nested calls; open |…; open brackets of tuples */
     bool grouping, failed;
+    enum answer_units units;
 };
 
 /* Nodes by their index; -1 once the parser has failed. */
@@ -28,11 +30,17 @@ int parser_number(struct parser *parser);
 /* Where the digits of a number in another base end, and the base; NULL: it is none. */
 const struct answer_token *parser_find_base(const struct parser *parser, int *base);
 
+/* Whether what follows, up to the item's end, is the unit of what stands before it. */
+bool parser_at_unit(struct parser *parser);
+/* Where a unit of known letters and words ends, which ends the item; NULL: something else. */
+const struct answer_token *parser_unit_end(const struct answer_token *at);
+
 bool parser_take(struct parser *parser, char mark);
 bool parser_enter(struct parser *parser); /* false, and failed: nested too deep */
 
 bool token_is_mark(const struct answer_token *token, char mark);
 bool token_is_command(const struct answer_token *token, const char *name);
+bool token_ends_item(const struct answer_token *token);
 bool token_is_whole(const struct answer_token *token);
 long token_whole_value(const struct answer_token *token);
 

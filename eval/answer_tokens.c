@@ -1,198 +1,14 @@
-/* One pass over the text. A table turns spellings into tokens: the longest that fits at a place
- * wins, and a command ends where its letters end. */
+/* One pass over the text. */
 #include "eval/answer_tokens.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "eval/answer_signs.h"
+#include "eval/answer_spellings.h"
 
 enum { MOST_TOKENS = 1200 };
-
-struct spelling {
-    const char *from;
-    enum answer_token_kind kind;
-    char mark;
-    const char *name;
-};
-
-#define IGNORED(from)                                                                              \
-    { from, TOKEN_END, 0, NULL }
-#define MARK(from, mark)                                                                           \
-    { from, TOKEN_MARK, mark, NULL }
-#define COMMAND(from, name)                                                                        \
-    { from, TOKEN_COMMAND, 0, name }
-#define GREEK(from, name)                                                                          \
-    { from, TOKEN_VARIABLE, 0, name }
-#define RELATION(from, mark)                                                                       \
-    { from, TOKEN_RELATION, mark, NULL }
-
-static const struct spelling spellings[] = {
-    IGNORED("\\left."),
-    IGNORED("\\right."),
-    IGNORED("\\left"),
-    IGNORED("\\right"),
-    IGNORED("\\bigl"),
-    IGNORED("\\bigr"),
-    IGNORED("\\Bigl"),
-    IGNORED("\\Bigr"),
-    IGNORED("\\big"),
-    IGNORED("\\Big"),
-    IGNORED("\\displaystyle"),
-    IGNORED("\\limits"),
-    IGNORED("\\!"),
-    IGNORED("\\$"),
-    IGNORED("$"),
-    IGNORED("\\("),
-    IGNORED("\\)"),
-    IGNORED("\\["),
-    IGNORED("\\]"),
-    IGNORED("\xe2\x82\xac"),
-    IGNORED("\xc2\xa3"),
-    IGNORED("**"), /* a power where something stands on both sides: see take_spelling */
-    MARK("\\\\", 'r'),
-    MARK("\\cr", 'r'),
-    MARK("{,}", '\''),
-    MARK(",\\!", '\''),
-    MARK("\\{", 'L'),
-    MARK("\\}", 'R'),
-    MARK("\\lbrace", 'L'),
-    MARK("\\rbrace", 'R'),
-    MARK("\\langle", '<'),
-    MARK("\\rangle", '>'),
-    MARK("\xe2\x9f\xa8", '<'),
-    MARK("\xe2\x9f\xa9", '>'),
-    MARK("\\lfloor", 'f'),
-    MARK("\\rfloor", 'F'),
-    MARK("\\lceil", 'c'),
-    MARK("\\rceil", 'C'),
-    MARK("\xe2\x8c\x8a", 'f'),
-    MARK("\xe2\x8c\x8b", 'F'),
-    MARK("\xe2\x8c\x88", 'c'),
-    MARK("\xe2\x8c\x89", 'C'),
-    MARK("\\lvert", '|'),
-    MARK("\\rvert", '|'),
-    MARK("\\mid", '|'),
-    MARK("\\vert", '|'),
-    MARK("\\%", '%'),
-    MARK("\\&", '&'),
-    MARK("\\pm", 'p'),
-    MARK("\\mp", 'm'),
-    MARK("\xc2\xb1", 'p'),
-    MARK("\xe2\x88\x93", 'm'),
-    MARK("+-", 'p'),
-    MARK("^{\\circ}", 'd'),
-    MARK("^\\circ", 'd'),
-    MARK("^{\\degree}", 'd'),
-    MARK("^\\degree", 'd'),
-    MARK("\xc2\xb0", 'd'),
-    MARK("\\degree", 'd'),
-    MARK("\xe2\x88\x92", '-'), /* minus sign, en dash, hyphens */
-    MARK("\xe2\x80\x93", '-'),
-    MARK("\xe2\x80\x90", '-'),
-    MARK("\xe2\x80\x91", '-'),
-    MARK("\\cdot", '*'),
-    MARK("\\times", '*'),
-    MARK("\\ast", '*'),
-    MARK("\xc3\x97", '*'),
-    MARK("\xc2\xb7", '*'),
-    MARK("\xe2\x8b\x85", '*'),
-    MARK("\\div", '/'),
-    MARK("\xc3\xb7", '/'),
-    MARK("\xe2\x81\x84", '/'),
-    MARK("\xe2\x88\x95", '/'),
-    MARK("\\colon", ':'),
-    RELATION("=", '='),
-    RELATION("==", '='),
-    RELATION("<", '<'),
-    RELATION("\\lt", '<'),
-    RELATION(">", '>'),
-    RELATION("\\gt", '>'),
-    RELATION("<=", 'l'),
-    RELATION(">=", 'g'),
-    RELATION("\\le", 'l'),
-    RELATION("\\ge", 'g'),
-    RELATION("\\leq", 'l'),
-    RELATION("\\geq", 'g'),
-    RELATION("\\leqslant", 'l'),
-    RELATION("\\geqslant", 'g'),
-    RELATION("\xe2\x89\xa4", 'l'),
-    RELATION("\xe2\x89\xa5", 'g'),
-    RELATION("\\ne", 'n'),
-    RELATION("\\neq", 'n'),
-    RELATION("!=", 'n'),
-    RELATION("\xe2\x89\xa0", 'n'),
-    RELATION("\\approx", '~'),
-    RELATION("\xe2\x89\x88", '~'),
-    RELATION("\\in", 'i'),
-    RELATION("\xe2\x88\x88", 'i'),
-    {"\\cup", TOKEN_SET, 'u', NULL},
-    {"\xe2\x88\xaa", TOKEN_SET, 'u', NULL},
-    {"\\cap", TOKEN_SET, 'n', NULL},
-    {"\xe2\x88\xa9", TOKEN_SET, 'n', NULL},
-    {"\\setminus", TOKEN_SET, '-', NULL},
-    {"\\backslash", TOKEN_SET, '-', NULL},
-    {"\\wedge", TOKEN_AND, 0, NULL},
-    {"\\land", TOKEN_AND, 0, NULL},
-    {"\\vee", TOKEN_OR, 0, NULL},
-    {"\\lor", TOKEN_OR, 0, NULL},
-    COMMAND("\\frac", "frac"),
-    COMMAND("\\dfrac", "frac"),
-    COMMAND("\\tfrac", "frac"),
-    COMMAND("\\cfrac", "frac"),
-    COMMAND("\\sqrt", "sqrt"),
-    COMMAND("\xe2\x88\x9a", "root"),
-    COMMAND("\xe2\x88\x9b", "cube root"),
-    COMMAND("\\binom", "binom"),
-    COMMAND("\\dbinom", "binom"),
-    COMMAND("\\tbinom", "binom"),
-    COMMAND("\\over", "over"),
-    COMMAND("\\choose", "choose"),
-    COMMAND("\\pi", "pi"),
-    COMMAND("\xcf\x80", "pi"),
-    GREEK("\xce\xb1", "alpha"),
-    GREEK("\xce\xb2", "beta"),
-    GREEK("\xce\xb3", "gamma"),
-    GREEK("\xce\xb4", "delta"),
-    GREEK("\xce\xb5", "epsilon"),
-    GREEK("\xce\xb8", "theta"),
-    GREEK("\xce\xbb", "lambda"),
-    GREEK("\xce\xbc", "mu"),
-    GREEK("\xcf\x81", "rho"),
-    GREEK("\xcf\x83", "sigma"),
-    GREEK("\xcf\x84", "tau"),
-    GREEK("\xcf\x86", "phi"),
-    GREEK("\xcf\x88", "psi"),
-    GREEK("\xcf\x89", "omega"),
-    COMMAND("\\infty", "infty"),
-    COMMAND("\xe2\x88\x9e", "infty"),
-    COMMAND("\\emptyset", "emptyset"),
-    COMMAND("\\varnothing", "emptyset"),
-    COMMAND("\xe2\x88\x85", "emptyset"),
-    COMMAND("\\mathbb{R}", "reals"),
-    COMMAND("\\mathbb R", "reals"),
-    COMMAND("\\R", "reals"),
-    COMMAND("\\Reals", "reals"),
-    COMMAND("\xe2\x84\x9d", "reals"),
-};
-
-/* Signs that stand for several characters. */
-static const struct {
-    const char *from, *to;
-} expansions[] = {
-    {"\xc2\xb2", "^2"},       {"\xc2\xb3", "^3"},       {"\xc2\xb9", "^1"},
-    {"\xe2\x81\xb4", "^4"},   {"\xe2\x81\xb5", "^5"},   {"\xe2\x81\xb6", "^6"},
-    {"\xe2\x81\xb7", "^7"},   {"\xe2\x81\xb8", "^8"},   {"\xe2\x81\xb9", "^9"},
-    {"\xe2\x81\xb0", "^0"},   {"\xe2\x82\x80", "_0"},   {"\xe2\x82\x81", "_1"},
-    {"\xe2\x82\x82", "_2"},   {"\xe2\x82\x83", "_3"},   {"\xe2\x82\x84", "_4"},
-    {"\xe2\x82\x85", "_5"},   {"\xe2\x82\x86", "_6"},   {"\xe2\x82\x87", "_7"},
-    {"\xe2\x82\x88", "_8"},   {"\xe2\x82\x89", "_9"},   {"\xc2\xbd", " 1/2"},
-    {"\xc2\xbc", " 1/4"},     {"\xc2\xbe", " 3/4"},     {"\xe2\x85\x93", " 1/3"},
-    {"\xe2\x85\x94", " 2/3"}, {"\xe2\x85\x95", " 1/5"}, {"\xe2\x85\x96", " 2/5"},
-    {"\xe2\x85\x97", " 3/5"}, {"\xe2\x85\x98", " 4/5"}, {"\xe2\x85\x99", " 1/6"},
-    {"\xe2\x85\x9a", " 5/6"}, {"\xe2\x85\x9b", " 1/8"}, {"\xe2\x85\x9c", " 3/8"},
-    {"\xe2\x85\x9d", " 5/8"}, {"\xe2\x85\x9e", " 7/8"},
-};
 
 static const char *const blanks[] = {" ",           "\t",          "\r",       "\n",
                                      "\\,",         "\\;",         "\\:",      "\\>",
@@ -218,7 +34,8 @@ struct reader {
     struct answer_tokens *out;
     const char *text;
     size_t at;
-    int words; /* depth of braces that hold words; 0: none */
+    size_t written; /* bytes of out->written */
+    int words;      /* depth of braces that hold words; 0: none */
     bool spaced, failed;
 };
 
@@ -254,17 +71,9 @@ static void add_text(struct reader *reader, enum answer_token_kind kind, const c
     add(reader, (struct answer_token){.kind = kind, .text = text, .length = length}, taken);
 }
 
-/* Length of `from` at this place; 0: it is not there. A command must end where its letters do. */
-static size_t fits(const char *at, const char *from) {
-    size_t length = strlen(from);
-    if (strncmp(at, from, length) != 0) return 0;
-    bool letters = from[0] == '\\' && is_letter(from[length - 1]);
-    return letters && is_letter(at[length]) ? 0 : length;
-}
-
 static bool take_blank(struct reader *reader) {
     for (size_t i = 0; i < COUNT(blanks); i++) {
-        size_t length = fits(reader->text + reader->at, blanks[i]);
+        size_t length = answer_spelling_fits(reader->text + reader->at, blanks[i]);
         if (!length) continue;
         reader->at += length;
         reader->spaced = true;
@@ -284,19 +93,12 @@ static bool is_power(const struct reader *reader) {
 
 static bool take_spelling(struct reader *reader) {
     const char *at = reader->text + reader->at;
-    const struct spelling *best = NULL;
-    size_t longest = 0;
+    size_t longest;
     if (is_power(reader)) {
         add(reader, (struct answer_token){.kind = TOKEN_MARK, .mark = '^'}, 2);
         return true;
     }
-    for (size_t i = 0; i < COUNT(spellings); i++) {
-        size_t length = fits(at, spellings[i].from);
-        if (*at == '!' && !reader->spaced) length = 0; /* "5!=120" is a factorial */
-        if (length <= longest) continue;
-        longest = length;
-        best = &spellings[i];
-    }
+    const struct answer_spelling *best = answer_spelling_at(&longest, at, reader->spaced);
     if (!best) return false;
     if (best->kind == TOKEN_END) {
         reader->at += longest;
@@ -312,24 +114,92 @@ static bool take_spelling(struct reader *reader) {
     return true;
 }
 
-/* A vulgar fraction, a superscript: its characters one by one, all made from the one sign. */
-static bool take_expansion(struct reader *reader) {
-    const char *at = reader->text + reader->at;
-    for (size_t i = 0; i < COUNT(expansions); i++) {
-        size_t length = fits(at, expansions[i].from);
-        if (!length) continue;
-        for (const char *c = expansions[i].to; *c; c++) {
-            if (*c == ' ')
-                reader->spaced = true;
-            else if (is_digit(*c))
-                add_text(reader, TOKEN_NUMBER, c, 1, 0);
-            else
-                add(reader, (struct answer_token){.kind = TOKEN_MARK, .mark = *c}, 0);
-        }
-        reader->at += length;
+static void add_mark(struct reader *reader, char mark, size_t taken) {
+    add(reader, (struct answer_token){.kind = TOKEN_MARK, .mark = mark}, taken);
+}
+
+static void add_letter(struct reader *reader, const char *at, size_t taken) {
+    bool constant = *at == 'e' || *at == 'i';
+    add_text(reader, constant ? TOKEN_COMMAND : TOKEN_VARIABLE, at, 1, taken);
+}
+
+static bool all_digits(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if (!is_digit(text[i])) return false;
+    return length > 0;
+}
+
+/* A run of raised or lowered signs: what they stand for, in the tokens' own memory. */
+struct run {
+    const char *text;
+    size_t count, bytes; /* of the text; of the signs */
+};
+
+static struct run read_run(struct reader *reader, const char *at,
+                           size_t (*sign)(char *to, const char *at)) {
+    char *to = reader->out->written + reader->written;
+    struct run run = {.text = to};
+    for (size_t length; (length = sign(to + run.count, at + run.bytes)); run.count++)
+        run.bytes += length;
+    reader->written += run.count;
+    return run;
+}
+
+/* The two numbers of a fraction and their slash; it belongs to a whole number before it. */
+static void add_fraction(struct reader *reader, struct run top, struct run bottom, size_t taken) {
+    reader->spaced = true;
+    add_text(reader, TOKEN_NUMBER, top.text, top.count, 0);
+    add_mark(reader, '/', 0);
+    add_text(reader, TOKEN_NUMBER, bottom.text, bottom.count, taken);
+}
+
+/* All tokens begin where the run does, and the last one ends with it. */
+static void add_run(struct reader *reader, struct run run, char mark) {
+    bool braces = run.count > 1;
+    add_mark(reader, mark, 0);
+    if (braces) add_mark(reader, '{', 0);
+    for (size_t i = 0; i < run.count;) {
+        const char *at = run.text + i;
+        size_t length = 1, taken = braces ? 0 : run.bytes;
+        while (is_digit(*at) && i + length < run.count && is_digit(at[length])) length++;
+        if (is_digit(*at))
+            add_text(reader, TOKEN_NUMBER, at, length, taken);
+        else if (is_letter(*at))
+            add_letter(reader, at, taken);
+        else if (*at == '=')
+            add(reader, (struct answer_token){.kind = TOKEN_RELATION, .mark = '='}, taken);
+        else
+            add_mark(reader, *at, taken);
+        i += length;
+    }
+    if (braces) add_mark(reader, '}', run.bytes);
+}
+
+/* A vulgar fraction, also of raised digits, a slash and lowered digits; an exponent; an index. */
+static bool take_signs(struct reader *reader) {
+    const char *at = reader->text + reader->at, *top, *bottom;
+    size_t length = answer_fraction_sign(&top, &bottom, at);
+    if (length) {
+        add_fraction(reader, (struct run){top, strlen(top), 0},
+                     (struct run){bottom, strlen(bottom), 0}, length);
         return true;
     }
-    return false;
+    struct run run = read_run(reader, at, answer_raised_sign);
+    bool raised = run.count > 0;
+    if (!raised) run = read_run(reader, at, answer_lowered_sign);
+    if (!run.count) return false;
+    static const char slash[] = "\xe2\x81\x84";
+    const char *after = at + run.bytes;
+    size_t slash_length = strncmp(after, slash, 3) == 0 ? 3 : *after == '/';
+    if (raised && slash_length && all_digits(run.text, run.count)) {
+        struct run below = read_run(reader, after + slash_length, answer_lowered_sign);
+        if (all_digits(below.text, below.count)) {
+            add_fraction(reader, run, below, run.bytes + slash_length + below.bytes);
+            return true;
+        }
+    }
+    add_run(reader, run, raised ? '^' : '_');
+    return true;
 }
 
 /* "\text{", "\mathbf{" and the like: the braces go, what is in them is read on. `{` of a shape is
@@ -337,7 +207,7 @@ static bool take_expansion(struct reader *reader) {
 static bool take_text_command(struct reader *reader) {
     const char *at = reader->text + reader->at;
     for (size_t i = 0; i < COUNT(word_commands); i++) {
-        size_t length = fits(at, word_commands[i]);
+        size_t length = answer_spelling_fits(at, word_commands[i]);
         while (length && at[length] == ' ') length++;
         if (!length || at[length] != '{') continue;
         reader->at += length + 1;
@@ -345,7 +215,7 @@ static bool take_text_command(struct reader *reader) {
         return true;
     }
     for (size_t i = 0; i < COUNT(shape_commands); i++) {
-        size_t length = fits(at, shape_commands[i]);
+        size_t length = answer_spelling_fits(at, shape_commands[i]);
         if (!length) continue;
         reader->at += length;
         return true;
@@ -414,9 +284,9 @@ static void take_number(struct reader *reader) {
 
 /* Whether a run of letters is a unit or another word, not a product of variables. */
 static bool is_word(const char *letters, size_t length) {
-    static const char *const words[] = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft",
-                                        "in", "yd", "mi", "lb", "oz", "hr", "am", "pm",
-                                        "no", "No", "sq", "to", "is", "of"};
+    static const char *const words[] = {"cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "in", "yd",
+                                        "mi", "lb", "oz", "hr", "am", "pm", "no", "No", "sq", "to",
+                                        "is", "of", "Hz", "Pa", "kN", "kJ", "kW", "kV", "eV"};
     for (size_t i = 0; i < COUNT(words); i++)
         if (length == strlen(words[i]) && memcmp(letters, words[i], length) == 0) return true;
     if (length < 3) return false;
@@ -460,13 +330,6 @@ static bool take_name(struct reader *reader, const char *at, size_t length, size
     return false;
 }
 
-static void add_letter(struct reader *reader, const char *at) {
-    if (*at == 'e' || *at == 'i')
-        add_text(reader, TOKEN_COMMAND, at, 1, 1);
-    else
-        add_text(reader, TOKEN_VARIABLE, at, 1, 1);
-}
-
 static void take_letters(struct reader *reader) {
     const char *at = reader->text + reader->at;
     size_t length = 0;
@@ -477,7 +340,7 @@ static void take_letters(struct reader *reader) {
             : is_word(at, length))
         add_text(reader, TOKEN_WORD, at, length, length);
     else
-        for (size_t i = 0; i < length; i++) add_letter(reader, at + i);
+        for (size_t i = 0; i < length; i++) add_letter(reader, at + i, 1);
 }
 
 /* A command that no table has: a Greek letter or another name, by its letters. */
@@ -522,11 +385,15 @@ enum status answer_tokens_read(struct answer_tokens *out, const char *text) {
     struct reader reader = {.out = out, .text = text};
     *out = (struct answer_tokens){.text = text};
     out->tokens = memory_calloc(MOST_TOKENS, sizeof *out->tokens);
-    if (!out->tokens) return STATUS_FAILED;
+    out->written = memory_calloc(strlen(text) + 1, 1); /* a sign has two bytes or more */
+    if (!out->tokens || !out->written) {
+        answer_tokens_free(out);
+        return STATUS_FAILED;
+    }
     while (text[reader.at] && !out->too_many) {
         char next = text[reader.at];
         if (take_blank(&reader) || take_text_command(&reader) || take_environment(&reader) ||
-            take_spelling(&reader) || take_expansion(&reader))
+            take_spelling(&reader) || take_signs(&reader))
             continue;
         if (is_digit(next) || (next == '.' && is_digit(text[reader.at + 1])))
             take_number(&reader);
@@ -543,5 +410,6 @@ enum status answer_tokens_read(struct answer_tokens *out, const char *text) {
 
 void answer_tokens_free(struct answer_tokens *tokens) {
     free(tokens->tokens);
+    free(tokens->written);
     *tokens = (struct answer_tokens){0};
 }

@@ -41,6 +41,7 @@ struct answer_tokens {
     const char *text;            /* what was read; borrowed */
     struct answer_token *tokens; /* [count], the last one is TOKEN_END */
     size_t count;
+    char *written; /* what raised and lowered signs stand for */
     bool too_many; /* longer than any answer */
 };
 

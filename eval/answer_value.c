@@ -31,9 +31,51 @@ static void variable_value(struct answer_number *out, const struct evaluation *i
     answer_number_set_ratio(out, negative ? -top : top, 89 + (unsigned long)((hash >> 32) % 193));
 }
 
-static bool binomial(struct answer_number *out, const struct answer_number *below) {
-    if (!out->exact || !below->exact || mpz_cmp_ui(mpq_denref(out->q), 1) != 0 ||
-        mpz_cmp_ui(mpq_denref(below->q), 1) != 0 || mpq_sgn(below->q) < 0 ||
+static bool is_whole(const struct answer_number *x) {
+    return x->exact && mpz_cmp_ui(mpq_denref(x->q), 1) == 0;
+}
+
+/* n (n-1) … (n-k+1) / k! of any n. */
+static bool falling_binomial(struct answer_number *n, unsigned long k) {
+    struct answer_number product, one, step;
+    answer_number_init(&product);
+    answer_number_init(&one);
+    answer_number_init(&step);
+    answer_number_set_ratio(&product, 1, 1);
+    answer_number_set_ratio(&one, 1, 1);
+    bool fine = true;
+    for (unsigned long i = 1; fine && i <= k; i++) {
+        answer_number_set_ratio(&step, (long)i, 1);
+        fine = answer_number_apply(&product, '*', n) && answer_number_apply(&product, '/', &step) &&
+               answer_number_apply(n, '-', &one);
+    }
+    answer_number_set(n, &product);
+    answer_number_clear(&product);
+    answer_number_clear(&one);
+    answer_number_clear(&step);
+    return fine;
+}
+
+/* n! / (k! (n-k)!) of any real numbers. */
+static bool gamma_binomial(struct answer_number *n, struct answer_number *k) {
+    struct answer_number rest;
+    answer_number_init(&rest);
+    answer_number_set(&rest, n);
+    bool fine = answer_number_apply(&rest, '-', k) && answer_number_call(n, "gamma", 5) &&
+                answer_number_call(k, "gamma", 5) && answer_number_call(&rest, "gamma", 5) &&
+                answer_number_apply(n, '/', k) && answer_number_apply(n, '/', &rest);
+    answer_number_clear(&rest);
+    return fine;
+}
+
+/* With variables, whose values are no whole numbers, the coefficient of any real number. */
+static bool binomial(struct answer_number *out, struct answer_number *below, bool variables) {
+    enum { MOST_FACTORS = 300 };
+    bool few = is_whole(below) && mpq_sgn(below->q) >= 0 &&
+               mpz_cmp_ui(mpq_numref(below->q), MOST_FACTORS) <= 0;
+    if (variables && few) return falling_binomial(out, mpz_get_ui(mpq_numref(below->q)));
+    if (variables) return gamma_binomial(out, below);
+    if (!is_whole(out) || !is_whole(below) || mpq_sgn(below->q) < 0 ||
         mpz_cmpabs_ui(mpq_numref(out->q), 10000) > 0 || mpz_cmp_ui(mpq_numref(below->q), 10000) > 0)
         return false;
     mpz_bin_ui(mpq_numref(out->q), mpq_numref(out->q), mpz_get_ui(mpq_numref(below->q)));
@@ -46,7 +88,10 @@ static bool of_two(struct answer_number *out, const struct evaluation *in,
     answer_number_init(&right);
     int second = in->tree->nodes[node->first].next;
     bool fine = value(out, in, node->first, angle) && value(&right, in, second, angle && op != '^');
-    if (fine) fine = op == 'c' ? binomial(out, &right) : answer_number_apply(out, op, &right);
+    bool variables = op == 'c' && (answer_tree_has_variable(in->tree, node->first) ||
+                                   answer_tree_has_variable(in->tree, second));
+    if (fine)
+        fine = op == 'c' ? binomial(out, &right, variables) : answer_number_apply(out, op, &right);
     answer_number_clear(&right);
     return fine;
 }
@@ -98,9 +143,12 @@ static bool value(struct answer_number *out, const struct evaluation *in, int in
     case NODE_EITHER:
         if (node->count == 2) return of_two(out, in, node, sign > 0 ? '+' : '-', angle);
         return value(out, in, node->first, angle) && (sign > 0 || negate(out));
-    case NODE_CALL:
-        return value(out, in, node->first, is_of_angle(node)) &&
-               answer_number_call(out, node->text, node->length);
+    case NODE_CALL: /* n! of a variable is that of any real number */
+        if (!value(out, in, node->first, is_of_angle(node))) return false;
+        if (node->length == 1 && *node->text == '!' &&
+            answer_tree_has_variable(in->tree, node->first))
+            return answer_number_call(out, "gamma", 5);
+        return answer_number_call(out, node->text, node->length);
     case NODE_DEGREE:
         return value(out, in, node->first, angle) && (!angle || degrees(out));
     default:

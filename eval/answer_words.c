@@ -10,46 +10,6 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* ---- units */
-
-static const struct {
-    const char *word, *name;
-} units[] = {
-    {"centimeter", "cm"}, {"centimetre", "cm"}, {"millimeter", "mm"}, {"millimetre", "mm"},
-    {"kilometer", "km"},  {"kilometre", "km"},  {"meter", "m"},       {"metre", "m"},
-    {"kilogram", "kg"},   {"gram", "g"},        {"milligram", "mg"},  {"pound", "lb"},
-    {"ounce", "oz"},      {"hour", "h"},        {"hr", "h"},          {"minute", "min"},
-    {"second", "s"},      {"sec", "s"},         {"feet", "ft"},       {"foot", "ft"},
-    {"inch", "in"},       {"inche", "in"},      {"yard", "yd"},       {"mile", "mi"},
-    {"liter", "l"},       {"litre", "l"},       {"milliliter", "ml"}, {"millilitre", "ml"},
-    {"degree", "degree"}, {"deg", "degree"},    {"dollar", "dollar"}, {"usd", "dollar"},
-    {"buck", "dollar"},   {"cent", "cent"},     {"day", "day"},       {"year", "year"},
-    {"yr", "year"},       {"mph", "mi/h"},      {"kph", "km/h"},      {"kmh", "km/h"},
-    {"unit", "unit"},     {"per", "/"},         {"of", ""},           {"the", ""},
-};
-
-static void append(char out[64], const char *text) {
-    size_t length = strlen(out);
-    snprintf(out + length, 64 - length, "%s", text);
-}
-
-static void append_unit(char out[64], char *word, char *power) {
-    size_t length = strlen(word);
-    static const char *const squares[] = {"square", "sq", "cubic", "cu"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(word, squares[i]) == 0) {
-            *power = i < 2 ? '2' : '3';
-            return;
-        }
-    if (length > 2 && word[length - 1] == 's') word[length - 1] = '\0';
-    const char *name = word;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (strcmp(units[i].word, word) == 0) name = units[i].name;
-    append(out, name);
-    if (*power) append(out, (char[2]){*power, '\0'});
-    *power = '\0';
-}
-
 /* Letters of the word at `at`, in lower case; its length there. */
 static size_t read_word(char word[LONGEST_WORD], const char *at, size_t length) {
     size_t count = 0;
@@ -65,21 +25,6 @@ static size_t command_length(const char *at, size_t length) {
     if (length && at[0] == '\\') count = 1;
     while (count && count < length && is_letter(at[count])) count++;
     return count;
-}
-
-void answer_unit_name(char out[64], const char *text, size_t length) {
-    char power = '\0', word[LONGEST_WORD];
-    *out = '\0';
-    for (size_t i = 0; i < length;) {
-        size_t command = command_length(text + i, length - i);
-        size_t letters = command ? 0 : read_word(word, text + i, length - i);
-        if (letters) append_unit(out, word, &power);
-        if (!letters && !command && strchr("0123456789/", text[i]))
-            append(out, (char[2]){text[i], '\0'});
-        if (!command && length - i >= 2 && memcmp(text + i, "\xc2\xb2", 2) == 0) append(out, "2");
-        if (!command && length - i >= 2 && memcmp(text + i, "\xc2\xb3", 2) == 0) append(out, "3");
-        i += command + letters ? command + letters : 1;
-    }
 }
 
 /* ---- words */

@@ -1,13 +1,9 @@
-/* Words in final answers: units and number words. */
+/* Words in final answers. */
 #ifndef EVAL_ANSWER_WORDS_H
 #define EVAL_ANSWER_WORDS_H
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* A unit's usual abbreviation: "square centimeters" and "cm^2" become "cm2", "miles per hour"
- * "mi/h". Cut at the end of `out`. */
-void answer_unit_name(char out[64], const char *text, size_t length);
 
 /* The number that a single word says, "zero" to "twenty" and the tens; -1: none. */
 int answer_word_number(const char *text, size_t length);

@@ -13,8 +13,12 @@
  *   what the last line with "####" says (GSM8K);
  *   what follows the last "answer is" or "answer:", on that line or the next: a formula, the letter
  *     of a choice, an expression, one to three words, or the last number of that sentence;
+ *   the last value in bold type, if the last paragraph has one and draws no conclusion after it;
  *   the last formula or number: a number with its sign, decimals, thousands separators and percent
- *     sign, or the whole expression that it is a part of.
+ *     sign, or the whole expression that it is a part of. Remarks on the solution at the end of the
+ *     text ("That took 3 steps.") are passed over where a number stands before them.
+ * Up to the remarks this is what lm-evaluation-harness takes: minerva_math and aime the box, GSM8K
+ * "####" (strict) or the last number (flexible).
  * `*out` is NULL when there is none of them; else the caller frees it. */
 enum status answer_extract(char **out, const char *text) STATUS_CHECKED;
 
@@ -33,15 +37,17 @@ enum answer_verdict {
  *     with variables at four points of both signs; within 1e-9 where a number with a decimal point
  *     is one side. Angles in degrees are those of functions; elsewhere the sign is dropped.
  *   A quantity equals its number without the unit; two quantities need the same unit, by its usual
- *     abbreviations. "50%" equals both 50 and 0.5. "1011_2" is in base 2.
- *   "x = 5" equals 5; equations and inequalities that differ by a factor are the same.
- *   Tuples, intervals and matrices are compared element by element, sets and lists (with commas,
- *     "and", "or") in any order, "plus or minus" as its two values.
- *   Unions, inequalities of one variable and intervals with infinite ends are compared as sets.
- *   Words are compared without case; a letter with brackets or a dot is a choice, and "(B) 12" says
- *     both B and 12.
- * What can be read in two ways (\sin x/2) is not understood, as are units that differ, ratios
- * against fractions, and whatever else is none of these and not the same text. */
+ *     abbreviations. Single letters are a unit behind a number and a blank ("5 m", "10 m/s"), and
+ * may be one elsewhere: "5m" beside 5 is not understood. "50%" equals both 50 and 0.5. "1011_2" is
+ * in base 2. "x = 5", "f(2) = 5" and "AB = 5" equal 5, "x + y = 5" and "xy = 5" do not; equations
+ * and inequalities that differ by a factor are the same. "x \in \{1, 2\}" are 1 and 2. Binomial
+ * coefficients and factorials with variables are those of real numbers. Tuples, intervals and
+ * matrices are compared element by element, sets and lists (with commas, "and", "or") in any order,
+ * "plus or minus" as its two values. Unions, inequalities of one variable and intervals with
+ * infinite ends are compared as sets. Words are compared without case; a letter with brackets or a
+ * dot is a choice, and "(B) 12" says both B and 12. What can be read in two ways (\sin x/2) is not
+ * understood, as are units that differ, ratios against fractions, and whatever else is none of
+ * these and not the same text. */
 enum status answer_compare(enum answer_verdict *verdict, const char *answer,
                            const char *gold) STATUS_CHECKED;
 

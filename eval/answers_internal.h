@@ -16,6 +16,11 @@ bool answer_find_number(struct span *out, struct span text);
 /* answer_is_understood of a span; false when out of memory. */
 bool answer_span_understood(struct span span, bool words);
 
+/* The text without the remarks on its solution that it ends with. */
+struct span answer_without_remarks(struct span text);
+/* Whether some sentence of the span draws a conclusion with a number. */
+bool answer_concludes(struct span text);
+
 /* The inside of the formula between dollar signs or \( \) and the like that begins at `at`; `*end`
  * is behind it. */
 bool answer_formula_at(struct span *out, const char *at, const char **end);

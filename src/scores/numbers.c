@@ -18,8 +18,10 @@ static const struct {
     {"loo-task", 2},
     {"eval-choices", 2},
     /* 2: also end tokens of generation_config.json, chats by the model's own template, answers
-     * compared exactly */
-    {"eval-answers", 2},
+     * compared exactly
+     * 3: units of single letters, raised and lowered signs, binomial coefficients with variables;
+     * bold type and remarks in texts without marks */
+    {"eval-answers", 3},
 };
 enum { KINDS = sizeof table / sizeof *table };
 
