@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/interrupt.h"
+#include "base/memory.h"
 #include "base/quote.h"
 #include "base/status.h"
 #include "base/suggest.h"
@@ -161,7 +162,8 @@ int main(int argc, char **argv) {
     }
     threads_limit();
     bool completes = strcmp(argv[1], OPTIONS_COMPLETE) == 0;
-    enum status status = completes ? complete(argc, argv) : run_command(argc - 1, argv + 1);
+    enum status status = memory_begin();
+    if (!status) status = completes ? complete(argc, argv) : run_command(argc - 1, argv + 1);
     if (status == STATUS_OK) status = finish_stdout();
     if (status) quote_print(stderr, "apriel-tool: %s", status_message());
     return (int)status;

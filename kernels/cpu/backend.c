@@ -174,6 +174,10 @@ static void cpu_close(struct backend *backend) {
     free(backend);
 }
 
+/* What oneDNN takes for the code that it makes and for the panels of products: where it gets none
+ * it jumps to code that is not there. */
+enum { CPU_ROOM = 32 << 20 };
+
 enum status backend_open_cpu(struct backend **out) {
     struct cpu_backend *cpu = memory_calloc(1, sizeof *cpu);
     if (!cpu) return STATUS_FAILED;
@@ -210,6 +214,11 @@ enum status backend_open_cpu(struct backend **out) {
         .close = cpu_close,
     };
     threads_settle();
+    enum status status = memory_check_room(CPU_ROOM, "matrix products");
+    if (status) {
+        cpu_close(backend);
+        return status;
+    }
     cpu_gemm_kind(cpu->kind, sizeof cpu->kind);
     backend->kind = cpu->kind;
     cpu_table_matmul(backend);
@@ -224,7 +233,7 @@ enum status backend_open_cpu(struct backend **out) {
     cpu_table_decode(backend);
     cpu_table_loss(backend);
     cpu_table_optimizer(backend);
-    enum status status = cpu_check_products(backend);
+    status = cpu_check_products(backend);
     if (status)
         cpu_close(backend);
     else

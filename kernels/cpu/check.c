@@ -53,27 +53,31 @@ static void clear(const struct operands *all) {
     for (int i = 0; i < ROWS * COLUMNS; i++) all->found[i] = 0;
 }
 
+/* What went wrong in the product itself, lack of memory for one, comes before what came out. */
 static enum status check(struct backend *backend, const struct operands *all) {
     clear(all);
     backend->matmul(backend, all->found, backend->act, all->a, DEPTH, all->w, NULL, false, ROWS,
                     COLUMNS, DEPTH);
-    enum status status = compare(all, all->out, ROWS, COLUMNS, "product");
+    enum status status = backend->sync(backend);
+    if (!status) status = compare(all, all->out, ROWS, COLUMNS, "product");
     clear(all);
     if (!status)
         backend->matmul_backward_input(backend, all->found, backend->act, all->dout, all->w, false,
                                        ROWS, COLUMNS, DEPTH);
+    if (!status) status = backend->sync(backend);
     if (!status) status = compare(all, all->da, ROWS, DEPTH, "product for inputs");
     clear(all);
     if (!status)
         backend->matmul_backward_weight(backend, all->found, all->dout, all->a, DEPTH, ROWS,
                                         COLUMNS, DEPTH);
+    if (!status) status = backend->sync(backend);
     if (!status) status = compare(all, all->dw, COLUMNS, DEPTH, "product for weights");
     clear(all);
     if (!status) /* outside of a parallel loop */
         cpu_gemm(backend, false, true, ROWS, COLUMNS, DEPTH, all->a, DEPTH, all->w, DEPTH, false,
                  all->found, COLUMNS);
-    if (!status) status = compare(all, all->out, ROWS, COLUMNS, "product by one thread");
-    return status ? status : backend->sync(backend);
+    if (!status) status = backend->sync(backend);
+    return status ? status : compare(all, all->out, ROWS, COLUMNS, "product by one thread");
 }
 
 enum status cpu_check_products(struct backend *backend) {

@@ -2,10 +2,13 @@
 #include "base/memory.h"
 
 #include <inttypes.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -95,6 +98,49 @@ uint64_t memory_available(char bound[MEMORY_BOUND]) {
     bound_resource(&bytes, bound, RLIMIT_AS, whole, "ulimit -v");
     bound_resource(&bytes, bound, RLIMIT_DATA, data, "ulimit -d");
     return bytes;
+}
+
+enum { STACK_LEAST = 512 << 10, STACK_USUAL = 8 << 20, LEAST_ROOM = 8 << 20 };
+
+static void widen_stacks_of_threads(void) {
+    pthread_attr_t attributes;
+    size_t bytes;
+    if (pthread_getattr_default_np(&attributes) != 0) return;
+    if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < STACK_LEAST &&
+        pthread_attr_setstacksize(&attributes, STACK_LEAST) == 0)
+        (void)pthread_setattr_default_np(&attributes);
+    pthread_attr_destroy(&attributes);
+}
+
+enum status memory_begin(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        (void)mallopt(M_ARENA_MAX, 1);
+    enum status status = memory_check_room(LEAST_ROOM, "the program");
+    if (status) return status;
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= STACK_USUAL) return STATUS_OK;
+    rlim_t had = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max < STACK_USUAL ? limit.rlim_max : STACK_USUAL;
+    if (setrlimit(RLIMIT_STACK, &limit) != 0) limit.rlim_cur = had;
+    widen_stacks_of_threads();
+    if (limit.rlim_cur >= STACK_LEAST) return STATUS_OK;
+    return status_fail("a stack of %llu kB (ulimit -s) is too small: %d kB are needed",
+                       (unsigned long long)limit.rlim_cur >> 10, STACK_LEAST >> 10);
+}
+
+bool memory_has_room(uint64_t bytes) {
+    void *room =
+        mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return room != MAP_FAILED && munmap(room, (size_t)bytes) == 0;
+}
+
+enum status memory_check_room(uint64_t bytes, const char *what) {
+    char bound[MEMORY_BOUND], needed[32], left[32];
+    if (memory_has_room(bytes)) return STATUS_OK;
+    uint64_t available = memory_available(bound);
+    return status_fail("out of memory: %s need%s %s, and %s leaves %s", what,
+                       what[strlen(what) - 1] == 's' ? "" : "s", memory_format(needed, bytes),
+                       *bound ? bound : "the machine", memory_format(left, available));
 }
 
 uint64_t memory_peak(void) {

@@ -2,8 +2,11 @@
 #ifndef BASE_MEMORY_H
 #define BASE_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/status.h"
 
 /* Zeroed array of `count` elements of `size` bytes; never NULL for a zero count. Free with free().
  */
@@ -19,6 +22,17 @@ char *memory_copy_bytes(const char *bytes, size_t length);
 
 /* Uninitialised, 64-byte aligned. Free with free(). */
 void *memory_aligned(size_t bytes);
+
+/* Whether so many bytes could be had now; and a failure that says that `what` needs them, and which
+ * limit is in the way. For what ends the program when it gets none: libraries of C++, threads. */
+bool memory_has_room(uint64_t bytes);
+enum status memory_check_room(uint64_t bytes, const char *what) STATUS_CHECKED;
+
+/* At the start of the program: that there is a little memory at all (some libraries crash without);
+ * that its stack may grow as far as it has to (ulimit -s), and that
+ * the threads to come have such stacks; that allocations by threads take no address space that they
+ * do not use where that is limited (ulimit -v). */
+enum status memory_begin(void) STATUS_CHECKED;
 
 /* How often one of these failed in this process. */
 size_t memory_failures(void);

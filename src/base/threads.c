@@ -55,6 +55,16 @@ enum status threads_choose(int64_t count) {
     return STATUS_OK;
 }
 
+/* Stacks of threads that were not told how large theirs should be. */
+static size_t stack_bytes(void) {
+    pthread_attr_t attributes;
+    size_t bytes = 0;
+    if (pthread_getattr_default_np(&attributes) != 0) return (size_t)8 << 20;
+    (void)pthread_attr_getstacksize(&attributes, &bytes);
+    pthread_attr_destroy(&attributes);
+    return bytes;
+}
+
 /* A gate that threads wait at until all have been started. */
 struct gate {
     pthread_mutex_t mutex;
@@ -67,7 +77,7 @@ static void *wait_at_gate(void *context) {
     (void)pthread_mutex_lock(&gate->mutex);
     while (!gate->open) (void)pthread_cond_wait(&gate->opened, &gate->mutex);
     (void)pthread_mutex_unlock(&gate->mutex);
-    return NULL;
+    pthread_exit(NULL); /* which loads what OpenMP's threads end with while there is memory */
 }
 
 int threads_try(int count) {
@@ -86,13 +96,21 @@ int threads_try(int count) {
     return started + 1;
 }
 
+/* Beside the team's stacks, those of the threads of threads_share.h; and what is left must do for
+ * the rest of the program. */
+enum { MORE_THREADS = 4, ROOM = 48 << 20 };
+
+static bool fits(int threads) {
+    return memory_has_room(ROOM + (uint64_t)(threads + MORE_THREADS) * stack_bytes());
+}
+
 void threads_settle(void) {
     static bool settled;
     if (settled) return;
     settled = true;
     if (!chosen) threads_limit();
     int announced = chosen, team = 0;
-    chosen = threads_try(announced);
+    chosen = announced == 1 || fits(announced) ? threads_try(announced) : 1;
     omp_set_num_threads(chosen);
 #pragma omp parallel
 #pragma omp single

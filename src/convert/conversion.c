@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "base/version.h"
 
 /* The layers of the chosen stage of a plan that was made for this model. */
@@ -96,6 +97,7 @@ static struct json *provenance_json(const struct conversion *conversion) {
 
 enum status conversion_open(struct conversion *out, const struct conversion_settings *settings) {
     *out = (struct conversion){.settings = settings};
+    threads_settle();
     enum status status = open_inputs(out);
     if (status) return status;
     struct convert_options options = {.base = out->from ? out->from : out->model,

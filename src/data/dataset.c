@@ -56,6 +56,7 @@ static enum status add_record(struct build *build, const struct record *record) 
 /* Parses and tokenizes the records of a batch, then takes them in order; the first error counts. */
 static enum status finish_batch(struct build *build, struct batch *batch,
                                 const struct input *input) {
+    threads_settle();
 #pragma omp parallel for schedule(dynamic, 4)
     for (size_t i = 0; i < batch->count; i++) {
         struct line *line = &batch->lines[i];
