@@ -97,13 +97,10 @@ int main(int count, char **arguments) {
     int last = model->config->n_layers - 1;
     must(list_parse(&layers, arguments[6], 0, last, "layers"));
     draw_rows(&set, BATCHES * rows + 1, length, model->config->vocab_size);
-    struct probe_settings settings = {.steps = steps,
-                                      .batch = rows,
-                                      .heldout = 1,
-                                      .lr = 1e-3,
+    struct probe_settings settings = {.data = {.batch = rows, .heldout = 1},
+                                      .schedule = {.steps = steps, .rate = 1e-3},
                                       .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
-                                      .temperature = 1,
-                                      .loss = LOSS_REVERSE_KL,
+                                      .loss = {LOSS_REVERSE_KL, 1},
                                       .keep_logits = true,
                                       .together = 1};
     must(probe_parts_from_name(&settings.parts, "mixer", 0));

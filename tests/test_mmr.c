@@ -52,12 +52,10 @@ static enum status run(const char *database, int64_t limit, size_t state_part) {
         .seeds = 2,
         .limit_steps = limit,
         .state_part = state_part,
-        .probe = {.steps = STEPS,
-                  .batch = 2,
-                  .heldout = 2,
-                  .lr = 1e-3,
+        .probe = {.data = {.batch = 2, .heldout = 2},
+                  .schedule = {.steps = STEPS, .rate = 1e-3},
                   .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
-                  .temperature = 1}};
+                  .loss = {LOSS_REVERSE_KL, 1}}};
     enum status status = probe_parts_from_name(&settings.probe.parts, "mixer", 0);
     if (status) return status;
     return mmr_run(&outcome, &settings);

@@ -96,15 +96,12 @@ static struct probe_parts trained(const char *name) {
 
 /* The golden run's optimizer, a probe at a time. */
 static struct probe_settings golden_settings(int64_t steps, int batch, int64_t heldout) {
-    return (struct probe_settings){.steps = steps,
-                                   .batch = batch,
-                                   .heldout = heldout,
+    return (struct probe_settings){.data = {.batch = batch, .heldout = heldout},
+                                   .schedule = {.steps = steps, .rate = 1e-3},
                                    .together = 1,
-                                   .lr = 1e-3,
                                    .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
                                    .parts = trained("mixer"),
-                                   .temperature = 1,
-                                   .loss = LOSS_REVERSE_KL};
+                                   .loss = {LOSS_REVERSE_KL, 1}};
 }
 
 /* Put the golden initial parameters of a layer into a probe's mixer. */
@@ -206,7 +203,7 @@ static void *run_steps(double losses[3], size_t *bytes, struct model *model, str
     struct probe_group *group;
     const struct probe_choice choice = {.layer = 9, .seed = 3};
     enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
-    if (!status) status = probe_engine_load(engine, 0, settings.steps);
+    if (!status) status = probe_engine_load(engine, 0, settings.schedule.steps);
     if (!status) status = probe_group_begin(&group, engine, &choice, 1);
     if (settings.keep_logits) { /* they come from another probe's steps */
         for (int step = 0; !status && step < 3; step++)
@@ -341,7 +338,7 @@ static struct probe_engine *open_engine(struct model *model, struct tokenset *se
                                         const struct probe_settings *settings) {
     struct probe_engine *engine;
     enum status status = probe_engine_open(&engine, model, model, set, settings, NULL);
-    if (!status) status = probe_engine_load(engine, 0, settings->steps);
+    if (!status) status = probe_engine_load(engine, 0, settings->schedule.steps);
     ck_assert_msg(!status, "%s", status_message());
     return engine;
 }

@@ -8,7 +8,7 @@
 #include "check_main.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
-#include "train/distiller.h"
+#include "train/loss.h"
 #include "train/state.h"
 #include "train/tape.h"
 
@@ -23,7 +23,7 @@ struct student {
     struct mixer mixer;
     int layer;
     struct tape *tape;
-    struct distiller *distiller;
+    struct loss *loss;
     struct probe_parts parts;
     struct parameters *parameters;
     struct tokenset set;
@@ -38,6 +38,7 @@ static void succeeds(enum status status) {
 static void open_student(struct student *out, struct backend *backend, const char *directory,
                          int layer, bool recompute) {
     static uint32_t ids[TOKENS];
+    const struct train_loss cross_entropy = {LOSS_CROSS_ENTROPY, 1};
     for (uint32_t t = 0; t < TOKENS; t++) ids[t] = (t * 97 + 13) % VOCABULARY;
     *out = (struct student){.layer = layer,
                             .set = {.rows = ROWS,
@@ -53,7 +54,7 @@ static void open_student(struct student *out, struct backend *backend, const cha
     succeeds(mil_mixer_create(&out->mixer, out->model, layer, &mil));
     options.mixer = &out->mixer.mamba;
     succeeds(tape_open(&out->tape, out->model, &options));
-    succeeds(distiller_open(&out->distiller, out->model, NULL, LOSS_CROSS_ENTROPY, 1, TOKENS));
+    succeeds(loss_open(&out->loss, out->model, NULL, &cross_entropy, TOKENS));
     succeeds(probe_parts_from_name(&out->parts, "all", 0));
     succeeds(parameters_create(&out->parameters, out->model, out->parts.groups));
     succeeds(probe_parts_add(out->parameters, &out->parts, out->model, layer, &out->mixer, true));
@@ -67,7 +68,7 @@ static void close_student(struct student *student) {
     token_batch_free(&student->batch);
     positions_free(&student->positions);
     parameters_free(student->parameters);
-    distiller_close(student->distiller);
+    loss_close(student->loss);
     tape_close(student->tape);
     mixer_free(&student->mixer, backend);
     model_close(student->model);
@@ -76,21 +77,22 @@ static void close_student(struct student *student) {
 /* Forward from the embeddings at the probed layer's input; gradients when asked for. */
 static double loss_of(struct student *student, bool backward) {
     struct model *model = student->model;
-    double loss;
+    const struct loss_batch rows = {.positions = &student->positions, .slot = -1};
+    const struct loss_sink frozen = {NULL, NULL}, trained = {student->parameters->head_gradient,
+                                                             student->parameters->norm_gradient};
+    double sum, counted = (double)loss_count(student->loss, &rows);
     if (backward) parameters_zero_gradients(student->parameters);
-    distiller_train(student->distiller, backward ? student->parameters->head_gradient : NULL,
-                    backward ? student->parameters->norm_gradient : NULL);
     model->backend->embed(model->backend, tape_stream(student->tape, student->layer),
                           student->batch.ids, model->embedding, TOKENS, model->config->hidden_size);
     succeeds(
         tape_forward(student->tape, student->layer, &student->mixer, &student->batch.sequences));
-    succeeds(distiller_run(student->distiller, &student->positions, -1,
-                           tape_stream(student->tape, model->config->n_layers), NULL,
-                           tape_gradient(student->tape), &loss));
+    succeeds(loss_run(student->loss, &sum, tape_gradient(student->tape),
+                      tape_stream(student->tape, model->config->n_layers), &rows, counted,
+                      backward ? &trained : &frozen));
     if (backward)
         succeeds(tape_backward(student->tape, student->layer, student->parameters, false, NULL,
                                &student->batch.sequences));
-    return loss;
+    return sum / counted;
 }
 
 /* weight += share * direction */

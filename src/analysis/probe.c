@@ -10,14 +10,14 @@
 
 /* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
 static int64_t rows_for_steps(const struct probe_engine *engine, int64_t count) {
-    int64_t rows = count * engine->settings.batch;
+    int64_t rows = count * engine->settings.data.batch;
     return rows < engine->training ? rows : engine->training;
 }
 
 /* The largest number of rows that every batch of the first `count` steps consists of whole times,
  * also where the rows wrap. */
 static int64_t unit_for_steps(const struct probe_engine *engine, int64_t count) {
-    int64_t a = rows_for_steps(engine, count), b = engine->settings.batch;
+    int64_t a = rows_for_steps(engine, count), b = engine->settings.data.batch;
     while (b) {
         int64_t rest = a % b;
         a = b;
@@ -53,20 +53,21 @@ static int64_t largest_batch(const struct tokenset *set, int64_t training, int64
 static enum status measure(struct probe_engine *engine) {
     const struct probe_settings *settings = &engine->settings;
     int64_t rows = (int64_t)engine->set->rows;
-    engine->training = rows - settings->heldout;
-    if (settings->heldout < 1 || engine->training < 1)
+    engine->training = rows - settings->data.heldout;
+    if (settings->data.heldout < 1 || engine->training < 1)
         return status_set(STATUS_USAGE,
                           "--heldout %lld of %lld rows leaves nothing to train on or to measure",
-                          (long long)settings->heldout, (long long)rows);
+                          (long long)settings->data.heldout, (long long)rows);
     engine->longest = (int)tokenset_longest_row(engine->set);
-    engine->max_tokens =
-        largest_batch(engine->set, engine->training, settings->steps, settings->batch);
+    engine->max_tokens = largest_batch(engine->set, engine->training, settings->schedule.steps,
+                                       settings->data.batch);
     if (engine->max_tokens < engine->longest) engine->max_tokens = engine->longest;
-    engine->max_rows = settings->batch;
+    engine->max_rows = settings->data.batch;
     /* Held-out rows go through in groups of up to max_tokens: at most that many rows of a token. */
-    if (settings->heldout > engine->max_rows)
+    if (settings->data.heldout > engine->max_rows)
         engine->max_rows =
-            (int)(settings->heldout < engine->max_tokens ? settings->heldout : engine->max_tokens);
+            (int)(settings->data.heldout < engine->max_tokens ? settings->data.heldout
+                                                              : engine->max_tokens);
     return mil_mamba(&engine->mamba, engine->student->config, &settings->mil);
 }
 
@@ -148,9 +149,8 @@ static enum status allocate(struct probe_engine *engine) {
         if (!engine->trunk) status = STATUS_FAILED;
     }
     if (!status)
-        status =
-            distiller_open(&engine->distiller, engine->student, engine->teacher,
-                           engine->settings.loss, engine->settings.temperature, engine->max_tokens);
+        status = loss_open(&engine->loss, engine->student, engine->teacher, &engine->settings.loss,
+                           engine->max_tokens);
     if (!status)
         status =
             scorer_open(&engine->scorer, engine->teacher, engine->student, scorer_chunk_of(engine));
@@ -195,7 +195,7 @@ void probe_engine_close(struct probe_engine *engine) {
     trace_free(&engine->eval_trace, backend);
     backend->free(backend, engine->trunk);
     backend->free(backend, engine->target_hidden);
-    distiller_close(engine->distiller);
+    loss_close(engine->loss);
     scorer_close(engine->scorer);
     hidden_free(&engine->inputs);
     hidden_free(&engine->targets);
@@ -256,12 +256,12 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
         out->optimizer += training;
         if (i == 0) out->state = state;
     }
-    out->logits = distiller_bytes(student, engine.max_tokens) +
-                  scorer_bytes(student) / (uint64_t)scorer_chunk(student) *
-                      (uint64_t)scorer_chunk_of(&engine);
-    out->kept_logits = distiller_kept_bytes(teacher, batches_for_steps(&engine, settings->steps),
-                                            engine.max_tokens);
-    int64_t tokens = 0, rows = rows_for_steps(&engine, settings->steps);
+    out->logits = loss_bytes(student, engine.max_tokens) + scorer_bytes(student) /
+                                                               (uint64_t)scorer_chunk(student) *
+                                                               (uint64_t)scorer_chunk_of(&engine);
+    out->kept_logits = loss_kept_bytes(
+        teacher, batches_for_steps(&engine, settings->schedule.steps), engine.max_tokens);
+    int64_t tokens = 0, rows = rows_for_steps(&engine, settings->schedule.steps);
     for (int64_t row = 0; row < (int64_t)set->rows; row++)
         if (row < rows || row >= engine.training) tokens += row_tokens(set, row);
     out->cache = 2 * (uint64_t)(tokens * config->hidden_size) * acc;
@@ -273,7 +273,7 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
 /* The rows of steps [first, first + count), then the held-out ones. The caller frees `rows`. */
 static enum status choose_rows(struct probe_rows *out, const struct probe_engine *engine,
                                int64_t first, int64_t count) {
-    int64_t heldout = engine->settings.heldout, training = rows_for_steps(engine, count);
+    int64_t heldout = engine->settings.data.heldout, training = rows_for_steps(engine, count);
     *out = (struct probe_rows){.training = training,
                                .count = training + heldout,
                                .unit = (int)unit_for_steps(engine, count),
@@ -281,7 +281,7 @@ static enum status choose_rows(struct probe_rows *out, const struct probe_engine
     out->rows = memory_calloc((size_t)out->count, sizeof *out->rows);
     if (!out->rows) return STATUS_FAILED;
     for (int64_t i = 0; i < training; i++)
-        out->rows[i] = (first * engine->settings.batch + i) % engine->training;
+        out->rows[i] = (first * engine->settings.data.batch + i) % engine->training;
     for (int64_t i = 0; i < heldout; i++) out->rows[training + i] = engine->training + i;
     return STATUS_OK;
 }
@@ -389,7 +389,7 @@ enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_
         log_note("the shared inputs of layer %d are there already", inputs->layer);
     if (!status) status = hidden_advance(targets, teacher, layers, engine->max_tokens);
     if (!status && engine->settings.keep_logits)
-        status = distiller_keep(engine->distiller, engine->batches, engine->max_tokens);
+        status = loss_keep(engine->loss, engine->batches, engine->max_tokens);
     free(rows.rows);
     return status;
 }

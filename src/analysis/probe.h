@@ -14,20 +14,14 @@
 #include "analysis/probe_parts.h"
 #include "measure/scorer.h"
 #include "model/mil_mixer.h"
+#include "train/schedule.h"
 #include "train/settings.h"
 
-enum learning_rate_schedule { SCHEDULE_CONSTANT, SCHEDULE_COSINE };
-
 struct probe_settings {
-    int64_t steps;
-    int batch;       /* rows a step, in order, wrapping */
-    int64_t heldout; /* the last rows: never trained on */
-    double lr;
+    struct train_data data;
+    struct train_schedule schedule; /* a probe has its steps */
     struct train_optimizer optimizer;
-    int64_t warmup;                       /* steps of linear warm-up */
-    enum learning_rate_schedule schedule; /* cosine falls to 0 at `steps` */
-    enum loss_kind loss;
-    double temperature;
+    struct train_loss loss;
     struct probe_parts parts;
     bool stream_layers;      /* the student's layers are not kept but loaded for each pass; needs
                                 `recompute`, and that only the new mixer trains, since changes would

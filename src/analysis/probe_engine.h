@@ -3,7 +3,7 @@
 #define ANALYSIS_PROBE_ENGINE_H
 
 #include "analysis/probe.h"
-#include "train/distiller.h"
+#include "train/loss.h"
 #include "train/tape.h"
 
 struct probe_engine {
@@ -27,7 +27,7 @@ struct probe_engine {
     void *trunk;         /* acc [tokens, D]: what runs on beside a group's first probes until the
                             last one has left; NULL when probes go one by one */
     void *target_hidden; /* acc [tokens, D] */
-    struct distiller *distiller;
+    struct loss *loss;
     struct scorer *scorer;
     bool stale; /* the student's head and final norm have been trained */
 };

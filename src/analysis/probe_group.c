@@ -1,5 +1,4 @@
 /* Probes that advance together through the layers. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,19 +7,19 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/recorded.h"
-#include "train/optimizer.h"
 #include "train/state.h"
+#include "train/step.h"
 
 struct probe {
-    struct tape *tape; /* of its place in the group; borrowed */
+    struct student student; /* its tape is that of its place in the group; borrowed */
     int layer;
     struct mixer mixer;
-    struct parameters *parameters;
 };
 
 struct probe_group {
     struct probe_engine *engine;
-    struct probe *probes; /* [count], in the order of their layers */
+    struct probe *probes;      /* [count], in the order of their layers */
+    struct student **students; /* [count]: theirs */
     int count;
     struct token_batch batch; /* of the present passage, and of later ones with rows as long: its
                                  ids, which no layer reads, are those of the first */
@@ -35,11 +34,12 @@ static enum status begin(struct probe *probe, struct probe_engine *engine,
     enum status status = mil_mixer_create(&probe->mixer, engine->student, choice->layer, &mil);
     if (status) return status;
     const struct probe_parts *parts = &engine->settings.parts;
-    status = parameters_create(&probe->parameters, engine->student, parts->groups);
+    struct parameters **parameters = &probe->student.parameters;
+    status = parameters_create(parameters, engine->student, parts->groups);
     if (!status)
-        status = probe_parts_add(probe->parameters, parts, engine->student, choice->layer,
-                                 &probe->mixer, true);
-    return status ? status : parameters_allocate(probe->parameters);
+        status = probe_parts_add(*parameters, parts, engine->student, choice->layer, &probe->mixer,
+                                 true);
+    return status ? status : parameters_allocate(*parameters);
 }
 
 enum status probe_group_begin(struct probe_group **out, struct probe_engine *engine,
@@ -49,20 +49,18 @@ enum status probe_group_begin(struct probe_group **out, struct probe_engine *eng
     if (!group) return STATUS_FAILED;
     group->engine = engine;
     group->probes = memory_calloc((size_t)count, sizeof *group->probes);
-    enum status status = group->probes ? STATUS_OK : STATUS_FAILED;
+    group->students = memory_calloc((size_t)count, sizeof *group->students);
+    enum status status = group->probes && group->students ? STATUS_OK : STATUS_FAILED;
     if (!status)
         status = hidden_advance(&engine->inputs, student, choices[0].layer, engine->max_tokens);
     if (!status && engine->stale) status = model_reload_outside(student);
     if (!status) engine->stale = false;
     for (int i = 0; !status && i < count; i++) {
         group->count = i + 1;
-        group->probes[i].tape = engine->tapes[i];
+        group->students[i] = &group->probes[i].student;
+        group->students[i]->tape = engine->tapes[i];
         status = begin(&group->probes[i], engine, &choices[i]);
     }
-    /* Head and final norm train in a group of one only. */
-    if (!status)
-        distiller_train(engine->distiller, group->probes[0].parameters->head_gradient,
-                        group->probes[0].parameters->norm_gradient);
     if (status)
         probe_group_end(group);
     else
@@ -73,7 +71,7 @@ enum status probe_group_begin(struct probe_group **out, struct probe_engine *eng
 static void end(struct probe *probe, struct probe_engine *engine) {
     struct model *student = engine->student;
     const struct probe_parts *parts = &engine->settings.parts;
-    parameters_free(probe->parameters);
+    parameters_free(probe->student.parameters);
     mixer_free(&probe->mixer, student->backend);
     /* What the probe did to the model's own weights is undone by loading them again. */
     int end = probe_parts_end(parts, student, probe->layer);
@@ -89,9 +87,9 @@ static void drop_batch(struct probe_group *group) {
 
 void probe_group_end(struct probe_group *group) {
     if (!group) return;
-    distiller_train(group->engine->distiller, NULL, NULL);
     drop_batch(group);
     for (int i = 0; i < group->count; i++) end(&group->probes[i], group->engine);
+    free(group->students);
     free(group->probes);
     free(group);
 }
@@ -105,7 +103,7 @@ struct mixer *probe_mixer(struct probe *probe) {
 }
 
 enum status probe_mixer_was_set(struct probe *probe) {
-    return parameters_read_live(probe->parameters);
+    return parameters_read_live(probe->student.parameters);
 }
 
 /* Some rows on their way through the layers. */
@@ -114,7 +112,6 @@ struct passage {
     const bool *takes_part; /* [count] */
     int first, last;        /* the layers between which probes leave the trunk */
     void *trunk;            /* acc [tokens, D] */
-    const double *losses;   /* [count]: known before the way back */
     const struct sequences *rows;
     struct token_batch *units; /* [unit_count]: the same rows in the units of hidden.h; none when
                                   the trunk does not go on */
@@ -160,7 +157,7 @@ static enum status enter(struct passage *passage, struct probe_group *group, con
     struct tape *tape = NULL; /* of the first probe that takes part */
     for (int i = 0; i < group->count; i++) {
         if (!takes_part[i]) continue;
-        if (!tape) tape = group->probes[i].tape;
+        if (!tape) tape = group->probes[i].student.tape;
         passage->last = group->probes[i].layer;
     }
     passage->first = engine->inputs.layer;
@@ -197,9 +194,9 @@ static enum status through_layer(struct passage *passage, struct probe *probe,
     struct probe_engine *engine = passage->group->engine;
     const struct sequences *rows = passage->rows;
     struct mixer *placed = layer->index == probe->layer ? &probe->mixer : NULL;
-    if (trains) return tape_forward_layer(probe->tape, layer->index, placed, rows);
+    if (trains) return tape_forward_layer(probe->student.tape, layer->index, placed, rows);
     const struct mixer *mixer = placed ? placed : &layer->mixer;
-    void *h = tape_stream(probe->tape, probe->layer);
+    void *h = tape_stream(probe->student.tape, probe->layer);
     block_mix(engine->student, layer, mixer, &engine->eval_trace, h, h, rows);
     block_mlp(engine->student, layer, &engine->eval_trace, h, h, rows->tokens);
     return STATUS_OK;
@@ -220,7 +217,7 @@ static enum status go_forward(struct passage *passage, bool trains) {
         progress_within((double)(l - passage->first) / (layers - passage->first) / (trains ? 3 : 1),
                         NULL);
         for (int i = 0; !status && i < group->count; i++) {
-            void *input = tape_stream(group->probes[i].tape, l);
+            void *input = tape_stream(group->probes[i].student.tape, l);
             if (passage->takes_part[i] && group->probes[i].layer == l && input != passage->trunk)
                 backend->copy(backend, input, passage->trunk, bytes);
         }
@@ -233,7 +230,7 @@ static enum status go_forward(struct passage *passage, bool trains) {
     return STATUS_OK;
 }
 
-/* Back to each one's own layer. A probe with a loss that is not finite stays where it is. */
+/* Back to each one's own layer. */
 static enum status go_backward(void *context) {
     struct passage *passage = context;
     struct probe_group *group = passage->group;
@@ -245,73 +242,62 @@ static enum status go_backward(void *context) {
                         NULL);
         for (int i = 0; !status && i < group->count; i++) {
             struct probe *probe = &group->probes[i];
-            if (!passage->takes_part[i] || probe->layer > l || !isfinite(passage->losses[i]))
-                continue;
-            status = tape_backward_layer(probe->tape, l, probe->parameters, l == probe->layer, NULL,
-                                         passage->rows);
+            if (!student_goes_back(&probe->student) || probe->layer > l) continue;
+            status = tape_backward_layer(probe->student.tape, l, probe->student.parameters,
+                                         l == probe->layer, NULL, passage->rows);
         }
     }
     return status;
 }
 
-static enum status start_step(void *context) {
-    struct passage *passage = context;
-    struct probe_group *group = passage->group;
-    for (int i = 0; i < group->count; i++)
-        if (passage->takes_part[i]) parameters_zero_gradients(group->probes[i].parameters);
-    return go_forward(passage, true);
+static enum status go_forward_training(void *context) {
+    return go_forward(context, true);
 }
 
-/* Half of a step. Of a probe that goes alone through layers that stay where they are, it comes
- * again with the same pointers. */
-static enum status run_half(struct passage *passage, struct recorded *recorded,
-                            enum status (*half)(void *context)) {
+/* One of the two passes of a step. Of a probe that goes alone through layers that stay where they
+ * are, it comes again with the same pointers. */
+static enum status pass(struct passage *passage, struct recorded *recorded,
+                        enum status (*ops)(void *context)) {
     const struct probe_group *group = passage->group;
     const struct probe_settings *settings = &group->engine->settings;
-    if (group->count > 1 || settings->stream_layers || settings->park) return half(passage);
-    return recorded_run(recorded, group->engine->backend, half, passage);
+    if (group->count > 1 || settings->stream_layers || settings->park) return ops(passage);
+    return recorded_run(recorded, group->engine->backend, ops, passage);
 }
 
-static double learning_rate(const struct probe_settings *settings, int64_t step) {
-    if (step < settings->warmup)
-        return settings->lr * (double)(step + 1) / (double)settings->warmup;
-    if (settings->schedule == SCHEDULE_CONSTANT) return settings->lr;
-    double span = (double)(settings->steps - settings->warmup);
-    double progress = span > 0 ? (double)(step - settings->warmup) / span : 1;
-    return settings->lr * 0.5 * (1 + cos(3.14159265358979323846 * progress));
+static enum status pass_forward(void *context, int batch) {
+    struct passage *passage = context;
+    return pass(passage, &passage->group->forward, go_forward_training);
 }
 
-static void update(struct probe *probe, const struct probe_settings *settings, int64_t step) {
-    optimizer_step(probe->parameters, &settings->optimizer, learning_rate(settings, step), step,
-                   NULL);
+static enum status pass_backward(void *context, int batch) {
+    struct passage *passage = context;
+    return pass(passage, &passage->group->backward, go_backward);
 }
 
 enum status probe_group_step(struct probe_group *group, const bool *takes_part, int64_t step,
                              double *losses) {
     struct probe_engine *engine = group->engine;
-    struct backend *backend = engine->backend;
     const struct probe_settings *settings = &engine->settings;
-    int layers = engine->student->config->n_layers;
-    int64_t from = (step - engine->first) * settings->batch;
-    int64_t slot = settings->keep_logits ? (step - engine->first) % engine->batches : -1;
+    int rows = settings->data.batch;
+    int64_t place = step - engine->first;
     struct passage passage;
-    enum status status =
-        enter(&passage, group, takes_part, from, settings->batch, engine->in_memory);
-    passage.losses = losses;
-    if (!status) status = run_half(&passage, &group->forward, start_step);
-    for (int i = 0; !status && i < group->count; i++) {
-        struct tape *tape = group->probes[i].tape;
-        if (takes_part[i])
-            status = distiller_run(engine->distiller, &passage.positions, slot,
-                                   tape_stream(tape, layers), engine->target_hidden,
-                                   tape_gradient(tape), &losses[i]);
-    }
-    /* Which of several probes go back differs from step to step; one alone goes or does not. */
-    if (!status && (group->count > 1 || isfinite(losses[0])))
-        status = run_half(&passage, &group->backward, go_backward);
+    enum status status = enter(&passage, group, takes_part, place * rows, rows, engine->in_memory);
+    for (int i = 0; i < group->count; i++) group->students[i]->takes_part = takes_part[i];
+    const struct loss_batch batch = {.positions = &passage.positions,
+                                     .teacher = engine->target_hidden,
+                                     .slot = settings->keep_logits ? place % engine->batches : -1};
+    const struct step whole = {.number = step,
+                               .students = group->students,
+                               .student_count = group->count,
+                               .batches = &batch,
+                               .batch_count = 1,
+                               .loss = engine->loss,
+                               .schedule = &settings->schedule,
+                               .optimizer = &settings->optimizer,
+                               .passes = {pass_forward, pass_backward, &passage}};
+    if (!status) status = step_run(&whole);
     for (int i = 0; !status && i < group->count; i++)
-        if (takes_part[i] && isfinite(losses[i])) update(&group->probes[i], settings, step);
-    if (!status) status = backend->sync(backend);
+        if (takes_part[i]) losses[i] = group->students[i]->loss;
     leave(&passage);
     return status;
 }
@@ -328,8 +314,8 @@ static enum status score(struct passage *passage, int64_t row, double *sums, int
         struct probe *probe = &group->probes[i];
         memset(both, 0, 2 * values * sizeof *both);
         status = scorer_score_positions(engine->scorer, &passage->positions, engine->target_hidden,
-                                        tape_stream(probe->tape, probe->layer), 0, 1, both);
-        int64_t place = i * engine->settings.heldout + row;
+                                        tape_stream(probe->student.tape, probe->layer), 0, 1, both);
+        int64_t place = i * engine->settings.data.heldout + row;
         if (!status) memcpy(sums + place * METRIC_COUNT, both + values, values * sizeof *sums);
     }
     if (!status)
@@ -356,13 +342,13 @@ enum status probe_group_evaluate(struct probe_group *group, const bool *takes_pa
 }
 
 size_t probe_state_bytes(const struct probe *probe) {
-    return state_bytes(probe->parameters);
+    return state_bytes(probe->student.parameters);
 }
 
 void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes) {
-    state_save(probe->parameters, host, from, bytes);
+    state_save(probe->student.parameters, host, from, bytes);
 }
 
 void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes) {
-    state_restore(probe->parameters, host, from, bytes);
+    state_restore(probe->student.parameters, host, from, bytes);
 }

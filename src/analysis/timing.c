@@ -176,9 +176,9 @@ static enum status time_steps(struct steps *out, struct model *model, const stru
     struct probe_engine *engine = NULL;
     struct probe_settings own = *settings;
     int last = model->config->n_layers - 1;
-    own.batch = (int)set->rows - 1;
-    own.heldout = own.steps = own.together = 1;
-    own.warmup = 0;
+    own.data.batch = (int)set->rows - 1;
+    own.data.heldout = own.schedule.steps = own.together = 1;
+    own.schedule.warmup = 0;
     own.first_layers = NULL;
     own.stream_layers = own.park = false;
     *out = (struct steps){.tokens = (double)set->row_offsets[set->rows - 1]};
@@ -202,9 +202,9 @@ static enum status time_part(struct steps *out, struct model *model, const struc
 /* Few tokens and many: what does not grow with them is the optimizer's. */
 enum status timing_probes(struct timing *out, struct model *model, const struct tokenset *set,
                           const struct probe_settings *settings) {
-    int64_t longest = tokenset_longest_row(set), rows = settings->batch + 1;
+    int64_t longest = tokenset_longest_row(set), rows = settings->data.batch + 1;
     struct steps few, many;
-    enum status status = timing_passes(out, model, set, settings->batch * longest);
+    enum status status = timing_passes(out, model, set, settings->data.batch * longest);
     if (rows > (int64_t)set->rows) rows = (int64_t)set->rows;
     if (status || rows < 2 || out->block == 0) return status;
     status = time_part(&few, model, set, settings, 2, FIRST_TOKENS);

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/run_file.h"
+#include "train/loss.h"
 
 struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mmr_values *values) {
     enum { OWN = MMR_OPTIONS - MIXER_OPTIONS };
@@ -119,41 +120,21 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
     };
 }
 
-/* The index of `word` among `words`; STATUS_USAGE names the option. */
-static enum status choose(int *out, const char *option, const char *word, const char *const *words,
-                          int count) {
-    for (int i = 0; i < count; i++)
-        if (strcmp(word, words[i]) == 0) {
-            *out = i;
-            return STATUS_OK;
-        }
-    return status_set(STATUS_USAGE, "mmr: --%s cannot be \"%s\"", option, word);
-}
-
 static enum status to_probe(struct probe_settings *probe, const struct mmr_values *values) {
-    static const char *const losses[] = {"rkl", "fkl", "ce"};
-    static const char *const schedules[] = {"constant", "cosine"};
-    struct probe_parts parts;
-    int loss = 0, schedule = 0;
-    enum status status = choose(&loss, "loss", values->loss, losses, 3);
-    if (!status) status = choose(&schedule, "schedule", values->schedule, schedules, 2);
-    if (!status) status = probe_parts_from_name(&parts, values->train, values->decay);
+    *probe = (struct probe_settings){
+        .data = {.batch = (int)values->batch, .heldout = values->heldout},
+        .schedule = {.rate = values->lr, .steps = values->steps, .warmup = values->warmup},
+        .optimizer = {.beta1 = values->beta1,
+                      .beta2 = values->beta2,
+                      .epsilon = values->epsilon,
+                      .clip = values->clip},
+        .loss = {.temperature = values->temperature}};
+    enum status status = loss_from_name(&probe->loss.kind, values->loss);
+    if (!status) status = train_schedule_from_name(&probe->schedule.kind, values->schedule);
+    if (!status) status = probe_parts_from_name(&probe->parts, values->train, values->decay);
     if (status) return status;
-    *probe = (struct probe_settings){.steps = values->steps,
-                                     .batch = (int)values->batch,
-                                     .heldout = values->heldout,
-                                     .lr = values->lr,
-                                     .optimizer = {.beta1 = values->beta1,
-                                                   .beta2 = values->beta2,
-                                                   .epsilon = values->epsilon,
-                                                   .clip = values->clip},
-                                     .warmup = values->warmup,
-                                     .schedule = (enum learning_rate_schedule)schedule,
-                                     .loss = (enum loss_kind)loss,
-                                     .temperature = values->temperature,
-                                     .parts = parts};
-    if (probe->lr <= 0 || probe->temperature <= 0 || probe->optimizer.beta1 < 0 ||
-        probe->optimizer.beta1 >= 1 || probe->optimizer.beta2 < 0 || probe->optimizer.beta2 >= 1)
+    if (values->lr <= 0 || values->temperature <= 0 || values->beta1 < 0 || values->beta1 >= 1 ||
+        values->beta2 < 0 || values->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
     return mixer_option_resolve(&probe->mil, &values->mixer);

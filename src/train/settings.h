@@ -2,10 +2,22 @@
 #ifndef TRAIN_SETTINGS_H
 #define TRAIN_SETTINGS_H
 
+#include "kernels/backend.h"
+
+struct train_data {
+    int batch;       /* rows a step, in order, wrapping */
+    int64_t heldout; /* the last rows: never trained on */
+};
+
 /* AdamW; learning rates come from the schedule, weight decay from the groups of parameters. */
 struct train_optimizer {
     double beta1, beta2, epsilon;
     double clip; /* limit of the gradient's norm, 0: none */
+};
+
+struct train_loss {
+    enum loss_kind kind;
+    double temperature; /* of both distributions */
 };
 
 #endif

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "train/distiller.h"
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/sequences.h"
+#include "train/loss.h"
 #include "train/tape.h"
 
 static const struct {
@@ -52,7 +52,7 @@ struct estimator {
     int *place; /* [L]: position among the layers to score, or -1 */
     /* With gradients: */
     struct tape *tape;
-    struct distiller *distiller;
+    struct loss *loss;
     /* Without: */
     struct trace trace;
     void *before, *stream; /* acc [tokens, D] */
@@ -89,7 +89,7 @@ uint64_t estimator_bytes(const struct model *model, const struct estimator_optio
     uint64_t width = (uint64_t)model->config->hidden_size;
     if (differentiates(options)) {
         struct tape_options tape = tape_options_of(options, rows, tokens, longest);
-        return tape_bytes(model, &tape) + distiller_bytes(model, tokens);
+        return tape_bytes(model, &tape) + loss_bytes(model, tokens);
     }
     struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
     return trace_bytes(model, &needs) +
@@ -109,10 +109,9 @@ static enum status allocate(struct estimator *estimator, int rows, int64_t token
         struct tape_options tape = tape_options_of(&estimator->options, rows, tokens, longest);
         estimator->host_gradient = memory_calloc(elements, sizeof *estimator->host_gradient);
         if (!estimator->host_gradient) return STATUS_FAILED;
+        const struct train_loss loss = {LOSS_CROSS_ENTROPY, 1};
         enum status status = tape_open(&estimator->tape, model, &tape);
-        return status ? status
-                      : distiller_open(&estimator->distiller, model, NULL, LOSS_CROSS_ENTROPY, 1,
-                                       tokens);
+        return status ? status : loss_open(&estimator->loss, model, NULL, &loss, tokens);
     }
     struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
     size_t bytes = elements * dtype_size(backend->acc);
@@ -152,7 +151,7 @@ void estimator_close(struct estimator *estimator) {
     if (!estimator) return;
     struct backend *backend = estimator->model->backend;
     tape_close(estimator->tape);
-    distiller_close(estimator->distiller);
+    loss_close(estimator->loss);
     trace_free(&estimator->trace, backend);
     backend->free(backend, estimator->before);
     backend->free(backend, estimator->stream);
@@ -244,15 +243,17 @@ static enum status run_gradients(struct group *group, const struct token_batch *
     enum status status = tape_forward(estimator->tape, 0, NULL, sequences);
     group->weight = 1 / (double)passes;
     for (int pass = 0; !status && pass < passes; pass++) {
-        double loss;
+        double sum;
         progress_range((1 + 3 * pass) / parts, (4 + 3 * pass) / parts);
-        struct random_stream stream = random_stream_for(options->seed, pass, "fisher");
-        if (draws) distiller_draw_targets(estimator->distiller, &stream, first_token);
-        status = distiller_run(estimator->distiller, group->positions, -1,
-                               tape_stream(estimator->tape, layers), NULL,
-                               tape_gradient(estimator->tape), &loss);
-        group->scale = (double)distiller_counted(estimator->distiller, group->positions);
-        if (!status && group->scale > 0 && !isfinite(loss))
+        const struct loss_draw draw = {random_stream_for(options->seed, pass, "fisher"),
+                                       first_token};
+        const struct loss_batch rows = {
+            .positions = group->positions, .slot = -1, .draw = draws ? &draw : NULL};
+        const struct loss_sink frozen = {NULL, NULL};
+        group->scale = (double)loss_count(estimator->loss, &rows);
+        status = loss_run(estimator->loss, &sum, tape_gradient(estimator->tape),
+                          tape_stream(estimator->tape, layers), &rows, group->scale, &frozen);
+        if (!status && group->scale > 0 && !isfinite(sum))
             status = status_fail("the loss is not finite");
         if (!status && group->scale > 0)
             status = tape_backward(estimator->tape, first, NULL, false, &visitor, sequences);

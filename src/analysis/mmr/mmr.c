@@ -10,6 +10,7 @@
 #include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "train/loss.h"
 
 /* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
 static bool any_target(const struct tokenset *set, int64_t first, int64_t end, int64_t wrap) {
@@ -26,25 +27,25 @@ static enum status check_rows(const struct mmr_work *work) {
     const struct tokenset *set = work->set;
     const struct probe_settings *probe = &work->settings->probe;
     const char *path = work->settings->data;
-    int64_t rows = (int64_t)set->rows, training = rows - probe->heldout;
+    int64_t rows = (int64_t)set->rows, training = rows - probe->data.heldout;
     if (training < 1)
-        return status_set(STATUS_USAGE,
-                          "--heldout %lld: \"%s\" has %lld row%s, which leaves none to train on",
-                          (long long)probe->heldout, path, (long long)rows, rows == 1 ? "" : "s");
+        return status_set(
+            STATUS_USAGE, "--heldout %lld: \"%s\" has %lld row%s, which leaves none to train on",
+            (long long)probe->data.heldout, path, (long long)rows, rows == 1 ? "" : "s");
     enum status status = record_check_mask(set, path);
-    if (status || (!set->loss_mask && probe->loss != LOSS_CROSS_ENTROPY)) return status;
+    if (status || (!set->loss_mask && probe->loss.kind != LOSS_CROSS_ENTROPY)) return status;
     const char *cause = set->loss_mask ? "the loss mask leaves" : "rows of one token leave";
     if (!any_target(set, training, rows, rows))
         return status_fail("\"%s\": %s no token to predict in the %lld held-out rows: use a "
                            "larger --heldout",
-                           path, cause, (long long)probe->heldout);
-    for (int64_t step = 0; step < probe->steps; step++) {
-        int64_t first = step * probe->batch;
-        if (!any_target(set, first, first + probe->batch, training))
+                           path, cause, (long long)probe->data.heldout);
+    for (int64_t step = 0; step < probe->schedule.steps; step++) {
+        int64_t first = step * probe->data.batch;
+        if (!any_target(set, first, first + probe->data.batch, training))
             return status_fail("\"%s\": %s no token to predict in the rows of step %lld (from row "
                                "%lld on): use a larger --batch",
                                path, cause, (long long)step, (long long)(first % training));
-        if (first >= training && training % probe->batch == 0) break; /* repeats */
+        if (first >= training && training % probe->data.batch == 0) break; /* repeats */
     }
     return STATUS_OK;
 }
@@ -82,21 +83,20 @@ static struct json *describe(const struct mmr_work *work, const struct mamba_con
     char *layers = list_format(work->layers.values, work->layers.count);
     js_set_string(parameters, "layers", layers);
     free(layers);
-    js_set_integer(parameters, "steps", probe->steps);
-    js_set_integer(parameters, "batch", probe->batch);
-    js_set_integer(parameters, "heldout", probe->heldout);
+    js_set_integer(parameters, "steps", probe->schedule.steps);
+    js_set_integer(parameters, "batch", probe->data.batch);
+    js_set_integer(parameters, "heldout", probe->data.heldout);
     js_set_integer(parameters, "seeds", settings->seeds);
-    js_set_number(parameters, "lr", probe->lr);
+    js_set_number(parameters, "lr", probe->schedule.rate);
     js_set_number(parameters, "beta1", probe->optimizer.beta1);
     js_set_number(parameters, "beta2", probe->optimizer.beta2);
     js_set_number(parameters, "epsilon", probe->optimizer.epsilon);
     js_set_number(parameters, "weight_decay", probe->parts.groups[PROBE_MIXER].decay);
     js_set_number(parameters, "clip", probe->optimizer.clip);
-    js_set_integer(parameters, "warmup", probe->warmup);
-    js_set_string(parameters, "schedule",
-                  probe->schedule == SCHEDULE_COSINE ? "cosine" : "constant");
-    js_set_string(parameters, "loss", mmr_loss_name(probe->loss));
-    js_set_number(parameters, "temperature", probe->temperature);
+    js_set_integer(parameters, "warmup", probe->schedule.warmup);
+    js_set_string(parameters, "schedule", train_schedule_name(probe->schedule.kind));
+    js_set_string(parameters, "loss", loss_name(probe->loss.kind));
+    js_set_number(parameters, "temperature", probe->loss.temperature);
     js_set_string(parameters, "train", probe_parts_name(&probe->parts));
     js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
@@ -165,8 +165,8 @@ static enum status predict(struct mmr_work *work, const struct probe_settings *p
     if (work->student != work->teacher) return STATUS_OK;
     int layers = work->student->config->n_layers;
     double tokens = (double)set->tokens, held = 0, seconds = log_elapsed();
-    double a_step = tokens / (double)set->rows * probe->batch;
-    for (int64_t row = (int64_t)set->rows - probe->heldout; row < (int64_t)set->rows; row++)
+    double a_step = tokens / (double)set->rows * probe->data.batch;
+    for (int64_t row = (int64_t)set->rows - probe->data.heldout; row < (int64_t)set->rows; row++)
         held += (double)(set->row_offsets[row + 1] - set->row_offsets[row]);
     enum status status = timing_probes(&timing, work->student, set, probe);
     if (timing.block == 0) return status; /* not known */
@@ -174,11 +174,12 @@ static enum status predict(struct mmr_work *work, const struct probe_settings *p
     seconds = 0;
     for (size_t i = 0; i < work->layers.count; i++) {
         int above = layers - work->layers.values[i];
-        seconds += (double)probe->steps * a_step * (timing.step + (above - 1) * timing.step_layer);
-        seconds += (double)probe->steps * timing.update;
+        seconds += (double)probe->schedule.steps * a_step *
+                   (timing.step + (above - 1) * timing.step_layer);
+        seconds += (double)probe->schedule.steps * timing.update;
         seconds += 2 * held * (above * timing.block + 2 * timing.score);
     }
-    double shared = fmin(tokens - held, (double)probe->steps * a_step) + held;
+    double shared = fmin(tokens - held, (double)probe->schedule.steps * a_step) + held;
     work->outcome->memory.seconds =
         once + seconds * settings->seeds + 2 * shared * layers * timing.block;
     return status;

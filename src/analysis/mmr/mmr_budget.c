@@ -85,7 +85,8 @@ static enum status budget_memory(struct mmr_work *work, const struct probe_setti
     if (probe->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
     snprintf(budget->work, sizeof budget->work,
              "%zu layers, %lld steps of %d rows, layers %s%s%s%s%s%s", work->layers.count,
-             (long long)probe->steps, probe->batch, probe->stream_layers ? "streamed" : "kept",
+             (long long)probe->schedule.steps, probe->data.batch,
+             probe->stream_layers ? "streamed" : "kept",
              probe->recompute ? ", blocks computed again for their gradients" : "",
              probe->park ? " from inputs in host memory" : "", together,
              work->traffic[0] ? "; " : "", work->traffic);
@@ -162,7 +163,7 @@ static enum status budget_cache(struct mmr_work *work, const struct probe_settin
     const struct mmr_settings *settings = work->settings;
     struct memory_budget *budget = &work->outcome->memory;
     struct probe_cache cache = mmr_cache_of(settings);
-    int64_t steps = probe->steps;
+    int64_t steps = probe->schedule.steps;
     if (!cache.directory) return STATUS_OK;
     if (!cache.kept && steps > MMR_ROUND_STEPS) steps = MMR_ROUND_STEPS;
     budget->cache_directory = cache.directory;
@@ -193,7 +194,7 @@ enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) {
         status = stream_layers(work, probe, probes);
     if (status) return status;
     work->outcome->together = work->together;
-    probe->keep_logits = probe->loss != LOSS_CROSS_ENTROPY && probes > 1 &&
+    probe->keep_logits = probe->loss.kind != LOSS_CROSS_ENTROPY && probes > 1 &&
                          worth_keeping(memory->kept_logits, budget->device, budget->room);
     work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
     memory_budget_add(budget, "kept teacher logits", work->kept_logits, 0);

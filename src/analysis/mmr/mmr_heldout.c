@@ -7,10 +7,11 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "scores/statistics.h"
+#include "train/loss.h"
 
 enum status heldout_create(struct heldout *out, const struct mmr_work *work) {
-    size_t values = (size_t)work->settings->probe.heldout * METRIC_COUNT;
-    *out = (struct heldout){.rows = work->settings->probe.heldout, .diverged_at = -1};
+    size_t values = (size_t)work->settings->probe.data.heldout * METRIC_COUNT;
+    *out = (struct heldout){.rows = work->settings->probe.data.heldout, .diverged_at = -1};
     out->before = memory_calloc(values, sizeof *out->before);
     out->after = memory_calloc(values, sizeof *out->after);
     out->counts = memory_calloc(values, sizeof *out->counts);
@@ -103,7 +104,7 @@ enum { LAST_STEPS = 10 };
 /* Loss at step 0 (standard error over seeds), and the mean of the last ten steps (over them). */
 static enum status put_training(struct mmr_work *work, int layer) {
     struct store_step_list list;
-    const char *loss = mmr_loss_name(work->settings->probe.loss);
+    const char *loss = loss_name(work->settings->probe.loss.kind);
     enum status status = store_get_probe_steps(&list, work->store, work->run, layer);
     if (status) return status;
     double *first = memory_calloc(list.count, sizeof *first);

@@ -7,10 +7,7 @@
 #include "analysis/mmr/mmr_work.h"
 #include "base/interrupt.h"
 #include "base/memory.h"
-
-const char *mmr_loss_name(enum loss_kind loss) {
-    return loss == LOSS_REVERSE_KL ? "rkl" : loss == LOSS_FORWARD_KL ? "fkl" : "ce";
-}
+#include "train/loss.h"
 
 /* A probe of a group, and how far it is. */
 struct member {
@@ -70,7 +67,7 @@ static void note_losses(struct mmr_work *work, struct group *group, int64_t step
             member->pending[member->pending_count++] = group->losses[i];
             member->step++;
             progress_within(1, "layer %d, %s %.4g", member->layer,
-                            mmr_loss_name(work->settings->probe.loss), group->losses[i]);
+                            loss_name(work->settings->probe.loss.kind), group->losses[i]);
             progress_update(&work->progress, ++work->done);
         } else {
             member->diverged_at = step;
@@ -182,7 +179,7 @@ struct measured {
 
 static enum status measure(struct measured *out, struct mmr_work *work, struct group *group) {
     bool any = false;
-    *out = (struct measured){.values = (size_t)work->settings->probe.heldout * METRIC_COUNT};
+    *out = (struct measured){.values = (size_t)work->settings->probe.data.heldout * METRIC_COUNT};
     for (int i = 0; i < group->count; i++)
         any |= group->takes_part[i] = group->members[i].diverged_at < 0;
     out->sums = memory_calloc((size_t)group->count * out->values, sizeof *out->sums);
@@ -301,13 +298,13 @@ static enum status find_done(struct mmr_work *work, bool *done) {
 
 void mmr_begin_progress(struct mmr_work *work) {
     double probes = (double)work->layers.count * work->settings->seeds;
-    progress_begin(&work->progress, "mmr", "steps", probes * (double)work->settings->probe.steps,
-                   work->done);
+    progress_begin(&work->progress, "mmr", "steps",
+                   probes * (double)work->settings->probe.schedule.steps, work->done);
 }
 
 enum status mmr_run_layers(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
-    int64_t steps = settings->probe.steps;
+    int64_t steps = settings->probe.schedule.steps;
     bool *done = memory_calloc((size_t)work->student->config->n_layers, sizeof *done);
     if (!done) return STATUS_FAILED;
     enum status status = find_done(work, done);

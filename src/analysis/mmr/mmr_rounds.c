@@ -49,7 +49,7 @@ enum status mmr_run_rounds(struct mmr_work *work) {
     size_t layers = (size_t)work->student->config->n_layers;
     bool *best = memory_calloc(layers, sizeof *best), *before = memory_calloc(layers, sizeof *best);
     enum status status = best && before ? STATUS_OK : STATUS_FAILED;
-    int64_t steps = settings->probe.steps, done = 0, stable = 0;
+    int64_t steps = settings->probe.schedule.steps, done = 0, stable = 0;
     mmr_begin_progress(work);
     while (!status && done < steps && stable < settings->stable_steps) {
         int64_t to = done + MMR_ROUND_STEPS < steps ? done + MMR_ROUND_STEPS : steps;

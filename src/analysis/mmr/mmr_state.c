@@ -52,7 +52,7 @@ enum status mmr_state_put(struct mmr_work *work, const struct probe *probe, int 
  * saved. Its numbers need not be finite, those of a probe that diverged are not. */
 static enum status check_state(const struct mmr_work *work, size_t bytes, size_t expected,
                                int layer, int64_t step) {
-    int64_t steps = work->settings->probe.steps;
+    int64_t steps = work->settings->probe.schedule.steps;
     if (bytes != expected)
         return status_fail("\"%s\": the saved training state of layer %d has %zu bytes, expected "
                            "%zu",

@@ -31,8 +31,6 @@ struct mmr_work {
     uint64_t base_bytes;  /* resident before anything was opened */
 };
 
-const char *mmr_loss_name(enum loss_kind loss); /* "rkl", … */
-
 /* Bytes of a training state that are on the host at a time. */
 size_t mmr_state_part(const struct mmr_settings *settings);
 
