@@ -120,7 +120,8 @@ struct backend {
     const char *name; /* "cpu", "cuda:0" */
     const char *kind; /* hardware and libraries, as far as bits depend on them: "NVIDIA H100 …" */
     enum dtype act, acc;
-    bool discrete; /* its memory is not the host's: transfers can go beside the arithmetic */
+    bool discrete; /* its memory is not the host's: transfers can go beside the arithmetic. False is
+                      how to ask for the CPU, whatever the types are */
 
     /* Memory. alloc's bytes are not initialised; NULL with a message (naming `what`) when they
      * cannot be had. upload and download convert between the host's and the device's element type

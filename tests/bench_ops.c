@@ -478,7 +478,7 @@ int main(int count, char **arguments) {
         fprintf(stderr, "bench_ops: %s\n", status_message());
         return EXIT_FAILURE;
     }
-    bench.s = shapes[strcmp(bench.b->name, "cpu") == 0 ? 0 : 1];
+    bench.s = shapes[!bench.b->discrete ? 0 : 1];
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (count > 2 && strcmp(arguments[2], shapes[i].name) == 0) bench.s = shapes[i];
     prepare(&bench);

@@ -133,7 +133,7 @@ static enum status prepare(struct job *job) {
     if (!status) status = mixer_option_resolve(&job->mil, &command->mixer);
     if (!status) status = backend_open(&job->backend, command->device);
     if (status) return status;
-    bool cpu = job->backend->act == job->backend->acc;
+    bool cpu = !job->backend->discrete;
     uint64_t left = job->backend->memory_free(job->backend);
     /* A fortieth for what the libraries take. */
     job->memory = command->memory ? command->memory : cpu ? CPU_MEMORY : left - left / 40;

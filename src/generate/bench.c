@@ -82,7 +82,7 @@ static enum status time_products(double *operations, struct backend *backend, in
 static enum status measure_device(struct bench *bench) {
     struct backend *backend = bench->model->backend;
     struct cost_device *best = &bench->result->device, now = {0};
-    bool small = backend->act == backend->acc; /* the CPU */
+    bool small = !backend->discrete;
     enum status status =
         time_copies(&now.bandwidth, backend, small ? (size_t)128 << 20 : (size_t)1 << 30);
     if (!status) status = time_products(&now.operations, backend, small ? 1024 : 8192);

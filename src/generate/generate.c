@@ -114,8 +114,8 @@ static enum status open_decoder(struct run *run) {
     size_t longest = 0;
     for (size_t i = 0; i < run->count; i++)
         if (run->prompts[i].count > longest) longest = run->prompts[i].count;
-    /* In float32 prompts go one by one: what is computed does not depend on the others. */
-    bool alone = backend->act == backend->acc;
+    /* On the CPU prompts go one by one: what is computed does not depend on the others. */
+    bool alone = !backend->discrete;
     run->prefill_tokens =
         alone || longest > PREFILL_TOKENS ? (int64_t)longest : (int64_t)PREFILL_TOKENS;
     struct decoder_options options = {.tokens = (int64_t)longest + settings->max_tokens,
@@ -217,7 +217,7 @@ static enum status choose(struct run *run, int rows) {
 
 /* New prompts into free slots: one, or as many as one prefill takes. */
 static enum status begin(struct run *run, struct generate_statistics *statistics) {
-    bool alone = run->model->backend->act == run->model->backend->acc;
+    bool alone = !run->model->backend->discrete;
     int rows = 0;
     for (int slot = 0; slot < run->slots && run->begun < run->count && !(alone && rows); slot++) {
         if (run->sequences[slot].busy) continue;

@@ -5,10 +5,11 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "model/device.h"
 
 struct serving_device serving_defaults(void) {
-    return (struct serving_device){.memory = 80000000000,
-                                   .speed = {.bandwidth = 3e12, .operations = 7e14},
+    return (struct serving_device){.memory = device_h100.memory,
+                                   .speed = device_h100.peak,
                                    .prompt = 1,
                                    .output = 16384};
 }

@@ -4,11 +4,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "model/device.h"
 #include "model/stream.h"
-
-/* Of an H100: what its matrix products reach, and its bus each way. Only their relation matters: it
- * decides what hides behind what. */
-static const double FLOPS = 6e14, BUS = 4e10;
 
 /* Products and sums that one token costs in layer `index`, attention's own left out. */
 static double layer_flops(const struct model *model, int index) {
@@ -24,10 +21,10 @@ static double predict(const struct model *model, const struct sweep_options *opt
     double seconds = 0;
     for (int l = 0; l < config->n_layers; l++) {
         if (next < options->branches && options->layers[next] == l) active++, next++;
-        double arithmetic = active * (double)cut->tokens * layer_flops(model, l) / FLOPS;
+        double arithmetic = active * (double)cut->tokens * layer_flops(model, l) / device_h100.products;
         double transfer = cut->keeps_layers ? 0 : (double)layer_bytes(model, l);
         if (active > here) transfer += (active - here) * state;
-        transfer /= BUS;
+        transfer /= device_h100.bus;
         seconds += arithmetic > transfer ? arithmetic : transfer;
     }
     return seconds * (double)cut->groups;

@@ -5,6 +5,7 @@
 #include "analysis/mmr/mmr_work.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "model/device.h"
 #include "model/stream.h"
 
 /* The teacher's logits of all batches are worth keeping where they leave half of the room free. */
@@ -127,16 +128,13 @@ static enum status grow_groups(struct mmr_work *work, struct probe_settings *pro
     return group_probes(work, probe, (probes + groups - 1) / groups);
 }
 
-/* Layers do not fit: they are streamed for as many probes as fit. While fewer tokens than this pass
- * through a layer for each time that it is loaded, the bus sets the pace and not the arithmetic (on
- * an H100 with half of what its bus can do): then parking the inputs of blocks in host memory makes
- * room for more probes. */
-enum { TOKENS_A_LOAD = 30000 };
-
+/* Layers do not fit: they are streamed for as many probes as fit. While so few tokens pass through
+ * a layer for each time that it is loaded that the bus sets the pace and not the arithmetic, parking
+ * the inputs of blocks in host memory makes room for more probes. */
 static enum status stream_layers(struct mmr_work *work, struct probe_settings *probe, int probes) {
     const struct memory_budget *budget = &work->outcome->memory;
     bool asked = work->settings->together > 0;
-    int enough = (int)(TOKENS_A_LOAD / (work->memory.tokens + 1)) + 1;
+    int enough = (int)(device_tokens_a_load(&device_h100) / (work->memory.tokens + 1)) + 1;
     probe->stream_layers = true;
     enum status status = group_probes(work, probe, work->together);
     if (!status && !asked) status = grow_groups(work, probe, probes, probes);
