@@ -13,6 +13,15 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "kernels/backend.h"
+#include "kernels/ops/attention.h"
+#include "kernels/ops/conv.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/loss.h"
+#include "kernels/ops/mlp.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/optimizer.h"
+#include "kernels/ops/products.h"
+#include "kernels/ops/scan.h"
 
 struct shape {
     const char *name;
@@ -127,7 +136,8 @@ static void prepare(struct bench *t) {
     for (int i = 0; i < 4; i++) t->vector[i] = make(t, acc, t->inner * 64 + widest, 0.5);
     t->rstd = make(t, acc, t->tokens * s->h, 1);
     t->lse = make(t, acc, LONGEST * t->tokens * s->h, 1);
-    t->states_bytes = (LONGEST + 1) * t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba);
+    t->states_bytes =
+        (LONGEST + 1) * t->b->scan->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba);
     t->states = t->b->alloc(t->b, t->states_bytes, "checkpoints");
     if (!t->states) exit(EXIT_FAILURE);
     for (int i = 0; i < 2; i++) t->logits[i] = make(t, acc, s->head_rows * s->v, 2);
@@ -160,92 +170,94 @@ static struct scan_inputs scan_of(const struct bench *t) {
 }
 
 static void run_matmul(struct bench *t) {
-    t->b->matmul(t->b, t->wide[1], t->b->act, t->wide[0], t->s.d, t->weight, NULL, false, t->tokens,
-                 2 * t->s.f, t->s.d);
+    t->b->products->matmul(t->b, into_act(t->wide[1]), t->wide[0], t->s.d, t->weight, NULL,
+                           t->tokens, 2 * t->s.f, t->s.d);
 }
 static void run_matmul_down(struct bench *t) {
-    t->b->matmul(t->b, t->residual, t->b->acc, t->wide[0], t->s.f, t->weight, NULL, true, t->tokens,
-                 t->s.d, t->s.f);
+    t->b->products->matmul(t->b, onto_acc(t->residual), t->wide[0], t->s.f, t->weight, NULL,
+                           t->tokens, t->s.d, t->s.f);
 }
 static void run_matmul_head(struct bench *t) {
-    t->b->matmul(t->b, t->logits[0], t->b->acc, t->wide[0], t->s.d, t->weight, NULL, false,
-                 t->s.head_rows, t->s.v, t->s.d);
+    t->b->products->matmul(t->b, into_acc(t->logits[0]), t->wide[0], t->s.d, t->weight, NULL,
+                           t->s.head_rows, t->s.v, t->s.d);
 }
 static void run_matmul_backward_input(struct bench *t) {
-    t->b->matmul_backward_input(t->b, t->wide[1], t->b->act, t->wide[0], t->weight, false,
-                                t->tokens, 2 * t->s.f, t->s.d);
+    t->b->products->matmul_backward_input(t->b, into_act(t->wide[1]), t->wide[0], t->weight,
+                                          t->tokens, 2 * t->s.f, t->s.d);
 }
 static void run_matmul_backward_input_head(struct bench *t) {
-    t->b->matmul_backward_input(t->b, t->wide[1], t->b->act, t->dlogits, t->weight, false,
-                                t->s.head_rows, t->s.v, t->s.d);
+    t->b->products->matmul_backward_input(t->b, into_act(t->wide[1]), t->dlogits, t->weight,
+                                          t->s.head_rows, t->s.v, t->s.d);
 }
 static void run_matmul_backward_weight(struct bench *t) {
-    t->b->matmul_backward_weight(t->b, t->dweight, t->wide[0], t->wide[1], t->s.d, t->tokens,
-                                 2 * t->s.f, t->s.d);
+    t->b->products->matmul_backward_weight(t->b, t->dweight, t->wide[0], t->wide[1], t->s.d,
+                                           t->tokens, 2 * t->s.f, t->s.d);
 }
 static void run_matmul_backward_bias(struct bench *t) {
-    t->b->matmul_backward_bias(t->b, t->vector[3], t->wide[0], t->tokens, t->inner);
+    t->b->products->matmul_backward_bias(t->b, t->vector[3], t->wide[0], t->tokens, t->inner);
 }
 static void run_embed(struct bench *t) {
-    t->b->embed(t->b, t->residual, t->ids, t->weight, t->tokens, t->s.d);
+    t->b->embedding->embed(t->b, t->residual, t->ids, t->weight, t->tokens, t->s.d);
 }
 static void run_embed_backward(struct bench *t) {
-    t->b->embed_backward(t->b, t->dweight, t->ids, t->dresidual, t->tokens, t->s.d);
+    t->b->embedding->embed_backward(t->b, t->dweight, t->ids, t->dresidual, t->tokens, t->s.d);
 }
 static void run_rmsnorm(struct bench *t) {
-    t->b->rmsnorm(t->b, t->wide[1], t->rstd, t->residual, t->vector[0], 1e-5, t->tokens, t->s.d);
+    t->b->norm->rmsnorm(t->b, t->wide[1], t->rstd, t->residual, t->vector[0], 1e-5, t->tokens,
+                        t->s.d);
 }
 static void run_rmsnorm_backward(struct bench *t) {
-    t->b->rmsnorm_backward(t->b, t->dresidual, NULL, t->wide[0], t->residual, t->vector[0], t->rstd,
-                           t->tokens, t->s.d);
+    t->b->norm->rmsnorm_backward(t->b, t->dresidual, NULL, t->wide[0], t->residual, t->vector[0],
+                                 t->rstd, t->tokens, t->s.d);
 }
 static void run_rmsnorm_backward_dw(struct bench *t) {
-    t->b->rmsnorm_backward(t->b, t->dresidual, t->vector[3], t->wide[0], t->residual, t->vector[0],
-                           t->rstd, t->tokens, t->s.d);
+    t->b->norm->rmsnorm_backward(t->b, t->dresidual, t->vector[3], t->wide[0], t->residual,
+                                 t->vector[0], t->rstd, t->tokens, t->s.d);
 }
 static void run_head_norm(struct bench *t) {
-    t->b->head_norm(t->b, t->wide[1], t->inner, t->rstd, t->wide[0], t->inner, t->vector[0], 1e-5,
-                    t->tokens, (int)t->s.h, (int)t->s.e);
+    t->b->norm->head_norm(t->b, t->wide[1], t->inner, t->rstd, t->wide[0], t->inner, t->vector[0],
+                          1e-5, t->tokens, (int)t->s.h, (int)t->s.e);
 }
 static void run_head_norm_backward(struct bench *t) {
-    t->b->head_norm_backward(t->b, t->wide[2], t->inner, t->vector[3], t->wide[1], t->inner,
-                             t->wide[0], t->inner, t->vector[0], t->rstd, t->tokens, (int)t->s.h,
-                             (int)t->s.e);
+    t->b->norm->head_norm_backward(t->b, t->wide[2], t->inner, t->vector[3], t->wide[1], t->inner,
+                                   t->wide[0], t->inner, t->vector[0], t->rstd, t->tokens,
+                                   (int)t->s.h, (int)t->s.e);
 }
 static void run_rope(struct bench *t) {
-    t->b->rope(t->b, t->wide[1], t->inner, t->lse, t->sequences.positions, false, t->tokens,
-               (int)t->s.h, (int)t->s.e);
+    t->b->attention->rope(t->b, t->wide[1], t->inner, t->lse, t->sequences.positions, false,
+                          t->tokens, (int)t->s.h, (int)t->s.e);
 }
 static void run_attention(struct bench *t) {
     struct attention_inputs in = attention_of(t);
-    t->b->attention(t->b, t->wide[1], t->lse, &in, &t->sequences, &t->attention);
+    t->b->attention->attention(t->b, t->wide[1], t->lse, &in, &t->sequences, &t->attention);
 }
 static void run_attention_backward(struct bench *t) {
     struct attention_inputs in = attention_of(t);
     int64_t kv = t->s.g * t->s.e;
     struct attention_gradients to = {t->wide[3], t->wide[4], t->wide[5], t->inner, kv, kv};
-    t->b->attention_backward(t->b, &to, t->wide[2], t->wide[1], t->lse, &in, &t->sequences,
-                             &t->attention);
+    t->b->attention->attention_backward(t->b, &to, t->wide[2], t->wide[1], t->lse, &in,
+                                        &t->sequences, &t->attention);
 }
 static void run_swiglu(struct bench *t) {
-    t->b->swiglu(t->b, t->wide[1], t->wide[0], t->tokens, t->s.f);
+    t->b->mlp->swiglu(t->b, t->wide[1], t->wide[0], t->tokens, t->s.f);
 }
 static void run_swiglu_backward(struct bench *t) {
-    t->b->swiglu_backward(t->b, t->wide[2], t->wide[1], t->wide[0], t->tokens, t->s.f);
+    t->b->mlp->swiglu_backward(t->b, t->wide[2], t->wide[1], t->wide[0], t->tokens, t->s.f);
 }
 static void run_conv_silu(struct bench *t) {
-    t->b->conv_silu(t->b, t->wide[1], shift(t, t->wide[0], t->inner), 2 * t->inner + 2 * t->s.x,
-                    t->vector[0], t->vector[1], &t->sequences, &t->mamba);
+    t->b->conv->conv_silu(t->b, t->wide[1], shift(t, t->wide[0], t->inner),
+                          2 * t->inner + 2 * t->s.x, t->vector[0], t->vector[1], &t->sequences,
+                          &t->mamba);
 }
 static void run_conv_silu_backward(struct bench *t) {
     int64_t stride = 2 * t->inner + 2 * t->s.x;
-    t->b->conv_silu_backward(t->b, t->wide[2], t->s.x, t->vector[2], t->vector[3], t->wide[1],
-                             shift(t, t->wide[0], t->inner), stride, t->vector[0], t->vector[1],
-                             &t->sequences, &t->mamba);
+    t->b->conv->conv_silu_backward(t->b, t->wide[2], t->s.x, t->vector[2], t->vector[3], t->wide[1],
+                                   shift(t, t->wide[0], t->inner), stride, t->vector[0],
+                                   t->vector[1], &t->sequences, &t->mamba);
 }
 static void run_scan(struct bench *t) {
     struct scan_inputs in = scan_of(t);
-    t->b->scan(t->b, t->wide[3], t->states, NULL, NULL, &in, &t->sequences, &t->mamba);
+    t->b->scan->scan(t->b, t->wide[3], t->states, NULL, NULL, &in, &t->sequences, &t->mamba);
 }
 static void run_scan_backward(struct bench *t) {
     struct scan_inputs in = scan_of(t);
@@ -264,20 +276,21 @@ static void run_scan_backward(struct bench *t) {
                                 t->vector[3],
                                 t->dweight,
                                 NULL};
-    t->b->scan_backward(t->b, &to, t->wide[2], t->states, &in, &t->sequences, &t->mamba);
+    t->b->scan->scan_backward(t->b, &to, t->wide[2], t->states, &in, &t->sequences, &t->mamba);
 }
 static void run_logit_summary(struct bench *t) {
-    t->b->logit_summary(t->b, t->row_values[0], t->row_values[4], t->logits[0], 1, t->s.head_rows,
-                        t->s.v);
+    t->b->loss->logit_summary(t->b, t->row_values[0], t->row_values[4], t->logits[0], 1,
+                              t->s.head_rows, t->s.v);
 }
 static void run_compare_logits(struct bench *t) {
-    t->b->compare_logits(t->b, t->row_values[1], t->row_values[2], t->row_values[3], t->rstd,
-                         t->logits[0], t->row_values[0], t->ids, t->logits[1], t->ids,
-                         t->s.head_rows, t->s.v);
+    t->b->loss->compare_logits(t->b, t->row_values[1], t->row_values[2], t->row_values[3], t->rstd,
+                               t->logits[0], t->row_values[0], t->ids, t->logits[1], t->ids,
+                               t->s.head_rows, t->s.v);
 }
 static void distill(struct bench *t, enum loss_kind kind) {
-    t->b->distill_loss(t->b, t->row_values[1], t->dlogits, kind, 1, t->logits[1], t->logits[0],
-                       t->row_values[0], t->ids, t->row_values[2], t->s.head_rows, t->s.v);
+    t->b->loss->distill_loss(t->b, t->row_values[1], t->dlogits, kind, 1, t->logits[1],
+                             t->logits[0], t->row_values[0], t->ids, t->row_values[2],
+                             t->s.head_rows, t->s.v);
 }
 static void run_distill_reverse(struct bench *t) {
     distill(t, LOSS_REVERSE_KL);
@@ -290,11 +303,11 @@ static void run_distill_cross_entropy(struct bench *t) {
 }
 static void run_adamw(struct bench *t) {
     struct adamw_settings settings = {1e-3, 0.9, 0.95, 1e-8, 0, 10, 1};
-    t->b->adamw(t->b, t->parameter[0], t->weight, t->parameter[1], t->parameter[2], t->parameter[3],
-                &settings, t->parameters);
+    t->b->optimizer->adamw(t->b, t->parameter[0], t->weight, t->parameter[1], t->parameter[2],
+                           t->parameter[3], &settings, t->parameters);
 }
 static void run_sum_squares(struct bench *t) {
-    t->b->sum_squares(t->b, (double *)t->row_values[1], t->parameter[3], t->parameters);
+    t->b->optimizer->sum_squares(t->b, (double *)t->row_values[1], t->parameter[3], t->parameters);
 }
 
 static void run_cast(struct bench *t) {
@@ -339,8 +352,8 @@ static double measure(struct bench *t, void (*run)(struct bench *)) {
 /* The ceilings: a square GEMM, and a cast of an array too large for any cache. */
 static void run_peak(struct bench *t) {
     int64_t side = t->s.peak;
-    t->b->matmul(t->b, t->logits[0], t->b->act, t->weight, side, t->dweight, NULL, false, side,
-                 side, side);
+    t->b->products->matmul(t->b, into_act(t->logits[0]), t->weight, side, t->dweight, NULL, side,
+                           side, side);
 }
 static void report_line(struct bench *t, const struct line *line) {
     double seconds = measure(t, line->run);
@@ -399,7 +412,7 @@ static void report_cut(struct bench *t, const struct cut *cut, const char *only)
                                             pow((double)t->s.e, -0.5)};
     struct line lines[SEQUENCE_LINES];
     describe_sequence_lines(t, lines);
-    if (t->b->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba) <= t->states_bytes)
+    if (t->b->scan->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba) <= t->states_bytes)
         report_lines(t, lines, cut->head_dim ? 2 : SEQUENCE_LINES, only);
 }
 

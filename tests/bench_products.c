@@ -15,18 +15,19 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "kernels/backend.h"
+#include "kernels/ops/products.h"
 
 enum { MOST_ANSWERS = 64 };
 static const size_t WORKSPACE = (size_t)32 << 20;
 static const size_t CACHE = (size_t)200 << 20; /* weights are rotated among as much */
 
-struct product {
+struct problem {
     const char *name;
     int64_t n, k;
     bool wide, added; /* out is float32; added to what it holds */
 };
 
-static const struct product products[] = {
+static const struct problem products[] = {
     {"qkv", 6144, 5120, false, false},      {"out", 5120, 4096, true, true},
     {"gate_up", 28672, 5120, false, false}, {"down", 5120, 14336, true, true},
     {"in_proj", 10240, 5120, false, false}, {"dt_in", 320, 5120, false, false},
@@ -73,7 +74,7 @@ static void *draw(struct backend *b, size_t bytes, const char *name) {
 }
 
 /* Where the `turn`-th call finds its weights. */
-static const void *weights(const struct survey *s, const struct product *p, int turn) {
+static const void *weights(const struct survey *s, const struct problem *p, int turn) {
     size_t bytes = (size_t)(p->n * p->k) * 2, copies = CACHE / bytes + 1;
     return (const char *)s->w + (size_t)turn % copies * bytes;
 }
@@ -86,7 +87,7 @@ struct described {
 };
 
 /* As kernels/cuda/matmul.cu asks. */
-static void describe(struct described *d, const struct survey *s, const struct product *p,
+static void describe(struct described *d, const struct survey *s, const struct problem *p,
                      int64_t m) {
     cublasOperation_t transposed = CUBLAS_OP_T;
     uint32_t reduction = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
@@ -119,7 +120,7 @@ static void forget(struct described *d) {
 
 /* Seconds of a call of one answer, from `calls` of them; NAN where it does not run. */
 static double time_answer(const struct survey *s, const struct described *d,
-                          const struct product *p, int answer, int calls) {
+                          const struct problem *p, int answer, int calls) {
     float alpha = 1, beta = p->added, milliseconds = 0;
     bool ok = true;
     for (int turn = -2; ok && turn < calls; turn++) {
@@ -134,16 +135,22 @@ static double time_answer(const struct survey *s, const struct described *d,
     return ok ? milliseconds / 1e3 / calls : (double)NAN;
 }
 
+static struct product product_of(const struct survey *s, const struct problem *p) {
+    struct product to = p->wide ? into_acc(s->out) : into_act(s->out);
+    to.add = p->added;
+    return to;
+}
+
 /* By the backend: `calls` calls in one graph, the best of three replays. */
-static double time_backend(const struct survey *s, const struct product *p, int64_t m, int calls) {
+static double time_backend(const struct survey *s, const struct problem *p, int64_t m, int calls) {
     struct backend *b = s->backend;
     struct graph *graph = NULL;
     double best = INFINITY;
     for (int round = 0; round < 2; round++) {
         if (round == 1) must(b->record(b), "recording");
         for (int turn = 0; turn < calls; turn++)
-            b->matmul(b, s->out, p->wide ? b->acc : b->act, s->a, p->k, weights(s, p, turn), NULL,
-                      p->added, m, p->n, p->k);
+            b->products->matmul(b, product_of(s, p), s->a, p->k, weights(s, p, turn), NULL, m, p->n,
+                                p->k);
         if (round == 1) graph = b->record_end(b);
     }
     must(graph != NULL, "recording");
@@ -183,7 +190,7 @@ static void print_answer(const struct described *d, int answer, double rate) {
 /* `amount` of a call over its seconds, of every answer; the index of the best. They take turns from
  * the first to the last and back, so that a card that grows warm favours none. */
 static int time_answers(double *rates, const struct survey *s, const struct described *d,
-                        const struct product *p, double amount, double seconds) {
+                        const struct problem *p, double amount, double seconds) {
     double taken[MOST_ANSWERS] = {0};
     int best = 0;
     for (int turn = 0; turn < 2 * d->count; turn++) {
@@ -203,7 +210,7 @@ static void survey_few_rows(const struct survey *s, const int64_t *rows, size_t 
     printf("GB/s of weights: the backend, cuBLASLt's first answer, its best, all\n");
     for (size_t i = 0; i < PRODUCTS; i++)
         for (size_t r = 0; r < count; r++) {
-            const struct product *p = &products[i];
+            const struct problem *p = &products[i];
             struct described d = {0};
             double rates[MOST_ANSWERS], gigabytes = (double)(p->n * p->k) * 2e-9;
             describe(&d, s, p, rows[r]);
@@ -223,7 +230,7 @@ static void survey_few_rows(const struct survey *s, const int64_t *rows, size_t 
 static void survey_many_rows(const struct survey *s) {
     printf("TFLOP/s of 16384 rows (head: 2048), %.1f s an answer\n", s->seconds);
     for (size_t i = 0; i < PRODUCTS; i++) {
-        const struct product *p = &products[i];
+        const struct problem *p = &products[i];
         int64_t m = p->n > 100000 ? 2048 : 16384;
         struct described d = {0};
         double rates[MOST_ANSWERS];

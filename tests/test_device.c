@@ -7,6 +7,7 @@
 #include "check_main.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/ops/products.h"
 
 START_TEST(cpu_always_opens) {
     struct backend *backend = NULL;
@@ -56,41 +57,40 @@ END_TEST
 
 /* What a backend gives whose product leaves a part undone, as a library does that was promised more
  * threads than it got. */
-static void (*whole_product)(struct backend *, void *, enum dtype, const void *, int64_t,
-                             const void *, const void *, bool, int64_t, int64_t, int64_t);
+static const struct product_ops *whole;
 
-static void half_product(struct backend *backend, void *out, enum dtype type, const void *a,
-                         int64_t a_stride, const void *w, const void *bias, bool accumulate,
-                         int64_t m, int64_t n, int64_t k) {
-    whole_product(backend, out, type, a, a_stride, w, bias, accumulate, m / 2, n, k);
+static void half_product(struct backend *backend, struct product to, const struct act *a,
+                         int64_t a_stride, const struct act *w, const struct acc *bias, int64_t m,
+                         int64_t n, int64_t k) {
+    whole->matmul(backend, to, a, a_stride, w, bias, m / 2, n, k);
 }
 
-static void no_product(struct backend *backend, void *dw, const void *dout, const void *a,
-                       int64_t a_stride, int64_t m, int64_t n, int64_t k) {
+static void no_product(struct backend *backend, struct acc *dw, const struct act *dout,
+                       const struct act *a, int64_t a_stride, int64_t m, int64_t n, int64_t k) {
 }
 
-static void no_product_of_inputs(struct backend *backend, void *da, enum dtype type,
-                                 const void *dout, const void *w, bool accumulate, int64_t m,
-                                 int64_t n, int64_t k) {
-    for (int64_t i = 0; i < m * k; i++) ((float *)da)[i] = NAN;
+static void no_product_of_inputs(struct backend *backend, struct product to, const struct act *dout,
+                                 const struct act *w, int64_t m, int64_t n, int64_t k) {
+    for (int64_t i = 0; i < m * k; i++) ((float *)to.narrow)[i] = NAN;
 }
 
 START_TEST(wrong_products_are_found) {
     struct backend *backend = NULL;
     ck_assert_int_eq(backend_open(&backend, "cpu"), STATUS_OK);
     ck_assert_int_eq(cpu_check_products(backend), STATUS_OK);
-    struct backend whole = *backend;
-    whole_product = backend->matmul;
-    backend->matmul = half_product;
+    whole = backend->products;
+    struct product_ops broken = *whole;
+    backend->products = &broken;
+    broken.matmul = half_product;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "the product of 288 x 192 values is wrong"));
-    backend->matmul = whole.matmul;
-    backend->matmul_backward_weight = no_product;
+    broken = *whole;
+    broken.matmul_backward_weight = no_product;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);
-    backend->matmul_backward_weight = whole.matmul_backward_weight;
-    backend->matmul_backward_input = no_product_of_inputs;
+    broken = *whole;
+    broken.matmul_backward_input = no_product_of_inputs;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);
-    backend->matmul_backward_input = whole.matmul_backward_input;
+    backend->products = whole;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_OK);
     backend->close(backend);
 }

@@ -6,6 +6,7 @@
 #include "analysis/loo/estimator.h"
 #include "base/memory.h"
 #include "check_main.h"
+#include "kernels/ops/embedding.h"
 #include "model/block.h"
 #include "model/sequences.h"
 #include "scores/ranking.h"
@@ -64,8 +65,8 @@ static void forward(double *out, const struct setting *setting, int layer, doubl
     succeeds(model_prepare(model, TOKENS));
     succeeds(trace_alloc(&trace, model, &needs));
     succeeds(token_batch_create(&batch, model->backend, ids, row_offsets, ROWS));
-    model->backend->embed(model->backend, h, batch.ids, model->embedding, TOKENS,
-                          model->config->hidden_size);
+    model->backend->embedding->embed(model->backend, (struct acc *)h, batch.ids, model->embedding,
+                                     TOKENS, model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *weights;
         succeeds(model_layer(&weights, model, l));

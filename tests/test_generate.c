@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "check_main.h"
 #include "generate/generate.h"
+#include "kernels/ops/embedding.h"
 #include "model/block.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
@@ -95,7 +96,7 @@ static float *full_logits(const struct variant *variant, const uint32_t *ids, in
     must(token_batch_create(&batch, b, ids, offsets, 1));
     must(trace_alloc(&trace, model, &needs));
     must(model_prepare(model, tokens));
-    b->embed(b, hidden, batch.ids, model->embedding, tokens, config->hidden_size);
+    b->embedding->embed(b, hidden, batch.ids, model->embedding, tokens, config->hidden_size);
     for (int l = 0; l < config->n_layers; l++) {
         const struct layer *layer;
         must(model_layer(&layer, model, l));

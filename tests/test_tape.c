@@ -6,6 +6,8 @@
 #include "analysis/probe_parts.h"
 #include "base/memory.h"
 #include "check_main.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/loss.h"
 #include "model/mil_mixer.h"
 #include "model/sequences.h"
 #include "train/loss.h"
@@ -82,8 +84,9 @@ static double loss_of(struct student *student, bool backward) {
                                                              student->parameters->norm_gradient};
     double sum, counted = (double)loss_count(student->loss, &rows);
     if (backward) parameters_zero_gradients(student->parameters);
-    model->backend->embed(model->backend, tape_stream(student->tape, student->layer),
-                          student->batch.ids, model->embedding, TOKENS, model->config->hidden_size);
+    model->backend->embedding->embed(model->backend, tape_stream(student->tape, student->layer),
+                                     student->batch.ids, model->embedding, TOKENS,
+                                     model->config->hidden_size);
     succeeds(
         tape_forward(student->tape, student->layer, &student->mixer, &student->batch.sequences));
     succeeds(loss_run(student->loss, &sum, tape_gradient(student->tape),

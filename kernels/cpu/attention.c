@@ -2,36 +2,12 @@
  * head, scores against each tile of keys by GEMM, rescaled sums, no T x T matrix. */
 #include <string.h>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 
 enum { TILE_Q = 64, TILE_K = 128 };
-
-CPU_CLONES static void rotate_head(real *restrict x, const real *restrict cosine,
-                                   const real *restrict sine, real sign, int half) {
-    real *low = x, *high = x + half;
-#pragma omp simd
-    for (int i = 0; i < half; i++) {
-        real a = low[i], b = high[i], s = sign * sine[i];
-        low[i] = a * cosine[i] - b * s;
-        high[i] = b * cosine[i] + a * s;
-    }
-}
-
-static void cpu_rope(struct backend *backend, void *x, int64_t stride, const void *table,
-                     const int32_t *positions, bool inverse, int64_t tokens, int heads,
-                     int head_dim) {
-    (void)backend;
-    int half = head_dim / 2;
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < tokens; t++) {
-        const real *cosine = (const real *)table + (int64_t)positions[t] * head_dim;
-        for (int h = 0; h < heads; h++)
-            rotate_head((real *)x + t * stride + h * head_dim, cosine, cosine + half,
-                        inverse ? -1 : 1, half);
-    }
-}
 
 /* One row of a score tile: keys [0, allowed) and from `skipped` on are visible. Turns scores into
  * exponentials against the new running maximum, updates maximum and sum, and returns the factor by
@@ -118,7 +94,7 @@ static void attend_tile(const struct tile *tile, real *out, int64_t out_stride, 
     }
 }
 
-static void cpu_attention(struct backend *backend, void *out, void *lse,
+static void cpu_attention(struct backend *backend, struct act *out, struct acc *lse,
                           const struct attention_inputs *in, const struct sequences *sequences,
                           const struct attention_shape *shape) {
     int64_t out_stride = (int64_t)shape->heads * shape->head_dim;
@@ -139,8 +115,10 @@ static void cpu_attention(struct backend *backend, void *out, void *lse,
             }
 }
 
-void cpu_table_attention(struct backend *backend) {
-    backend->rope = cpu_rope;
-    backend->attention = cpu_attention;
-    backend->attention_backward = cpu_attention_backward;
-}
+const struct attention_ops cpu_attention_ops = {
+    .rope = cpu_rope,
+    .attention = cpu_attention,
+    .attention_backward = cpu_attention_backward,
+    .kv_store = cpu_kv_store,
+    .attention_decode = cpu_attention_decode,
+};

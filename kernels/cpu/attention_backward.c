@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/attention.h"
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
@@ -188,14 +189,14 @@ static int batch_end(const struct sequences *sequences, int from) {
 }
 
 void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
-                            const void *dout, const void *out, const void *lse,
+                            const struct act *dout, const struct act *out, const struct acc *lse,
                             const struct attention_inputs *in, const struct sequences *sequences,
                             const struct attention_shape *shape) {
     struct attention_backward op = {.backend = backend,
                                     .to = to,
-                                    .dout = dout,
-                                    .out = out,
-                                    .lse = lse,
+                                    .dout = (const real *)dout,
+                                    .out = (const real *)out,
+                                    .lse = (const real *)lse,
                                     .in = in,
                                     .sequences = sequences,
                                     .shape = shape};

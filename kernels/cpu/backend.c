@@ -98,7 +98,7 @@ void *cpu_scratch(struct backend *backend, size_t bytes, const char *what) {
     return memory;
 }
 
-static void cpu_cast(struct backend *backend, void *out, const void *in, size_t count) {
+static void cpu_cast(struct backend *backend, struct act *out, const struct acc *in, size_t count) {
     convert(out, backend->act, in, backend->acc, count);
 }
 
@@ -212,6 +212,18 @@ enum status backend_open_cpu(struct backend **out) {
         .replay = cpu_replay,
         .graph_free = cpu_graph_free,
         .close = cpu_close,
+        .embedding = &cpu_embedding_ops,
+        .products = &cpu_product_ops,
+        .norm = &cpu_norm_ops,
+        .attention = &cpu_attention_ops,
+        .mlp = &cpu_mlp_ops,
+        .conv = &cpu_conv_ops,
+        .scan = &cpu_scan_ops,
+        .ssd = &cpu_ssd_ops,
+        .delta = &cpu_delta_ops,
+        .gated_norm = &cpu_gated_norm_ops,
+        .loss = &cpu_loss_ops,
+        .optimizer = &cpu_optimizer_ops,
     };
     threads_settle();
     enum status status = memory_check_room(CPU_ROOM, "matrix products");
@@ -221,18 +233,6 @@ enum status backend_open_cpu(struct backend **out) {
     }
     cpu_gemm_kind(cpu->kind, sizeof cpu->kind);
     backend->kind = cpu->kind;
-    cpu_table_matmul(backend);
-    cpu_table_norm(backend);
-    cpu_table_attention(backend);
-    cpu_table_mlp(backend);
-    cpu_table_conv(backend);
-    cpu_table_scan(backend);
-    cpu_table_ssd(backend);
-    cpu_table_delta(backend);
-    cpu_table_gated_norm(backend);
-    cpu_table_decode(backend);
-    cpu_table_loss(backend);
-    cpu_table_optimizer(backend);
     status = cpu_check_products(backend);
     if (status)
         cpu_close(backend);

@@ -6,6 +6,7 @@
 #include "base/threads.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/ops/products.h"
 
 /* More than one tile, and so large that oneDNN would share the work of one. */
 enum { ROWS = 288, COLUMNS = 192, DEPTH = 96 };
@@ -55,21 +56,23 @@ static void clear(const struct operands *all) {
 
 /* What went wrong in the product itself, lack of memory for one, comes before what came out. */
 static enum status check(struct backend *backend, const struct operands *all) {
+    const struct act *a = (const struct act *)all->a, *w = (const struct act *)all->w;
+    const struct act *dout = (const struct act *)all->dout;
+    struct act *found = (struct act *)all->found;
     clear(all);
-    backend->matmul(backend, all->found, backend->act, all->a, DEPTH, all->w, NULL, false, ROWS,
-                    COLUMNS, DEPTH);
+    backend->products->matmul(backend, into_act(found), a, DEPTH, w, NULL, ROWS, COLUMNS, DEPTH);
     enum status status = backend->sync(backend);
     if (!status) status = compare(all, all->out, ROWS, COLUMNS, "product");
     clear(all);
     if (!status)
-        backend->matmul_backward_input(backend, all->found, backend->act, all->dout, all->w, false,
-                                       ROWS, COLUMNS, DEPTH);
+        backend->products->matmul_backward_input(backend, into_act(found), dout, w, ROWS, COLUMNS,
+                                                 DEPTH);
     if (!status) status = backend->sync(backend);
     if (!status) status = compare(all, all->da, ROWS, DEPTH, "product for inputs");
     clear(all);
     if (!status)
-        backend->matmul_backward_weight(backend, all->found, all->dout, all->a, DEPTH, ROWS,
-                                        COLUMNS, DEPTH);
+        backend->products->matmul_backward_weight(backend, (struct acc *)all->found, dout, a, DEPTH,
+                                                  ROWS, COLUMNS, DEPTH);
     if (!status) status = backend->sync(backend);
     if (!status) status = compare(all, all->dw, COLUMNS, DEPTH, "product for weights");
     clear(all);

@@ -51,9 +51,9 @@ CPU_CLONES static void convolve_tile(real *restrict out, int64_t out_stride,
     }
 }
 
-static void cpu_conv_silu(struct backend *backend, void *out, const void *x, int64_t x_stride,
-                          const void *w, const void *bias, const struct sequences *sequences,
-                          const struct mamba_shape *shape) {
+static void cpu_conv_silu(struct backend *backend, struct act *out, const struct act *x,
+                          int64_t x_stride, const struct acc *w, const struct acc *bias,
+                          const struct sequences *sequences, const struct mamba_shape *shape) {
     (void)backend;
     int blocks = (sequences->longest + BLOCK_TOKENS - 1) / BLOCK_TOKENS, taps = shape->d_conv;
 #pragma omp parallel for collapse(3) schedule(static)
@@ -190,13 +190,22 @@ static void backward_group(const struct conv_backward *op, struct conv_sums *sum
         }
 }
 
-static void cpu_conv_silu_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
-                                   void *dbias, const void *dout, const void *x, int64_t x_stride,
-                                   const void *w, const void *bias,
-                                   const struct sequences *sequences,
+static void cpu_conv_silu_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
+                                   struct acc *dw, struct acc *dbias, const struct act *dout,
+                                   const struct act *x, int64_t x_stride, const struct acc *w,
+                                   const struct acc *bias, const struct sequences *sequences,
                                    const struct mamba_shape *shape) {
-    struct conv_backward op = {dx,       dx_stride, dw,   dbias,     dout, x,
-                               x_stride, w,         bias, sequences, shape};
+    struct conv_backward op = {.dx = (real *)dx,
+                               .dx_stride = dx_stride,
+                               .dw = (real *)dw,
+                               .dbias = (real *)dbias,
+                               .dout = (const real *)dout,
+                               .x = (const real *)x,
+                               .x_stride = x_stride,
+                               .w = (const real *)w,
+                               .bias = (const real *)bias,
+                               .sequences = sequences,
+                               .shape = shape};
     int groups = mamba_groups(shape->d_state), repeat = shape->d_inner / shape->d_xb;
     int units = shape->d_xb / shape->d_state * groups;
     struct conv_sums *sums = cpu_scratch(backend, (size_t)units * (size_t)repeat * sizeof *sums,
@@ -213,7 +222,9 @@ static void cpu_conv_silu_backward(struct backend *backend, void *dx, int64_t dx
     free(sums);
 }
 
-void cpu_table_conv(struct backend *backend) {
-    backend->conv_silu = cpu_conv_silu;
-    backend->conv_silu_backward = cpu_conv_silu_backward;
-}
+const struct conv_ops cpu_conv_ops = {
+    .conv_silu = cpu_conv_silu,
+    .conv_silu_backward = cpu_conv_silu_backward,
+    .conv_store = cpu_conv_store,
+    .conv_step = cpu_conv_step,
+};

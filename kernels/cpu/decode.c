@@ -1,104 +1,14 @@
-/* Decoding: one token of each sequence against what is kept of its past. The ops are bound by
- * reading that past, so work is dealt out by (sequence, head) or (sequence, channels) and every
- * result depends on its own sequence only, never on the batch around it. */
-#include <stdlib.h>
+/* Decoding's convolution and scan: one token of each sequence against what is kept of its past. The
+ * ops are bound by reading that past, so work is dealt out by (sequence, channels) and every result
+ * depends on its own sequence only, never on the batch around it. */
 #include <string.h>
 
 #include "kernels/cpu/exp.h"
-#include "kernels/cpu/gemm.h"
-#include "kernels/cpu/mamba.h"
-#include "kernels/cpu/ops.h"
+#include "kernels/cpu/scan.h"
 
-static void cpu_kv_store(struct backend *backend, const struct kv_cache *cache,
-                         const int32_t *slots, const struct attention_inputs *in,
-                         const struct sequences *sequences, const struct attention_shape *shape) {
-    (void)backend;
-    int64_t width = shape->head_dim, rows = cache->rows;
-    size_t bytes = (size_t)width * sizeof(real);
-#pragma omp parallel for schedule(static)
-    for (int s = 0; s < sequences->count; s++) {
-        int64_t end = sequences->offsets[s + 1], first = sequences->offsets[s];
-        if (end - first > rows) first = end - rows; /* what comes earlier is written over */
-        for (int64_t t = first; t < end; t++)
-            for (int g = 0; g < shape->kv_heads; g++) {
-                int64_t row = sequences->positions[t] % rows;
-                int64_t to = (((int64_t)slots[s] * shape->kv_heads + g) * rows + row) * width;
-                memcpy((real *)cache->k + to, (const real *)in->k + t * in->k_stride + g * width,
-                       bytes);
-                memcpy((real *)cache->v + to, (const real *)in->v + t * in->v_stride + g * width,
-                       bytes);
-            }
-    }
-}
-
-enum { KEYS = 256, MOST_HEADS = 8 }; /* of a tile of scores */
-
-/* A row of scores becomes exponentials against the new maximum; earlier sums shrink by what is
- * returned. */
-CPU_CLONES static real weigh(real *restrict score, int keys, real scale, real *maximum, real *sum) {
-    real largest = *maximum, total = 0;
-    for (int j = 0; j < keys; j++) {
-        score[j] *= scale;
-        largest = score[j] > largest ? score[j] : largest;
-    }
-#pragma omp simd reduction(+ : total)
-    for (int j = 0; j < keys; j++) {
-        score[j] = fast_exp(score[j] - largest);
-        total += score[j];
-    }
-    real shrink = fast_exp(*maximum - largest);
-    *maximum = largest;
-    *sum = *sum * shrink + total;
-    return shrink;
-}
-
-/* `heads` queries [heads, E] that share `count` keys and values [count, E], by an online softmax.
- */
-static void attend(struct backend *backend, real *out, const real *q, const real *k, const real *v,
-                   int64_t count, int heads, int width, real scale) {
-    real score[MOST_HEADS * KEYS], maximum[MOST_HEADS], sum[MOST_HEADS] = {0};
-    for (int h = 0; h < heads; h++) maximum[h] = -(real)INFINITY;
-    memset(out, 0, (size_t)(heads * width) * sizeof *out);
-    for (int64_t first = 0; first < count; first += KEYS) {
-        int keys = count - first < KEYS ? (int)(count - first) : KEYS;
-        cpu_gemm(backend, false, true, heads, keys, width, q, width, k + first * width, width,
-                 false, score, KEYS);
-        for (int h = 0; h < heads; h++) {
-            real shrink = weigh(score + h * KEYS, keys, scale, &maximum[h], &sum[h]);
-            for (int i = 0; i < width; i++) out[h * width + i] *= shrink;
-        }
-        cpu_gemm(backend, false, false, heads, width, keys, score, KEYS, v + first * width, width,
-                 true, out, width);
-    }
-    for (int h = 0; h < heads; h++)
-        for (int i = 0; i < width; i++) out[h * width + i] /= sum[h];
-}
-
-static void cpu_attention_decode(struct backend *backend, void *out, const void *q,
-                                 int64_t q_stride, const struct kv_cache *cache,
-                                 const int32_t *slots, const int32_t *positions, int64_t longest,
-                                 int count, const struct attention_shape *shape) {
-    (void)longest;
-    int width = shape->head_dim, group = shape->heads / shape->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (int s = 0; s < count; s++)
-        for (int g = 0; g < shape->kv_heads; g++) {
-            int64_t keys = (int64_t)positions[s] + 1;
-            if (keys > cache->rows) keys = cache->rows;
-            int64_t from = ((int64_t)slots[s] * shape->kv_heads + g) * cache->rows * width;
-            for (int part = 0; part < group; part += MOST_HEADS) {
-                int heads = group - part < MOST_HEADS ? group - part : MOST_HEADS;
-                int64_t head = (int64_t)g * group + part;
-                attend(backend, (real *)out + ((int64_t)s * shape->heads + head) * width,
-                       (const real *)q + s * q_stride + head * width, (const real *)cache->k + from,
-                       (const real *)cache->v + from, keys, heads, width, (real)shape->scale);
-            }
-        }
-}
-
-static void cpu_conv_store(struct backend *backend, void *states, const int32_t *slots,
-                           const void *x, int64_t x_stride, const struct sequences *sequences,
-                           const struct mamba_shape *shape) {
+void cpu_conv_store(struct backend *backend, struct act *states, const int32_t *slots,
+                    const struct act *x, int64_t x_stride, const struct sequences *sequences,
+                    const struct mamba_shape *shape) {
     (void)backend;
     int64_t width = shape->d_xb, kept = shape->d_conv - 1;
     for (int s = 0; s < sequences->count; s++)
@@ -112,9 +22,9 @@ static void cpu_conv_store(struct backend *backend, void *states, const int32_t 
         }
 }
 
-static void cpu_conv_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                          const void *x, int64_t x_stride, const void *w, const void *bias,
-                          int count, const struct mamba_shape *shape) {
+void cpu_conv_step(struct backend *backend, struct act *out, struct act *states,
+                   const int32_t *slots, const struct act *x, int64_t x_stride, const struct acc *w,
+                   const struct acc *bias, int count, const struct mamba_shape *shape) {
     (void)backend;
     int64_t width = shape->d_xb, kept = shape->d_conv - 1;
 #pragma omp parallel for schedule(static)
@@ -148,9 +58,9 @@ CPU_CLONES static real advance(real *restrict state, const real *restrict a_log,
     return y;
 }
 
-static void cpu_scan_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                          const struct scan_inputs *in, int count,
-                          const struct mamba_shape *shape) {
+void cpu_scan_step(struct backend *backend, struct act *out, struct acc *states,
+                   const int32_t *slots, const struct scan_inputs *in, int count,
+                   const struct mamba_shape *shape) {
     (void)backend;
     int n = shape->d_state, heads = shape->d_inner / n, repeat = shape->d_inner / shape->d_xb;
 #pragma omp parallel for collapse(2) schedule(static)
@@ -170,12 +80,4 @@ static void cpu_scan_step(struct backend *backend, void *out, void *states, cons
                 ((real *)out)[(int64_t)s * shape->d_inner + channel] = y * fast_silu(z);
             }
         }
-}
-
-void cpu_table_decode(struct backend *backend) {
-    backend->kv_store = cpu_kv_store;
-    backend->attention_decode = cpu_attention_decode;
-    backend->conv_store = cpu_conv_store;
-    backend->conv_step = cpu_conv_step;
-    backend->scan_step = cpu_scan_step;
 }

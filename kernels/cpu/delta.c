@@ -171,11 +171,12 @@ static size_t cpu_delta_checkpoint_bytes(struct backend *backend, const struct s
            (size_t)shape->key_dim * (size_t)shape->value_dim * sizeof(real);
 }
 
-static void cpu_delta(struct backend *backend, void *out, void *checkpoints, void *states,
-                      const int32_t *slots, bool resume, const struct delta_inputs *in,
-                      const struct sequences *sequences, const struct delta_shape *shape) {
-    struct delta_call call = {backend, out, checkpoints, states, slots,
-                              resume,  in,  sequences,   shape};
+static void cpu_delta(struct backend *backend, struct act *out, struct acc *checkpoints,
+                      struct acc *states, const int32_t *slots, bool resume,
+                      const struct delta_inputs *in, const struct sequences *sequences,
+                      const struct delta_shape *shape) {
+    struct delta_call call = {backend, (real *)out, (real *)checkpoints, (real *)states, slots,
+                              resume,  in,          sequences,           shape};
     size_t size = workspace_size(shape);
     real *memory = cpu_scratch(backend, (size_t)omp_get_max_threads() * size * sizeof *memory,
                                "the gated delta rule");
@@ -215,8 +216,8 @@ CPU_CLONES static void step_head(real *restrict out, real *restrict e, real *res
     }
 }
 
-static void cpu_delta_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                           const struct delta_inputs *in, int count,
+static void cpu_delta_step(struct backend *backend, struct act *out, struct acc *states,
+                           const int32_t *slots, const struct delta_inputs *in, int count,
                            const struct delta_shape *shape) {
     int dk = shape->key_dim, dv = shape->value_dim;
     size_t size = (size_t)(2 * dk + dv);
@@ -237,9 +238,9 @@ static void cpu_delta_step(struct backend *backend, void *out, void *states, con
     free(memory);
 }
 
-void cpu_table_delta(struct backend *backend) {
-    backend->delta_checkpoint_bytes = cpu_delta_checkpoint_bytes;
-    backend->delta = cpu_delta;
-    backend->delta_step = cpu_delta_step;
-    cpu_table_delta_backward(backend);
-}
+const struct delta_ops cpu_delta_ops = {
+    .delta_checkpoint_bytes = cpu_delta_checkpoint_bytes,
+    .delta = cpu_delta,
+    .delta_backward = cpu_delta_backward,
+    .delta_step = cpu_delta_step,
+};

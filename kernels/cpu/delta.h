@@ -3,6 +3,7 @@
 #define KERNELS_CPU_DELTA_H
 
 #include "kernels/cpu/chunks.h"
+#include "kernels/ops/delta.h"
 
 struct delta_head {
     real a, dt_bias; /* a = -exp(a_log) */
@@ -40,6 +41,10 @@ void delta_find_parts(struct backend *backend, struct delta_parts *parts,
                       const struct delta_chunk *chunk, const real *state, int64_t v_stride,
                       const struct delta_shape *shape);
 
-void cpu_table_delta_backward(struct backend *backend); /* delta_backward.c */
+/* delta_backward.c */
+void cpu_delta_backward(struct backend *backend, const struct delta_gradients *to,
+                        const struct act *dout, const struct acc *checkpoints,
+                        const struct delta_inputs *in, const struct sequences *sequences,
+                        const struct delta_shape *shape);
 
 #endif

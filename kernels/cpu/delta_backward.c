@@ -255,7 +255,7 @@ static void backward_unit(const struct delta_backward *op, struct workspace *wor
 }
 
 static void add_parameters(const struct delta_backward *op) {
-    real *to[] = {op->to->da_log, op->to->ddt_bias};
+    real *to[] = {(real *)op->to->da_log, (real *)op->to->ddt_bias};
     for (int s = 0; s < op->sequences->count; s++)
         for (int head = 0; head < op->shape->value_heads; head++)
             for (int i = 0; i < 2; i++)
@@ -264,11 +264,12 @@ static void add_parameters(const struct delta_backward *op) {
                         (real)op->partial[((int64_t)s * op->shape->value_heads + head) * 2 + i];
 }
 
-static void cpu_delta_backward(struct backend *backend, const struct delta_gradients *to,
-                               const void *dout, const void *checkpoints,
-                               const struct delta_inputs *in, const struct sequences *sequences,
-                               const struct delta_shape *shape) {
-    struct delta_backward op = {backend, to, dout, checkpoints, in, sequences, shape, NULL};
+void cpu_delta_backward(struct backend *backend, const struct delta_gradients *to,
+                        const struct act *dout, const struct acc *checkpoints,
+                        const struct delta_inputs *in, const struct sequences *sequences,
+                        const struct delta_shape *shape) {
+    struct delta_backward op = {
+        backend, to, (const real *)dout, (const real *)checkpoints, in, sequences, shape, NULL};
     size_t sums = (size_t)sequences->count * (size_t)shape->value_heads * 2 * sizeof(double);
     size_t size = workspace_size(shape);
     char *memory = cpu_scratch(backend, sums + (size_t)omp_get_max_threads() * size * sizeof(real),
@@ -285,8 +286,4 @@ static void cpu_delta_backward(struct backend *backend, const struct delta_gradi
         }
     add_parameters(&op);
     free(memory);
-}
-
-void cpu_table_delta_backward(struct backend *backend) {
-    backend->delta_backward = cpu_delta_backward;
 }

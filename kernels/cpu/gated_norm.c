@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/ops/gated_norm.h"
 
 enum {
     BLOCK_ROWS = 128,
@@ -38,8 +39,9 @@ CPU_CLONES static void normalize_strip(real *restrict out, const real *restrict 
     for (int i = 0; i < count; i++) out[i] = gated[i] * rstd * w[i] * (first ? 1 : gate[i]);
 }
 
-static void cpu_gated_norm(struct backend *backend, void *out, void *rstd, const void *x,
-                           const void *z, int64_t z_stride, const void *w, int64_t rows,
+static void cpu_gated_norm(struct backend *backend, struct act *out, struct acc *rstd,
+                           const struct act *x, const struct act *z, int64_t z_stride,
+                           const struct acc *w, int64_t rows,
                            const struct gated_norm_shape *shape) {
     (void)backend;
     int width = shape->width;
@@ -120,11 +122,14 @@ CPU_CLONES static void differentiate_group(const struct gated_group *to, real me
     }
 }
 
-static void cpu_gated_norm_backward(struct backend *backend, void *dx, void *dz, int64_t dz_stride,
-                                    void *dw, const void *dout, const void *x, const void *z,
-                                    int64_t z_stride, const void *w, const void *rstd, int64_t rows,
+static void cpu_gated_norm_backward(struct backend *backend, struct act *dx, struct act *dz,
+                                    int64_t dz_stride, struct acc *dw, const struct act *dout,
+                                    const struct act *x, const struct act *z, int64_t z_stride,
+                                    const struct acc *w, const struct acc *rstd, int64_t rows,
                                     const struct gated_norm_shape *shape) {
-    struct gated_norm_backward op = {dx, dz, dz_stride, dout, x, z, z_stride, w, rstd, shape};
+    struct gated_norm_backward op = {
+        (real *)dx,      (real *)dz, dz_stride,       (const real *)dout, (const real *)x,
+        (const real *)z, z_stride,   (const real *)w, (const real *)rstd, shape};
     int64_t columns = (int64_t)shape->width * (shape->shared ? 1 : shape->groups);
     int64_t blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     real *sums = NULL;
@@ -148,7 +153,7 @@ static void cpu_gated_norm_backward(struct backend *backend, void *dx, void *dz,
     free(sums);
 }
 
-void cpu_table_gated_norm(struct backend *backend) {
-    backend->gated_norm = cpu_gated_norm;
-    backend->gated_norm_backward = cpu_gated_norm_backward;
-}
+const struct gated_norm_ops cpu_gated_norm_ops = {
+    .gated_norm = cpu_gated_norm,
+    .gated_norm_backward = cpu_gated_norm_backward,
+};

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/ops/loss.h"
 
 enum { BLOCK = 512 };
 
@@ -43,8 +44,8 @@ CPU_CLONES static double sum_exponentials(const real *x, int64_t count, real lar
     return total;
 }
 
-static void cpu_logit_summary(struct backend *backend, void *lse, int32_t *argmax,
-                              const void *logits, double temperature, int64_t rows,
+static void cpu_logit_summary(struct backend *backend, struct acc *lse, int32_t *argmax,
+                              const struct acc *logits, double temperature, int64_t rows,
                               int64_t vocabulary) {
     (void)backend;
 #pragma omp parallel for schedule(static)
@@ -85,10 +86,11 @@ CPU_CLONES static struct divergence sum_divergence(const real *restrict teacher,
     return sums;
 }
 
-static void cpu_compare_logits(struct backend *backend, void *kl, void *rkl, void *ce, void *top1,
-                               const void *teacher, const void *teacher_lse,
-                               const int32_t *teacher_argmax, const void *branch,
-                               const int32_t *target, int64_t rows, int64_t vocabulary) {
+static void cpu_compare_logits(struct backend *backend, struct acc *kl, struct acc *rkl,
+                               struct acc *ce, struct acc *top1, const struct acc *teacher,
+                               const struct acc *teacher_lse, const int32_t *teacher_argmax,
+                               const struct acc *branch, const int32_t *target, int64_t rows,
+                               int64_t vocabulary) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
@@ -209,10 +211,11 @@ static double distill_row(real *dlogits, const struct distillation *row, int32_t
     return (mean - lse + teacher_lse) * inverse;
 }
 
-static void cpu_distill_loss(struct backend *backend, void *loss, void *dlogits,
-                             enum loss_kind kind, double temperature, const void *student,
-                             const void *teacher, const void *teacher_lse, const int32_t *target,
-                             const void *weight, int64_t rows, int64_t vocabulary) {
+static void cpu_distill_loss(struct backend *backend, struct acc *loss, struct act *dlogits,
+                             enum loss_kind kind, double temperature, const struct acc *student,
+                             const struct acc *teacher, const struct acc *teacher_lse,
+                             const int32_t *target, const struct acc *weight, int64_t rows,
+                             int64_t vocabulary) {
     (void)backend;
     bool alone = kind == LOSS_CROSS_ENTROPY;
 #pragma omp parallel for schedule(static)
@@ -231,8 +234,8 @@ static void cpu_distill_loss(struct backend *backend, void *loss, void *dlogits,
     }
 }
 
-void cpu_table_loss(struct backend *backend) {
-    backend->logit_summary = cpu_logit_summary;
-    backend->compare_logits = cpu_compare_logits;
-    backend->distill_loss = cpu_distill_loss;
-}
+const struct loss_ops cpu_loss_ops = {
+    .logit_summary = cpu_logit_summary,
+    .compare_logits = cpu_compare_logits,
+    .distill_loss = cpu_distill_loss,
+};

@@ -1,8 +1,8 @@
-/* What conv.c and scan.c share. */
+/* What the convolution and the scan share. */
 #ifndef KERNELS_CPU_MAMBA_H
 #define KERNELS_CPU_MAMBA_H
 
-#include "kernels/backend.h"
+#include "kernels/ops/conv.h"
 
 enum {
     MAMBA_LANES = 16,    /* channels of one sub-head that are worked on together */
@@ -19,5 +19,13 @@ static inline int mamba_source(const struct mamba_shape *shape, int channel) {
 static inline int mamba_groups(int d_state) {
     return (d_state + MAMBA_LANES - 1) / MAMBA_LANES;
 }
+
+/* decode.c */
+void cpu_conv_store(struct backend *backend, struct act *states, const int32_t *slots,
+                    const struct act *x, int64_t x_stride, const struct sequences *sequences,
+                    const struct mamba_shape *shape);
+void cpu_conv_step(struct backend *backend, struct act *out, struct act *states,
+                   const int32_t *slots, const struct act *x, int64_t x_stride, const struct acc *w,
+                   const struct acc *bias, int count, const struct mamba_shape *shape);
 
 #endif

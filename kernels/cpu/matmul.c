@@ -1,4 +1,4 @@
-/* Embedding and matrix products, in tiles of a fixed size, so that all threads share the
+/* Matrix products, in tiles of a fixed size, so that all threads share the
  * work and the result does not depend on how many there are. A product of few rows, which is bound
  * by reading w, has a kernel of its own: BLAS would copy w first, and a row's result would depend
  * on how many rows there are. */
@@ -7,6 +7,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
+#include "kernels/ops/products.h"
 
 /* Tiles have at most so many rows and columns, and twice the rows where enough of them are left for
  * many threads: every tile reads its columns of w anew. */
@@ -34,24 +35,6 @@ static struct tiles choose_tiles(int64_t rows, int64_t columns) {
 
 static int shorter(int64_t left, int64_t most) {
     return (int)(left < most ? left : most);
-}
-
-static void cpu_embed(struct backend *backend, void *out, const int32_t *ids, const void *table,
-                      int64_t tokens, int64_t width) {
-    (void)backend;
-    for (int64_t t = 0; t < tokens; t++)
-        memcpy((real *)out + t * width, (const real *)table + ids[t] * width,
-               (size_t)width * sizeof(real));
-}
-
-static void cpu_embed_backward(struct backend *backend, void *dtable, const int32_t *ids,
-                               const void *dout, int64_t tokens, int64_t width) {
-    (void)backend;
-    for (int64_t t = 0; t < tokens; t++) {
-        real *to = (real *)dtable + ids[t] * width;
-        const real *from = (const real *)dout + t * width;
-        for (int64_t i = 0; i < width; i++) to[i] += from[i];
-    }
 }
 
 static void add_bias(real *out, int64_t stride, const real *bias, int rows, int columns) {
@@ -124,14 +107,18 @@ static void multiply_few(real *out, const real *a, int64_t a_stride, const real 
             }
 }
 
-static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, const void *a,
-                       int64_t a_stride, const void *w, const void *bias, bool accumulate,
-                       int64_t m, int64_t n, int64_t k) {
-    (void)out_type;
-    const real *left = a, *right = w;
-    real *to = out;
+/* Both types are one here. */
+static real *product_memory(struct product to) {
+    return to.narrow ? (real *)to.narrow : (real *)to.wide;
+}
+
+static void cpu_matmul(struct backend *backend, struct product to, const struct act *a,
+                       int64_t a_stride, const struct act *w, const struct acc *bias, int64_t m,
+                       int64_t n, int64_t k) {
+    const real *left = (const real *)a, *right = (const real *)w, *add = (const real *)bias;
+    real *out = product_memory(to);
     if (m <= FEW_ROWS) {
-        multiply_few(to, left, a_stride, right, bias, accumulate, m, n, k);
+        multiply_few(out, left, a_stride, right, add, to.add, m, n, k);
         return;
     }
     struct tiles tile = choose_tiles(m, n);
@@ -139,29 +126,29 @@ static void cpu_matmul(struct backend *backend, void *out, enum dtype out_type, 
     for (int64_t row = 0; row < m; row += tile.tall)
         for (int64_t column = 0; column < n; column += tile.wide) {
             int rows = shorter(m - row, tile.tall), columns = shorter(n - column, tile.wide);
-            real *part = to + row * n + column;
+            real *part = out + row * n + column;
             cpu_gemm(backend, false, true, rows, columns, k, left + row * a_stride, a_stride,
-                     right + column * k, k, accumulate, part, n);
-            if (bias) add_bias(part, n, (const real *)bias + column, rows, columns);
+                     right + column * k, k, to.add, part, n);
+            if (add) add_bias(part, n, add + column, rows, columns);
         }
 }
 
-static void cpu_matmul_backward_input(struct backend *backend, void *da, enum dtype da_type,
-                                      const void *dout, const void *w, bool accumulate, int64_t m,
+static void cpu_matmul_backward_input(struct backend *backend, struct product to,
+                                      const struct act *dout, const struct act *w, int64_t m,
                                       int64_t n, int64_t k) {
-    (void)da_type;
+    real *da = product_memory(to);
     struct tiles tile = choose_tiles(m, k);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t row = 0; row < m; row += tile.tall)
         for (int64_t column = 0; column < k; column += tile.wide)
             cpu_gemm(backend, false, false, shorter(m - row, tile.tall),
                      shorter(k - column, tile.wide), n, (const real *)dout + row * n, n,
-                     (const real *)w + column, k, accumulate, (real *)da + row * k + column, k);
+                     (const real *)w + column, k, to.add, da + row * k + column, k);
 }
 
-static void cpu_matmul_backward_weight(struct backend *backend, void *dw, const void *dout,
-                                       const void *a, int64_t a_stride, int64_t m, int64_t n,
-                                       int64_t k) {
+static void cpu_matmul_backward_weight(struct backend *backend, struct acc *dw,
+                                       const struct act *dout, const struct act *a,
+                                       int64_t a_stride, int64_t m, int64_t n, int64_t k) {
     struct tiles tile = choose_tiles(n, k);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int64_t row = 0; row < n; row += tile.tall)
@@ -171,8 +158,8 @@ static void cpu_matmul_backward_weight(struct backend *backend, void *dw, const 
                      (const real *)a + column, a_stride, true, (real *)dw + row * k + column, k);
 }
 
-static void cpu_matmul_backward_bias(struct backend *backend, void *dbias, const void *dout,
-                                     int64_t m, int64_t n) {
+static void cpu_matmul_backward_bias(struct backend *backend, struct acc *dbias,
+                                     const struct act *dout, int64_t m, int64_t n) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < n; start += 64) {
@@ -183,11 +170,9 @@ static void cpu_matmul_backward_bias(struct backend *backend, void *dbias, const
     }
 }
 
-void cpu_table_matmul(struct backend *backend) {
-    backend->embed = cpu_embed;
-    backend->embed_backward = cpu_embed_backward;
-    backend->matmul = cpu_matmul;
-    backend->matmul_backward_input = cpu_matmul_backward_input;
-    backend->matmul_backward_weight = cpu_matmul_backward_weight;
-    backend->matmul_backward_bias = cpu_matmul_backward_bias;
-}
+const struct product_ops cpu_product_ops = {
+    .matmul = cpu_matmul,
+    .matmul_backward_input = cpu_matmul_backward_input,
+    .matmul_backward_weight = cpu_matmul_backward_weight,
+    .matmul_backward_bias = cpu_matmul_backward_bias,
+};

@@ -1,4 +1,5 @@
 /* SwiGLU (Shazeer 2020). */
+#include "kernels/ops/mlp.h"
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/ops.h"
 
@@ -19,8 +20,8 @@ CPU_CLONES static void swiglu_backward_row(real *restrict dgate, real *restrict 
     }
 }
 
-static void cpu_swiglu(struct backend *backend, void *out, const void *gate_up, int64_t rows,
-                       int64_t width) {
+static void cpu_swiglu(struct backend *backend, struct act *out, const struct act *gate_up,
+                       int64_t rows, int64_t width) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
@@ -29,8 +30,9 @@ static void cpu_swiglu(struct backend *backend, void *out, const void *gate_up, 
     }
 }
 
-static void cpu_swiglu_backward(struct backend *backend, void *dgate_up, const void *dout,
-                                const void *gate_up, int64_t rows, int64_t width) {
+static void cpu_swiglu_backward(struct backend *backend, struct act *dgate_up,
+                                const struct act *dout, const struct act *gate_up, int64_t rows,
+                                int64_t width) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++) {
@@ -41,7 +43,7 @@ static void cpu_swiglu_backward(struct backend *backend, void *dgate_up, const v
     }
 }
 
-void cpu_table_mlp(struct backend *backend) {
-    backend->swiglu = cpu_swiglu;
-    backend->swiglu_backward = cpu_swiglu_backward;
-}
+const struct mlp_ops cpu_mlp_ops = {
+    .swiglu = cpu_swiglu,
+    .swiglu_backward = cpu_swiglu_backward,
+};

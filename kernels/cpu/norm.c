@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
+#include "kernels/ops/norm.h"
 
 CPU_CLONES static real normalize_row(real *restrict out, const real *restrict x,
                                      const real *restrict w, double epsilon, int64_t width) {
@@ -16,25 +17,28 @@ CPU_CLONES static real normalize_row(real *restrict out, const real *restrict x,
     return rstd;
 }
 
-static void cpu_rmsnorm(struct backend *backend, void *out, void *rstd, const void *x,
-                        const void *w, double epsilon, int64_t rows, int64_t width) {
+static void cpu_rmsnorm(struct backend *backend, struct act *out, struct acc *rstd,
+                        const struct acc *x, const struct acc *w, double epsilon, int64_t rows,
+                        int64_t width) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < rows; row++)
-        ((real *)rstd)[row] = normalize_row((real *)out + row * width,
-                                            (const real *)x + row * width, w, epsilon, width);
+        ((real *)rstd)[row] =
+            normalize_row((real *)out + row * width, (const real *)x + row * width, (const real *)w,
+                          epsilon, width);
 }
 
-static void cpu_head_norm(struct backend *backend, void *out, int64_t out_stride, void *rstd,
-                          const void *x, int64_t x_stride, const void *w, double epsilon,
-                          int64_t tokens, int heads, int head_dim) {
+static void cpu_head_norm(struct backend *backend, struct act *out, int64_t out_stride,
+                          struct acc *rstd, const struct act *x, int64_t x_stride,
+                          const struct acc *w, double epsilon, int64_t tokens, int heads,
+                          int head_dim) {
     (void)backend;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < tokens; t++)
         for (int h = 0; h < heads; h++)
-            ((real *)rstd)[t * heads + h] =
-                normalize_row((real *)out + t * out_stride + h * head_dim,
-                              (const real *)x + t * x_stride + h * head_dim, w, epsilon, head_dim);
+            ((real *)rstd)[t * heads + h] = normalize_row(
+                (real *)out + t * out_stride + h * head_dim,
+                (const real *)x + t * x_stride + h * head_dim, (const real *)w, epsilon, head_dim);
 }
 
 /* dx = or += rstd * (dout w - x rstd^2 mean(dout w x)) */
@@ -102,24 +106,48 @@ static void norm_backward(struct backend *backend, const struct norm_backward *o
     free(sums);
 }
 
-static void cpu_rmsnorm_backward(struct backend *backend, void *dx, void *dw, const void *dout,
-                                 const void *x, const void *w, const void *rstd, int64_t rows,
-                                 int64_t width) {
-    norm_backward(backend, &(struct norm_backward){dx, dw, dout, x, w, rstd, width, width, width,
-                                                   rows, width, 1, true});
+static void cpu_rmsnorm_backward(struct backend *backend, struct acc *dx, struct acc *dw,
+                                 const struct act *dout, const struct acc *x, const struct acc *w,
+                                 const struct acc *rstd, int64_t rows, int64_t width) {
+    struct norm_backward op = {.dx = (real *)dx,
+                               .dw = (real *)dw,
+                               .dout = (const real *)dout,
+                               .x = (const real *)x,
+                               .w = (const real *)w,
+                               .rstd = (const real *)rstd,
+                               .dx_stride = width,
+                               .dout_stride = width,
+                               .x_stride = width,
+                               .tokens = rows,
+                               .width = width,
+                               .heads = 1,
+                               .add = true};
+    norm_backward(backend, &op);
 }
 
-static void cpu_head_norm_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
-                                   const void *dout, int64_t dout_stride, const void *x,
-                                   int64_t x_stride, const void *w, const void *rstd,
-                                   int64_t tokens, int heads, int head_dim) {
-    norm_backward(backend, &(struct norm_backward){dx, dw, dout, x, w, rstd, dx_stride, dout_stride,
-                                                   x_stride, tokens, head_dim, heads, false});
+static void cpu_head_norm_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
+                                   struct acc *dw, const struct act *dout, int64_t dout_stride,
+                                   const struct act *x, int64_t x_stride, const struct acc *w,
+                                   const struct acc *rstd, int64_t tokens, int heads,
+                                   int head_dim) {
+    struct norm_backward op = {.dx = (real *)dx,
+                               .dw = (real *)dw,
+                               .dout = (const real *)dout,
+                               .x = (const real *)x,
+                               .w = (const real *)w,
+                               .rstd = (const real *)rstd,
+                               .dx_stride = dx_stride,
+                               .dout_stride = dout_stride,
+                               .x_stride = x_stride,
+                               .tokens = tokens,
+                               .width = head_dim,
+                               .heads = heads};
+    norm_backward(backend, &op);
 }
 
-void cpu_table_norm(struct backend *backend) {
-    backend->rmsnorm = cpu_rmsnorm;
-    backend->rmsnorm_backward = cpu_rmsnorm_backward;
-    backend->head_norm = cpu_head_norm;
-    backend->head_norm_backward = cpu_head_norm_backward;
-}
+const struct norm_ops cpu_norm_ops = {
+    .rmsnorm = cpu_rmsnorm,
+    .rmsnorm_backward = cpu_rmsnorm_backward,
+    .head_norm = cpu_head_norm,
+    .head_norm_backward = cpu_head_norm_backward,
+};

@@ -1,28 +1,22 @@
-/* The CPU ops, by family; backend.c puts them into the table. Shapes and formulas: backend.h. */
+/* The tables of the CPU ops by family, which backend.c puts in place, and what the ops share.
+ * Shapes and formulas: kernels/ops/. */
 #ifndef KERNELS_CPU_OPS_H
 #define KERNELS_CPU_OPS_H
 
 #include "kernels/backend.h"
 
-/* The table of one family: each fills in its own members. */
-void cpu_table_matmul(struct backend *backend);     /* matmul.c: embed, matmul */
-void cpu_table_norm(struct backend *backend);       /* norm.c: rmsnorm, head_norm */
-void cpu_table_attention(struct backend *backend);  /* attention.c: rope, attention */
-void cpu_table_mlp(struct backend *backend);        /* mlp.c: swiglu */
-void cpu_table_conv(struct backend *backend);       /* conv.c: conv_silu */
-void cpu_table_scan(struct backend *backend);       /* scan.c */
-void cpu_table_ssd(struct backend *backend);        /* ssd.c */
-void cpu_table_delta(struct backend *backend);      /* delta.c */
-void cpu_table_gated_norm(struct backend *backend); /* gated_norm.c */
-void cpu_table_decode(struct backend *backend);     /* decode.c: caches and steps */
-void cpu_table_loss(struct backend *backend);       /* loss.c */
-void cpu_table_optimizer(struct backend *backend);  /* optimizer.c */
-
-/* attention_backward.c; in attention's table. */
-void cpu_attention_backward(struct backend *backend, const struct attention_gradients *to,
-                            const void *dout, const void *out, const void *lse,
-                            const struct attention_inputs *in, const struct sequences *sequences,
-                            const struct attention_shape *shape);
+extern const struct embedding_ops cpu_embedding_ops; /* embed.c */
+extern const struct product_ops cpu_product_ops;     /* matmul.c */
+extern const struct norm_ops cpu_norm_ops;           /* norm.c */
+extern const struct attention_ops cpu_attention_ops; /* attention*.c, rope.c, decode_attention.c */
+extern const struct mlp_ops cpu_mlp_ops;             /* mlp.c */
+extern const struct conv_ops cpu_conv_ops;           /* conv.c, decode.c */
+extern const struct scan_ops cpu_scan_ops;           /* scan*.c, decode.c */
+extern const struct ssd_ops cpu_ssd_ops;             /* ssd*.c */
+extern const struct delta_ops cpu_delta_ops;         /* delta*.c */
+extern const struct gated_norm_ops cpu_gated_norm_ops; /* gated_norm.c */
+extern const struct loss_ops cpu_loss_ops;             /* loss.c */
+extern const struct optimizer_ops cpu_optimizer_ops;   /* optimizer.c */
 
 /* check.c: whether products come out whole, with as many threads as there are and with one.
  * Whatever state the OpenMP and oneDNN libraries are in, none may give wrong numbers without a

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
+#include "kernels/ops/optimizer.h"
 
 enum { BLOCK = 4096 };
 
@@ -31,9 +32,9 @@ CPU_CLONES static void update(real *restrict parameter, real *restrict moment1,
     }
 }
 
-static void cpu_adamw(struct backend *backend, void *parameter, void *copy, void *moment1,
-                      void *moment2, const void *gradient, const struct adamw_settings *settings,
-                      int64_t count) {
+static void cpu_adamw(struct backend *backend, struct acc *parameter, struct act *copy,
+                      struct acc *moment1, struct acc *moment2, const struct acc *gradient,
+                      const struct adamw_settings *settings, int64_t count) {
     (void)backend;
     double power = (double)settings->step;
     struct step step = {
@@ -65,7 +66,8 @@ CPU_CLONES static double sum_block(const real *x, int64_t count) {
 }
 
 /* Sums of fixed blocks, added in order: the threads do not matter. */
-static void cpu_sum_squares(struct backend *backend, double *out, const void *x, int64_t count) {
+static void cpu_sum_squares(struct backend *backend, double *out, const struct acc *x,
+                            int64_t count) {
     int64_t blocks = (count + BLOCK - 1) / BLOCK;
     *out = NAN;
     double *sums = cpu_scratch(backend, (size_t)blocks * sizeof *sums, "a sum of squares");
@@ -80,7 +82,7 @@ static void cpu_sum_squares(struct backend *backend, double *out, const void *x,
     free(sums);
 }
 
-void cpu_table_optimizer(struct backend *backend) {
-    backend->adamw = cpu_adamw;
-    backend->sum_squares = cpu_sum_squares;
-}
+const struct optimizer_ops cpu_optimizer_ops = {
+    .adamw = cpu_adamw,
+    .sum_squares = cpu_sum_squares,
+};

@@ -144,8 +144,8 @@ static void scan_unit(real *out, real *checkpoints, real *final, real *work,
             final[(int64_t)(group.channel + p) * shape->d_state + n] = state[n * MAMBA_LANES + p];
 }
 
-static void cpu_scan(struct backend *backend, void *out, void *checkpoints, void *states,
-                     const int32_t *slots, const struct scan_inputs *in,
+static void cpu_scan(struct backend *backend, struct act *out, struct acc *checkpoints,
+                     struct acc *states, const int32_t *slots, const struct scan_inputs *in,
                      const struct sequences *sequences, const struct mamba_shape *shape) {
     int64_t state_size = (int64_t)shape->d_inner * shape->d_state;
     int groups = shape->d_inner / shape->d_state * mamba_groups(shape->d_state);
@@ -156,14 +156,16 @@ static void cpu_scan(struct backend *backend, void *out, void *checkpoints, void
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (int s = 0; s < sequences->count; s++)
         for (int index = 0; index < groups; index++)
-            scan_unit(out, checkpoints, states ? (real *)states + slots[s] * state_size : NULL,
+            scan_unit((real *)out, (real *)checkpoints,
+                      states ? (real *)states + slots[s] * state_size : NULL,
                       work + (size_t)omp_get_thread_num() * size, in, sequences, shape, s, index,
                       groups);
     free(work);
 }
 
-void cpu_table_scan(struct backend *backend) {
-    backend->scan_checkpoint_bytes = cpu_scan_checkpoint_bytes;
-    backend->scan = cpu_scan;
-    cpu_table_scan_backward(backend);
-}
+const struct scan_ops cpu_scan_ops = {
+    .scan_checkpoint_bytes = cpu_scan_checkpoint_bytes,
+    .scan = cpu_scan,
+    .scan_backward = cpu_scan_backward,
+    .scan_step = cpu_scan_step,
+};

@@ -6,6 +6,7 @@
 
 #include "kernels/cpu/mamba.h"
 #include "kernels/cpu/real.h"
+#include "kernels/ops/scan.h"
 
 enum { SCAN_CHUNK = 64 }; /* tokens between checkpoints */
 
@@ -48,6 +49,13 @@ void scan_load_chunk(struct scan_chunk *chunk, const struct scan_inputs *in,
 int64_t scan_checkpoint_chunks(const struct sequences *sequences);
 int64_t scan_first_chunk(const struct sequences *sequences, int sequence);
 
-void cpu_table_scan_backward(struct backend *backend); /* scan_backward.c */
+/* scan_backward.c, decode.c */
+void cpu_scan_backward(struct backend *backend, const struct scan_gradients *gradients,
+                       const struct act *dout, const struct acc *checkpoints,
+                       const struct scan_inputs *in, const struct sequences *sequences,
+                       const struct mamba_shape *shape);
+void cpu_scan_step(struct backend *backend, struct act *out, struct acc *states,
+                   const int32_t *slots, const struct scan_inputs *in, int count,
+                   const struct mamba_shape *shape);
 
 #endif

@@ -264,21 +264,22 @@ static void add_parameters(const struct scan_backward *op) {
     for (int s = 0; s < op->sequences->count; s++)
         for (int64_t channel = 0; channel < inner; channel++) {
             const real *from = op->partial + (s * inner + channel) * (states + 2);
-            real *da_log = op->to->da_log, *ddt_bias = op->to->ddt_bias, *dd = op->to->dd;
+            real *da_log = (real *)op->to->da_log, *dd = (real *)op->to->dd;
+            real *ddt_bias = (real *)op->to->ddt_bias;
             for (int64_t n = 0; n < states && da_log; n++) da_log[channel * states + n] += from[n];
             if (ddt_bias) ddt_bias[channel] += from[states];
             if (dd) dd[channel] += from[states + 1];
         }
 }
 
-static void cpu_scan_backward(struct backend *backend, const struct scan_gradients *to,
-                              const void *dout, const void *checkpoints,
-                              const struct scan_inputs *in, const struct sequences *sequences,
-                              const struct mamba_shape *shape) {
+void cpu_scan_backward(struct backend *backend, const struct scan_gradients *to,
+                       const struct act *dout, const struct acc *checkpoints,
+                       const struct scan_inputs *in, const struct sequences *sequences,
+                       const struct mamba_shape *shape) {
     struct scan_backward op = {
         .to = to,
-        .dout = dout,
-        .checkpoints = checkpoints,
+        .dout = (const real *)dout,
+        .checkpoints = (const real *)checkpoints,
         .in = in,
         .sequences = sequences,
         .shape = shape,
@@ -304,8 +305,4 @@ static void cpu_scan_backward(struct backend *backend, const struct scan_gradien
         }
     if (parameters) add_parameters(&op);
     free(memory);
-}
-
-void cpu_table_scan_backward(struct backend *backend) {
-    backend->scan_backward = cpu_scan_backward;
 }

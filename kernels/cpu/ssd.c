@@ -128,10 +128,12 @@ static size_t cpu_ssd_checkpoint_bytes(struct backend *backend, const struct seq
            (size_t)shape->head_dim * (size_t)shape->d_state * sizeof(real);
 }
 
-static void cpu_ssd(struct backend *backend, void *out, void *checkpoints, void *states,
-                    const int32_t *slots, bool resume, const struct ssd_inputs *in,
-                    const struct sequences *sequences, const struct ssd_shape *shape) {
-    struct ssd_call call = {backend, out, checkpoints, states, slots, resume, in, sequences, shape};
+static void cpu_ssd(struct backend *backend, struct act *out, struct acc *checkpoints,
+                    struct acc *states, const int32_t *slots, bool resume,
+                    const struct ssd_inputs *in, const struct sequences *sequences,
+                    const struct ssd_shape *shape) {
+    struct ssd_call call = {backend, (real *)out, (real *)checkpoints, (real *)states, slots,
+                            resume,  in,          sequences,           shape};
     size_t size = workspace_size(shape);
     real *memory = cpu_scratch(backend, (size_t)omp_get_max_threads() * size * sizeof *memory,
                                "the Mamba-2 recurrence");
@@ -158,8 +160,9 @@ CPU_CLONES static real step_channel(real *restrict state, const real *restrict b
     return y;
 }
 
-static void cpu_ssd_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                         const struct ssd_inputs *in, int count, const struct ssd_shape *shape) {
+static void cpu_ssd_step(struct backend *backend, struct act *out, struct acc *states,
+                         const int32_t *slots, const struct ssd_inputs *in, int count,
+                         const struct ssd_shape *shape) {
     (void)backend;
     int p = shape->head_dim, n = shape->d_state;
 #pragma omp parallel for collapse(2) schedule(static)
@@ -178,9 +181,9 @@ static void cpu_ssd_step(struct backend *backend, void *out, void *states, const
         }
 }
 
-void cpu_table_ssd(struct backend *backend) {
-    backend->ssd_checkpoint_bytes = cpu_ssd_checkpoint_bytes;
-    backend->ssd = cpu_ssd;
-    backend->ssd_step = cpu_ssd_step;
-    cpu_table_ssd_backward(backend);
-}
+const struct ssd_ops cpu_ssd_ops = {
+    .ssd_checkpoint_bytes = cpu_ssd_checkpoint_bytes,
+    .ssd = cpu_ssd,
+    .ssd_backward = cpu_ssd_backward,
+    .ssd_step = cpu_ssd_step,
+};

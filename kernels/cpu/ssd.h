@@ -3,6 +3,7 @@
 #define KERNELS_CPU_SSD_H
 
 #include "kernels/cpu/chunks.h"
+#include "kernels/ops/ssd.h"
 
 struct ssd_head {
     real a, d, dt_bias; /* a = -exp(a_log) */
@@ -22,6 +23,10 @@ void ssd_load_chunk(struct ssd_chunk *chunk, const struct ssd_inputs *in,
                     const struct ssd_shape *shape, const struct ssd_head *head, int index,
                     int64_t first, int64_t end);
 
-void cpu_table_ssd_backward(struct backend *backend); /* ssd_backward.c */
+/* ssd_backward.c */
+void cpu_ssd_backward(struct backend *backend, const struct ssd_gradients *to,
+                      const struct act *dout, const struct acc *checkpoints,
+                      const struct ssd_inputs *in, const struct sequences *sequences,
+                      const struct ssd_shape *shape);
 
 #endif

@@ -180,7 +180,7 @@ static void backward_unit(const struct ssd_backward *op, struct workspace *work,
 }
 
 static void add_parameters(const struct ssd_backward *op) {
-    real *to[] = {op->to->da_log, op->to->ddt_bias, op->to->dd};
+    real *to[] = {(real *)op->to->da_log, (real *)op->to->ddt_bias, (real *)op->to->dd};
     for (int s = 0; s < op->sequences->count; s++)
         for (int head = 0; head < op->shape->heads; head++)
             for (int i = 0; i < 3; i++)
@@ -189,10 +189,12 @@ static void add_parameters(const struct ssd_backward *op) {
                         (real)op->partial[((int64_t)s * op->shape->heads + head) * 3 + i];
 }
 
-static void cpu_ssd_backward(struct backend *backend, const struct ssd_gradients *to,
-                             const void *dout, const void *checkpoints, const struct ssd_inputs *in,
-                             const struct sequences *sequences, const struct ssd_shape *shape) {
-    struct ssd_backward op = {backend, to, dout, checkpoints, in, sequences, shape, NULL};
+void cpu_ssd_backward(struct backend *backend, const struct ssd_gradients *to,
+                      const struct act *dout, const struct acc *checkpoints,
+                      const struct ssd_inputs *in, const struct sequences *sequences,
+                      const struct ssd_shape *shape) {
+    struct ssd_backward op = {
+        backend, to, (const real *)dout, (const real *)checkpoints, in, sequences, shape, NULL};
     size_t sums = (size_t)sequences->count * (size_t)shape->heads * 3 * sizeof(double);
     size_t size = workspace_size(shape);
     char *memory = cpu_scratch(backend, sums + (size_t)omp_get_max_threads() * size * sizeof(real),
@@ -209,8 +211,4 @@ static void cpu_ssd_backward(struct backend *backend, const struct ssd_gradients
         }
     add_parameters(&op);
     free(memory);
-}
-
-void cpu_table_ssd_backward(struct backend *backend) {
-    backend->ssd_backward = cpu_ssd_backward;
 }

@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention.h"
 
 enum { THREADS = 128, WARPS = THREADS / 32 };
 
@@ -210,7 +211,7 @@ bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call,
     return true;
 }
 
-static void cuda_attention(struct backend *backend, void *out, void *lse,
+static void cuda_attention(struct backend *backend, struct act *out, struct acc *lse,
                            const struct attention_inputs *in, const struct sequences *sequences,
                            const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
@@ -239,7 +240,10 @@ static void cuda_attention(struct backend *backend, void *out, void *lse,
     }
 }
 
-void cuda_table_attention(struct cuda_backend *cuda) {
-    cuda->base.attention = cuda_attention;
-    cuda_table_attention_backward(cuda);
-}
+const struct attention_ops cuda_attention_ops = {
+    .rope = cuda_rope,
+    .attention = cuda_attention,
+    .attention_backward = cuda_attention_backward,
+    .kv_store = cuda_kv_store,
+    .attention_decode = cuda_attention_decode,
+};

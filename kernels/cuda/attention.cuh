@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/attention.h"
 
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f
@@ -58,7 +59,6 @@ enum { ATTENTION_MAX_WIDTH = 256 };
 bool cuda_attention_call(struct cuda_backend *cuda, struct attention_call *call, bool *exact,
                          const struct attention_inputs *in, const struct sequences *sequences,
                          const struct attention_shape *shape);
-void cuda_table_attention_backward(struct cuda_backend *cuda);
 
 /* A block's work: rows [start, start + ROWS) of one sequence, for one head. */
 struct attention_tile {

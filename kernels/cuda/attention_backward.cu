@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention.h"
 
 enum { THREADS = 128, WARPS = THREADS / 32, ROWS = WARPS * 16 };
 
@@ -242,12 +243,10 @@ static void launch_backward(struct cuda_backend *cuda, const struct attention_ba
                 KEY_BYTES, *call);
 }
 
-static void cuda_attention_backward(struct backend *backend,
-                                    const struct attention_gradients *gradients, const void *dout,
-                                    const void *out, const void *lse,
-                                    const struct attention_inputs *in,
-                                    const struct sequences *sequences,
-                                    const struct attention_shape *shape) {
+void cuda_attention_backward(struct backend *backend, const struct attention_gradients *gradients,
+                             const struct act *dout, const struct act *out, const struct acc *lse,
+                             const struct attention_inputs *in, const struct sequences *sequences,
+                             const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct attention_backward_call call;
     bool exact;
@@ -287,8 +286,4 @@ static void cuda_attention_backward(struct backend *backend,
     case 256: /* one block's registers hold half the columns of dk and dv */
         return launch_backward<256, 128, 32, 32, 1>(cuda, &call);
     }
-}
-
-void cuda_table_attention_backward(struct cuda_backend *cuda) {
-    cuda->base.attention_backward = cuda_attention_backward;
 }

@@ -7,10 +7,15 @@ extern "C" {
 #include "base/memory.h"
 #include "kernels/cuda/open.h"
 }
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/core.h"
 
 /* cuBLASLt's workspace on Hopper is 32 MiB by NVIDIA's advice; ops take theirs from the same. */
 static const size_t FIRST_SCRATCH = (size_t)64 << 20;
+
+struct cuda_backend *cuda_of(struct backend *backend) {
+    return &cuda_device_of(backend)->cuda;
+}
 
 void cuda_fail(struct cuda_backend *cuda, const char *format, ...) {
     if (cuda->failing.exchange(true)) return;
@@ -63,17 +68,18 @@ static enum status cuda_sync(struct backend *backend) {
 
 /* Accepts what open left half-built. */
 static void cuda_close(struct backend *backend) {
-    struct cuda_backend *cuda = cuda_of(backend);
-    for (cudaStream_t stream : cuda->queues)
+    struct cuda_device *device = cuda_device_of(backend);
+    struct cuda_backend *cuda = &device->cuda;
+    for (cudaStream_t stream : device->queues)
         if (stream) (void)cudaStreamSynchronize(stream);
     cuda_matmul_close(cuda);
     cuda_memory_close(cuda);
     if (cuda->scratch) (void)cudaFree(cuda->scratch);
     if (cuda->blas) (void)cublasLtDestroy(cuda->blas);
     if (cuda->pool) (void)cudaMemPoolDestroy(cuda->pool);
-    for (cudaStream_t stream : cuda->queues)
+    for (cudaStream_t stream : device->queues)
         if (stream) (void)cudaStreamDestroy(stream);
-    free(cuda);
+    free(device);
 }
 
 static enum status check_device(int device) {
@@ -92,7 +98,8 @@ static enum status check_device(int device) {
 }
 
 /* The device's facts into `cuda`, and a refusal of what is too old. */
-static void read_properties(struct cuda_backend *cuda) {
+static void read_properties(struct cuda_device *device) {
+    struct cuda_backend *cuda = &device->cuda;
     const struct {
         enum cudaDeviceAttr which;
         int *to;
@@ -108,8 +115,8 @@ static void read_properties(struct cuda_backend *cuda) {
     struct cudaDeviceProp properties = {};
     (void)cuda_check(cuda, cudaGetDeviceProperties(&properties, cuda->device),
                      "reading the device's name");
-    snprintf(cuda->kind, sizeof cuda->kind, "%s, %d multiprocessors, cuBLASLt %zu", properties.name,
-             cuda->multiprocessors, cublasLtGetVersion());
+    snprintf(device->kind, sizeof device->kind, "%s, %d multiprocessors, cuBLASLt %zu",
+             properties.name, cuda->multiprocessors, cublasLtGetVersion());
     if (!cuda->failed && cuda->major < 8)
         cuda_fail(cuda, "compute capability is %d.%d, 8.0 or later is needed", cuda->major,
                   cuda->minor);
@@ -128,50 +135,58 @@ static void open_pool(struct cuda_backend *cuda) {
                      "setting up the memory pool");
 }
 
+static void open_queues(struct cuda_device *device) {
+    for (cudaStream_t &stream : device->queues)
+        if (!device->cuda.failed)
+            (void)cuda_check(&device->cuda,
+                             cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
+                             "creating a stream");
+    device->cuda.stream = device->queues[QUEUE_COMPUTE];
+}
+
+static void fill_tables(struct backend *backend) {
+    backend->sync = cuda_sync;
+    backend->close = cuda_close;
+    cuda_table_memory(backend);
+    cuda_table_queues(backend);
+    cuda_table_graphs(backend);
+    backend->embedding = &cuda_embedding_ops;
+    backend->products = &cuda_product_ops;
+    backend->norm = &cuda_norm_ops;
+    backend->attention = &cuda_attention_ops;
+    backend->mlp = &cuda_mlp_ops;
+    backend->conv = &cuda_conv_ops;
+    backend->scan = &cuda_scan_ops;
+    backend->loss = &cuda_loss_ops;
+    backend->optimizer = &cuda_optimizer_ops;
+}
+
 enum status backend_open_cuda(struct backend **out, int device) {
     if (check_device(device)) return STATUS_FAILED;
-    struct cuda_backend *cuda = (struct cuda_backend *)memory_calloc(1, sizeof *cuda);
-    if (!cuda) return STATUS_FAILED;
-    snprintf(cuda->name, sizeof cuda->name, "cuda:%d", device);
+    struct cuda_device *opened = (struct cuda_device *)memory_calloc(1, sizeof *opened);
+    if (!opened) return STATUS_FAILED;
+    struct backend *backend = &opened->base;
+    struct cuda_backend *cuda = &opened->cuda;
+    snprintf(opened->name, sizeof opened->name, "cuda:%d", device);
     cuda->device = device;
-    cuda->base.name = cuda->name;
-    cuda->base.kind = cuda->kind;
-    cuda->base.discrete = true;
-    cuda->base.act = DTYPE_BF16;
-    cuda->base.acc = DTYPE_F32;
-    cuda->base.sync = cuda_sync;
-    cuda->base.close = cuda_close;
+    backend->name = opened->name;
+    backend->kind = opened->kind;
+    backend->discrete = true;
+    backend->act = DTYPE_BF16;
+    backend->acc = DTYPE_F32;
     (void)cuda_check(cuda, cudaSetDevice(device), "opening the device");
-    read_properties(cuda);
-    for (cudaStream_t &stream : cuda->queues)
-        if (!cuda->failed)
-            (void)cuda_check(cuda, cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking),
-                             "creating a stream");
-    cuda->stream = cuda->queues[QUEUE_COMPUTE];
+    read_properties(opened);
+    open_queues(opened);
     if (!cuda->failed) (void)cuda_check_blas(cuda, cublasLtCreate(&cuda->blas), "opening cuBLASLt");
     if (!cuda->failed) open_pool(cuda);
     cuda_scratch_reserve(cuda, FIRST_SCRATCH);
-    cuda_table_memory(cuda);
-    cuda_table_queues(cuda);
-    cuda_table_graphs(cuda);
-    cuda_table_matmul(cuda);
-    cuda_table_embed(cuda);
-    cuda_table_norm(cuda);
-    cuda_table_head_norm(cuda);
-    cuda_table_rope(cuda);
-    cuda_table_attention(cuda);
-    cuda_table_mlp(cuda);
-    cuda_table_conv(cuda);
-    cuda_table_scan(cuda);
-    cuda_table_decode(cuda);
-    cuda_table_loss(cuda);
-    cuda_table_optimizer(cuda);
+    fill_tables(backend);
     if (cuda->failed) {
         enum status status = status_fail("%s", cuda->fault);
-        cuda_close(&cuda->base);
+        cuda_close(backend);
         return status;
     }
-    *out = &cuda->base;
+    *out = backend;
     return STATUS_OK;
 }
 

@@ -2,6 +2,7 @@
  * sub-heads of whole vectors) has kernels that slide over a strip of tokens with the taps' inputs
  * in registers; any other shape has plain ones. A tap `age` tokens back counts when the token's
  * position is at least `age`: no sequence bounds are needed. */
+#include "kernels/cuda/conv.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
@@ -302,9 +303,9 @@ static struct conv describe(const void *x, int64_t x_stride, const void *w, cons
     return conv;
 }
 
-static void cuda_conv_silu(struct backend *backend, void *out, const void *x, int64_t x_stride,
-                           const void *w, const void *bias, const struct sequences *sequences,
-                           const struct mamba_shape *shape) {
+static void cuda_conv_silu(struct backend *backend, struct act *out, const struct act *x,
+                           int64_t x_stride, const struct acc *w, const struct acc *bias,
+                           const struct sequences *sequences, const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct conv conv = describe(x, x_stride, w, bias, sequences, shape);
     if (conv.taps == TAPS && conv.states % WIDE == 0 && x_stride % WIDE == 0 && aligned_to(x, 8) &&
@@ -361,10 +362,10 @@ static void launch_backward(struct cuda_backend *cuda, const struct conv_gradien
     if (op->dbias) cuda_add_partials(cuda, op->dbias, dbias_parts, strips, channels);
 }
 
-static void cuda_conv_silu_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
-                                    void *dbias, const void *dout, const void *x, int64_t x_stride,
-                                    const void *w, const void *bias,
-                                    const struct sequences *sequences,
+static void cuda_conv_silu_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
+                                    struct acc *dw, struct acc *dbias, const struct act *dout,
+                                    const struct act *x, int64_t x_stride, const struct acc *w,
+                                    const struct acc *bias, const struct sequences *sequences,
                                     const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct conv conv = describe(x, x_stride, w, bias, sequences, shape);
@@ -383,7 +384,9 @@ static void cuda_conv_silu_backward(struct backend *backend, void *dx, int64_t d
         backward_plain(cuda, op.dx, dx_stride, op.dw, op.dbias, op.dout, &conv);
 }
 
-void cuda_table_conv(struct cuda_backend *cuda) {
-    cuda->base.conv_silu = cuda_conv_silu;
-    cuda->base.conv_silu_backward = cuda_conv_silu_backward;
-}
+const struct conv_ops cuda_conv_ops = {
+    .conv_silu = cuda_conv_silu,
+    .conv_silu_backward = cuda_conv_silu_backward,
+    .conv_store = cuda_conv_store,
+    .conv_step = cuda_conv_step,
+};

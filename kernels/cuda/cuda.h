@@ -1,56 +1,51 @@
 /* What the CUDA ops share: the backend's own state, fault keeping, scratch memory, launches.
  *
- * An op casts its `struct backend *` with cuda_of(), takes scratch if it needs some, and launches
- * on the one stream. Nothing in an op waits for the device or returns a status: the first fault is
- * kept, later launches are skipped, and sync() reports it. To add an op family:
- * kernels/cuda/NAME.cu with cuda_table_NAME(), declared here, called in backend.cu, listed in
- * kernels/meson.build. */
+ * An op gets the state of its `struct backend *` by cuda_of(), takes scratch if it needs some, and
+ * launches on the one stream. Nothing in an op waits for the device or returns a status: the first
+ * fault is kept, later launches are skipped, and sync() reports it.
+ *
+ * This header knows no op and no member of struct backend, so that an edit of a family compiles
+ * that family's files only. To add one: kernels/cuda/NAME.cu with cuda_NAME_ops, declared here, put
+ * in place by backend.cu, listed in kernels/cuda/meson.build. */
 #ifndef KERNELS_CUDA_CUDA_H
 #define KERNELS_CUDA_CUDA_H
 
 #include <atomic>
-#include <cublasLt.h>
 #include <cuda_runtime.h>
 
+#include "kernels/ops/types.h"
+
 extern "C" {
-#include "base/dtype.h"
 #include "base/status.h"
-#include "kernels/backend.h"
 }
 
+struct cublasLtContext;
 struct cuda_matmul_cache; /* cuBLASLt's plans by shape, matmul.cu */
 struct cuda_staging;      /* pinned buffers of the transfers, memory.cu */
 
 struct cuda_backend {
-    struct backend base; /* first: cuda_of() casts */
-    char name[16];       /* "cuda:0" */
-    char kind[320];
     int device;
     int multiprocessors;
     int shared_limit;    /* bytes of shared memory that a block may ask for */
     int major, minor;    /* compute capability */
     cudaStream_t stream; /* every op and plain transfer, in order */
-    cudaStream_t queues[QUEUE_COUNT]; /* the same, and the streams of transfers beside it */
     cudaMemPool_t pool;  /* of the device memory that alloc gives */
-    cublasLtHandle_t blas;
+    struct cublasLtContext *blas;
     struct cuda_matmul_cache *matmuls;
     struct cuda_staging *staging;
     void *scratch;
     size_t scratch_bytes;
-    bool recording;    /* launches become nodes of a graph (graphs.cu) */
-    bool hopper_code;  /* the device code in use is for Hopper or later (graphs.cu) */
+    bool recording;   /* launches become nodes of a graph (graphs.cu) */
+    bool hopper_code; /* the device code in use is for Hopper or later (graphs.cu) */
     std::atomic<bool> failing, failed; /* threads that queue transfers can fail too */
     char fault[256];                   /* the first one; complete once `failed` is set */
 };
 
-static inline struct cuda_backend *cuda_of(struct backend *backend) {
-    return (struct cuda_backend *)backend;
-}
+struct cuda_backend *cuda_of(struct backend *backend);
 
 /* Keep the first fault: true when `error` is none and nothing failed before. `what` names the op or
  * the call. */
 bool cuda_check(struct cuda_backend *cuda, cudaError_t error, const char *what);
-bool cuda_check_blas(struct cuda_backend *cuda, cublasStatus_t status, const char *what);
 
 /* A fault that is no CUDA error, printf-style; only the first is kept. */
 void cuda_fail(struct cuda_backend *cuda, const char *format, ...) STATUS_PRINTF(2, 3);
@@ -70,38 +65,17 @@ void cuda_add_partials(struct cuda_backend *cuda, float *to, const float *partia
 /* to BF16 [count] = from, or += from, rounded once (memory.cu). */
 void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool add, int64_t count);
 
-/* The same between any two float types, on `stream`; `from` may be pinned host memory. */
-void cuda_convert(struct cuda_backend *cuda, cudaStream_t stream, void *to, enum dtype to_type,
-                  const void *from, enum dtype from_type, int64_t count);
-
-/* A product of at most CUDA_FEW_ROWS rows, bound by reading w (matmul_few.cu), as backend->matmul has
- * it. False, and nothing done, for other shapes and for rows that are not aligned to 16 bytes. */
-enum { CUDA_FEW_ROWS = 4 };
-bool cuda_matmul_few(struct cuda_backend *cuda, void *out, enum dtype out_type, const void *a,
-                     int64_t a_stride, const void *w, const void *bias, bool accumulate, int64_t m,
-                     int64_t n, int64_t k);
-
-/* The ends of what the tables began; accept a half-opened backend. */
-void cuda_memory_close(struct cuda_backend *cuda);
-void cuda_matmul_close(struct cuda_backend *cuda);
-
-/* The tables of the op families, as in kernels/cpu/ops.h. */
-void cuda_table_memory(struct cuda_backend *cuda);    /* memory.cu: alloc .. cast */
-void cuda_table_queues(struct cuda_backend *cuda);    /* queues.cu: host_alloc .. event_sync */
-void cuda_table_graphs(struct cuda_backend *cuda);    /* graphs.cu: record .. graph_free */
-void cuda_table_matmul(struct cuda_backend *cuda);    /* matmul.cu */
-void cuda_table_embed(struct cuda_backend *cuda);     /* embed.cu */
-void cuda_table_norm(struct cuda_backend *cuda);      /* norm.cu: rmsnorm */
-void cuda_table_head_norm(struct cuda_backend *cuda); /* head_norm.cu */
-void cuda_table_rope(struct cuda_backend *cuda);      /* rope.cu */
-void cuda_table_attention(struct cuda_backend *cuda); /* attention*.cu */
-void cuda_table_mlp(struct cuda_backend *cuda);       /* mlp.cu: swiglu */
-void cuda_table_conv(struct cuda_backend *cuda);      /* conv.cu: conv_silu */
-void cuda_table_scan(struct cuda_backend *cuda);      /* scan*.cu */
-void cuda_table_decode(struct cuda_backend *cuda);    /* decode*.cu: caches and steps */
-void cuda_table_decode_attention(struct cuda_backend *cuda); /* decode_attention.cu */
-void cuda_table_loss(struct cuda_backend *cuda);      /* loss.cu */
-void cuda_table_optimizer(struct cuda_backend *cuda); /* optimizer.cu */
+/* The tables of the op families, kernels/ops/NAME.h; as in kernels/cpu/ops.h. */
+extern const struct embedding_ops cuda_embedding_ops; /* embed.cu */
+extern const struct product_ops cuda_product_ops;     /* matmul*.cu */
+extern const struct norm_ops cuda_norm_ops;           /* norm.cu, head_norm.cu */
+extern const struct attention_ops
+    cuda_attention_ops;                     /* attention*.cu, rope.cu, decode_attention.cu */
+extern const struct mlp_ops cuda_mlp_ops;   /* mlp.cu */
+extern const struct conv_ops cuda_conv_ops; /* conv.cu, decode.cu */
+extern const struct scan_ops cuda_scan_ops; /* scan*.cu, decode.cu */
+extern const struct loss_ops cuda_loss_ops; /* loss.cu */
+extern const struct optimizer_ops cuda_optimizer_ops; /* optimizer.cu */
 
 /* kernel<<<grid, block, shared bytes>>>(arguments) on the stream, checked; an empty grid or an
  * earlier fault skips it. A kernel template with several arguments goes in parentheses. */

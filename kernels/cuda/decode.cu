@@ -1,6 +1,8 @@
 /* The Mamba mixer's steps: one token of each sequence against its convolution inputs and states. */
+#include "kernels/cuda/conv.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/scan.h"
 
 enum { THREADS = 128 };
 
@@ -63,9 +65,9 @@ __global__ void __launch_bounds__(THREADS) conv_step_kernel(struct conv_call cal
     for (int k = 0; k < kept; k++) past[k * width] = k + 1 < kept ? past[(k + 1) * width] : now;
 }
 
-static void cuda_conv_store(struct backend *backend, void *states, const int32_t *slots,
-                            const void *x, int64_t x_stride, const struct sequences *sequences,
-                            const struct mamba_shape *shape) {
+void cuda_conv_store(struct backend *backend, struct act *states, const int32_t *slots,
+                     const struct act *x, int64_t x_stride, const struct sequences *sequences,
+                     const struct mamba_shape *shape) {
     struct conv_call call = make_call(shape, states, slots, x, x_stride);
     call.offsets = sequences->device_offsets;
     dim3 grid((unsigned)ceil_div(shape->d_xb, THREADS), (unsigned)(shape->d_conv - 1),
@@ -73,9 +75,10 @@ static void cuda_conv_store(struct backend *backend, void *states, const int32_t
     CUDA_LAUNCH(cuda_of(backend), conv_store_kernel, grid, THREADS, 0, call);
 }
 
-static void cuda_conv_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                           const void *x, int64_t x_stride, const void *w, const void *bias,
-                           int count, const struct mamba_shape *shape) {
+void cuda_conv_step(struct backend *backend, struct act *out, struct act *states,
+                    const int32_t *slots, const struct act *x, int64_t x_stride,
+                    const struct acc *w, const struct acc *bias, int count,
+                    const struct mamba_shape *shape) {
     struct conv_call call = make_call(shape, states, slots, x, x_stride);
     call.out = (bf16 *)out;
     call.w = (const float *)w;
@@ -136,9 +139,9 @@ __global__ void __launch_bounds__(THREADS) scan_step_kernel(struct step_call cal
     call.out[sequence * call.inner + channel] = __float2bfloat16(y * z * sigmoid(z));
 }
 
-static void cuda_scan_step(struct backend *backend, void *out, void *states, const int32_t *slots,
-                           const struct scan_inputs *in, int count,
-                           const struct mamba_shape *shape) {
+void cuda_scan_step(struct backend *backend, struct act *out, struct acc *states,
+                    const int32_t *slots, const struct scan_inputs *in, int count,
+                    const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct step_call call = {};
     call.out = (bf16 *)out;
@@ -168,11 +171,4 @@ static void cuda_scan_step(struct backend *backend, void *out, void *states, con
         CUDA_LAUNCH_EARLY(cuda, scan_step_kernel<4>, grid, THREADS, 0, call);
     else
         CUDA_LAUNCH_EARLY(cuda, scan_step_kernel<1>, grid, THREADS, 0, call);
-}
-
-void cuda_table_decode(struct cuda_backend *cuda) {
-    cuda->base.conv_store = cuda_conv_store;
-    cuda->base.conv_step = cuda_conv_step;
-    cuda->base.scan_step = cuda_scan_step;
-    cuda_table_decode_attention(cuda);
 }

@@ -7,6 +7,7 @@
  * online softmax of its own over the keys it meets; they are joined at the end of the block. */
 #include <math.h>
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
@@ -228,10 +229,10 @@ static int choose_splits(int64_t blocks, int64_t keys, int64_t resident) {
     return (int)best;
 }
 
-static void cuda_attention_decode(struct backend *backend, void *out, const void *q,
-                                  int64_t q_stride, const struct kv_cache *cache,
-                                  const int32_t *slots, const int32_t *positions, int64_t longest,
-                                  int count, const struct attention_shape *shape) {
+void cuda_attention_decode(struct backend *backend, struct act *out, const struct act *q,
+                           int64_t q_stride, const struct kv_cache *cache, const int32_t *slots,
+                           const int32_t *positions, int64_t longest, int count,
+                           const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (cuda->failed || count == 0) return;
     if (shape->head_dim > 256) {
@@ -313,9 +314,9 @@ static void launch_store(struct cuda_backend *cuda, const struct kv_cache *cache
                       sequences->positions, shape->kv_heads, shape->head_dim);
 }
 
-static void cuda_kv_store(struct backend *backend, const struct kv_cache *cache,
-                          const int32_t *slots, const struct attention_inputs *in,
-                          const struct sequences *sequences, const struct attention_shape *shape) {
+void cuda_kv_store(struct backend *backend, const struct kv_cache *cache, const int32_t *slots,
+                   const struct attention_inputs *in, const struct sequences *sequences,
+                   const struct attention_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     bool aligned = shape->head_dim % 8 == 0 && in->k_stride % 8 == 0 && in->v_stride % 8 == 0 &&
                    aligned_to(in->k, 16) && aligned_to(in->v, 16) && aligned_to(cache->k, 16) &&
@@ -325,9 +326,4 @@ static void cuda_kv_store(struct backend *backend, const struct kv_cache *cache,
         launch_store<8>(cuda, cache, slots, in, sequences, shape);
     else
         launch_store<1>(cuda, cache, slots, in, sequences, shape);
-}
-
-void cuda_table_decode_attention(struct cuda_backend *cuda) {
-    cuda->base.kv_store = cuda_kv_store;
-    cuda->base.attention_decode = cuda_attention_decode;
 }

@@ -1,6 +1,7 @@
 /* Embedding: rows of the table, and the sum of gradients by row. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/embedding.h"
 
 enum { THREADS = 256, WIDE = 4, WARPS = THREADS / 32, TOKENS = 4 };
 
@@ -70,8 +71,8 @@ __global__ void add_rows(float *dtable, const int32_t *ids, const int32_t *next,
     store(row, sums);
 }
 
-static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, const void *table,
-                       int64_t tokens, int64_t width) {
+static void cuda_embed(struct backend *backend, struct acc *out, const int32_t *ids,
+                       const struct act *table, int64_t tokens, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(table, 8))
         CUDA_LAUNCH_EARLY(cuda, gather_rows<WIDE>, (unsigned)tokens, THREADS, 0, (float *)out, ids,
@@ -81,8 +82,8 @@ static void cuda_embed(struct backend *backend, void *out, const int32_t *ids, c
                           (const bf16 *)table, width);
 }
 
-static void cuda_embed_backward(struct backend *backend, void *dtable, const int32_t *ids,
-                                const void *dout, int64_t tokens, int64_t width) {
+static void cuda_embed_backward(struct backend *backend, struct acc *dtable, const int32_t *ids,
+                                const struct acc *dout, int64_t tokens, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (tokens == 0) return;
     int32_t *next = (int32_t *)cuda_scratch(cuda, (size_t)(2 * tokens) * sizeof(int32_t));
@@ -99,7 +100,7 @@ static void cuda_embed_backward(struct backend *backend, void *dtable, const int
                     width);
 }
 
-void cuda_table_embed(struct cuda_backend *cuda) {
-    cuda->base.embed = cuda_embed;
-    cuda->base.embed_backward = cuda_embed_backward;
-}
+const struct embedding_ops cuda_embedding_ops = {
+    .embed = cuda_embed,
+    .embed_backward = cuda_embed_backward,
+};

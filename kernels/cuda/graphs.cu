@@ -5,7 +5,7 @@
 extern "C" {
 #include "base/memory.h"
 }
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/core.h"
 
 struct graph {
     cudaGraphExec_t executable;
@@ -61,14 +61,15 @@ static void cuda_graph_free(struct backend *backend, struct graph *graph) {
 __global__ void sample_kernel() {
 }
 
-void cuda_table_graphs(struct cuda_backend *cuda) {
+void cuda_table_graphs(struct backend *backend) {
+    struct cuda_backend *cuda = cuda_of(backend);
     cudaFuncAttributes attributes = {};
     cuda->hopper_code =
         !cuda->failed &&
         cuda_check(cuda, cudaFuncGetAttributes(&attributes, sample_kernel), "reading a kernel") &&
         attributes.ptxVersion >= 90;
-    cuda->base.record = cuda_record;
-    cuda->base.record_end = cuda_record_end;
-    cuda->base.replay = cuda_replay;
-    cuda->base.graph_free = cuda_graph_free;
+    backend->record = cuda_record;
+    backend->record_end = cuda_record_end;
+    backend->replay = cuda_replay;
+    backend->graph_free = cuda_graph_free;
 }

@@ -2,6 +2,7 @@
  * head sizes that no such cut fits take a warp a head and one element a lane and round. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/norm.h"
 
 enum { THREADS = 256 };
 
@@ -165,26 +166,21 @@ static void choose_head_norm(struct cuda_backend *cuda, const struct head_norm_c
         cuda_fail(cuda, "head_norm: heads of %d elements are too long", rows->head_dim);
 }
 
-static void cuda_head_norm(struct backend *backend, void *out, int64_t out_stride, void *rstd,
-                           const void *x, int64_t x_stride, const void *w, double epsilon,
-                           int64_t tokens, int heads, int head_dim) {
+void cuda_head_norm(struct backend *backend, struct act *out, int64_t out_stride, struct acc *rstd,
+                    const struct act *x, int64_t x_stride, const struct acc *w, double epsilon,
+                    int64_t tokens, int heads, int head_dim) {
     const struct head_norm_call call = {
         false, out,  rstd, NULL,    x,
         w,     NULL, 0,    epsilon, {tokens * heads, heads, head_dim, out_stride, x_stride}};
     choose_head_norm(cuda_of(backend), &call);
 }
 
-static void cuda_head_norm_backward(struct backend *backend, void *dx, int64_t dx_stride, void *dw,
-                                    const void *dout, int64_t dout_stride, const void *x,
-                                    int64_t x_stride, const void *w, const void *rstd,
-                                    int64_t tokens, int heads, int head_dim) {
+void cuda_head_norm_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
+                             struct acc *dw, const struct act *dout, int64_t dout_stride,
+                             const struct act *x, int64_t x_stride, const struct acc *w,
+                             const struct acc *rstd, int64_t tokens, int heads, int head_dim) {
     const struct head_norm_call call = {
         true, dx,   (void *)rstd, dw, x,
         w,    dout, dout_stride,  0,  {tokens * heads, heads, head_dim, dx_stride, x_stride}};
     choose_head_norm(cuda_of(backend), &call);
-}
-
-void cuda_table_head_norm(struct cuda_backend *cuda) {
-    cuda->base.head_norm = cuda_head_norm;
-    cuda->base.head_norm_backward = cuda_head_norm_backward;
 }

@@ -11,6 +11,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/loss.h"
 
 /* VECTORS of WIDTH logits a thread and turn, all in flight at once. */
 enum { THREADS = 512, WARPS = THREADS / 32, WIDE = 4 };
@@ -350,8 +351,8 @@ __global__ void __launch_bounds__(THREADS) distill_loss(struct distillation op, 
     }
 }
 
-static void cuda_logit_summary(struct backend *backend, void *lse, int32_t *argmax,
-                               const void *logits, double temperature, int64_t rows,
+static void cuda_logit_summary(struct backend *backend, struct acc *lse, int32_t *argmax,
+                               const struct acc *logits, double temperature, int64_t rows,
                                int64_t vocabulary) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (vocabulary % WIDE == 0 && aligned_to(logits, 16))
@@ -362,10 +363,11 @@ static void cuda_logit_summary(struct backend *backend, void *lse, int32_t *argm
                     (const float *)logits, (float)(1 / temperature), (int)vocabulary);
 }
 
-static void cuda_compare_logits(struct backend *backend, void *kl, void *rkl, void *ce, void *top1,
-                                const void *teacher, const void *teacher_lse,
-                                const int32_t *teacher_argmax, const void *branch,
-                                const int32_t *target, int64_t rows, int64_t vocabulary) {
+static void cuda_compare_logits(struct backend *backend, struct acc *kl, struct acc *rkl,
+                                struct acc *ce, struct acc *top1, const struct acc *teacher,
+                                const struct acc *teacher_lse, const int32_t *teacher_argmax,
+                                const struct acc *branch, const int32_t *target, int64_t rows,
+                                int64_t vocabulary) {
     struct cuda_backend *cuda = cuda_of(backend);
     const struct comparison op = {
         (float *)kl,           (float *)rkl,           (float *)ce,
@@ -400,10 +402,11 @@ static void launch_distill_loss(struct cuda_backend *cuda, const struct distilla
     (void)cuda_check(cuda, error, "distill_loss");
 }
 
-static void cuda_distill_loss(struct backend *backend, void *loss, void *dlogits,
-                              enum loss_kind kind, double temperature, const void *student,
-                              const void *teacher, const void *teacher_lse, const int32_t *target,
-                              const void *weight, int64_t rows, int64_t vocabulary) {
+static void cuda_distill_loss(struct backend *backend, struct acc *loss, struct act *dlogits,
+                              enum loss_kind kind, double temperature, const struct acc *student,
+                              const struct acc *teacher, const struct acc *teacher_lse,
+                              const int32_t *target, const struct acc *weight, int64_t rows,
+                              int64_t vocabulary) {
     struct cuda_backend *cuda = cuda_of(backend);
     const struct distillation op = {(float *)loss,
                                     (bf16 *)dlogits,
@@ -421,8 +424,8 @@ static void cuda_distill_loss(struct backend *backend, void *loss, void *dlogits
         launch_distill_loss<LOSS_CROSS_ENTROPY>(cuda, &op, rows, vocabulary);
 }
 
-void cuda_table_loss(struct cuda_backend *cuda) {
-    cuda->base.logit_summary = cuda_logit_summary;
-    cuda->base.compare_logits = cuda_compare_logits;
-    cuda->base.distill_loss = cuda_distill_loss;
-}
+const struct loss_ops cuda_loss_ops = {
+    .logit_summary = cuda_logit_summary,
+    .compare_logits = cuda_compare_logits,
+    .distill_loss = cuda_distill_loss,
+};

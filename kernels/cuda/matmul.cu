@@ -8,8 +8,10 @@
 extern "C" {
 #include "base/memory.h"
 }
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/matmul.h"
+#include "kernels/ops/products.h"
 
 /* What tells plans apart. In cuBLASLt's column-major terms: out [rows, columns] = left . right. */
 struct matmul_shape {
@@ -224,12 +226,16 @@ static void multiply_rounding_once(struct cuda_backend *cuda, struct matmul_shap
     }
 }
 
-static void cuda_matmul(struct backend *backend, void *out, enum dtype out_type, const void *a,
-                        int64_t a_stride, const void *w, const void *bias, bool accumulate,
-                        int64_t m, int64_t n, int64_t k) {
+static void *memory_of(struct product to) {
+    return to.narrow ? (void *)to.narrow : (void *)to.wide;
+}
+
+static void cuda_matmul(struct backend *backend, struct product to, const struct act *a,
+                        int64_t a_stride, const struct act *w, const struct acc *bias, int64_t m,
+                        int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
-    bool once = out_type == DTYPE_BF16 && (bias || accumulate);
-    if (cuda_matmul_few(cuda, out, out_type, a, a_stride, w, bias, accumulate, m, n, k)) return;
+    bool once = to.narrow && (bias || to.add);
+    if (cuda_matmul_few(cuda, to, a, a_stride, w, bias, m, n, k)) return;
     /* out^T [n, m] = w [n, k] . a^T [k, m] in column-major terms. */
     struct matmul_shape shape = {};
     shape.rows = n;
@@ -238,19 +244,19 @@ static void cuda_matmul(struct backend *backend, void *out, enum dtype out_type,
     shape.left_stride = k;
     shape.right_stride = a_stride;
     shape.left_transposed = 1;
-    shape.wide = once || out_type != DTYPE_BF16;
-    shape.added = accumulate && !once;
+    shape.wide = once || to.wide;
+    shape.added = to.add && !once;
     if (once)
-        multiply_rounding_once(cuda, &shape, (bf16 *)out, w, (const bf16 *)a, bias, accumulate);
+        multiply_rounding_once(cuda, &shape, (bf16 *)to.narrow, w, (const bf16 *)a, bias, to.add);
     else
-        multiply(cuda, &shape, out, w, a, bias, cuda_scratch(cuda, WORKSPACE));
+        multiply(cuda, &shape, memory_of(to), w, a, bias, cuda_scratch(cuda, WORKSPACE));
 }
 
-static void cuda_matmul_backward_input(struct backend *backend, void *da, enum dtype da_type,
-                                       const void *dout, const void *w, bool accumulate, int64_t m,
+static void cuda_matmul_backward_input(struct backend *backend, struct product to,
+                                       const struct act *dout, const struct act *w, int64_t m,
                                        int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
-    bool once = da_type == DTYPE_BF16 && accumulate;
+    bool once = to.narrow && to.add;
     /* da^T [k, m] = w^T [k, n] . dout^T [n, m] in column-major terms. */
     struct matmul_shape shape = {};
     shape.rows = k;
@@ -258,17 +264,17 @@ static void cuda_matmul_backward_input(struct backend *backend, void *da, enum d
     shape.depth = n;
     shape.left_stride = k;
     shape.right_stride = n;
-    shape.wide = once || da_type != DTYPE_BF16;
-    shape.added = accumulate && !once;
+    shape.wide = once || to.wide;
+    shape.added = to.add && !once;
     if (once)
-        multiply_rounding_once(cuda, &shape, (bf16 *)da, w, (const bf16 *)dout, NULL, true);
+        multiply_rounding_once(cuda, &shape, (bf16 *)to.narrow, w, (const bf16 *)dout, NULL, true);
     else
-        multiply(cuda, &shape, da, w, dout, NULL, cuda_scratch(cuda, WORKSPACE));
+        multiply(cuda, &shape, memory_of(to), w, dout, NULL, cuda_scratch(cuda, WORKSPACE));
 }
 
-static void cuda_matmul_backward_weight(struct backend *backend, void *dw, const void *dout,
-                                        const void *a, int64_t a_stride, int64_t m, int64_t n,
-                                        int64_t k) {
+static void cuda_matmul_backward_weight(struct backend *backend, struct acc *dw,
+                                        const struct act *dout, const struct act *a,
+                                        int64_t a_stride, int64_t m, int64_t n, int64_t k) {
     struct cuda_backend *cuda = cuda_of(backend);
     /* dw^T [k, n] += a^T [k, m] . dout [m, n] in column-major terms. */
     struct matmul_shape shape = {};
@@ -301,8 +307,8 @@ __global__ void sum_strips(float *partial, const bf16 *x, int64_t rows, int64_t 
     store(partial + blockIdx.y * columns + column, sums);
 }
 
-static void cuda_matmul_backward_bias(struct backend *backend, void *dbias, const void *dout,
-                                      int64_t m, int64_t n) {
+static void cuda_matmul_backward_bias(struct backend *backend, struct acc *dbias,
+                                      const struct act *dout, int64_t m, int64_t n) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (m == 0 || n == 0) return;
     const int64_t strip = ceil_div(m, 128) < 16 ? 16 : ceil_div(m, 128);
@@ -318,9 +324,9 @@ static void cuda_matmul_backward_bias(struct backend *backend, void *dbias, cons
     cuda_add_partials(cuda, (float *)dbias, partial, strips, n);
 }
 
-void cuda_table_matmul(struct cuda_backend *cuda) {
-    cuda->base.matmul = cuda_matmul;
-    cuda->base.matmul_backward_input = cuda_matmul_backward_input;
-    cuda->base.matmul_backward_weight = cuda_matmul_backward_weight;
-    cuda->base.matmul_backward_bias = cuda_matmul_backward_bias;
-}
+const struct product_ops cuda_product_ops = {
+    .matmul = cuda_matmul,
+    .matmul_backward_input = cuda_matmul_backward_input,
+    .matmul_backward_weight = cuda_matmul_backward_weight,
+    .matmul_backward_bias = cuda_matmul_backward_bias,
+};

@@ -1,8 +1,8 @@
 /* Products of few rows, as decoding makes them: reading w is all the cost. A warp owns R rows of w
  * and streams them past the rows of `a`, which the caches hold; sums are float32, in a fixed order,
  * and a result is rounded once. */
-#include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/matmul.h"
 
 enum { THREADS = 128, WARPS = THREADS / 32 };
 
@@ -134,15 +134,16 @@ static void launch_few(struct cuda_backend *cuda, const struct few_call *call) {
                           THREADS, 0, *call);
 }
 
-bool cuda_matmul_few(struct cuda_backend *cuda, void *out, enum dtype out_type, const void *a,
-                     int64_t a_stride, const void *w, const void *bias, bool accumulate, int64_t m,
+bool cuda_matmul_few(struct cuda_backend *cuda, struct product to, const struct act *a,
+                     int64_t a_stride, const struct act *w, const struct acc *bias, int64_t m,
                      int64_t n, int64_t k) {
     if (m < 1 || m > CUDA_FEW_ROWS || n < 1 || k % 8 || a_stride % 8 || !aligned_to(a, 16) ||
         !aligned_to(w, 16))
         return false;
+    void *out = to.wide ? (void *)to.wide : (void *)to.narrow;
     struct few_call call = {
-        out, (const bf16 *)a, (const bf16 *)w,       (const float *)bias, a_stride, n,
-        k,   (int)m,          out_type == DTYPE_F32, accumulate};
+        out,    (const bf16 *)a, (const bf16 *)w, (const float *)bias, a_stride, n, k,
+        (int)m, to.wide != NULL, to.add};
     if (m == 1)
         launch_few<1, 4>(cuda, &call);
     else if (m == 2)

@@ -9,7 +9,7 @@
 extern "C" {
 #include "base/memory.h"
 }
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/core.h"
 #include "kernels/cuda/device.cuh"
 
 enum { SLOTS = 16, SLOT_BYTES = 4 << 20, AHEAD = SLOTS / 2 };
@@ -317,20 +317,21 @@ void cuda_narrow(struct cuda_backend *cuda, void *to, const float *from, bool ad
                     add, count);
 }
 
-static void cuda_cast(struct backend *backend, void *out, const void *in, size_t count) {
+static void cuda_cast(struct backend *backend, struct act *out, const struct acc *in,
+                      size_t count) {
     cuda_narrow(cuda_of(backend), out, (const float *)in, false, (int64_t)count);
 }
 
-void cuda_table_memory(struct cuda_backend *cuda) {
-    cuda->base.alloc = cuda_alloc;
-    cuda->base.free = cuda_free;
-    cuda->base.upload = cuda_upload;
-    cuda->base.download = cuda_download;
-    cuda->base.upload_bytes = cuda_upload_bytes;
-    cuda->base.download_bytes = cuda_download_bytes;
-    cuda->base.copy = cuda_copy;
-    cuda->base.zero = cuda_zero;
-    cuda->base.cast = cuda_cast;
-    cuda->base.memory_free = cuda_memory_free;
-    cuda->base.memory_peak = cuda_memory_peak;
+void cuda_table_memory(struct backend *backend) {
+    backend->alloc = cuda_alloc;
+    backend->free = cuda_free;
+    backend->upload = cuda_upload;
+    backend->download = cuda_download;
+    backend->upload_bytes = cuda_upload_bytes;
+    backend->download_bytes = cuda_download_bytes;
+    backend->copy = cuda_copy;
+    backend->zero = cuda_zero;
+    backend->cast = cuda_cast;
+    backend->memory_free = cuda_memory_free;
+    backend->memory_peak = cuda_memory_peak;
 }

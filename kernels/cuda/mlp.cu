@@ -1,6 +1,7 @@
 /* SwiGLU (Shazeer 2020): WIDTH columns a thread; neighbouring blocks share a row. */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/mlp.h"
 
 enum { THREADS = 256, WIDE = 8 };
 
@@ -51,8 +52,8 @@ static dim3 grid_of(int64_t rows, int64_t width, int vector_width) {
     return dim3((unsigned)(rows * ceil_div(width, (int64_t)THREADS * vector_width)));
 }
 
-static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up, int64_t rows,
-                        int64_t width) {
+static void cuda_swiglu(struct backend *backend, struct act *out, const struct act *gate_up,
+                        int64_t rows, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(out, 16) && aligned_to(gate_up, 16))
         CUDA_LAUNCH_EARLY(cuda, swiglu<WIDE>, grid_of(rows, width, WIDE), THREADS, 0, (bf16 *)out,
@@ -62,8 +63,9 @@ static void cuda_swiglu(struct backend *backend, void *out, const void *gate_up,
                           (const bf16 *)gate_up, width);
 }
 
-static void cuda_swiglu_backward(struct backend *backend, void *dgate_up, const void *dout,
-                                 const void *gate_up, int64_t rows, int64_t width) {
+static void cuda_swiglu_backward(struct backend *backend, struct act *dgate_up,
+                                 const struct act *dout, const struct act *gate_up, int64_t rows,
+                                 int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % WIDE == 0 && aligned_to(dgate_up, 16) && aligned_to(gate_up, 16) &&
         aligned_to(dout, 16))
@@ -74,7 +76,7 @@ static void cuda_swiglu_backward(struct backend *backend, void *dgate_up, const 
                     (const bf16 *)dout, (const bf16 *)gate_up, width);
 }
 
-void cuda_table_mlp(struct cuda_backend *cuda) {
-    cuda->base.swiglu = cuda_swiglu;
-    cuda->base.swiglu_backward = cuda_swiglu_backward;
-}
+const struct mlp_ops cuda_mlp_ops = {
+    .swiglu = cuda_swiglu,
+    .swiglu_backward = cuda_swiglu_backward,
+};

@@ -1,6 +1,7 @@
 /* RMSNorm over the hidden size (Zhang and Sennrich 2019). */
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/norm.h"
 
 /* Rows of the hidden size: one block a row, PARTS vectors of WIDTH elements a thread, held in
  * registers between the sum and its use. */
@@ -131,8 +132,9 @@ static void choose_rmsnorm(struct cuda_backend *cuda, void *out, void *rstd, con
         launch_rmsnorm<WIDTH, 8>(cuda, threads, out, rstd, x, w, epsilon, rows, width);
 }
 
-static void cuda_rmsnorm(struct backend *backend, void *out, void *rstd, const void *x,
-                         const void *w, double epsilon, int64_t rows, int64_t width) {
+static void cuda_rmsnorm(struct backend *backend, struct act *out, struct acc *rstd,
+                         const struct acc *x, const struct acc *w, double epsilon, int64_t rows,
+                         int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (width % 4 == 0 && aligned_to(x, 16) && aligned_to(w, 16) && aligned_to(out, 8))
         choose_rmsnorm<4>(cuda, out, rstd, x, w, epsilon, rows, width);
@@ -182,9 +184,9 @@ static void choose_rmsnorm_backward(struct cuda_backend *cuda, const struct rmsn
         launch_rmsnorm_backward<WIDTH, 8>(cuda, threads, op);
 }
 
-static void cuda_rmsnorm_backward(struct backend *backend, void *dx, void *dw, const void *dout,
-                                  const void *x, const void *w, const void *rstd, int64_t rows,
-                                  int64_t width) {
+static void cuda_rmsnorm_backward(struct backend *backend, struct acc *dx, struct acc *dw,
+                                  const struct act *dout, const struct acc *x, const struct acc *w,
+                                  const struct acc *rstd, int64_t rows, int64_t width) {
     struct cuda_backend *cuda = cuda_of(backend);
     const struct rmsnorm_gradients op = {dx, dw, dout, x, w, rstd, rows, width};
     if (rows == 0) return;
@@ -195,7 +197,9 @@ static void cuda_rmsnorm_backward(struct backend *backend, void *dx, void *dw, c
         choose_rmsnorm_backward<1>(cuda, &op);
 }
 
-void cuda_table_norm(struct cuda_backend *cuda) {
-    cuda->base.rmsnorm = cuda_rmsnorm;
-    cuda->base.rmsnorm_backward = cuda_rmsnorm_backward;
-}
+const struct norm_ops cuda_norm_ops = {
+    .rmsnorm = cuda_rmsnorm,
+    .rmsnorm_backward = cuda_rmsnorm_backward,
+    .head_norm = cuda_head_norm,
+    .head_norm_backward = cuda_head_norm_backward,
+};

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/optimizer.h"
 
 enum { THREADS = 256, WIDE = 4, NORM_BLOCKS = 1024 };
 
@@ -37,9 +38,9 @@ __global__ void adamw(float *parameter, bf16 *copy, float *moment1, float *momen
     if (copy) store(copy + i, p);
 }
 
-static void cuda_adamw(struct backend *backend, void *parameter, void *copy, void *moment1,
-                       void *moment2, const void *gradient, const struct adamw_settings *settings,
-                       int64_t count) {
+static void cuda_adamw(struct backend *backend, struct acc *parameter, struct act *copy,
+                       struct acc *moment1, struct acc *moment2, const struct acc *gradient,
+                       const struct adamw_settings *settings, int64_t count) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct adamw s;
     s.lr = (float)settings->lr;
@@ -95,7 +96,8 @@ __global__ void add_blocks(double *total, const double *partial, int blocks) {
     if (threadIdx.x == 0) *total = sum;
 }
 
-static void cuda_sum_squares(struct backend *backend, double *out, const void *x, int64_t count) {
+static void cuda_sum_squares(struct backend *backend, double *out, const struct acc *x,
+                             int64_t count) {
     struct cuda_backend *cuda = cuda_of(backend);
     int64_t blocks = ceil_div(count, THREADS * WIDE);
     if (blocks > NORM_BLOCKS) blocks = NORM_BLOCKS;
@@ -110,7 +112,7 @@ static void cuda_sum_squares(struct backend *backend, double *out, const void *x
     CUDA_LAUNCH(cuda, add_blocks, 1, THREADS, 0, out, partial, (int)blocks);
 }
 
-void cuda_table_optimizer(struct cuda_backend *cuda) {
-    cuda->base.adamw = cuda_adamw;
-    cuda->base.sum_squares = cuda_sum_squares;
-}
+const struct optimizer_ops cuda_optimizer_ops = {
+    .adamw = cuda_adamw,
+    .sum_squares = cuda_sum_squares,
+};

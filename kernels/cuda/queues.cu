@@ -1,6 +1,6 @@
 /* Transfers beside the arithmetic: pinned host memory, a stream each way, events between streams.
  * Other threads call these, so each call names its device. */
-#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/core.h"
 
 static bool on_device(struct cuda_backend *cuda) {
     return !cuda->failed &&
@@ -30,7 +30,7 @@ static void cuda_queue_upload(struct backend *backend, enum queue queue, void *t
                               size_t count) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (count == 0 || !on_device(cuda)) return;
-    cudaStream_t stream = cuda->queues[queue];
+    cudaStream_t stream = cuda_device_of(backend)->queues[queue];
     if (to_type == host_type)
         (void)cuda_check(cuda,
                          cudaMemcpyAsync(to, host, count * dtype_size(host_type),
@@ -46,7 +46,7 @@ static void cuda_queue_download(struct backend *backend, enum queue queue, void 
     if (bytes && on_device(cuda))
         (void)cuda_check(cuda,
                          cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost,
-                                         cuda->queues[queue]),
+                                         cuda_device_of(backend)->queues[queue]),
                          "download");
 }
 
@@ -71,15 +71,18 @@ static void cuda_event_close(struct backend *backend, struct event *event) {
 static void cuda_event_record(struct backend *backend, struct event *event, enum queue queue) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (on_device(cuda))
-        (void)cuda_check(cuda, cudaEventRecord((cudaEvent_t)event, cuda->queues[queue]),
-                         "marking a queue");
+        (void)cuda_check(
+            cuda, cudaEventRecord((cudaEvent_t)event, cuda_device_of(backend)->queues[queue]),
+            "marking a queue");
 }
 
 static void cuda_event_wait(struct backend *backend, struct event *event, enum queue queue) {
     struct cuda_backend *cuda = cuda_of(backend);
     if (on_device(cuda))
-        (void)cuda_check(cuda, cudaStreamWaitEvent(cuda->queues[queue], (cudaEvent_t)event, 0),
-                         "ordering two queues");
+        (void)cuda_check(
+            cuda,
+            cudaStreamWaitEvent(cuda_device_of(backend)->queues[queue], (cudaEvent_t)event, 0),
+            "ordering two queues");
 }
 
 static void cuda_event_sync(struct backend *backend, struct event *event) {
@@ -88,14 +91,14 @@ static void cuda_event_sync(struct backend *backend, struct event *event) {
         (void)cuda_check(cuda, cudaEventSynchronize((cudaEvent_t)event), "waiting for a transfer");
 }
 
-void cuda_table_queues(struct cuda_backend *cuda) {
-    cuda->base.host_alloc = cuda_host_alloc;
-    cuda->base.host_free = cuda_host_free;
-    cuda->base.queue_upload = cuda_queue_upload;
-    cuda->base.queue_download = cuda_queue_download;
-    cuda->base.event_open = cuda_event_open;
-    cuda->base.event_close = cuda_event_close;
-    cuda->base.event_record = cuda_event_record;
-    cuda->base.event_wait = cuda_event_wait;
-    cuda->base.event_sync = cuda_event_sync;
+void cuda_table_queues(struct backend *backend) {
+    backend->host_alloc = cuda_host_alloc;
+    backend->host_free = cuda_host_free;
+    backend->queue_upload = cuda_queue_upload;
+    backend->queue_download = cuda_queue_download;
+    backend->event_open = cuda_event_open;
+    backend->event_close = cuda_event_close;
+    backend->event_record = cuda_event_record;
+    backend->event_wait = cuda_event_wait;
+    backend->event_sync = cuda_event_sync;
 }

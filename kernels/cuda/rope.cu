@@ -1,4 +1,5 @@
 /* Rotary position embedding in place (Su et al. 2021): a block a token, a thread WIDTH pairs. */
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
@@ -41,17 +42,12 @@ static void launch_rotate(struct cuda_backend *cuda, void *x, int64_t stride, co
                       (const float *)table, positions, inverse ? -1.0f : 1.0f, heads, half);
 }
 
-static void cuda_rope(struct backend *backend, void *x, int64_t stride, const void *table,
-                      const int32_t *positions, bool inverse, int64_t tokens, int heads,
-                      int head_dim) {
+void cuda_rope(struct backend *backend, struct act *x, int64_t stride, const struct acc *table,
+               const int32_t *positions, bool inverse, int64_t tokens, int heads, int head_dim) {
     struct cuda_backend *cuda = cuda_of(backend);
     int half = head_dim / 2;
     if (half % 8 == 0 && stride % 8 == 0 && aligned_to(x, 16) && aligned_to(table, 16))
         launch_rotate<8>(cuda, x, stride, table, positions, inverse, tokens, heads, half);
     else
         launch_rotate<1>(cuda, x, stride, table, positions, inverse, tokens, heads, half);
-}
-
-void cuda_table_rope(struct cuda_backend *cuda) {
-    cuda->base.rope = cuda_rope;
 }

@@ -7,6 +7,7 @@
  * chains the segments (the decay over a segment is exp(A times its sum of dt)), and the pass proper
  * starts every segment from its own state. */
 #include "kernels/cuda/scan.cuh"
+#include "kernels/cuda/scan.h"
 
 /* Blocks of SCAN_THREADS per multiprocessor below which sequences are cut, and aimed at then. */
 enum { ENOUGH_BLOCKS = 2, WANTED_BLOCKS = 4, LEAST_SEGMENT = 4 * SCAN_CHUNK };
@@ -375,8 +376,8 @@ static size_t cuda_scan_checkpoint_bytes(struct backend *backend, const struct s
     return rows * (size_t)shape->d_inner * (size_t)shape->d_state * sizeof(float);
 }
 
-static void cuda_scan(struct backend *backend, void *out, void *checkpoints, void *states,
-                      const int32_t *slots, const struct scan_inputs *in,
+static void cuda_scan(struct backend *backend, struct act *out, struct acc *checkpoints,
+                      struct acc *states, const int32_t *slots, const struct scan_inputs *in,
                       const struct sequences *sequences, const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct scan_call call;
@@ -392,8 +393,9 @@ static void cuda_scan(struct backend *backend, void *out, void *checkpoints, voi
     if (!cuda->failed) cuda_scan_pass(cuda, &call, scratch, false);
 }
 
-void cuda_table_scan(struct cuda_backend *cuda) {
-    cuda->base.scan_checkpoint_bytes = cuda_scan_checkpoint_bytes;
-    cuda->base.scan = cuda_scan;
-    cuda_table_scan_backward(cuda);
-}
+const struct scan_ops cuda_scan_ops = {
+    .scan_checkpoint_bytes = cuda_scan_checkpoint_bytes,
+    .scan = cuda_scan,
+    .scan_backward = cuda_scan_backward,
+    .scan_step = cuda_scan_step,
+};

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
+#include "kernels/ops/scan.h"
 
 enum {
     SCAN_CHUNK = 64,    /* tokens between checkpoints */
@@ -177,7 +178,5 @@ void cuda_scan_enter(struct cuda_backend *cuda, const struct scan_call *call, bo
 bool cuda_scan_call(struct cuda_backend *cuda, struct scan_call *call, const struct scan_inputs *in,
                     const struct sequences *sequences, const struct mamba_shape *shape);
 int64_t cuda_scan_chunks(const struct sequences *sequences);
-
-void cuda_table_scan_backward(struct cuda_backend *cuda);
 
 #endif

@@ -8,6 +8,7 @@
  * Sums over a channel's states go through shuffles, sums over channels through shared memory, sums
  * over chunks (parameter gradients) through a last kernel, all in a fixed order. */
 #include "kernels/cuda/scan.cuh"
+#include "kernels/cuda/scan.h"
 
 enum { WARPS = SCAN_THREADS / 32, PIECE = 4, PIECES = SCAN_BLOCK / PIECE };
 enum { BLOCKS = SCAN_CHUNK / SCAN_BLOCK };
@@ -517,10 +518,10 @@ static bool take_scratch(struct cuda_backend *cuda, struct scan_backward_call *c
     return true;
 }
 
-static void cuda_scan_backward(struct backend *backend, const struct scan_gradients *gradients,
-                               const void *dout, const void *checkpoints,
-                               const struct scan_inputs *in, const struct sequences *sequences,
-                               const struct mamba_shape *shape) {
+void cuda_scan_backward(struct backend *backend, const struct scan_gradients *gradients,
+                        const struct act *dout, const struct acc *checkpoints,
+                        const struct scan_inputs *in, const struct sequences *sequences,
+                        const struct mamba_shape *shape) {
     struct cuda_backend *cuda = cuda_of(backend);
     struct scan_backward_call call = {};
     if (!cuda_scan_call(cuda, &call.scan, in, sequences, shape)) return;
@@ -565,8 +566,4 @@ static void cuda_scan_backward(struct backend *backend, const struct scan_gradie
                &call.scan);
     sum_chunks(cuda, call.ddt_bias, call.bias_sums, NULL, inner, &call.scan);
     sum_chunks(cuda, call.dd, call.d_sums, NULL, inner, &call.scan);
-}
-
-void cuda_table_scan_backward(struct cuda_backend *cuda) {
-    cuda->base.scan_backward = cuda_scan_backward;
 }

@@ -6,6 +6,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
 
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
@@ -199,8 +200,8 @@ static enum status embed(struct hidden *hidden, struct model *model) {
         int count = hidden_group(hidden, from, hidden->count, pass.tokens);
         status = hidden_batch(&batch, hidden, from, count, hidden->count);
         if (status) break;
-        backend->embed(backend, pass.device, batch.ids, model->embedding, batch.sequences.tokens,
-                       hidden->width);
+        backend->embedding->embed(backend, pass.device, batch.ids, model->embedding,
+                                  batch.sequences.tokens, hidden->width);
         transfer(hidden, pass.device, from, count, hidden->count, false);
         token_batch_free(&batch);
         from += count;

@@ -12,6 +12,7 @@
 #include "analysis/hidden.h"
 #include "analysis/probe_cache.h"
 #include "analysis/probe_parts.h"
+#include "kernels/ops/loss.h"
 #include "measure/scorer.h"
 #include "model/mil_mixer.h"
 #include "train/schedule.h"

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "generate/decoder.h"
+#include "kernels/ops/products.h"
 #include "model/mil_mixer.h"
 
 /* At each context: steps before the timing, at least and at most so many timed, for so long. */
@@ -68,8 +69,8 @@ static enum status time_products(double *operations, struct backend *backend, in
     for (int repeat = 0; !status && repeat < 4; repeat++) {
         double start = log_seconds();
         for (int k = 0; k < 2; k++)
-            backend->matmul(backend, memory[0], backend->act, memory[1], size, memory[2], NULL,
-                            false, size, size, size);
+            backend->products->matmul(backend, into_act(memory[0]), memory[1], size, memory[2],
+                                      NULL, size, size, size);
         status = backend->sync(backend);
         best = fmin(best, log_seconds() - start);
     }

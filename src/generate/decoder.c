@@ -6,6 +6,8 @@
 
 #include "base/interrupt.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/loss.h"
 #include "model/block.h"
 #include "model/recorded.h"
 #include "model/sequences.h"
@@ -182,8 +184,8 @@ static enum status run_layers(struct decoder *decoder, const int32_t *ids, const
     struct model *model = decoder->model;
     struct backend *backend = model->backend;
     void *h = decoder->hidden;
-    backend->embed(backend, h, ids, model->embedding, sequences->tokens,
-                   model->config->hidden_size);
+    backend->embedding->embed(backend, h, ids, model->embedding, sequences->tokens,
+                              model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *layer;
         enum status status = interrupt_check();
@@ -351,8 +353,8 @@ enum status decoder_argmax(struct decoder *decoder, uint32_t *ids, int count) {
     size_t rows = (size_t)count;
     double *lse = memory_calloc(rows, sizeof *lse);
     if (!lse) return STATUS_FAILED;
-    backend->logit_summary(backend, decoder->lse, decoder->argmax, decoder->logits, 1, count,
-                           model->config->vocab_size);
+    backend->loss->logit_summary(backend, decoder->lse, decoder->argmax, decoder->logits, 1, count,
+                                 model->config->vocab_size);
     backend->download_bytes(backend, ids, decoder->argmax, rows * sizeof *ids);
     backend->download(backend, lse, DTYPE_F64, decoder->lse, backend->acc, rows);
     enum status status = backend->sync(backend);

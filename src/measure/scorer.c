@@ -6,6 +6,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/loss.h"
 #include "model/block.h"
 
 struct scorer {
@@ -166,8 +167,8 @@ static void download_choices(struct scorer *scorer, const struct part *part, con
     int32_t *argmax = scorer->argmax;
     if (logits != scorer->teacher_logits) {
         argmax = scorer->branch_argmax;
-        backend->logit_summary(backend, scorer->branch_lse, argmax, logits, 1, part->count,
-                               scorer->student->config->vocab_size);
+        backend->loss->logit_summary(backend, scorer->branch_lse, argmax, logits, 1, part->count,
+                                     scorer->student->config->vocab_size);
     }
     backend->download_bytes(backend, scorer->host_argmax, argmax,
                             (size_t)part->count * sizeof *argmax);
@@ -213,12 +214,14 @@ static enum status fetch(struct scorer *scorer, const struct part *part) {
 static enum status compare(struct scorer *scorer, const struct part *part, int branch,
                            const void *logits) {
     struct backend *backend = scorer->student->backend;
-    size_t bytes = (size_t)scorer->chunk * dtype_size(backend->acc);
-    char *values = scorer->values + (size_t)scorer->held * METRIC_COUNT * bytes;
-    backend->compare_logits(backend, values + METRIC_KL * bytes, values + METRIC_RKL * bytes,
-                            values + METRIC_CE * bytes, values + METRIC_TOP1 * bytes,
-                            scorer->teacher_logits, scorer->lse, scorer->argmax, logits,
-                            scorer->target, part->count, scorer->student->config->vocab_size);
+    struct acc *metric[METRIC_COUNT];
+    for (int m = 0; m < METRIC_COUNT; m++)
+        metric[m] = acc_at(backend, (struct acc *)scorer->values,
+                           ((int64_t)scorer->held * METRIC_COUNT + m) * scorer->chunk);
+    backend->loss->compare_logits(backend, metric[METRIC_KL], metric[METRIC_RKL], metric[METRIC_CE],
+                                  metric[METRIC_TOP1], scorer->teacher_logits, scorer->lse,
+                                  scorer->argmax, logits, scorer->target, part->count,
+                                  scorer->student->config->vocab_size);
     scorer->branch[scorer->held++] = branch;
     if (part->greedy) download_choices(scorer, part, logits);
     return part->greedy || scorer->held == scorer->held_most ? fetch(scorer, part) : STATUS_OK;
@@ -232,8 +235,8 @@ static enum status score_part(struct scorer *scorer, const struct part *part,
     backend->upload_bytes(backend, scorer->target, part->predictions->target + part->from,
                           (size_t)part->count * sizeof(int32_t));
     compute_logits(scorer, scorer->teacher, scorer->teacher_logits, part, teacher, 0);
-    backend->logit_summary(backend, scorer->lse, scorer->argmax, scorer->teacher_logits, 1,
-                           part->count, scorer->teacher->config->vocab_size);
+    backend->loss->logit_summary(backend, scorer->lse, scorer->argmax, scorer->teacher_logits, 1,
+                                 part->count, scorer->teacher->config->vocab_size);
     enum status status = compare(scorer, part, 0, scorer->teacher_logits);
     for (int b = 0; !status && b < source->branches; b++) {
         status = interrupt_check();

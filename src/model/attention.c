@@ -1,5 +1,8 @@
 #include <math.h>
 
+#include "kernels/ops/attention.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/products.h"
 #include "model/mixers.h"
 
 struct attention_shape attention_shape_of(const struct model_config *config, int layer) {
@@ -37,20 +40,22 @@ static void project(const struct model *model, const struct mixer *mixer, struct
     int heads = config->n_heads, kv_heads = config->n_kv_heads, head_dim = config->head_dim;
     int64_t query = (int64_t)heads * head_dim, key = (int64_t)kv_heads * head_dim;
     int64_t stride = query + 2 * key;
-    backend->matmul(backend, trace->qkv, backend->act, trace->normed, width,
-                    mixer->weights[WEIGHT_QKV], mixer->weights[WEIGHT_QKV_BIAS], false, n, stride,
-                    width);
+    backend->products->matmul(backend, into_act(trace->qkv), trace->normed, width,
+                              mixer->weights[WEIGHT_QKV], mixer->weights[WEIGHT_QKV_BIAS], n,
+                              stride, width);
     if (config->qk_norm) {
-        backend->head_norm(backend, trace->qk, query + key, trace->q_rstd, trace->qkv, stride,
-                           mixer->weights[WEIGHT_Q_NORM], config->q_norm_eps, n, heads, head_dim);
-        backend->head_norm(backend, at(backend, trace->qk, query), query + key, trace->k_rstd,
-                           at(backend, trace->qkv, query), stride, mixer->weights[WEIGHT_K_NORM],
-                           config->k_norm_eps, n, kv_heads, head_dim);
+        backend->norm->head_norm(backend, trace->qk, query + key, trace->q_rstd, trace->qkv, stride,
+                                 mixer->weights[WEIGHT_Q_NORM], config->q_norm_eps, n, heads,
+                                 head_dim);
+        backend->norm->head_norm(backend, at(backend, trace->qk, query), query + key, trace->k_rstd,
+                                 at(backend, trace->qkv, query), stride,
+                                 mixer->weights[WEIGHT_K_NORM], config->k_norm_eps, n, kv_heads,
+                                 head_dim);
     }
     struct attention_inputs in = locate(model, trace);
     /* Queries and keys are neighbours: one rotation over all their heads. */
-    backend->rope(backend, (void *)(uintptr_t)in.q, in.q_stride, model->rope, sequences->positions,
-                  false, n, heads + kv_heads, head_dim);
+    backend->attention->rope(backend, (void *)(uintptr_t)in.q, in.q_stride, model->rope,
+                             sequences->positions, false, n, heads + kv_heads, head_dim);
 }
 
 void attention_forward(const struct model *model, int layer, const struct mixer *mixer,
@@ -62,16 +67,18 @@ void attention_forward(const struct model *model, int layer, const struct mixer 
     int64_t inner = (int64_t)shape.heads * shape.head_dim;
     project(model, mixer, trace, sequences);
     struct attention_inputs in = locate(model, trace);
-    if (past) backend->kv_store(backend, &past->layer->kv, past->slots, &in, sequences, &shape);
+    if (past)
+        backend->attention->kv_store(backend, &past->layer->kv, past->slots, &in, sequences,
+                                     &shape);
     if (past && past->step)
-        backend->attention_decode(backend, trace->mixed, in.q, in.q_stride, &past->layer->kv,
-                                  past->slots, sequences->positions, past->longest,
-                                  sequences->count, &shape);
+        backend->attention->attention_decode(backend, trace->mixed, in.q, in.q_stride,
+                                             &past->layer->kv, past->slots, sequences->positions,
+                                             past->longest, sequences->count, &shape);
     else
-        backend->attention(backend, trace->mixed, trace->lse, &in, sequences, &shape);
-    backend->matmul(backend, h, backend->acc, trace->mixed, inner, mixer->weights[WEIGHT_OUT],
-                    mixer->weights[WEIGHT_OUT_BIAS], true, sequences->tokens, config->hidden_size,
-                    inner);
+        backend->attention->attention(backend, trace->mixed, trace->lse, &in, sequences, &shape);
+    backend->products->matmul(backend, onto_acc(h), trace->mixed, inner, mixer->weights[WEIGHT_OUT],
+                              mixer->weights[WEIGHT_OUT_BIAS], sequences->tokens,
+                              config->hidden_size, inner);
 }
 
 /* Gradients through the rotation and the head norms, from dqk (or dqkv) to dqkv. */
@@ -85,14 +92,14 @@ static void unrotate(const struct model *model, const struct mixer *mixer,
     int64_t stride = query + 2 * key, n = sequences->tokens;
     int64_t qk_stride = config->qk_norm ? query + key : stride;
     void *dqk = config->qk_norm ? scratch->dqk : scratch->dqkv;
-    backend->rope(backend, dqk, qk_stride, model->rope, sequences->positions, true, n,
-                  heads + kv_heads, head_dim);
+    backend->attention->rope(backend, dqk, qk_stride, model->rope, sequences->positions, true, n,
+                             heads + kv_heads, head_dim);
     if (!config->qk_norm) return;
-    backend->head_norm_backward(backend, scratch->dqkv, stride,
-                                gradients ? gradients[WEIGHT_Q_NORM] : NULL, scratch->dqk,
-                                qk_stride, trace->qkv, stride, mixer->weights[WEIGHT_Q_NORM],
-                                trace->q_rstd, n, heads, head_dim);
-    backend->head_norm_backward(
+    backend->norm->head_norm_backward(backend, scratch->dqkv, stride,
+                                      gradients ? gradients[WEIGHT_Q_NORM] : NULL, scratch->dqk,
+                                      qk_stride, trace->qkv, stride, mixer->weights[WEIGHT_Q_NORM],
+                                      trace->q_rstd, n, heads, head_dim);
+    backend->norm->head_norm_backward(
         backend, at(backend, scratch->dqkv, query), stride,
         gradients ? gradients[WEIGHT_K_NORM] : NULL, at(backend, scratch->dqk, query), qk_stride,
         at(backend, trace->qkv, query), stride, mixer->weights[WEIGHT_K_NORM], trace->k_rstd, n,
@@ -122,8 +129,8 @@ void attention_backward(const struct model *model, const struct block_state *sta
                                       .q_stride = in.q_stride,
                                       .k_stride = in.k_stride,
                                       .v_stride = in.v_stride};
-    backend->attention_backward(backend, &out, scratch->dmixed, trace->mixed, trace->lse, &in,
-                                sequences, &shape);
+    backend->attention->attention_backward(backend, &out, scratch->dmixed, trace->mixed, trace->lse,
+                                           &in, sequences, &shape);
     unrotate(model, mixer, trace, scratch, gradients, sequences);
     linear_backward(model, stop ? NULL : scratch->dnormed, into[WEIGHT_QKV], into[WEIGHT_QKV_BIAS],
                     scratch->dqkv, trace->normed, width, mixer->weights[WEIGHT_QKV], n, stride,

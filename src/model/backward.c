@@ -1,3 +1,6 @@
+#include "kernels/ops/mlp.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/products.h"
 #include "model/mixers.h"
 
 /* As trace_alloc: one list for counting and allocating. */
@@ -66,9 +69,9 @@ void linear_backward(const struct model *model, void *da, void *dw, void *dbias,
                      const void *a, int64_t a_stride, const void *w, int64_t m, int64_t n,
                      int64_t k) {
     struct backend *backend = model->backend;
-    if (dw) backend->matmul_backward_weight(backend, dw, dout, a, a_stride, m, n, k);
-    if (dbias) backend->matmul_backward_bias(backend, dbias, dout, m, n);
-    if (da) backend->matmul_backward_input(backend, da, backend->act, dout, w, false, m, n, k);
+    if (dw) backend->products->matmul_backward_weight(backend, dw, dout, a, a_stride, m, n, k);
+    if (dbias) backend->products->matmul_backward_bias(backend, dbias, dout, m, n);
+    if (da) backend->products->matmul_backward_input(backend, into_act(da), dout, w, m, n, k);
 }
 
 static size_t stream_bytes(const struct model *model, const struct sequences *sequences) {
@@ -110,19 +113,20 @@ void block_backward_mlp(const struct model *model, const struct block_state *sta
     void *const *into = gradients ? gradients : none;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (into[WEIGHT_DOWN])
-        backend->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
+        backend->mlp->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
     linear_backward(model, scratch->dmlp_inner, into[WEIGHT_DOWN], into[WEIGHT_DOWN_BIAS], dout,
                     trace->mlp_inner, inner, weights[WEIGHT_DOWN], tokens, width, inner);
-    backend->swiglu_backward(backend, scratch->dgate_up, scratch->dmlp_inner, trace->gate_up,
-                             tokens, inner);
+    backend->mlp->swiglu_backward(backend, scratch->dgate_up, scratch->dmlp_inner, trace->gate_up,
+                                  tokens, inner);
     if (into[WEIGHT_GATE_UP])
-        backend->rmsnorm(backend, trace->normed, trace->mlp_rstd, state->middle,
-                         weights[WEIGHT_POST_NORM], config->rms_norm_eps, tokens, width);
+        backend->norm->rmsnorm(backend, trace->normed, trace->mlp_rstd, state->middle,
+                               weights[WEIGHT_POST_NORM], config->rms_norm_eps, tokens, width);
     linear_backward(model, scratch->dnormed, into[WEIGHT_GATE_UP], into[WEIGHT_GATE_UP_BIAS],
                     scratch->dgate_up, trace->normed, width, weights[WEIGHT_GATE_UP], tokens,
                     2 * inner, width);
-    backend->rmsnorm_backward(backend, dh, into[WEIGHT_POST_NORM], scratch->dnormed, state->middle,
-                              weights[WEIGHT_POST_NORM], trace->mlp_rstd, tokens, width);
+    backend->norm->rmsnorm_backward(backend, dh, into[WEIGHT_POST_NORM], scratch->dnormed,
+                                    state->middle, weights[WEIGHT_POST_NORM], trace->mlp_rstd,
+                                    tokens, width);
 }
 
 /* Whether any weight in [from, to) has a gradient to accumulate. */
@@ -146,15 +150,15 @@ void block_backward_mixer(const struct model *model, const struct block_state *s
     if (!state->mixer || (!past_mixer && !trains)) return;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (trains) /* the MLP has overwritten the mixer's input */
-        backend->rmsnorm(backend, trace->normed, trace->mixer_rstd, state->input,
-                         state->layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps, tokens,
-                         width);
+        backend->norm->rmsnorm(backend, trace->normed, trace->mixer_rstd, state->input,
+                               state->layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps,
+                               tokens, width);
     if (state->mixer->kind == MIXER_ATTENTION)
         attention_backward(model, state, scratch, dout, gradients, !past_mixer, sequences);
     else
         mamba_backward(model, state, scratch, dout, gradients, !past_mixer, sequences);
     if (past_mixer)
-        backend->rmsnorm_backward(backend, dh, into[WEIGHT_INPUT_NORM], scratch->dnormed,
-                                  state->input, state->layer->weights[WEIGHT_INPUT_NORM],
-                                  trace->mixer_rstd, tokens, width);
+        backend->norm->rmsnorm_backward(backend, dh, into[WEIGHT_INPUT_NORM], scratch->dnormed,
+                                        state->input, state->layer->weights[WEIGHT_INPUT_NORM],
+                                        trace->mixer_rstd, tokens, width);
 }

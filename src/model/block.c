@@ -1,5 +1,9 @@
 #include "model/block.h"
 
+#include "kernels/ops/mlp.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/products.h"
+#include "kernels/ops/scan.h"
 #include "model/mixers.h"
 
 struct trace_needs trace_needs_of(const struct model *model, int rows, int64_t tokens,
@@ -60,7 +64,7 @@ static uint64_t lay_out(struct trace *trace, const struct model *model,
         BUFFER(dt, n * inner, act);
         BUFFER(convolved, n * inner, act);
         if (needs->gradients) {
-            size_t size = backend->scan_checkpoint_bytes(backend, &needs->sequences, &shape);
+            size_t size = backend->scan->scan_checkpoint_bytes(backend, &needs->sequences, &shape);
             BUFFER(checkpoints, (int64_t)(size / dtype_size(acc)) + 1, acc);
         }
         if (inner > mixed) mixed = inner;
@@ -105,9 +109,9 @@ void block_mix_past(const struct model *model, const struct layer *layer, const 
                     const struct sequences *sequences, const struct past_use *past) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
-    backend->rmsnorm(backend, trace->normed, trace->mixer_rstd, from,
-                     layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps, sequences->tokens,
-                     config->hidden_size);
+    backend->norm->rmsnorm(backend, trace->normed, trace->mixer_rstd, from,
+                           layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps,
+                           sequences->tokens, config->hidden_size);
     if (mixer->kind == MIXER_ATTENTION)
         attention_forward(model, layer->index, mixer, trace, h, sequences, past);
     else
@@ -120,22 +124,22 @@ void block_mlp(const struct model *model, const struct layer *layer, struct trac
     const struct model_config *config = model->config;
     int64_t width = config->hidden_size, inner = config->intermediate_size;
     void *const *weights = layer->weights;
-    backend->rmsnorm(backend, trace->normed, trace->mlp_rstd, from, weights[WEIGHT_POST_NORM],
-                     config->rms_norm_eps, tokens, width);
-    backend->matmul(backend, trace->gate_up, backend->act, trace->normed, width,
-                    weights[WEIGHT_GATE_UP], weights[WEIGHT_GATE_UP_BIAS], false, tokens, 2 * inner,
-                    width);
-    backend->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
-    backend->matmul(backend, h, backend->acc, trace->mlp_inner, inner, weights[WEIGHT_DOWN],
-                    weights[WEIGHT_DOWN_BIAS], true, tokens, width, inner);
+    backend->norm->rmsnorm(backend, trace->normed, trace->mlp_rstd, from, weights[WEIGHT_POST_NORM],
+                           config->rms_norm_eps, tokens, width);
+    backend->products->matmul(backend, into_act(trace->gate_up), trace->normed, width,
+                              weights[WEIGHT_GATE_UP], weights[WEIGHT_GATE_UP_BIAS], tokens,
+                              2 * inner, width);
+    backend->mlp->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
+    backend->products->matmul(backend, onto_acc(h), trace->mlp_inner, inner, weights[WEIGHT_DOWN],
+                              weights[WEIGHT_DOWN_BIAS], tokens, width, inner);
 }
 
 void model_logits(const struct model *model, void *logits, void *normed, void *rstd, const void *h,
                   int64_t rows) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
-    backend->rmsnorm(backend, normed, rstd, h, model->final_norm, config->rms_norm_eps, rows,
-                     config->hidden_size);
-    backend->matmul(backend, logits, backend->acc, normed, config->hidden_size, model->head, NULL,
-                    false, rows, config->vocab_size, config->hidden_size);
+    backend->norm->rmsnorm(backend, normed, rstd, h, model->final_norm, config->rms_norm_eps, rows,
+                           config->hidden_size);
+    backend->products->matmul(backend, into_acc(logits), normed, config->hidden_size, model->head,
+                              NULL, rows, config->vocab_size, config->hidden_size);
 }

@@ -5,6 +5,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
 
 struct forward {
     struct model *model;
@@ -36,8 +37,8 @@ enum status forward_run(struct forward *forward, void *hidden, const struct toke
     struct model *model = forward->model;
     struct backend *backend = model->backend;
     const struct sequences *sequences = &batch->sequences;
-    backend->embed(backend, hidden, batch->ids, model->embedding, sequences->tokens,
-                   model->config->hidden_size);
+    backend->embedding->embed(backend, hidden, batch->ids, model->embedding, sequences->tokens,
+                              model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *layer;
         enum status status = interrupt_check();

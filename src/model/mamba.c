@@ -1,3 +1,6 @@
+#include "kernels/ops/conv.h"
+#include "kernels/ops/products.h"
+#include "kernels/ops/scan.h"
 #include "model/mixers.h"
 
 struct mamba_shape mamba_shape_of(const struct mamba_config *mamba) {
@@ -42,17 +45,18 @@ static void mix(const struct model *model, const struct mixer *mixer, struct tra
     const void *w = mixer->weights[WEIGHT_CONV], *bias = mixer->weights[WEIGHT_CONV_BIAS];
     struct scan_inputs in = locate(model, mixer, trace);
     if (past && past->step) {
-        backend->conv_step(backend, trace->convolved, past->layer->conv, past->slots, x, stride, w,
-                           bias, sequences->count, &shape);
-        backend->scan_step(backend, trace->mixed, past->layer->scan, past->slots, &in,
-                           sequences->count, &shape);
+        backend->conv->conv_step(backend, trace->convolved, past->layer->conv, past->slots, x,
+                                 stride, w, bias, sequences->count, &shape);
+        backend->scan->scan_step(backend, trace->mixed, past->layer->scan, past->slots, &in,
+                                 sequences->count, &shape);
         return;
     }
-    backend->conv_silu(backend, trace->convolved, x, stride, w, bias, sequences, &shape);
-    backend->scan(backend, trace->mixed, trace->checkpoints, past ? past->layer->scan : NULL,
-                  past ? past->slots : NULL, &in, sequences, &shape);
+    backend->conv->conv_silu(backend, trace->convolved, x, stride, w, bias, sequences, &shape);
+    backend->scan->scan(backend, trace->mixed, trace->checkpoints, past ? past->layer->scan : NULL,
+                        past ? past->slots : NULL, &in, sequences, &shape);
     if (past)
-        backend->conv_store(backend, past->layer->conv, past->slots, x, stride, sequences, &shape);
+        backend->conv->conv_store(backend, past->layer->conv, past->slots, x, stride, sequences,
+                                  &shape);
 }
 
 void mamba_forward(const struct model *model, const struct mixer *mixer, struct trace *trace,
@@ -63,15 +67,16 @@ void mamba_forward(const struct model *model, const struct mixer *mixer, struct 
     int64_t n = sequences->tokens, width = config->hidden_size, inner = shape.d_inner;
     int64_t rank = mixer->mamba.dt_rank, stride = 2 * (inner + shape.d_xb);
     void *const *weights = mixer->weights;
-    backend->matmul(backend, trace->projected, backend->act, trace->normed, width,
-                    weights[WEIGHT_IN_PROJ], weights[WEIGHT_IN_PROJ_BIAS], false, n, stride, width);
-    backend->matmul(backend, trace->dt_low, backend->act, trace->normed, width,
-                    weights[WEIGHT_DT_IN], weights[WEIGHT_DT_IN_BIAS], false, n, rank, width);
-    backend->matmul(backend, trace->dt, backend->act, trace->dt_low, rank, weights[WEIGHT_DT_PROJ],
-                    NULL, false, n, inner, rank);
+    backend->products->matmul(backend, into_act(trace->projected), trace->normed, width,
+                              weights[WEIGHT_IN_PROJ], weights[WEIGHT_IN_PROJ_BIAS], n, stride,
+                              width);
+    backend->products->matmul(backend, into_act(trace->dt_low), trace->normed, width,
+                              weights[WEIGHT_DT_IN], weights[WEIGHT_DT_IN_BIAS], n, rank, width);
+    backend->products->matmul(backend, into_act(trace->dt), trace->dt_low, rank,
+                              weights[WEIGHT_DT_PROJ], NULL, n, inner, rank);
     mix(model, mixer, trace, sequences, past);
-    backend->matmul(backend, h, backend->acc, trace->mixed, inner, weights[WEIGHT_OUT],
-                    weights[WEIGHT_OUT_BIAS], true, n, width, inner);
+    backend->products->matmul(backend, onto_acc(h), trace->mixed, inner, weights[WEIGHT_OUT],
+                              weights[WEIGHT_OUT_BIAS], n, width, inner);
 }
 
 /* The scan's gradients, each where its input's stood. */
@@ -111,12 +116,12 @@ void mamba_backward(const struct model *model, const struct block_state *state,
                     trace->mixed, inner, weights[WEIGHT_OUT], n, width, inner);
     struct scan_inputs in = locate(model, mixer, trace);
     struct scan_gradients out = locate_gradients(model, mixer, scratch, into);
-    backend->scan_backward(backend, &out, scratch->dmixed, trace->checkpoints, &in, sequences,
-                           &shape);
-    backend->conv_silu_backward(backend, at(backend, scratch->dprojected, inner), stride,
-                                into[WEIGHT_CONV], into[WEIGHT_CONV_BIAS], scratch->dconvolved,
-                                at(backend, trace->projected, inner), stride, weights[WEIGHT_CONV],
-                                weights[WEIGHT_CONV_BIAS], sequences, &shape);
+    backend->scan->scan_backward(backend, &out, scratch->dmixed, trace->checkpoints, &in, sequences,
+                                 &shape);
+    backend->conv->conv_silu_backward(
+        backend, at(backend, scratch->dprojected, inner), stride, into[WEIGHT_CONV],
+        into[WEIGHT_CONV_BIAS], scratch->dconvolved, at(backend, trace->projected, inner), stride,
+        weights[WEIGHT_CONV], weights[WEIGHT_CONV_BIAS], sequences, &shape);
     bool through_dt = !stop || into[WEIGHT_DT_IN] || into[WEIGHT_DT_IN_BIAS];
     linear_backward(model, through_dt ? scratch->ddt_low : NULL, into[WEIGHT_DT_PROJ], NULL,
                     scratch->ddt, trace->dt_low, rank, weights[WEIGHT_DT_PROJ], n, inner, rank);
@@ -126,6 +131,7 @@ void mamba_backward(const struct model *model, const struct block_state *state,
     linear_backward(model, NULL, into[WEIGHT_DT_IN], into[WEIGHT_DT_IN_BIAS], scratch->ddt_low,
                     trace->normed, width, weights[WEIGHT_DT_IN], n, rank, width);
     if (!stop)
-        backend->matmul_backward_input(backend, scratch->dnormed, backend->act, scratch->ddt_low,
-                                       weights[WEIGHT_DT_IN], true, n, rank, width);
+        backend->products->matmul_backward_input(backend, onto_act(scratch->dnormed),
+                                                 scratch->ddt_low, weights[WEIGHT_DT_IN], n, rank,
+                                                 width);
 }

@@ -2,6 +2,8 @@
 #ifndef MODEL_MIXERS_H
 #define MODEL_MIXERS_H
 
+#include "kernels/ops/attention.h"
+#include "kernels/ops/mamba_shape.h"
 #include "model/block.h"
 
 /* Sizes of the Mamba mixer and of attention (window of this layer) as the ops take them. */

@@ -3,6 +3,7 @@
 #ifndef MODEL_PAST_H
 #define MODEL_PAST_H
 
+#include "kernels/ops/attention.h"
 #include "model/model.h"
 
 struct layer_past { /* of one layer, for every slot; the members of its mixer's kind are set */

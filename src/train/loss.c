@@ -6,6 +6,9 @@
 
 #include "base/interrupt.h"
 #include "base/memory.h"
+#include "kernels/ops/loss.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/products.h"
 #include "measure/scorer.h"
 #include "model/block.h"
 
@@ -236,8 +239,8 @@ static struct target find_target(struct loss *loss, const struct loss_batch *bat
     const char *hidden = (const char *)batch->teacher;
     model_logits(teacher, target.logits, loss->normed, loss->teacher_rstd,
                  hidden + (size_t)(from * teacher->config->hidden_size) * acc, rows);
-    backend->logit_summary(backend, target.lse, loss->argmax, target.logits,
-                           loss->settings.temperature, rows, vocabulary);
+    backend->loss->logit_summary(backend, target.lse, loss->argmax, target.logits,
+                                 loss->settings.temperature, rows, vocabulary);
     return target;
 }
 
@@ -268,16 +271,16 @@ static enum status run_chunk(struct loss *loss, double *sum, void *dh, const voi
     enum status status = STATUS_OK;
     if (batch->draw) status = draw_targets(loss, batch->draw, from, rows);
     if (status) return status;
-    backend->distill_loss(backend, loss->values, loss->dlogits, loss->settings.kind,
-                          loss->settings.temperature, loss->student_logits, target.logits,
-                          target.lse, loss->target, loss->weight, rows, vocabulary);
-    backend->matmul_backward_input(backend, loss->dnormed, backend->act, loss->dlogits, model->head,
-                                   false, rows, vocabulary, width);
+    backend->loss->distill_loss(backend, loss->values, loss->dlogits, loss->settings.kind,
+                                loss->settings.temperature, loss->student_logits, target.logits,
+                                target.lse, loss->target, loss->weight, rows, vocabulary);
+    backend->products->matmul_backward_input(backend, into_act(loss->dnormed), loss->dlogits,
+                                             model->head, rows, vocabulary, width);
     if (sink->head) /* normed is the student's: its logits came last */
-        backend->matmul_backward_weight(backend, sink->head, loss->dlogits, loss->normed, width,
-                                        rows, vocabulary, width);
-    backend->rmsnorm_backward(backend, dh, sink->norm, loss->dnormed, student, model->final_norm,
-                              loss->rstd, rows, width);
+        backend->products->matmul_backward_weight(backend, sink->head, loss->dlogits, loss->normed,
+                                                  width, rows, vocabulary, width);
+    backend->norm->rmsnorm_backward(backend, dh, sink->norm, loss->dnormed, student,
+                                    model->final_norm, loss->rstd, rows, width);
     backend->download(backend, loss->host, DTYPE_F64, loss->values, backend->acc, (size_t)rows);
     status = backend->sync(backend);
     for (int64_t i = 0; !status && i < rows; i++)

@@ -1,3 +1,4 @@
+#include "kernels/ops/optimizer.h"
 #include "train/optimizer.h"
 
 #include <math.h>
@@ -9,8 +10,8 @@ static double gradient_length(struct parameters *parameters) {
     double sum = 0;
     for (size_t i = 0; i < parameters->count; i++) {
         parameters->host_squares[i] = NAN;
-        backend->sum_squares(backend, parameters->squares + i, parameters->list[i].gradient,
-                             parameters->list[i].count);
+        backend->optimizer->sum_squares(backend, parameters->squares + i,
+                                        parameters->list[i].gradient, parameters->list[i].count);
     }
     backend->download_bytes(backend, parameters->host_squares, parameters->squares,
                             parameters->count * sizeof *parameters->squares);
@@ -38,7 +39,8 @@ void optimizer_step(struct parameters *parameters, const struct train_optimizer 
                                              .step = step + 1,
                                              .grad_scale = scale};
         void *copy = parameter->master == parameter->live ? NULL : parameter->live;
-        backend->adamw(backend, parameter->master, copy, parameter->moment1, parameter->moment2,
-                       parameter->gradient, &adamw, parameter->count);
+        backend->optimizer->adamw(backend, parameter->master, copy, parameter->moment1,
+                                  parameter->moment2, parameter->gradient, &adamw,
+                                  parameter->count);
     }
 }

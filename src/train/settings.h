@@ -2,7 +2,7 @@
 #ifndef TRAIN_SETTINGS_H
 #define TRAIN_SETTINGS_H
 
-#include "kernels/backend.h"
+#include "kernels/ops/loss.h"
 
 struct train_data {
     int batch;       /* rows a step, in order, wrapping */

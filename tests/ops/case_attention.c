@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/attention.h"
 #include "tests/ops/ops.h"
 
 void case_rope(struct ops *ops) {
@@ -29,8 +30,8 @@ void case_rope(struct ops *ops) {
             expected[i] = j < half ? x.values[i] * cosine - x.values[i + half] * sine
                                    : x.values[i] * cosine + x.values[i - half] * sine;
         }
-        backend->rope(backend, x.device, x.stride, table.device, device_positions.device, k % 2,
-                      tokens, heads, head_dim);
+        backend->attention->rope(backend, x.device, x.stride, table.device, device_positions.device,
+                                 k % 2, tokens, heads, head_dim);
         ops_expect(ops, &x, expected, k % 2 ? "inverse rotation" : "rotation");
     }
 }
@@ -172,8 +173,8 @@ static void run_attention(struct ops *ops, const struct problem *problem, struct
     int64_t tokens = problem->sequences.tokens, width = problem->q.width;
     *out = ops_output(ops, backend->act, tokens, width, width);
     *lse = ops_output(ops, backend->acc, problem->shape.heads, tokens, tokens);
-    backend->attention(backend, out->device, lse->device, &in, &problem->sequences,
-                       &problem->shape);
+    backend->attention->attention(backend, out->device, lse->device, &in, &problem->sequences,
+                                  &problem->shape);
 }
 
 void case_attention(struct ops *ops) {
@@ -189,8 +190,8 @@ void case_attention(struct ops *ops) {
         ops_expect(ops, &lse, expected_lse, "lse");
         struct attention_inputs in = inputs_of(&problem);
         alone = ops_output(ops, out.type, out.rows, out.width, out.stride);
-        ops->backend->attention(ops->backend, alone.device, NULL, &in, &problem.sequences,
-                                &problem.shape);
+        ops->backend->attention->attention(ops->backend, alone.device, NULL, &in,
+                                           &problem.sequences, &problem.shape);
         ops_expect(ops, &alone, expected, "out without lse");
     }
 }
@@ -236,8 +237,9 @@ void case_attention_backward(struct ops *ops) {
         struct attention_gradients gradients = {gradient[0].device, gradient[1].device,
                                                 gradient[2].device, gradient[0].stride,
                                                 gradient[1].stride, gradient[2].stride};
-        backend->attention_backward(backend, &gradients, dout.device, out.device, lse.device,
-                                    &inputs, &problem.sequences, &problem.shape);
+        backend->attention->attention_backward(backend, &gradients, dout.device, out.device,
+                                               lse.device, &inputs, &problem.sequences,
+                                               &problem.shape);
         static const char *names[] = {"dq", "dk", "dv"};
         for (int i = 0; i < 3; i++) ops_expect(ops, &gradient[i], expected[i], names[i]);
     }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/attention.h"
 #include "tests/ops/ops.h"
 
 static const struct decode_case {
@@ -68,7 +69,7 @@ void case_kv_store(struct ops *ops) {
         struct kv_cache to = {cache[0].device, cache[1].device, c->rows};
         struct attention_inputs inputs = {NULL, in[0].device, in[1].device,
                                           0,    in[0].stride, in[1].stride};
-        backend->kv_store(backend, &to, slots.device, &inputs, &sequences, &shape);
+        backend->attention->kv_store(backend, &to, slots.device, &inputs, &sequences, &shape);
         ops_expect(ops, &cache[0], expected[0], "keys");
         ops_expect(ops, &cache[1], expected[1], "values");
     }
@@ -117,9 +118,9 @@ void case_attention_decode(struct ops *ops) {
         struct buffer slots = ops_integers(ops, c->count, c->slot);
         struct kv_cache cache = {keys.device, values.device, c->rows};
         for (int loose = 0; loose < 2; loose++) {
-            backend->attention_decode(backend, out.device, q.device, q.stride, &cache, slots.device,
-                                      device_positions.device, longest + loose * 3000, c->count,
-                                      &shape);
+            backend->attention->attention_decode(backend, out.device, q.device, q.stride, &cache,
+                                                 slots.device, device_positions.device,
+                                                 longest + loose * 3000, c->count, &shape);
             ops_expect(ops, &out, expected, loose ? "out with a loose bound" : "out");
         }
     }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/delta.h"
 #include "tests/ops/ops.h"
 
 static const struct delta_case {
@@ -217,7 +218,8 @@ static struct delta_inputs inputs_of(const struct buffer in[INPUTS]) {
 }
 
 static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
-    size_t bytes = ops->backend->delta_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
+    size_t bytes =
+        ops->backend->delta->delta_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
     int64_t count = (int64_t)(bytes / dtype_size(ops->backend->acc));
     return ops_output(ops, ops->backend->acc, 1, count, count);
 }
@@ -286,9 +288,9 @@ void case_delta(struct ops *ops) {
             struct kept kept = make_kept(ops, &p);
             if (!resume) p.initial = NULL;
             delta_formula(&p, values, expected);
-            backend->delta(backend, out.device, resume ? checkpoints.device : NULL,
-                           kept.states.device, kept.device_slots.device, resume, &inputs,
-                           &p.sequences, &p.shape);
+            backend->delta->delta(backend, out.device, resume ? checkpoints.device : NULL,
+                                  kept.states.device, kept.device_slots.device, resume, &inputs,
+                                  &p.sequences, &p.shape);
             ops_expect(ops, &out, expected, resume ? "out from states" : "out");
             expect_kept(ops, &kept, &p);
         }
@@ -298,7 +300,8 @@ void case_delta(struct ops *ops) {
 
 void case_delta_checkpoint_bytes(struct ops *ops) {
     struct problem p = make_problem(ops, &cases[5], false);
-    size_t bytes = ops->backend->delta_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
+    size_t bytes =
+        ops->backend->delta->delta_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
     double per_token = (double)bytes / (double)dtype_size(ops->backend->acc) /
                        (double)(p.sequences.tokens * states_size(&p));
     if (bytes == 0 || per_token > 0.1)
@@ -338,10 +341,10 @@ static void backward_once(struct ops *ops, const struct delta_case *c, bool para
                                  d[IN_K].stride, d[IN_V].stride,       d[IN_B].stride,
                                  d[IN_A].stride, d[IN_DT_BIAS].device, d[IN_A_LOG].device};
     if (!parameters) to.ddt_bias = to.da_log = NULL;
-    backend->delta(backend, out.device, checkpoints.device, NULL, NULL, false, &inputs,
-                   &p.sequences, &p.shape);
-    backend->delta_backward(backend, &to, dout.device, checkpoints.device, &inputs, &p.sequences,
-                            &p.shape);
+    backend->delta->delta(backend, out.device, checkpoints.device, NULL, NULL, false, &inputs,
+                          &p.sequences, &p.shape);
+    backend->delta->delta_backward(backend, &to, dout.device, checkpoints.device, &inputs,
+                                   &p.sequences, &p.shape);
     if (ops->compare) delta_chain_rule(ops, &p, formula.inputs, dout.values, expected);
     for (int i = 0; i < INPUTS; i++) {
         if (tokens * states_size(&p) < 30000)
@@ -371,8 +374,8 @@ void case_delta_step(struct ops *ops) {
         struct buffer out = ops_output(ops, backend->act, p.sequences.count, width, width);
         double *expected = ops_doubles(ops, out.count);
         delta_formula(&p, values, expected);
-        backend->delta_step(backend, out.device, kept.states.device, kept.device_slots.device,
-                            &inputs, p.sequences.count, &p.shape);
+        backend->delta->delta_step(backend, out.device, kept.states.device,
+                                   kept.device_slots.device, &inputs, p.sequences.count, &p.shape);
         ops_expect(ops, &out, expected, "out");
         expect_kept(ops, &kept, &p);
     }

@@ -1,6 +1,7 @@
 /* RMSNorm over groups of channels with a gate. */
 #include <math.h>
 
+#include "kernels/ops/gated_norm.h"
 #include "tests/ops/ops.h"
 
 static const struct gated_case {
@@ -65,8 +66,8 @@ void case_gated_norm(struct ops *ops) {
         struct buffer rstd = ops_output(ops, backend->acc, c->rows, c->groups, c->groups);
         double *expected = ops_doubles(ops, out.count);
         gated_formula(&problem, (double *[]){in[0].values, in[1].values, in[2].values}, expected);
-        backend->gated_norm(backend, out.device, rstd.device, in[0].device, in[1].device,
-                            in[1].stride, in[2].device, c->rows, &shape);
+        backend->gated_norm->gated_norm(backend, out.device, rstd.device, in[0].device,
+                                        in[1].device, in[1].stride, in[2].device, c->rows, &shape);
         ops_expect(ops, &out, expected, "out");
         ops_expect(ops, &rstd, problem.rstd, "rstd");
     }
@@ -92,7 +93,7 @@ void case_gated_norm_backward(struct ops *ops) {
         struct buffer rstd =
             ops_given(ops, backend->acc, c->rows, c->groups, c->groups, problem.rstd);
         problem.rstd = NULL;
-        backend->gated_norm_backward(
+        backend->gated_norm->gated_norm_backward(
             backend, dx.device, dz.device, dz.stride, k % 3 == 2 ? NULL : dw.device, dout.device,
             in[0].device, in[1].device, in[1].stride, in[2].device, rstd.device, c->rows, &shape);
         struct buffer *to[] = {&dx, &dz, &dw};

@@ -5,6 +5,9 @@
 
 #include "base/memory.h"
 #include "checkpoint/safetensors.h"
+#include "kernels/ops/conv.h"
+#include "kernels/ops/products.h"
+#include "kernels/ops/scan.h"
 #include "tests/ops/ops.h"
 
 enum { D = 24, I = 64, X = 32, N = 8, K = 4, R = 3, SEQUENCES = 2, LENGTH = 13 };
@@ -49,7 +52,7 @@ struct mixer {
     struct buffer u, parameter[PARAMETERS], projected, dt_low, dt, convolved, mixed, checkpoints;
 };
 
-static char *at(const struct buffer *buffer, int64_t column) {
+static void *at(const struct buffer *buffer, int64_t column) {
     return (char *)buffer->device + (size_t)column * dtype_size(buffer->type);
 }
 
@@ -73,19 +76,20 @@ static struct scan_inputs scan_inputs_of(const struct mixer *m) {
 
 static void forward(struct ops *ops, struct mixer *m, const double *expected) {
     struct backend *b = m->backend;
-    enum dtype act = b->act;
     struct buffer y = ops_output(ops, b->acc, TOKENS, D, D), *w = m->parameter;
-    b->matmul(b, m->projected.device, act, m->u.device, D, w[IN_PROJ].device, NULL, false, TOKENS,
-              P, D);
-    b->matmul(b, m->dt_low.device, act, m->u.device, D, w[DT_IN].device, NULL, false, TOKENS, R, D);
-    b->matmul(b, m->dt.device, act, m->dt_low.device, R, w[DT_PROJ].device, NULL, false, TOKENS, I,
-              R);
-    b->conv_silu(b, m->convolved.device, at(&m->projected, I), P, w[CONV].device,
-                 w[CONV_BIAS].device, &m->sequences, &m->shape);
+    b->products->matmul(b, into_act(m->projected.device), m->u.device, D, w[IN_PROJ].device, NULL,
+                        TOKENS, P, D);
+    b->products->matmul(b, into_act(m->dt_low.device), m->u.device, D, w[DT_IN].device, NULL,
+                        TOKENS, R, D);
+    b->products->matmul(b, into_act(m->dt.device), m->dt_low.device, R, w[DT_PROJ].device, NULL,
+                        TOKENS, I, R);
+    b->conv->conv_silu(b, m->convolved.device, at(&m->projected, I), P, w[CONV].device,
+                       w[CONV_BIAS].device, &m->sequences, &m->shape);
     struct scan_inputs in = scan_inputs_of(m);
-    b->scan(b, m->mixed.device, m->checkpoints.device, NULL, NULL, &in, &m->sequences, &m->shape);
-    b->matmul(b, y.device, b->acc, m->mixed.device, I, w[OUT_PROJ].device, NULL, false, TOKENS, D,
-              I);
+    b->scan->scan(b, m->mixed.device, m->checkpoints.device, NULL, NULL, &in, &m->sequences,
+                  &m->shape);
+    b->products->matmul(b, into_acc(y.device), m->mixed.device, I, w[OUT_PROJ].device, NULL, TOKENS,
+                        D, I);
     ops_expect(ops, &y, expected, "y");
 }
 
@@ -114,25 +118,27 @@ static void backward(struct ops *ops, struct mixer *m, struct buffer *dy, struct
         .da_log = grad[A_LOG].device,
         .dd = grad[SKIP].device,
     };
-    b->matmul_backward_weight(b, grad[OUT_PROJ].device, dy->device, m->mixed.device, I, TOKENS, D,
-                              I);
-    b->matmul_backward_input(b, dmixed.device, act, dy->device, w[OUT_PROJ].device, false, TOKENS,
-                             D, I);
-    b->scan_backward(b, &out, dmixed.device, m->checkpoints.device, &in, &m->sequences, &m->shape);
-    b->conv_silu_backward(b, at(&dprojected, I), P, grad[CONV].device, grad[CONV_BIAS].device,
-                          dconvolved.device, at(&m->projected, I), P, w[CONV].device,
-                          w[CONV_BIAS].device, &m->sequences, &m->shape);
-    b->matmul_backward_weight(b, grad[DT_PROJ].device, ddt.device, m->dt_low.device, R, TOKENS, I,
-                              R);
-    b->matmul_backward_input(b, ddt_low.device, act, ddt.device, w[DT_PROJ].device, false, TOKENS,
-                             I, R);
-    b->matmul_backward_weight(b, grad[DT_IN].device, ddt_low.device, m->u.device, D, TOKENS, R, D);
-    b->matmul_backward_weight(b, grad[IN_PROJ].device, dprojected.device, m->u.device, D, TOKENS, P,
-                              D);
-    b->matmul_backward_input(b, du->device, b->acc, dprojected.device, w[IN_PROJ].device, false,
-                             TOKENS, P, D);
-    b->matmul_backward_input(b, du->device, b->acc, ddt_low.device, w[DT_IN].device, true, TOKENS,
-                             R, D);
+    b->products->matmul_backward_weight(b, grad[OUT_PROJ].device, dy->device, m->mixed.device, I,
+                                        TOKENS, D, I);
+    b->products->matmul_backward_input(b, into_act(dmixed.device), dy->device, w[OUT_PROJ].device,
+                                       TOKENS, D, I);
+    b->scan->scan_backward(b, &out, dmixed.device, m->checkpoints.device, &in, &m->sequences,
+                           &m->shape);
+    b->conv->conv_silu_backward(b, at(&dprojected, I), P, grad[CONV].device, grad[CONV_BIAS].device,
+                                dconvolved.device, at(&m->projected, I), P, w[CONV].device,
+                                w[CONV_BIAS].device, &m->sequences, &m->shape);
+    b->products->matmul_backward_weight(b, grad[DT_PROJ].device, ddt.device, m->dt_low.device, R,
+                                        TOKENS, I, R);
+    b->products->matmul_backward_input(b, into_act(ddt_low.device), ddt.device, w[DT_PROJ].device,
+                                       TOKENS, I, R);
+    b->products->matmul_backward_weight(b, grad[DT_IN].device, ddt_low.device, m->u.device, D,
+                                        TOKENS, R, D);
+    b->products->matmul_backward_weight(b, grad[IN_PROJ].device, dprojected.device, m->u.device, D,
+                                        TOKENS, P, D);
+    b->products->matmul_backward_input(b, into_acc(du->device), dprojected.device,
+                                       w[IN_PROJ].device, TOKENS, P, D);
+    b->products->matmul_backward_input(b, onto_acc(du->device), ddt_low.device, w[DT_IN].device,
+                                       TOKENS, R, D);
 }
 
 static void compare(struct ops *ops, const struct safetensors *file) {
@@ -148,7 +154,7 @@ static void compare(struct ops *ops, const struct safetensors *file) {
         .mixed = ops_output(ops, b->act, TOKENS, I, I),
     };
     m.u = ops_given(ops, b->act, TOKENS, D, D, golden(ops, file, "u", "", TOKENS * D));
-    size_t bytes = b->scan_checkpoint_bytes(b, &m.sequences, &m.shape);
+    size_t bytes = b->scan->scan_checkpoint_bytes(b, &m.sequences, &m.shape);
     int64_t states = (int64_t)(bytes / dtype_size(b->acc));
     m.checkpoints = ops_output(ops, b->acc, 1, states, states);
     struct buffer grad[PARAMETERS];

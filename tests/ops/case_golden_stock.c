@@ -4,6 +4,11 @@
 #include <stdlib.h>
 
 #include "checkpoint/safetensors.h"
+#include "kernels/ops/conv.h"
+#include "kernels/ops/delta.h"
+#include "kernels/ops/gated_norm.h"
+#include "kernels/ops/products.h"
+#include "kernels/ops/ssd.h"
 #include "tests/ops/ops.h"
 
 enum { SEQUENCES = 2, LENGTH = 13, TOKENS = SEQUENCES * LENGTH };
@@ -53,15 +58,21 @@ static struct buffer output(const struct run *r, int64_t width) {
     return ops_output(r->ops, r->b->act, TOKENS, width, width);
 }
 
-static char *at(const struct buffer *buffer, int64_t column) {
+static void *at(const struct buffer *buffer, int64_t column) {
     return (char *)buffer->device + (size_t)column * dtype_size(buffer->type);
+}
+
+static struct product product_into(const struct run *r, const struct buffer *out, bool add) {
+    struct product to = out->type == r->b->act ? into_act(out->device) : into_acc(out->device);
+    to.add = add;
+    return to;
 }
 
 /* out [TOKENS, rows of w] = in w^T + bias (may be NULL). */
 static void project(const struct run *r, struct buffer *out, const struct buffer *in,
                     const struct parameter *w, const struct parameter *bias) {
-    r->b->matmul(r->b, out->device, out->type, in->device, in->stride, w->w.device,
-                 bias ? bias->w.device : NULL, false, TOKENS, w->w.rows, w->w.width);
+    r->b->products->matmul(r->b, product_into(r, out, false), in->device, in->stride, w->w.device,
+                           bias ? bias->w.device : NULL, TOKENS, w->w.rows, w->w.width);
 }
 
 /* The gradients of project; din (or NULL) is written, or added to with `more`. */
@@ -69,11 +80,12 @@ static void project_backward(const struct run *r, struct buffer *din, bool more,
                              const struct buffer *dout, const struct buffer *in,
                              struct parameter *w, struct parameter *bias) {
     int64_t n = w->w.rows, k = w->w.width;
-    r->b->matmul_backward_weight(r->b, w->grad.device, dout->device, in->device, in->stride, TOKENS,
-                                 n, k);
-    if (bias) r->b->matmul_backward_bias(r->b, bias->grad.device, dout->device, TOKENS, n);
-    r->b->matmul_backward_input(r->b, din->device, din->type, dout->device, w->w.device, more,
-                                TOKENS, n, k);
+    r->b->products->matmul_backward_weight(r->b, w->grad.device, dout->device, in->device,
+                                           in->stride, TOKENS, n, k);
+    if (bias)
+        r->b->products->matmul_backward_bias(r->b, bias->grad.device, dout->device, TOKENS, n);
+    r->b->products->matmul_backward_input(r->b, product_into(r, din, more), dout->device,
+                                          w->w.device, TOKENS, n, k);
 }
 
 /* Gradients pass through more sums: ten times the limit of the values. */
@@ -168,7 +180,8 @@ static void open_mamba2(struct mamba2 *m, const struct run *r, const struct mamb
         .rstd = ops_output(r->ops, acc, TOKENS, d->groups, d->groups),
         .states = ops_output(r->ops, acc, SEQUENCES, inner * d->states, inner * d->states),
     };
-    m->checkpoints = checkpoints(r, r->b->ssd_checkpoint_bytes(r->b, &r->sequences, &m->shape));
+    m->checkpoints =
+        checkpoints(r, r->b->ssd->ssd_checkpoint_bytes(r->b, &r->sequences, &m->shape));
     if (!d->projection_bias) return;
     m->p[IN_BIAS] = open_parameter(r, "in_proj.bias", acc, 1, width);
     m->p[OUT_BIAS] = open_parameter(r, "out_proj.bias", acc, 1, d->hidden);
@@ -197,12 +210,12 @@ static void forward_mamba2(const struct run *r, struct mamba2 *m) {
     struct buffer out = ops_output(r->ops, b->acc, TOKENS, r->hidden, r->hidden);
     struct ssd_inputs in = ssd_inputs_of(m);
     project(r, &m->projected, &r->u, &m->p[IN_PROJ], m->in_bias);
-    b->conv_silu(b, m->convolved.device, at(&m->projected, m->inner), m->projected_width,
-                 m->p[CONV].w.device, m->p[CONV_BIAS].w.device, &r->sequences, &m->conv);
-    b->ssd(b, m->y.device, m->checkpoints.device, m->states.device, slots.device, false, &in,
-           &r->sequences, &m->shape);
-    b->gated_norm(b, m->normed.device, m->rstd.device, m->y.device, m->projected.device,
-                  m->projected_width, m->p[NORM].w.device, TOKENS, &m->norm);
+    b->conv->conv_silu(b, m->convolved.device, at(&m->projected, m->inner), m->projected_width,
+                       m->p[CONV].w.device, m->p[CONV_BIAS].w.device, &r->sequences, &m->conv);
+    b->ssd->ssd(b, m->y.device, m->checkpoints.device, m->states.device, slots.device, false, &in,
+                &r->sequences, &m->shape);
+    b->gated_norm->gated_norm(b, m->normed.device, m->rstd.device, m->y.device, m->projected.device,
+                              m->projected_width, m->p[NORM].w.device, TOKENS, &m->norm);
     project(r, &out, &m->normed, &m->p[OUT_PROJ], m->out_bias);
     expect(r, &m->y, "", "scan");
     expect(r, &m->states, "", "state");
@@ -227,15 +240,16 @@ static void backward_mamba2(const struct run *r, struct mamba2 *m) {
                                m->p[A_LOG].grad.device,
                                m->p[SKIP].grad.device};
     project_backward(r, &dnormed, false, &r->dy, &m->normed, &m->p[OUT_PROJ], m->out_bias);
-    b->gated_norm_backward(b, dscan.device, dprojected.device, m->projected_width,
-                           m->p[NORM].grad.device, dnormed.device, m->y.device, m->projected.device,
-                           m->projected_width, m->p[NORM].w.device, m->rstd.device, TOKENS,
-                           &m->norm);
-    b->ssd_backward(b, &to, dscan.device, m->checkpoints.device, &in, &r->sequences, &m->shape);
-    b->conv_silu_backward(b, at(&dprojected, m->inner), m->projected_width, m->p[CONV].grad.device,
-                          m->p[CONV_BIAS].grad.device, dconvolved.device,
-                          at(&m->projected, m->inner), m->projected_width, m->p[CONV].w.device,
-                          m->p[CONV_BIAS].w.device, &r->sequences, &m->conv);
+    b->gated_norm->gated_norm_backward(b, dscan.device, dprojected.device, m->projected_width,
+                                       m->p[NORM].grad.device, dnormed.device, m->y.device,
+                                       m->projected.device, m->projected_width, m->p[NORM].w.device,
+                                       m->rstd.device, TOKENS, &m->norm);
+    b->ssd->ssd_backward(b, &to, dscan.device, m->checkpoints.device, &in, &r->sequences,
+                         &m->shape);
+    b->conv->conv_silu_backward(
+        b, at(&dprojected, m->inner), m->projected_width, m->p[CONV].grad.device,
+        m->p[CONV_BIAS].grad.device, dconvolved.device, at(&m->projected, m->inner),
+        m->projected_width, m->p[CONV].w.device, m->p[CONV_BIAS].w.device, &r->sequences, &m->conv);
     project_backward(r, &du, false, &dprojected, &r->u, &m->p[IN_PROJ], m->in_bias);
 }
 
@@ -313,7 +327,8 @@ static void open_gdn(struct gdn *m, const struct run *r, const struct gdn_dimens
         .rstd = ops_output(r->ops, acc, TOKENS, heads, heads),
         .states = ops_output(r->ops, acc, SEQUENCES, size, size),
     };
-    m->checkpoints = checkpoints(r, r->b->delta_checkpoint_bytes(r->b, &r->sequences, &m->shape));
+    m->checkpoints =
+        checkpoints(r, r->b->delta->delta_checkpoint_bytes(r->b, &r->sequences, &m->shape));
 }
 
 static struct delta_inputs delta_inputs_of(const struct gdn *m) {
@@ -341,12 +356,12 @@ static void forward_gdn(const struct run *r, struct gdn *m) {
     project(r, &m->z, &r->u, &m->p[GATE], NULL);
     project(r, &m->beta, &r->u, &m->p[BETA], NULL);
     project(r, &m->decay, &r->u, &m->p[DECAY], NULL);
-    b->conv_silu(b, m->convolved.device, m->qkv.device, m->mixed, m->p[GDN_CONV].w.device, NULL,
-                 &r->sequences, &m->conv);
-    b->delta(b, m->y.device, m->checkpoints.device, m->states.device, slots.device, false, &in,
-             &r->sequences, &m->shape);
-    b->gated_norm(b, m->normed.device, m->rstd.device, m->y.device, m->z.device, m->inner,
-                  m->p[GDN_NORM].w.device, TOKENS, &m->norm);
+    b->conv->conv_silu(b, m->convolved.device, m->qkv.device, m->mixed, m->p[GDN_CONV].w.device,
+                       NULL, &r->sequences, &m->conv);
+    b->delta->delta(b, m->y.device, m->checkpoints.device, m->states.device, slots.device, false,
+                    &in, &r->sequences, &m->shape);
+    b->gated_norm->gated_norm(b, m->normed.device, m->rstd.device, m->y.device, m->z.device,
+                              m->inner, m->p[GDN_NORM].w.device, TOKENS, &m->norm);
     project(r, &out, &m->normed, &m->p[GDN_OUT], NULL);
     expect(r, &m->y, "", "scan");
     expect(r, &m->states, "", "state");
@@ -373,13 +388,15 @@ static void backward_gdn(const struct run *r, struct gdn *m) {
                                  m->p[GDN_DT_BIAS].grad.device,
                                  m->p[GDN_A_LOG].grad.device};
     project_backward(r, &dnormed, false, &r->dy, &m->normed, &m->p[GDN_OUT], NULL);
-    b->gated_norm_backward(b, dscan.device, dz.device, m->inner, m->p[GDN_NORM].grad.device,
-                           dnormed.device, m->y.device, m->z.device, m->inner,
-                           m->p[GDN_NORM].w.device, m->rstd.device, TOKENS, &m->norm);
-    b->delta_backward(b, &to, dscan.device, m->checkpoints.device, &in, &r->sequences, &m->shape);
-    b->conv_silu_backward(b, dqkv.device, m->mixed, m->p[GDN_CONV].grad.device, NULL,
-                          dconvolved.device, m->qkv.device, m->mixed, m->p[GDN_CONV].w.device, NULL,
-                          &r->sequences, &m->conv);
+    b->gated_norm->gated_norm_backward(b, dscan.device, dz.device, m->inner,
+                                       m->p[GDN_NORM].grad.device, dnormed.device, m->y.device,
+                                       m->z.device, m->inner, m->p[GDN_NORM].w.device,
+                                       m->rstd.device, TOKENS, &m->norm);
+    b->delta->delta_backward(b, &to, dscan.device, m->checkpoints.device, &in, &r->sequences,
+                             &m->shape);
+    b->conv->conv_silu_backward(b, dqkv.device, m->mixed, m->p[GDN_CONV].grad.device, NULL,
+                                dconvolved.device, m->qkv.device, m->mixed, m->p[GDN_CONV].w.device,
+                                NULL, &r->sequences, &m->conv);
     project_backward(r, &du, false, &dqkv, &r->u, &m->p[QKV], NULL);
     project_backward(r, &du, true, &dz, &r->u, &m->p[GATE], NULL);
     project_backward(r, &du, true, &dbeta, &r->u, &m->p[BETA], NULL);

@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/ops/mlp.h"
+#include "kernels/ops/norm.h"
+#include "kernels/ops/products.h"
 #include "tests/ops/ops.h"
 
 enum { WIDTH = 264, INNER = 640, MOST_ROWS = 20 };
@@ -27,23 +30,24 @@ static size_t wide_bytes(const struct chain *c) {
 
 static void run(const struct chain *c) {
     struct backend *b = c->backend;
-    b->rmsnorm(b, c->normed, c->rstd, c->x, c->norm, 1e-5, c->rows, WIDTH);
-    b->matmul(b, c->gate_up, b->act, c->normed, WIDTH, c->wide, NULL, false, c->rows, 2 * INNER,
-              WIDTH);
-    b->swiglu(b, c->inner, c->gate_up, c->rows, INNER);
+    b->norm->rmsnorm(b, c->normed, c->rstd, c->x, c->norm, 1e-5, c->rows, WIDTH);
+    b->products->matmul(b, into_act(c->gate_up), c->normed, WIDTH, c->wide, NULL, c->rows,
+                        2 * INNER, WIDTH);
+    b->mlp->swiglu(b, c->inner, c->gate_up, c->rows, INNER);
     b->copy(b, c->out, c->x, (size_t)(c->rows * WIDTH) * dtype_size(b->acc));
-    b->matmul(b, c->out, b->acc, c->inner, INNER, c->narrow, NULL, true, c->rows, WIDTH, INNER);
+    b->products->matmul(b, onto_acc(c->out), c->inner, INNER, c->narrow, NULL, c->rows, WIDTH,
+                        INNER);
     b->cast(b, c->dout, c->out, (size_t)(c->rows * WIDTH));
-    b->matmul_backward_input(b, c->dinner, b->act, c->dout, c->narrow, false, c->rows, WIDTH,
-                             INNER);
-    b->swiglu_backward(b, c->dgate_up, c->dinner, c->gate_up, c->rows, INNER);
+    b->products->matmul_backward_input(b, into_act(c->dinner), c->dout, c->narrow, c->rows, WIDTH,
+                                       INNER);
+    b->mlp->swiglu_backward(b, c->dgate_up, c->dinner, c->gate_up, c->rows, INNER);
     b->zero(b, c->dwide, wide_bytes(c));
-    b->matmul_backward_weight(b, c->dwide, c->dgate_up, c->normed, WIDTH, c->rows, 2 * INNER,
-                              WIDTH);
-    b->matmul_backward_input(b, c->dnormed, b->act, c->dgate_up, c->wide, false, c->rows, 2 * INNER,
-                             WIDTH);
+    b->products->matmul_backward_weight(b, c->dwide, c->dgate_up, c->normed, WIDTH, c->rows,
+                                        2 * INNER, WIDTH);
+    b->products->matmul_backward_input(b, into_act(c->dnormed), c->dgate_up, c->wide, c->rows,
+                                       2 * INNER, WIDTH);
     b->copy(b, c->dx, c->out, rows_bytes(c));
-    b->rmsnorm_backward(b, c->dx, NULL, c->dnormed, c->x, c->norm, c->rstd, c->rows, WIDTH);
+    b->norm->rmsnorm_backward(b, c->dx, NULL, c->dnormed, c->x, c->norm, c->rstd, c->rows, WIDTH);
 }
 
 enum { RESULT_BYTES = (MOST_ROWS * WIDTH * 2 + 2 * INNER * WIDTH) * 8 };
@@ -101,8 +105,8 @@ static void use_scratch(struct ops *ops) {
         b->zero(b, memory[0], ROWS * DEPTH * dtype_size(b->act));
         b->zero(b, memory[1], COLUMNS * DEPTH * dtype_size(b->act));
         b->zero(b, memory[2], (size_t)ROWS * COLUMNS * dtype_size(b->act));
-        b->matmul(b, memory[2], b->act, memory[0], DEPTH, memory[1], NULL, true, ROWS, COLUMNS,
-                  DEPTH);
+        b->products->matmul(b, onto_act(memory[2]), memory[0], DEPTH, memory[1], NULL, ROWS,
+                            COLUMNS, DEPTH);
     }
     for (int i = 0; i < 3; i++) b->free(b, memory[i]);
 }

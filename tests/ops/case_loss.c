@@ -1,6 +1,7 @@
 /* Logits: summary, comparison, distillation loss. */
 #include <math.h>
 
+#include "kernels/ops/loss.h"
 #include "tests/ops/ops.h"
 
 static const struct loss_shape {
@@ -47,8 +48,8 @@ void case_logit_summary(struct ops *ops) {
         double *best = ops_doubles(ops, rows);
         for (int64_t r = 0; r < rows; r++)
             best[r] = argmax_of(x.values + r * vocabulary, vocabulary);
-        backend->logit_summary(backend, lse.device, argmax.device, x.device, shapes[k].temperature,
-                               rows, vocabulary);
+        backend->loss->logit_summary(backend, lse.device, argmax.device, x.device,
+                                     shapes[k].temperature, rows, vocabulary);
         ops_expect(ops, &lse, all_lse(ops, &x, shapes[k].temperature), "lse");
         ops_expect(ops, &argmax, best, "argmax");
     }
@@ -104,9 +105,9 @@ void case_compare_logits(struct ops *ops) {
             expected[3][r] = argmax_of(b, width) == tops[r];
         }
         struct buffer argmax = ops_integers(ops, rows, tops);
-        backend->compare_logits(backend, out[0].device, out[1].device, out[2].device, out[3].device,
-                                teacher.device, lse.device, argmax.device, branch.device,
-                                target.device, rows, width);
+        backend->loss->compare_logits(backend, out[0].device, out[1].device, out[2].device,
+                                      out[3].device, teacher.device, lse.device, argmax.device,
+                                      branch.device, target.device, rows, width);
         static const char *names[] = {"kl", "rkl", "ce", "top1"};
         for (int i = 0; i < 4; i++) ops_expect(ops, &out[i], expected[i], names[i]);
     }
@@ -120,11 +121,10 @@ void case_compare_logits(struct ops *ops) {
         struct buffer lse = ops_given(ops, backend->acc, 1, 1, 1, all_lse(ops, &teacher, 1));
         struct buffer zero = ops_integers(ops, 1, (int32_t[]){0});
         struct buffer out = ops_given(ops, backend->acc, 1, 4, 4, (double[]){0, 0, 0, 0});
-        char *at = out.device;
-        size_t size = dtype_size(backend->acc);
-        backend->compare_logits(backend, at, at + size, at + 2 * size, at + 3 * size,
-                                teacher.device, lse.device, zero.device, branch.device, zero.device,
-                                1, 700);
+        backend->loss->compare_logits(backend, out.device, acc_at(backend, out.device, 1),
+                                      acc_at(backend, out.device, 2),
+                                      acc_at(backend, out.device, 3), teacher.device, lse.device,
+                                      zero.device, branch.device, zero.device, 1, 700);
         const double *got = ops_fetch(ops, &out, "kl");
         if (!isnan(got[0]) || !isnan(got[1]))
             ops_fail(ops, "a logit of %g gives kl %g, rkl %g", wrong[k], got[0], got[1]);
@@ -220,9 +220,9 @@ static void distill_once(struct ops *ops, const struct loss_shape *shape, enum l
         if (width < 100)
             check_row(ops, &d, student.values, r, weight.values[r], gradient + r * width);
     }
-    backend->distill_loss(backend, loss.device, dlogits.device, kind, d.temperature, student.device,
-                          ce ? NULL : teacher.device, ce ? NULL : lse.device,
-                          ce ? target.device : NULL, weight.device, rows, width);
+    backend->loss->distill_loss(backend, loss.device, dlogits.device, kind, d.temperature,
+                                student.device, ce ? NULL : teacher.device, ce ? NULL : lse.device,
+                                ce ? target.device : NULL, weight.device, rows, width);
     ops_expect(ops, &loss, expected, "loss");
     ops_expect(ops, &dlogits, gradient, "dlogits");
 }

@@ -2,6 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/conv.h"
+#include "kernels/ops/scan.h"
 #include "tests/ops/ops.h"
 
 static const struct mamba_case {
@@ -86,8 +88,8 @@ void case_conv_silu(struct ops *ops) {
         struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
         double *expected = ops_doubles(ops, out.count);
         conv_formula(&p, (double *[]){x.values, w.values, bias.values}, expected);
-        backend->conv_silu(backend, out.device, x.device, x.stride, w.device, bias.device,
-                           &p.sequences, &p.shape);
+        backend->conv->conv_silu(backend, out.device, x.device, x.stride, w.device, bias.device,
+                                 &p.sequences, &p.shape);
         ops_expect(ops, &out, expected, "out");
     }
 }
@@ -113,7 +115,7 @@ void case_conv_silu_backward(struct ops *ops) {
             ops_differentiate(ops, &formula, 1, w.count, steps[1], dout.values),
             ops_differentiate(ops, &formula, 2, bias.count, steps[2], dout.values)};
         bool with_parameters = k % 3 != 2;
-        backend->conv_silu_backward(
+        backend->conv->conv_silu_backward(
             backend, dx.device, dx.stride, with_parameters ? dw.device : NULL,
             with_parameters && bias.device ? dbias.device : NULL, dout.device, x.device, x.stride,
             w.device, bias.device, &p.sequences, &p.shape);
@@ -244,7 +246,8 @@ static struct scan_inputs scan_inputs_of(const struct buffer in[INPUTS]) {
 }
 
 static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
-    size_t bytes = ops->backend->scan_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
+    size_t bytes =
+        ops->backend->scan->scan_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
     int64_t count = (int64_t)(bytes / dtype_size(ops->backend->acc));
     return ops_output(ops, ops->backend->acc, 1, count, count);
 }
@@ -270,8 +273,8 @@ void case_scan(struct ops *ops) {
         scan_formula(&p, values, expected);
         for (int with = 0; with < 2; with++) {
             struct buffer out = ops_output(ops, backend->act, tokens, inner, inner);
-            backend->scan(backend, out.device, with ? checkpoints.device : NULL, NULL, NULL,
-                          &inputs, &p.sequences, &p.shape);
+            backend->scan->scan(backend, out.device, with ? checkpoints.device : NULL, NULL, NULL,
+                                &inputs, &p.sequences, &p.shape);
             ops_expect(ops, &out, expected, with ? "out with checkpoints" : "out");
         }
         check_guards(ops, &checkpoints);
@@ -280,7 +283,7 @@ void case_scan(struct ops *ops) {
 
 void case_scan_checkpoint_bytes(struct ops *ops) {
     struct problem p = make_problem(ops, &cases[6]);
-    size_t bytes = ops->backend->scan_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
+    size_t bytes = ops->backend->scan->scan_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
     double per_token = (double)bytes / (double)dtype_size(ops->backend->acc) /
                        (double)(p.sequences.tokens * p.shape.d_inner * p.shape.d_state);
     if (bytes == 0 || per_token > 0.25)
@@ -318,10 +321,10 @@ static void scan_backward_once(struct ops *ops, const struct mamba_case *c, bool
         d[IN_X].stride,       d[IN_DT].stride,    d[IN_Z].stride, d[IN_B].stride, d[IN_C].stride,
         d[IN_DT_BIAS].device, d[IN_A_LOG].device, d[IN_D].device};
     if (!parameters) gradients.ddt_bias = gradients.da_log = gradients.dd = NULL;
-    backend->scan(backend, out.device, checkpoints.device, NULL, NULL, &inputs, &p.sequences,
-                  &p.shape);
-    backend->scan_backward(backend, &gradients, dout.device, checkpoints.device, &inputs,
-                           &p.sequences, &p.shape);
+    backend->scan->scan(backend, out.device, checkpoints.device, NULL, NULL, &inputs, &p.sequences,
+                        &p.shape);
+    backend->scan->scan_backward(backend, &gradients, dout.device, checkpoints.device, &inputs,
+                                 &p.sequences, &p.shape);
     double *expected[INPUTS];
     for (int i = 0; i < INPUTS; i++) expected[i] = ops_doubles(ops, in[i].count);
     if (ops->compare) scan_chain_rule(ops, &p, formula.inputs, dout.values, expected);
@@ -381,8 +384,8 @@ void case_conv_store(struct ops *ops) {
         double *expected = ops_doubles(ops, states.count);
         memcpy(expected, states.values, (size_t)states.count * sizeof *expected);
         keep_inputs(expected, &p, x.values, slots, 0);
-        backend->conv_store(backend, states.device, device_slots.device, x.device, x.stride,
-                            &p.sequences, &p.shape);
+        backend->conv->conv_store(backend, states.device, device_slots.device, x.device, x.stride,
+                                  &p.sequences, &p.shape);
         ops_expect(ops, &states, expected, "states");
     }
 }
@@ -412,8 +415,9 @@ void case_conv_step(struct ops *ops) {
         for (int s = 0; s < sequences; s++)
             memcpy(expected + s * inner, full + (p.sequences.offsets[s + 1] - 1) * inner,
                    (size_t)inner * sizeof *expected);
-        backend->conv_step(backend, out.device, states.device, device_slots.device, now.device,
-                           now.stride, w.device, bias.device, sequences, &p.shape);
+        backend->conv->conv_step(backend, out.device, states.device, device_slots.device,
+                                 now.device, now.stride, w.device, bias.device, sequences,
+                                 &p.shape);
         ops_expect(ops, &out, expected, "out");
         ops_expect(ops, &states, after, "states");
     }
@@ -469,16 +473,16 @@ void case_scan_step(struct ops *ops) {
         struct buffer out = ops_output(ops, backend->act, p.sequences.tokens, inner, inner);
         double *zeros = ops_doubles(ops, total);
         struct buffer states = ops_given(ops, backend->acc, 1, total, total, zeros);
-        backend->scan(backend, out.device, NULL, states.device, device_slots.device, &inputs,
-                      &p.sequences, &p.shape);
+        backend->scan->scan(backend, out.device, NULL, states.device, device_slots.device, &inputs,
+                            &p.sequences, &p.shape);
         ops_expect(ops, &states, final, "states after scan");
 
         struct buffer moving =
             ops_given(ops, backend->acc, 1, total, total, spread(ops, &p, before, slots));
         struct buffer row = ops_output(ops, backend->act, sequences, inner, inner);
         inputs = scan_inputs_of(last);
-        backend->scan_step(backend, row.device, moving.device, device_slots.device, &inputs,
-                           sequences, &p.shape);
+        backend->scan->scan_step(backend, row.device, moving.device, device_slots.device, &inputs,
+                                 sequences, &p.shape);
         ops_expect(ops, &row, expected, "out");
         ops_expect(ops, &moving, final, "states");
     }

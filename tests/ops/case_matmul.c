@@ -1,6 +1,8 @@
 /* Embedding and matrix products. */
 #include <string.h>
 
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/products.h"
 #include "tests/ops/ops.h"
 
 enum { VOCABULARY = 23 };
@@ -27,7 +29,8 @@ void case_embed(struct ops *ops) {
         for (int64_t t = 0; t < tokens; t++)
             memcpy(expected + t * width, table.values + ids[t] * width,
                    (size_t)width * sizeof(double));
-        backend->embed(backend, out.device, device_ids.device, table.device, tokens, width);
+        backend->embedding->embed(backend, out.device, device_ids.device, table.device, tokens,
+                                  width);
         ops_expect(ops, &out, expected, "out");
     }
 }
@@ -45,19 +48,19 @@ void case_embed_backward(struct ops *ops) {
         for (int64_t t = 0; t < tokens; t++)
             for (int64_t i = 0; i < width; i++)
                 expected[ids[t] * width + i] += dout.values[t * width + i];
-        backend->embed_backward(backend, dtable.device, device_ids.device, dout.device, tokens,
-                                width);
+        backend->embedding->embed_backward(backend, dtable.device, device_ids.device, dout.device,
+                                           tokens, width);
         ops_expect(ops, &dtable, expected, "dtable");
     }
 }
 
-struct product {
+struct problem {
     int64_t m, n, k, gap; /* gap: a_stride - k */
     bool bias, accumulate, acc;
 };
 
 /* Beyond one tile of the CPU (256 x 1024) and of CUDA in every direction, and aligned shapes. */
-static const struct product products[] = {
+static const struct problem products[] = {
     {1, 1, 1, 0, false, false, false},
     {5, 7, 3, 2, true, false, true},
     {37, 19, 65, 0, true, true, false},
@@ -104,10 +107,16 @@ static double *start_of(struct ops *ops, const struct buffer *buffer) {
     return values;
 }
 
+static struct product product_into(const struct buffer *out, const struct problem *p) {
+    struct product to = p->acc ? into_acc(out->device) : into_act(out->device);
+    to.add = p->accumulate;
+    return to;
+}
+
 void case_matmul(struct ops *ops) {
     struct backend *backend = ops->backend;
     for (int c = 0; c < PRODUCTS; c++) {
-        const struct product *p = &products[c];
+        const struct problem *p = &products[c];
         enum dtype type = p->acc ? backend->acc : backend->act;
         struct buffer a = ops_random(ops, backend->act, p->m, p->k, p->k + p->gap, 1);
         struct buffer w = ops_random(ops, backend->act, p->n, p->k, p->k, 1);
@@ -116,8 +125,8 @@ void case_matmul(struct ops *ops) {
         double *expected = start_of(ops, &out);
         add_product(expected, a.values, p->k, 1, w.values, p->k, 1, p->m, p->n, p->k);
         for (int64_t i = 0; i < out.count && p->bias; i++) expected[i] += bias.values[i % p->n];
-        backend->matmul(backend, out.device, type, a.device, a.stride, w.device,
-                        p->bias ? bias.device : NULL, p->accumulate, p->m, p->n, p->k);
+        backend->products->matmul(backend, product_into(&out, p), a.device, a.stride, w.device,
+                                  p->bias ? bias.device : NULL, p->m, p->n, p->k);
         ops_expect(ops, &out, expected, "out");
     }
 }
@@ -125,15 +134,15 @@ void case_matmul(struct ops *ops) {
 void case_matmul_backward_input(struct ops *ops) {
     struct backend *backend = ops->backend;
     for (int c = 0; c < PRODUCTS; c++) {
-        const struct product *p = &products[c];
+        const struct problem *p = &products[c];
         enum dtype type = p->acc ? backend->acc : backend->act;
         struct buffer dout = ops_random(ops, backend->act, p->m, p->n, p->n, 1);
         struct buffer w = ops_random(ops, backend->act, p->n, p->k, p->k, 1);
         struct buffer da = output_or_start(ops, type, p->m, p->k, p->accumulate);
         double *expected = start_of(ops, &da);
         add_product(expected, dout.values, p->n, 1, w.values, 1, p->k, p->m, p->k, p->n);
-        backend->matmul_backward_input(backend, da.device, type, dout.device, w.device,
-                                       p->accumulate, p->m, p->n, p->k);
+        backend->products->matmul_backward_input(backend, product_into(&da, p), dout.device,
+                                                 w.device, p->m, p->n, p->k);
         ops_expect(ops, &da, expected, "da");
     }
 }
@@ -141,14 +150,14 @@ void case_matmul_backward_input(struct ops *ops) {
 void case_matmul_backward_weight(struct ops *ops) {
     struct backend *backend = ops->backend;
     for (int c = 0; c < PRODUCTS; c++) {
-        const struct product *p = &products[c];
+        const struct problem *p = &products[c];
         struct buffer dout = ops_random(ops, backend->act, p->m, p->n, p->n, 1);
         struct buffer a = ops_random(ops, backend->act, p->m, p->k, p->k + p->gap, 1);
         struct buffer dw = ops_random(ops, backend->acc, p->n, p->k, p->k, 1);
         double *expected = start_of(ops, &dw);
         add_product(expected, dout.values, 1, p->n, a.values, 1, p->k, p->n, p->k, p->m);
-        backend->matmul_backward_weight(backend, dw.device, dout.device, a.device, a.stride, p->m,
-                                        p->n, p->k);
+        backend->products->matmul_backward_weight(backend, dw.device, dout.device, a.device,
+                                                  a.stride, p->m, p->n, p->k);
         ops_expect(ops, &dw, expected, "dw");
     }
 }
@@ -156,12 +165,12 @@ void case_matmul_backward_weight(struct ops *ops) {
 void case_matmul_backward_bias(struct ops *ops) {
     struct backend *backend = ops->backend;
     for (int c = 0; c < PRODUCTS; c++) {
-        const struct product *p = &products[c];
+        const struct problem *p = &products[c];
         struct buffer dout = ops_random(ops, backend->act, p->m, p->n, p->n, 1);
         struct buffer dbias = ops_random(ops, backend->acc, 1, p->n, p->n, 1);
         double *expected = start_of(ops, &dbias);
         for (int64_t i = 0; i < dout.count; i++) expected[i % p->n] += dout.values[i];
-        backend->matmul_backward_bias(backend, dbias.device, dout.device, p->m, p->n);
+        backend->products->matmul_backward_bias(backend, dbias.device, dout.device, p->m, p->n);
         ops_expect(ops, &dbias, expected, "dbias");
     }
 }

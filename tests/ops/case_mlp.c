@@ -1,6 +1,7 @@
 /* SwiGLU. */
 #include <math.h>
 
+#include "kernels/ops/mlp.h"
 #include "tests/ops/ops.h"
 
 static const struct mlp_shape {
@@ -25,7 +26,7 @@ void case_swiglu(struct ops *ops) {
         struct buffer out = ops_output(ops, backend->act, s->rows, s->width, s->width);
         double *expected = ops_doubles(ops, out.count);
         swiglu_formula(s, &in.values, expected);
-        backend->swiglu(backend, out.device, in.device, s->rows, s->width);
+        backend->mlp->swiglu(backend, out.device, in.device, s->rows, s->width);
         ops_expect(ops, &out, expected, "out");
     }
     /* Far from zero the sigmoid is 0 or 1 and nothing overflows. */
@@ -35,7 +36,7 @@ void case_swiglu(struct ops *ops) {
     struct buffer out = ops_output(ops, backend->act, 1, 4, 4);
     double expected[4];
     swiglu_formula(&four, &in.values, expected);
-    backend->swiglu(backend, out.device, in.device, 1, 4);
+    backend->mlp->swiglu(backend, out.device, in.device, 1, 4);
     ops_expect(ops, &out, expected, "out far from zero");
 }
 
@@ -49,7 +50,8 @@ void case_swiglu_backward(struct ops *ops) {
         struct formula formula = {swiglu_formula, s, {in.values}, s->rows * s->width};
         int64_t step = 1 + in.count / 1000;
         double *expected = ops_differentiate(ops, &formula, 0, in.count, step, dout.values);
-        backend->swiglu_backward(backend, din.device, dout.device, in.device, s->rows, s->width);
+        backend->mlp->swiglu_backward(backend, din.device, dout.device, in.device, s->rows,
+                                      s->width);
         ops_expect_some(ops, &din, expected, step, "dgate_up");
     }
 }

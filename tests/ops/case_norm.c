@@ -1,6 +1,7 @@
 /* RMSNorm over rows and over heads. */
 #include <math.h>
 
+#include "kernels/ops/norm.h"
 #include "tests/ops/ops.h"
 
 /* rows x (heads of width E): rmsnorm is one head. Strides are width + gap. */
@@ -52,11 +53,11 @@ static void forward(struct ops *ops, const struct norm_shape *shape, bool by_hea
     struct buffer rstd =
         ops_output(ops, backend->acc, 1, shape->rows * shape->heads, shape->rows * shape->heads);
     if (by_head)
-        backend->head_norm(backend, out.device, out.stride, rstd.device, x.device, x.stride,
-                           w.device, epsilon, shape->rows, shape->heads, shape->width);
+        backend->norm->head_norm(backend, out.device, out.stride, rstd.device, x.device, x.stride,
+                                 w.device, epsilon, shape->rows, shape->heads, shape->width);
     else
-        backend->rmsnorm(backend, out.device, rstd.device, x.device, w.device, epsilon, shape->rows,
-                         width);
+        backend->norm->rmsnorm(backend, out.device, rstd.device, x.device, w.device, epsilon,
+                               shape->rows, width);
     double *expected = ops_doubles(ops, out.count);
     norm_formula(shape, (double *[]){x.values, w.values}, expected);
     ops_expect(ops, &out, expected, "out");
@@ -84,12 +85,12 @@ static void backward(struct ops *ops, const struct norm_shape *shape, bool by_he
     if (!by_head) expected_dx = ops_add(ops, expected_dx, dx.values, dx.count);
     if (with_dw) expected_dw = ops_add(ops, expected_dw, dw.values, dw.count);
     if (by_head)
-        backend->head_norm_backward(backend, dx.device, dx.stride, with_dw ? dw.device : NULL,
-                                    dout.device, dout.stride, x.device, x.stride, w.device,
-                                    rstd.device, shape->rows, shape->heads, shape->width);
+        backend->norm->head_norm_backward(backend, dx.device, dx.stride, with_dw ? dw.device : NULL,
+                                          dout.device, dout.stride, x.device, x.stride, w.device,
+                                          rstd.device, shape->rows, shape->heads, shape->width);
     else
-        backend->rmsnorm_backward(backend, dx.device, with_dw ? dw.device : NULL, dout.device,
-                                  x.device, w.device, rstd.device, shape->rows, width);
+        backend->norm->rmsnorm_backward(backend, dx.device, with_dw ? dw.device : NULL, dout.device,
+                                        x.device, w.device, rstd.device, shape->rows, width);
     ops_expect_some(ops, &dx, expected_dx, step, "dx");
     if (with_dw) ops_expect_some(ops, &dw, expected_dw, step, "dw");
 }

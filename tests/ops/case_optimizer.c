@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/optimizer.h"
 #include "tests/ops/ops.h"
 
 static void adamw_once(struct ops *ops, int64_t count, struct adamw_settings settings,
@@ -26,8 +27,8 @@ static void adamw_once(struct ops *ops, int64_t count, struct adamw_settings set
         p[i] = parameter.values[i] * (1 - settings.lr * settings.weight_decay) -
                settings.lr * corrected1 / (sqrt(corrected2) + settings.epsilon);
     }
-    backend->adamw(backend, parameter.device, with_copy ? copy.device : NULL, moment1.device,
-                   moment2.device, gradient.device, &settings, count);
+    backend->optimizer->adamw(backend, parameter.device, with_copy ? copy.device : NULL,
+                              moment1.device, moment2.device, gradient.device, &settings, count);
     ops_expect(ops, &parameter, p, "parameter");
     ops_expect(ops, &moment1, m1, "moment1");
     ops_expect(ops, &moment2, m2, "moment2");
@@ -55,7 +56,7 @@ static double sum_squares(struct ops *ops, const struct buffer *x) {
     double got = 0, *sum = backend->alloc(backend, sizeof *sum, "a sum");
     if (!sum) ops_fail(ops, "%s", status_message());
     if (!sum) return NAN;
-    backend->sum_squares(backend, sum, x->device, x->count);
+    backend->optimizer->sum_squares(backend, sum, x->device, x->count);
     backend->download_bytes(backend, &got, sum, sizeof got);
     backend->free(backend, sum);
     return got;

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/ops/ssd.h"
 #include "tests/ops/ops.h"
 
 static const struct ssd_case {
@@ -157,7 +158,7 @@ static struct ssd_inputs inputs_of(const struct buffer in[INPUTS]) {
 }
 
 static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
-    size_t bytes = ops->backend->ssd_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
+    size_t bytes = ops->backend->ssd->ssd_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
     int64_t count = (int64_t)(bytes / dtype_size(ops->backend->acc));
     return ops_output(ops, ops->backend->acc, 1, count, count);
 }
@@ -226,9 +227,9 @@ void case_ssd(struct ops *ops) {
             struct kept kept = make_kept(ops, &p);
             if (!resume) p.initial = NULL;
             ssd_formula(&p, values, expected);
-            backend->ssd(backend, out.device, resume ? checkpoints.device : NULL,
-                         kept.states.device, kept.device_slots.device, resume, &inputs,
-                         &p.sequences, &p.shape);
+            backend->ssd->ssd(backend, out.device, resume ? checkpoints.device : NULL,
+                              kept.states.device, kept.device_slots.device, resume, &inputs,
+                              &p.sequences, &p.shape);
             ops_expect(ops, &out, expected, resume ? "out from states" : "out");
             expect_kept(ops, &kept, &p);
         }
@@ -238,7 +239,7 @@ void case_ssd(struct ops *ops) {
 
 void case_ssd_checkpoint_bytes(struct ops *ops) {
     struct problem p = make_problem(ops, &cases[5], false);
-    size_t bytes = ops->backend->ssd_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
+    size_t bytes = ops->backend->ssd->ssd_checkpoint_bytes(ops->backend, &p.sequences, &p.shape);
     double per_token = (double)bytes / (double)dtype_size(ops->backend->acc) /
                        (double)(p.sequences.tokens * states_size(&p));
     if (bytes == 0 || per_token > 0.1)
@@ -277,10 +278,10 @@ static void backward_once(struct ops *ops, const struct ssd_case *c, bool parame
                                d[IN_C].stride,     d[IN_DT].stride, d[IN_DT_BIAS].device,
                                d[IN_A_LOG].device, d[IN_D].device};
     if (!parameters) to.ddt_bias = to.da_log = to.dd = NULL;
-    backend->ssd(backend, out.device, checkpoints.device, NULL, NULL, false, &inputs, &p.sequences,
-                 &p.shape);
-    backend->ssd_backward(backend, &to, dout.device, checkpoints.device, &inputs, &p.sequences,
-                          &p.shape);
+    backend->ssd->ssd(backend, out.device, checkpoints.device, NULL, NULL, false, &inputs,
+                      &p.sequences, &p.shape);
+    backend->ssd->ssd_backward(backend, &to, dout.device, checkpoints.device, &inputs, &p.sequences,
+                               &p.shape);
     if (ops->compare) ssd_chain_rule(ops, &p, formula.inputs, dout.values, expected);
     for (int i = 0; i < INPUTS; i++) {
         if (tokens * states_size(&p) < 30000)
@@ -310,8 +311,8 @@ void case_ssd_step(struct ops *ops) {
         struct buffer out = ops_output(ops, backend->act, p.sequences.count, inner, inner);
         double *expected = ops_doubles(ops, out.count);
         ssd_formula(&p, values, expected);
-        backend->ssd_step(backend, out.device, kept.states.device, kept.device_slots.device,
-                          &inputs, p.sequences.count, &p.shape);
+        backend->ssd->ssd_step(backend, out.device, kept.states.device, kept.device_slots.device,
+                               &inputs, p.sequences.count, &p.shape);
         ops_expect(ops, &out, expected, "out");
         expect_kept(ops, &kept, &p);
     }

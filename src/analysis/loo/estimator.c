@@ -7,6 +7,8 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
+#include "kernels/ops/loss.h"
 #include "model/sequences.h"
 #include "train/loss.h"
 #include "train/tape.h"
@@ -236,8 +238,8 @@ static enum status run_gradients(struct group *group, const struct token_batch *
     int layers = model->config->n_layers, first = options->layers[0];
     bool draws = options->estimate == ESTIMATE_FISHER;
     int passes = draws ? options->samples : 1;
-    backend->embed(backend, tape_stream(estimator->tape, 0), batch->ids, model->embedding,
-                   sequences->tokens, model->config->hidden_size);
+    backend->embedding->embed(backend, tape_stream(estimator->tape, 0), batch->ids,
+                              model->embedding, sequences->tokens, model->config->hidden_size);
     double parts = 1 + 3 * passes; /* a way back is two ways, and the loss is about one */
     progress_range(0, 1 / parts);
     enum status status = tape_forward(estimator->tape, 0, NULL, sequences);
@@ -301,8 +303,8 @@ static enum status run_forward(struct group *group, const struct token_batch *ba
         (size_t)(sequences->tokens * model->config->hidden_size) * dtype_size(backend->acc);
     enum status status = STATUS_OK;
     group->scale = group->weight = 1;
-    backend->embed(backend, h, batch->ids, model->embedding, sequences->tokens,
-                   model->config->hidden_size);
+    backend->embedding->embed(backend, h, batch->ids, model->embedding, sequences->tokens,
+                              model->config->hidden_size);
     for (int l = 0; !status && l < model->config->n_layers; l++) {
         const struct layer *layer;
         bool removed = estimator->options.removed && estimator->options.removed[l];

@@ -6,6 +6,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
 #include "model/block.h"
 #include "model/loading.h"
 #include "model/parked.h"
@@ -262,8 +263,8 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
     count_passes(sweep);
     enum status status = make_batch(&batch, sweep, set, first, rows);
     if (status) goto done;
-    backend->embed(backend, sweep->states, batch.ids, model->embedding, tokens,
-                   model->config->hidden_size);
+    backend->embedding->embed(backend, sweep->states, batch.ids, model->embedding, tokens,
+                              model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         bool leaving = next < sweep->options.branches && sweep->options.layers[next] == l;
         next += leaving;
