@@ -6,6 +6,8 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/checkpoint.h"
+#include "mixers/attention/attention.h"
+#include "mixers/m2/m2.h"
 
 #define MODELS TEST_DATA "/models/"
 
@@ -70,9 +72,12 @@ START_TEST(tensors_by_role_and_by_name) {
     const struct model_config *config = checkpoint_config(checkpoint);
     const struct checkpoint_tensor *embedding = checkpoint_find(checkpoint, -1, TENSOR_EMBEDDING);
     ck_assert_ptr_eq(checkpoint_find(checkpoint, -1, TENSOR_HEAD), embedding);
-    ck_assert_ptr_null(checkpoint_find(checkpoint, 0, TENSOR_IN_PROJ));
-    ck_assert_ptr_null(checkpoint_find(checkpoint, config->n_layers, TENSOR_Q));
-    const struct checkpoint_tensor *bias = checkpoint_find(checkpoint, 1, TENSOR_Q_BIAS), *same;
+    ck_assert_ptr_null(checkpoint_find_mixer(checkpoint, 0, &m2_kind, M2_T_IN_PROJ));
+    ck_assert_ptr_null(
+        checkpoint_find_mixer(checkpoint, config->n_layers, &attention_kind, ATTENTION_Q));
+    const struct checkpoint_tensor *bias = checkpoint_find_mixer(checkpoint, 1, &attention_kind,
+                                                                 ATTENTION_Q_BIAS),
+                                   *same;
     ck_assert_ptr_nonnull(bias);
     ck_assert_int_eq(checkpoint_get(checkpoint, &same, "model.layers.1.self_attn.q_proj.bias", 1,
                                     (int64_t)config->n_heads * config->head_dim),
@@ -129,7 +134,8 @@ START_TEST(random_weights_are_normal_and_repeatable) {
     uint16_t raw[13];
     ck_assert_int_eq(checkpoint_read_raw(checkpoint, tensor, 5, 13, raw), STATUS_OK);
     for (int i = 0; i < 13; i++) ck_assert(dtype_f32_from_bf16(raw[i]) == part[i]);
-    const struct checkpoint_tensor *a_log = checkpoint_find(checkpoint, 1, TENSOR_A_LOG);
+    const struct checkpoint_tensor *a_log =
+        checkpoint_find_mixer(checkpoint, 1, &m2_kind, M2_T_A_LOG);
     ck_assert_int_eq(checkpoint_read_f32(checkpoint, a_log, 9, 1, part), STATUS_OK);
     ck_assert_float_eq(part[0], (float)log(9 % a_log->shape[1] + 1));
     free(values);

@@ -6,6 +6,8 @@
 #include "base/json.h"
 #include "check_main.h"
 #include "checkpoint/config.h"
+#include "mixers/attention/attention.h"
+#include "mixers/m2/m2.h"
 
 /* `text` uses single quotes for double ones. */
 static enum status parse(struct model_config **out, const char *text) {
@@ -64,7 +66,7 @@ START_TEST(llama_3_1) {
     ck_assert_int_eq(c->n_eos, 3);
     ck_assert_int_eq(c->eos_token_ids[2], 128009);
     ck_assert(!c->tie_word_embeddings && !c->q_bias && !c->mlp_bias && !c->qk_norm);
-    ck_assert_int_eq(c->layers[31].sliding_window, 0);
+    ck_assert_int_eq(c->layers[31].mixer.value[ATTENTION_WINDOW], 0);
     ck_assert_str_eq(config_architecture(c), "LlamaForCausalLM");
     config_free(c);
 }
@@ -84,7 +86,7 @@ START_TEST(qwen_2_5_with_yarn) {
     ck_assert(c->q_bias && c->k_bias && c->v_bias && !c->o_bias);
     ck_assert_int_eq(c->rope.kind, ROPE_YARN);
     ck_assert_double_eq_tol(c->rope.attention_factor, 0.1 * log(4) + 1, 1e-15);
-    ck_assert_int_eq(c->layers[0].sliding_window, 0);
+    ck_assert_int_eq(c->layers[0].mixer.value[ATTENTION_WINDOW], 0);
     config_free(c);
 }
 END_TEST
@@ -92,22 +94,23 @@ END_TEST
 START_TEST(mistral_windows) {
     struct model_config *c = good("{'architectures': ['MistralForCausalLM'], " SHAPE
                                   ", 'model_type': 'mistral', 'sliding_window': 512}");
-    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, 512);
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].mixer.value[ATTENTION_WINDOW], 512);
     config_free(c);
     c = good("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': null}");
-    ck_assert_int_eq(c->layers[3].sliding_window, 0);
+    ck_assert_int_eq(c->layers[3].mixer.value[ATTENTION_WINDOW], 0);
     config_free(c);
     c = good("{'architectures': ['MistralForCausalLM'], " SHAPE "}"); /* the class default */
-    ck_assert_int_eq(c->layers[3].sliding_window, 4096);
+    ck_assert_int_eq(c->layers[3].mixer.value[ATTENTION_WINDOW], 4096);
     config_free(c);
     /* With layer_types AutoConfig reads a Ministral: windows per layer. */
     c = good("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': 7, "
              "'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
              "'sliding_attention']}");
-    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i % 2 ? 7 : 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(c->layers[i].mixer.value[ATTENTION_WINDOW], i % 2 ? 7 : 0);
     config_free(c);
     c = good("{'model_type': 'mistral', " SHAPE ", 'sliding_window': null, 'layer_types': null}");
-    ck_assert_int_eq(c->layers[1].sliding_window, 0);
+    ck_assert_int_eq(c->layers[1].mixer.value[ATTENTION_WINDOW], 0);
     config_free(c);
     refused("{'architectures': ['MistralForCausalLM'], " SHAPE ", 'sliding_window': null, "
             "'layer_types': ['full_attention', 'sliding_attention', 'full_attention', "
@@ -124,12 +127,14 @@ END_TEST
 START_TEST(qwen_windows) {
     struct model_config *c =
         good(QWEN2(", 'use_sliding_window': true, 'sliding_window': 16, 'max_window_layers': 3"));
-    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i < 3 ? 0 : 16);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(c->layers[i].mixer.value[ATTENTION_WINDOW], i < 3 ? 0 : 16);
     config_free(c);
     c = good(QWEN2(", 'use_sliding_window': true, 'sliding_window': 16, 'layer_types': "
                    "['full_attention', 'sliding_attention', 'full_attention', "
                    "'sliding_attention']"));
-    for (int i = 0; i < 4; i++) ck_assert_int_eq(c->layers[i].sliding_window, i % 2 ? 16 : 0);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(c->layers[i].mixer.value[ATTENTION_WINDOW], i % 2 ? 16 : 0);
     config_free(c);
     refused(QWEN2(", 'layer_types': ['full_attention', 'full_attention']"),
             "\"config.json\": \"layer_types\" must list 4 layers");
@@ -180,11 +185,11 @@ START_TEST(hybrids) {
              "'m2', 'm2', 't'], 'ssm_cfg': {'d_state': 8, 'd_inner': 64, 'd_xb': 32, 'dt_rank': "
              "'auto', 'bias': true}}");
     ck_assert_int_eq(config_attention_layers(c), 2);
-    const struct mamba_config *m = &c->layers[1].mamba;
-    ck_assert_int_eq(c->layers[1].mixer, MIXER_MAMBA);
-    ck_assert_int_eq(m->dt_rank, 4);
-    ck_assert_int_eq(m->d_conv, 4);
-    ck_assert(m->bias && m->conv_bias && m->dt_proj_bias);
+    const int64_t *m = c->layers[1].mixer.value;
+    ck_assert_ptr_eq(c->layers[1].mixer.kind, &m2_kind);
+    ck_assert_int_eq(m[M2_DT_RANK], 4);
+    ck_assert_int_eq(m[M2_D_CONV], 4);
+    ck_assert(m[M2_BIAS] && m[M2_CONV_BIAS] && m[M2_DT_PROJ_BIAS]);
     config_free(c);
     refused("{'architectures': ['AprielHybridSSMForCausalLM'], " SHAPE
             ", 'hybrid_block_layout': ['t', 'm2d', 't', 't']}",
@@ -220,7 +225,7 @@ START_TEST(null_keys) {
         struct model_config *c = good(text);
         ck_assert_int_eq(c->n_kv_heads, 4);
         ck_assert_int_eq(c->head_dim, i == 3 ? 128 : 16);
-        ck_assert_int_eq(c->layers[0].sliding_window, 0);
+        ck_assert_int_eq(c->layers[0].mixer.value[ATTENTION_WINDOW], 0);
         config_free(c);
     }
     static const char *const without[] = {"rms_norm_eps", "hidden_act", "rope_theta"};
@@ -250,8 +255,8 @@ START_TEST(other_spellings) {
              ", 'sliding_window': 9, 'layer_types': ['full_attention', 'sliding_attention', "
              "'full_attention', 'full_attention']}");
     ck_assert_int_eq(c->family, FAMILY_MISTRAL);
-    ck_assert_int_eq(c->layers[0].sliding_window, 0);
-    ck_assert_int_eq(c->layers[1].sliding_window, 9);
+    ck_assert_int_eq(c->layers[0].mixer.value[ATTENTION_WINDOW], 0);
+    ck_assert_int_eq(c->layers[1].mixer.value[ATTENTION_WINDOW], 9);
     config_free(c);
     c = good("{'architectures': ['Qwen3Model'], " SHAPE "}");
     ck_assert_int_eq(c->family, FAMILY_QWEN3);
@@ -293,10 +298,10 @@ START_TEST(apriel2_blocks) {
         good(APRIEL2(ATTENTION "'query_layer': {'bias': {'enabled': true}}, 'window_size': 8, "
                                "'rotary': {'type': 'llama3', 'theta': 5000, 'scale_factor': 4}"));
     ck_assert_int_eq(c->n_layers, 3);
-    ck_assert_int_eq(c->layers[0].mixer, MIXER_ATTENTION);
-    ck_assert_int_eq(c->layers[1].mixer, MIXER_MAMBA);
-    ck_assert_int_eq(c->layers[2].mixer, MIXER_ATTENTION);
-    ck_assert_int_eq(c->layers[2].sliding_window, 8);
+    ck_assert_ptr_eq(c->layers[0].mixer.kind, &attention_kind);
+    ck_assert_ptr_eq(c->layers[1].mixer.kind, &m2_kind);
+    ck_assert_ptr_eq(c->layers[2].mixer.kind, &attention_kind);
+    ck_assert_int_eq(c->layers[2].mixer.value[ATTENTION_WINDOW], 8);
     ck_assert(c->q_bias && !c->k_bias && !c->o_bias);
     ck_assert_int_eq(c->rope.kind, ROPE_LLAMA3);
     ck_assert_double_eq(c->rope.factor, 4);
@@ -434,17 +439,24 @@ END_TEST
 
 START_TEST(sizes_of_a_replacement) {
     struct model_config *c = good(LLAMA(""));
-    struct mamba_config mamba;
-    ck_assert_int_eq(config_mamba_for(&mamba, c, 0, 0, 0), STATUS_OK);
-    ck_assert_int_eq(mamba.d_inner, 64);
-    ck_assert_int_eq(mamba.d_xb, 32);
-    ck_assert_int_eq(mamba.d_state, 16);
-    ck_assert_int_eq(mamba.dt_rank, 4);
-    ck_assert_int_eq(mamba.d_conv, 4);
-    ck_assert_int_eq(config_mamba_for(&mamba, c, 32, 0, 0), STATUS_USAGE);
+    struct mixer_sizes asked = {.kind = &m2_kind}, m2;
+    ck_assert_int_eq(config_mixer_for(&m2, c, &asked), STATUS_OK);
+    ck_assert_int_eq(m2.value[M2_D_INNER], 64);
+    ck_assert_int_eq(m2.value[M2_D_XB], 32);
+    ck_assert_int_eq(m2.value[M2_D_STATE], 16);
+    ck_assert_int_eq(m2.value[M2_DT_RANK], 4);
+    ck_assert_int_eq(m2.value[M2_D_CONV], 4);
+    asked.value[M2_D_STATE] = 32;
+    ck_assert_int_eq(config_mixer_for(&m2, c, &asked), STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--d-state 32 must divide the head size 16");
-    ck_assert_int_eq(config_mamba_for(&mamba, c, 8, 7, 3), STATUS_OK);
-    ck_assert_int_eq(mamba.dt_rank, 7);
+    asked.value[M2_D_STATE] = 8;
+    asked.value[M2_DT_RANK] = 7;
+    asked.value[M2_D_CONV] = 3;
+    ck_assert_int_eq(config_mixer_for(&m2, c, &asked), STATUS_OK);
+    ck_assert_int_eq(m2.value[M2_DT_RANK], 7);
+    asked.value[M2_D_CONV] = 65;
+    ck_assert_int_eq(config_mixer_for(&m2, c, &asked), STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--d-conv 65 is outside 1 to 64");
     config_free(c);
 }
 END_TEST

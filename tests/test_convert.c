@@ -11,6 +11,7 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/shape.h"
 #include "convert/convert.h"
+#include "mixers/m2/m2.h"
 #include "plan/serving.h"
 #include "plan/yaml.h"
 
@@ -129,7 +130,7 @@ static void check_copies(const struct result *result, const char *from_prefix,
         const struct checkpoint_tensor *tensor = checkpoint_at(result->base, i);
         bool replaced = false;
         for (size_t k = 0; k < count; k++) replaced |= layers[k] == tensor->layer;
-        bool attention = tensor->role >= TENSOR_Q && tensor->role <= TENSOR_K_NORM;
+        bool attention = tensor->spec->part == PART_MIXER;
         if (replaced && attention) continue;
         char name[128];
         snprintf(name, sizeof name, "%s", tensor->name);
@@ -235,16 +236,16 @@ START_TEST(stored_values) {
     int layer = 4;
     run(&result, DEMO, FAMILY_APRIEL_H1, &layer, 1);
     struct mil_options mil = {.seed = 3};
-    struct mamba_config mamba;
+    struct mixer_sizes mamba;
     float b[128];
     ck_assert_int_eq(mil_options_parse(&mil, &(struct mil_words){.gate = "random"}), STATUS_OK);
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(result.base), &mil), STATUS_OK);
-    ck_assert_int_eq(mil_tensor(b, result.base, layer, &mamba, &mil, TENSOR_DT_PROJ_BIAS), 0);
+    ck_assert_int_eq(mil_tensor(b, result.base, layer, &mamba, &mil, M2_T_DT_PROJ_BIAS), 0);
     const uint16_t *stored =
         safetensors_find(result.weights, "model.layers.4.mixer.dt_proj.bias")->data;
     for (int i = 0; i < 128; i++) ck_assert(2 * dtype_f32_from_bf16(stored[i]) == b[i]);
     float *in = memory_calloc(384 * 128, sizeof *in);
-    ck_assert_int_eq(mil_tensor(in, result.base, layer, &mamba, &mil, TENSOR_IN_PROJ), STATUS_OK);
+    ck_assert_int_eq(mil_tensor(in, result.base, layer, &mamba, &mil, M2_T_IN_PROJ), STATUS_OK);
     stored = safetensors_find(result.weights, "model.layers.4.mixer.in_proj.weight")->data;
     for (int i = 0; i < 384 * 128; i++) ck_assert(dtype_f32_from_bf16(stored[i]) == in[i]);
     free(in);
@@ -279,7 +280,7 @@ START_TEST(every_architecture_round_trips) {
         ck_assert_int_eq(config_copy(&before, checkpoint_config(base)), STATUS_OK);
         checkpoint_close(base);
         for (int k = 0; k < before->n_layers; k++)
-            if (before->layers[k].mixer == MIXER_MAMBA || k == 1) all[count++] = k;
+            if (!config_is_attention(before, k) || k == 1) all[count++] = k;
         struct result result;
         run(&result, path, FAMILY_APRIEL2, all, (size_t)count);
         struct model_config *after;
@@ -296,8 +297,7 @@ START_TEST(every_architecture_round_trips) {
         ck_assert_mem_eq(one, two, (size_t)before->head_dim / 2 * sizeof *one);
         ck_assert_double_eq(factor_one, factor_two);
         for (int k = 0; k < before->n_layers; k++)
-            if (k != 1)
-                ck_assert_int_eq(after->layers[k].sliding_window, before->layers[k].sliding_window);
+            if (k != 1) ck_assert(mixer_same(&after->layers[k].mixer, &before->layers[k].mixer));
         config_free(before);
         config_free(after);
         finish(&result);
@@ -340,7 +340,7 @@ START_TEST(an_open_gate_is_a_bias) {
         if (!apriel2) ck_assert(js_bool_or(path_of(result.config, "ssm_cfg", "bias"), false));
         struct checkpoint *again;
         ck_assert_int_eq(checkpoint_open(&again, result.path, NULL), STATUS_OK);
-        ck_assert(checkpoint_config(again)->layers[7].mamba.bias);
+        ck_assert(checkpoint_config(again)->layers[7].mixer.value[M2_BIAS]);
         checkpoint_close(again);
         finish(&result);
     }
@@ -442,7 +442,7 @@ static void check_yaml(const struct result *result, const struct plan *plan,
     ck_assert_ptr_nonnull(strstr(section(text, "    mamba:\n"), bias));
     struct json *model = js_new_object();
     struct text expected = {0};
-    js_set(model, "decoder", fast_llm_decoder(written, FAST_LLM_OWN));
+    js_set(model, "decoder", fast_llm_decoder(written, MIXER_FAST_LLM));
     yaml_append(&expected, model);
     char *decoder = text_finish(&expected);
     ck_assert_mem_eq(section(text, "decoder:\n"), decoder, strlen(decoder));
@@ -501,8 +501,8 @@ START_TEST(shapes_give_the_configuration_back) {
         enum status status = shape_read(&config, &complete, shape, "plan");
         ck_assert_msg(status == STATUS_OK, "%s: %s", names[i], status_message());
         ck_assert(complete);
-        struct json *before = fast_llm_decoder(checkpoint_config(checkpoint), FAST_LLM_APRIEL2);
-        struct json *after = fast_llm_decoder(config, FAST_LLM_APRIEL2);
+        struct json *before = fast_llm_decoder(checkpoint_config(checkpoint), MIXER_APRIEL2);
+        struct json *after = fast_llm_decoder(config, MIXER_APRIEL2);
         one = js_print(before, 1);
         two = js_print(after, 1);
         ck_assert_str_eq(one, two);

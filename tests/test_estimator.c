@@ -131,7 +131,7 @@ static double divergence(const struct setting *setting, int layer, double share)
 static int choose(int layers[MAX_LAYERS], const struct setting *setting) {
     int count = 0;
     for (int l = 0; l < setting->model->config->n_layers; l++)
-        if (setting->model->config->layers[l].mixer == MIXER_ATTENTION && !setting->removed[l])
+        if (config_is_attention(setting->model->config, l) && !setting->removed[l])
             layers[count++] = l;
     return count;
 }

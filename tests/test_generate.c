@@ -92,7 +92,7 @@ static float *full_logits(const struct variant *variant, const uint32_t *ids, in
     struct trace trace;
     struct trace_needs needs = trace_needs_of(model, 1, tokens, tokens);
     for (int l = 0; l < config->n_layers; l++)
-        if (variant->replaced[l]) needs.mamba = &variant->replaced[l]->mamba;
+        if (variant->replaced[l]) trace_needs_add(&needs, model, &variant->replaced[l]->sizes);
     must(token_batch_create(&batch, b, ids, offsets, 1));
     must(trace_alloc(&trace, model, &needs));
     must(model_prepare(model, tokens));

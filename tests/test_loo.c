@@ -65,7 +65,7 @@ struct variant {
 
 static void clear(void *weight, const struct model *model, const struct mixer *mixer,
                   enum weight which) {
-    int64_t count = weight_shape(model->config, mixer, which).count;
+    int64_t count = weight_shape(model->config, &mixer->sizes, which).count;
     if (weight) memset(weight, 0, (size_t)count * sizeof(float));
 }
 
@@ -74,8 +74,10 @@ static void silence(struct model *model, int index, enum ablation ablation) {
     const struct layer *layer;
     succeeds(model_layer(&layer, model, index));
     const struct mixer *mixer = &layer->mixer;
-    clear(mixer->weights[WEIGHT_OUT], model, mixer, WEIGHT_OUT);
-    clear(mixer->weights[WEIGHT_OUT_BIAS], model, mixer, WEIGHT_OUT_BIAS);
+    for (enum weight which = WEIGHT_FIRST_OF_MIXER;
+         which < WEIGHT_FIRST_OF_MIXER + (enum weight)mixer->sizes.kind->n_weights; which++)
+        if (strncmp(weight_name(&mixer->sizes, which), "out_proj", 8) == 0)
+            clear(weight_at(layer, mixer, which), model, mixer, which);
     if (ablation != ABLATE_BLOCK) return;
     clear(layer->weights[WEIGHT_DOWN], model, mixer, WEIGHT_DOWN);
     clear(layer->weights[WEIGHT_DOWN_BIAS], model, mixer, WEIGHT_DOWN_BIAS);

@@ -7,6 +7,8 @@
 #include "base/random.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "mixers/attention/attention.h"
+#include "mixers/m2/m2.h"
 #include "model/mil.h"
 
 #define DEMO TEST_DATA "/../../recipes/demo-model"
@@ -26,14 +28,14 @@ static struct mil_options options_of(const char *init) {
 
 /* One tensor of the new mixer; the caller frees. */
 static float *make(const struct checkpoint *checkpoint, int layer,
-                   const struct mil_options *options, enum tensor_role role, int64_t *count) {
-    struct mamba_config mamba;
+                   const struct mil_options *options, int role, int64_t *count) {
+    struct mixer_sizes mamba;
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), options), STATUS_OK);
     struct model_config *hybrid;
     ck_assert_int_eq(config_copy(&hybrid, checkpoint_config(checkpoint)), STATUS_OK);
-    hybrid->layers[layer] = (struct layer_config){.mixer = MIXER_MAMBA, .mamba = mamba};
+    hybrid->layers[layer] = (struct layer_config){.mixer = mamba};
     struct tensor_spec spec;
-    ck_assert(tensor_spec_for(&spec, hybrid, layer, role));
+    ck_assert(tensor_spec_for(&spec, hybrid, layer, TENSOR_OF_MIXER + role));
     *count = 1;
     for (int i = 0; i < spec.rank; i++) *count *= spec.shape[i];
     float *values = memory_calloc((size_t)*count, sizeof *values);
@@ -61,15 +63,15 @@ START_TEST(weights_equal_the_golden_file) {
     int layers[] = {0, 5, 11};
     for (int i = 0; i < 3; i++) {
         int64_t count;
-        float *in = make(checkpoint, layers[i], &options, TENSOR_IN_PROJ, &count);
+        float *in = make(checkpoint, layers[i], &options, M2_T_IN_PROJ, &count);
         const float *expected = golden(file, layers[i], "in_proj.weight");
         ck_assert_mem_eq(in + 128 * 128, expected + 128 * 128, (384 - 128) * 128 * sizeof *in);
         ck_assert_mem_ne(in, expected, 128 * 128 * sizeof *in);
         free(in);
-        float *out = make(checkpoint, layers[i], &options, TENSOR_OUT_PROJ, &count);
+        float *out = make(checkpoint, layers[i], &options, M2_T_OUT_PROJ, &count);
         ck_assert_mem_eq(out, golden(file, layers[i], "out_proj.weight"), 128 * 128 * sizeof *out);
         free(out);
-        float *a_log = make(checkpoint, layers[i], &options, TENSOR_A_LOG, &count);
+        float *a_log = make(checkpoint, layers[i], &options, M2_T_A_LOG, &count);
         for (int64_t k = 0; k < count; k++)
             ck_assert_double_lt(fabs(a_log[k] - golden(file, layers[i], "A_log")[k]), 1e-6);
         free(a_log);
@@ -110,10 +112,10 @@ START_TEST(gqa_moves_queries_and_output_columns_alike) {
     struct mil_options paper = options_of("improved"), gqa = paper;
     paper.align = MIL_ALIGN_PAPER;
     int64_t count;
-    float *in_paper = make(checkpoint, 3, &paper, TENSOR_IN_PROJ, &count);
-    float *in_gqa = make(checkpoint, 3, &gqa, TENSOR_IN_PROJ, &count);
-    float *out_paper = make(checkpoint, 3, &paper, TENSOR_OUT_PROJ, &count);
-    float *out_gqa = make(checkpoint, 3, &gqa, TENSOR_OUT_PROJ, &count);
+    float *in_paper = make(checkpoint, 3, &paper, M2_T_IN_PROJ, &count);
+    float *in_gqa = make(checkpoint, 3, &gqa, M2_T_IN_PROJ, &count);
+    float *out_paper = make(checkpoint, 3, &paper, M2_T_OUT_PROJ, &count);
+    float *out_gqa = make(checkpoint, 3, &gqa, M2_T_OUT_PROJ, &count);
     ck_assert_mem_eq(in_paper, in_gqa, 256 * 128 * sizeof *in_gqa); /* z, x, B stay */
     for (int c = 0; c < 128; c++) {
         int old =
@@ -138,8 +140,8 @@ START_TEST(random_parts_have_mambas_distributions) {
     struct checkpoint *checkpoint = open_model(DEMO);
     struct mil_options once = options_of("improved"), twice = options_of("published");
     int64_t count;
-    float *b = make(checkpoint, 2, &once, TENSOR_DT_PROJ_BIAS, &count);
-    float *b2 = make(checkpoint, 2, &twice, TENSOR_DT_PROJ_BIAS, &count);
+    float *b = make(checkpoint, 2, &once, M2_T_DT_PROJ_BIAS, &count);
+    float *b2 = make(checkpoint, 2, &twice, M2_T_DT_PROJ_BIAS, &count);
     struct random_stream stream = random_stream_for(5, 2, "mixer.dt_proj.bias");
     for (int64_t i = 0; i < count; i++) {
         double dt = exp(log(1e-3) + random_uniform(&stream, (uint64_t)i) * log(100));
@@ -151,12 +153,12 @@ START_TEST(random_parts_have_mambas_distributions) {
     free(b);
     free(b2);
     const struct {
-        enum tensor_role role;
+        int role;
         double bound;
-    } uniform[] = {{TENSOR_DT_IN_PROJ, 1 / sqrt(128)},
-                   {TENSOR_DT_PROJ, 1 / sqrt(8)},
-                   {TENSOR_CONV, 0.5},
-                   {TENSOR_CONV_BIAS, 0.5}};
+    } uniform[] = {{M2_T_DT_IN_PROJ, 1 / sqrt(128)},
+                   {M2_T_DT_PROJ, 1 / sqrt(8)},
+                   {M2_T_CONV, 0.5},
+                   {M2_T_CONV_BIAS, 0.5}};
     for (int k = 0; k < 4; k++) {
         float *values = make(checkpoint, 2, &twice, uniform[k].role, &count);
         double squares = 0, most = 0, n = (double)count;
@@ -170,12 +172,12 @@ START_TEST(random_parts_have_mambas_distributions) {
         ck_assert_double_lt(fabs(squares / n - 1.0 / 3), 1.2 / sqrt(n));
         free(values);
     }
-    float *conv = make(checkpoint, 2, &once, TENSOR_CONV, &count);
+    float *conv = make(checkpoint, 2, &once, M2_T_CONV, &count);
     for (int64_t i = 0; i < count; i++) ck_assert(conv[i] == (i % 4 == 3));
     free(conv);
-    float *again = make(checkpoint, 2, &once, TENSOR_DT_PROJ, &count);
-    float *other = make(checkpoint, 3, &once, TENSOR_DT_PROJ, &count);
-    float *same = make(checkpoint, 2, &once, TENSOR_DT_PROJ, &count);
+    float *again = make(checkpoint, 2, &once, M2_T_DT_PROJ, &count);
+    float *other = make(checkpoint, 3, &once, M2_T_DT_PROJ, &count);
+    float *same = make(checkpoint, 2, &once, M2_T_DT_PROJ, &count);
     ck_assert_mem_eq(again, same, (size_t)count * sizeof *same);
     ck_assert_mem_ne(again, other, (size_t)count * sizeof *same);
     free(again);
@@ -191,19 +193,19 @@ START_TEST(single_choices_change_their_tensor_only) {
     const struct mil_words words = {.a_init = "one", .dt_range = "0.01,0.3"};
     ck_assert_int_eq(mil_options_parse(&other, &words), STATUS_OK);
     int64_t count;
-    float *a = make(checkpoint, 2, &usual, TENSOR_A_LOG, &count);
+    float *a = make(checkpoint, 2, &usual, M2_T_A_LOG, &count);
     for (int64_t i = 0; i < count; i++)
         ck_assert_double_lt(fabs(exp((double)a[i]) - (double)(i % 16 + 1)), 1e-5);
-    float *one = make(checkpoint, 2, &other, TENSOR_A_LOG, &count);
+    float *one = make(checkpoint, 2, &other, M2_T_A_LOG, &count);
     for (int64_t i = 0; i < count; i++) ck_assert(one[i] == 0);
-    float *b = make(checkpoint, 2, &other, TENSOR_DT_PROJ_BIAS, &count);
+    float *b = make(checkpoint, 2, &other, M2_T_DT_PROJ_BIAS, &count);
     struct random_stream stream = random_stream_for(5, 2, "mixer.dt_proj.bias");
     for (int64_t i = 0; i < count; i++) {
         double dt = exp(log(0.01) + random_uniform(&stream, (uint64_t)i) * log(30));
         ck_assert_double_lt(fabs(log(softplus(b[i]) / dt)), 0.02);
     }
-    const enum tensor_role rest[] = {TENSOR_IN_PROJ, TENSOR_DT_IN_PROJ, TENSOR_DT_PROJ, TENSOR_D,
-                                     TENSOR_CONV,    TENSOR_CONV_BIAS,  TENSOR_OUT_PROJ};
+    const int rest[] = {M2_T_IN_PROJ, M2_T_DT_IN_PROJ, M2_T_DT_PROJ, M2_T_D,
+                        M2_T_CONV,    M2_T_CONV_BIAS,  M2_T_OUT_PROJ};
     for (int i = 0; i < 7; i++) {
         float *same = make(checkpoint, 2, &usual, rest[i], &count);
         float *again = make(checkpoint, 2, &other, rest[i], &count);
@@ -222,37 +224,38 @@ START_TEST(biases_go_to_in_proj_or_are_dropped) {
     struct checkpoint *checkpoint = open_model(TEST_DATA "/models/qwen2-tied");
     const struct model_config *config = checkpoint_config(checkpoint);
     struct mil_options options = options_of("improved");
-    struct mamba_config mamba;
+    struct mixer_sizes mamba;
     options.gate = MIL_GATE_RANDOM;
     ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
-    ck_assert(mamba.bias);
+    ck_assert(mamba.value[M2_BIAS]);
     int64_t count;
-    float *bias = make(checkpoint, 1, &options, TENSOR_IN_PROJ_BIAS, &count);
-    ck_assert_int_eq(count, 2 * (mamba.d_inner + mamba.d_xb));
-    const enum tensor_role sources[] = {TENSOR_V_BIAS, TENSOR_K_BIAS};
-    for (int i = 0; i < mamba.d_inner; i++) ck_assert(bias[i] == 0);
+    float *bias = make(checkpoint, 1, &options, M2_T_IN_PROJ_BIAS, &count);
+    ck_assert_int_eq(count, 2 * (mamba.value[M2_D_INNER] + mamba.value[M2_D_XB]));
+    const int sources[] = {ATTENTION_V_BIAS, ATTENTION_K_BIAS};
+    for (int i = 0; i < mamba.value[M2_D_INNER]; i++) ck_assert(bias[i] == 0);
     for (int part = 0; part < 2; part++) {
-        const struct checkpoint_tensor *source = checkpoint_find(checkpoint, 1, sources[part]);
+        const struct checkpoint_tensor *source =
+            checkpoint_find_mixer(checkpoint, 1, &attention_kind, sources[part]);
         float *expected = memory_calloc((size_t)source->count, sizeof *expected);
         ck_assert_int_eq(checkpoint_read_f32(checkpoint, source, 0, source->count, expected), 0);
-        ck_assert_mem_eq(bias + mamba.d_inner + part * mamba.d_xb, expected,
-                         (size_t)mamba.d_xb * sizeof *bias);
+        ck_assert_mem_eq(bias + mamba.value[M2_D_INNER] + part * mamba.value[M2_D_XB], expected,
+                         (size_t)mamba.value[M2_D_XB] * sizeof *bias);
         free(expected);
     }
     free(bias);
-    float *zero = make(checkpoint, 1, &options, TENSOR_OUT_PROJ_BIAS, &count);
+    float *zero = make(checkpoint, 1, &options, M2_T_OUT_PROJ_BIAS, &count);
     for (int64_t i = 0; i < count; i++) ck_assert(zero[i] == 0);
     free(zero);
     options.keep_biases = false;
     ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
-    ck_assert(!mamba.bias);
+    ck_assert(!mamba.value[M2_BIAS]);
     /* An open gate has biases; those of the attention may still be left out. */
     options.gate = MIL_GATE_OPEN;
     ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
-    ck_assert(mamba.bias);
-    bias = make(checkpoint, 1, &options, TENSOR_IN_PROJ_BIAS, &count);
+    ck_assert(mamba.value[M2_BIAS]);
+    bias = make(checkpoint, 1, &options, M2_T_IN_PROJ_BIAS, &count);
     for (int64_t i = 0; i < count; i++)
-        ck_assert(i < mamba.d_inner ? bias[i] > 1.27f && bias[i] < 1.29f : bias[i] == 0);
+        ck_assert(i < mamba.value[M2_D_INNER] ? bias[i] > 1.27f && bias[i] < 1.29f : bias[i] == 0);
     free(bias);
     checkpoint_close(checkpoint);
 }
@@ -262,15 +265,15 @@ END_TEST
 START_TEST(improved_starts_close_to_attention) {
     struct checkpoint *checkpoint = open_model(DEMO);
     struct mil_options open = options_of("improved"), random = options_of("published");
-    struct mamba_config mamba;
+    struct mixer_sizes mamba;
     int64_t count;
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &open), STATUS_OK);
-    float *weight = make(checkpoint, 4, &open, TENSOR_IN_PROJ, &count);
-    float *bias = make(checkpoint, 4, &open, TENSOR_IN_PROJ_BIAS, &count);
-    float *skip = make(checkpoint, 4, &open, TENSOR_D, &count);
-    float *one = make(checkpoint, 4, &random, TENSOR_D, &count);
-    ck_assert_int_eq(count, mamba.d_inner);
-    for (int i = 0; i < mamba.d_inner; i++) {
+    float *weight = make(checkpoint, 4, &open, M2_T_IN_PROJ, &count);
+    float *bias = make(checkpoint, 4, &open, M2_T_IN_PROJ_BIAS, &count);
+    float *skip = make(checkpoint, 4, &open, M2_T_D, &count);
+    float *one = make(checkpoint, 4, &random, M2_T_D, &count);
+    ck_assert_int_eq(count, mamba.value[M2_D_INNER]);
+    for (int i = 0; i < mamba.value[M2_D_INNER]; i++) {
         for (int k = 0; k < 128; k++) ck_assert(weight[i * 128 + k] == 0);
         double z = (double)bias[i];
         ck_assert_double_lt(fabs(z / (1 + exp(-z)) - 1), 4e-3); /* z is rounded to BF16 */
@@ -279,7 +282,7 @@ START_TEST(improved_starts_close_to_attention) {
     /* C is the query weight divided by sqrt(head_dim), rounded to its type. */
     struct mil_options whole = open;
     whole.c_scale = MIL_C_ONE;
-    float *unscaled = make(checkpoint, 4, &whole, TENSOR_IN_PROJ, &count);
+    float *unscaled = make(checkpoint, 4, &whole, M2_T_IN_PROJ, &count);
     for (int64_t i = 0; i < count; i++) {
         bool c = i >= 256 * 128;
         double expected = (double)unscaled[i] / (c ? sqrt(32) : 1);
@@ -292,7 +295,7 @@ START_TEST(improved_starts_close_to_attention) {
     free(skip);
     free(one);
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &random), STATUS_OK);
-    ck_assert(!mamba.bias);
+    ck_assert(!mamba.value[M2_BIAS]);
     checkpoint_close(checkpoint);
 }
 END_TEST
@@ -309,7 +312,7 @@ START_TEST(wrong_choices_are_named) {
                          STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--dt-range must be two numbers from 0.0001 to 10 like "
                                        "0.001,0.1, not \"1,2x\"");
-    struct mamba_config mamba;
+    struct mixer_sizes mamba;
     options.d_state = 24;
     ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &options), STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--d-state 24 must divide the head size 32");

@@ -141,11 +141,9 @@ static uint64_t digest_layers(struct model *model) {
         ck_assert_msg(!status, "%s", status_message());
         ck_assert_int_eq(layer->index, index);
         for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
-            const unsigned char *bytes = weight < WEIGHT_FIRST_OF_MIXER
-                                             ? layer->weights[weight]
-                                             : layer->mixer.weights[weight];
+            const unsigned char *bytes = weight_at(layer, &layer->mixer, weight);
             if (!bytes) continue;
-            struct weight_shape shape = weight_shape(model->config, &layer->mixer, weight);
+            struct weight_shape shape = weight_shape(model->config, &layer->mixer.sizes, weight);
             for (size_t i = 0; i < (size_t)shape.count * sizeof(float); i++)
                 digest = (digest ^ bytes[i]) * 1099511628211u;
         }
@@ -219,7 +217,7 @@ START_TEST(passes_to_and_fro_load_what_is_not_there) {
             ck_assert_int_eq(layer->index, index);
             ck_assert_mem_eq(
                 layer->weights[WEIGHT_DOWN], expected->weights[WEIGHT_DOWN],
-                (size_t)weight_shape(kept->config, &kept->resident[index].mixer, WEIGHT_DOWN)
+                (size_t)weight_shape(kept->config, &kept->resident[index].mixer.sizes, WEIGHT_DOWN)
                         .count *
                     sizeof(float));
         }

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "mixers/m2/m2.h"
 #include "model/loading.h"
 
 #define GOLDEN TEST_DATA "/golden/"
@@ -37,18 +38,18 @@ static struct tokenset *golden_rows(const struct json *golden, struct safetensor
 
 /* gqa order from the paper's: C rows of in_proj, columns of out_proj. */
 static void align_rows(float *values, const struct model_config *config,
-                       const struct mamba_config *mamba, enum weight weight) {
-    int64_t width = config->hidden_size, inner = mamba->d_inner, block = mamba->d_state;
+                       const struct mixer_sizes *m2, int weight) {
+    int64_t width = config->hidden_size, inner = m2->value[M2_D_INNER];
+    int64_t block = m2->value[M2_D_STATE];
     size_t count = (size_t)(inner * width);
     float *old = memory_calloc(count, sizeof *old);
-    float *from = values + (weight == WEIGHT_IN_PROJ ? (inner + 2 * mamba->d_xb) * width : 0);
+    float *from = values + (weight == M2_IN_PROJ ? (inner + 2 * m2->value[M2_D_XB]) * width : 0);
     memcpy(old, from, count * sizeof *old);
     for (int64_t c = 0; c < inner; c++) {
         int64_t source =
-            mil_subhead(config, mamba->d_state, MIL_ALIGN_GQA, (int)(c / block)) * block +
-            c % block;
+            mil_subhead(config, (int)block, MIL_ALIGN_GQA, (int)(c / block)) * block + c % block;
         for (int64_t d = 0; d < width; d++) {
-            if (weight == WEIGHT_IN_PROJ)
+            if (weight == M2_IN_PROJ)
                 from[c * width + d] = old[source * width + d];
             else
                 from[d * inner + c] = old[d * inner + source];
@@ -108,19 +109,19 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
 static void set_initial(struct probe *probe, const struct model *model,
                         const struct safetensors *initial, int layer, bool gqa) {
     struct mixer *mixer = probe_mixer(probe);
-    for (enum weight weight = WEIGHT_FIRST_OF_MIXER; weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, mixer, weight);
+    for (int weight = 0; weight < M2_WEIGHTS; weight++) {
+        struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, weight);
         if (!shape.count) continue;
         char name[96];
-        snprintf(name, sizeof name, "layer.%d.%s", layer, weight_name(weight));
+        snprintf(name, sizeof name, "layer.%d.%s", layer, m2_kind.weights[weight].name);
         const struct safetensors_entry *entry = safetensors_find(initial, name);
         ck_assert_msg(entry != NULL, "%s is missing", name);
         ck_assert_int_eq(entry->count, shape.count);
         float *values = memory_calloc((size_t)shape.count, sizeof *values);
         dtype_to_f32(values, entry->data, entry->dtype, (size_t)shape.count);
-        if (gqa && (weight == WEIGHT_IN_PROJ || weight == WEIGHT_OUT))
-            align_rows(values, model->config, &mixer->mamba, weight);
-        mixer_set(mixer, model->backend, model->config, weight, values);
+        if (gqa && (weight == M2_IN_PROJ || weight == M2_OUT))
+            align_rows(values, model->config, &mixer->sizes, weight);
+        mixer_set(mixer, model->backend, &model->host, weight, values);
         free(values);
     }
     enum status status = probe_mixer_was_set(probe);
@@ -289,10 +290,10 @@ enum { POISONED = 2, LATE = 3, COURSES = 4 };
 /* From its third step on this mixer's output is not finite. */
 static void poison(struct probe *probe, const struct model *model) {
     struct mixer *mixer = probe_mixer(probe);
-    struct weight_shape shape = weight_shape(model->config, mixer, WEIGHT_D);
+    struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, M2_D);
     float *values = memory_calloc((size_t)shape.count, sizeof *values);
     for (int64_t i = 0; i < shape.count; i++) values[i] = INFINITY;
-    mixer_set(mixer, model->backend, model->config, WEIGHT_D, values);
+    mixer_set(mixer, model->backend, &model->host, M2_D, values);
     free(values);
     enum status status = probe_mixer_was_set(probe);
     ck_assert_msg(!status, "%s", status_message());

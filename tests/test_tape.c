@@ -54,7 +54,7 @@ static void open_student(struct student *out, struct backend *backend, const cha
     succeeds(model_open(&out->model, backend, directory, NULL));
     succeeds(model_keep_layers(out->model));
     succeeds(mil_mixer_create(&out->mixer, out->model, layer, &mil));
-    options.mixer = &out->mixer.mamba;
+    options.mixer = &out->mixer.sizes;
     succeeds(tape_open(&out->tape, out->model, &options));
     succeeds(loss_open(&out->loss, out->model, NULL, &cross_entropy, TOKENS));
     succeeds(probe_parts_from_name(&out->parts, "all", 0));
@@ -143,13 +143,12 @@ static void check_all(const char *directory, int layer, bool recompute) {
         const struct mixer *mixer = l == layer ? &student.mixer : &own->mixer;
         for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
             const float *gradient = parameters_gradients(student.parameters, l)[weight];
-            float *live =
-                weight < WEIGHT_FIRST_OF_MIXER ? own->weights[weight] : mixer->weights[weight];
-            ck_assert_msg((gradient != NULL) == (live != NULL), "layer %d, %s", l,
-                          weight_name(weight));
+            float *live = weight_at(own, mixer, weight);
+            ck_assert_msg((gradient != NULL) == (live != NULL), "layer %d, weight %d", l,
+                          (int)weight);
             if (!live) continue;
-            int64_t count = weight_shape(config, mixer, weight).count;
-            check(&student, live, gradient, count, weight_name(weight), l);
+            int64_t count = weight_shape(config, &mixer->sizes, weight).count;
+            check(&student, live, gradient, count, weight_name(&mixer->sizes, weight), l);
             checked += count;
         }
     }

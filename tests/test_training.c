@@ -208,7 +208,7 @@ START_TEST(what_is_not_loaded_is_measured) {
             struct parameters *there = NULL, *sizes = NULL;
             struct model *described;
             struct probe_parts parts;
-            const struct mixer mixer = {.kind = trained.mixer.kind, .mamba = trained.mixer.mamba};
+            const struct mixer mixer = {.sizes = trained.mixer.sizes};
             succeeds(probe_parts_from_name(&parts, names[i], 0));
             ck_assert_str_eq(probe_parts_name(&parts), names[i]);
             succeeds(model_describe(&described, trained.backend, path, NULL));

@@ -3,7 +3,7 @@
 #include "base/memory.h"
 
 static bool is_candidate(const struct model_config *config, const bool *removed, int layer) {
-    return config->layers[layer].mixer == MIXER_ATTENTION && !(removed && removed[layer]);
+    return config_is_attention(config, layer) && !(removed && removed[layer]);
 }
 
 enum status layers_choose(struct int_list *out, const struct model_config *config,

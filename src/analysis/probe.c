@@ -68,7 +68,7 @@ static enum status measure(struct probe_engine *engine) {
         engine->max_rows =
             (int)(settings->data.heldout < engine->max_tokens ? settings->data.heldout
                                                               : engine->max_tokens);
-    return mil_mamba(&engine->mamba, engine->student->config, &settings->mil);
+    return mil_mamba(&engine->mixer, engine->student->config, &settings->mil);
 }
 
 static struct sequences largest_of(const struct probe_engine *engine) {
@@ -84,20 +84,17 @@ static int first_layer_of(const struct probe_engine *engine, int place) {
 static struct tape_options tape_options_of(const struct probe_engine *engine, int place) {
     return (struct tape_options){.first = first_layer_of(engine, place),
                                  .sequences = largest_of(engine),
-                                 .mixer = &engine->mamba,
+                                 .mixer = &engine->mixer,
                                  .recompute = engine->settings.recompute,
                                  .park = engine->settings.park};
 }
 
-/* What a pass without gradients needs; sets any_mamba, which the needs point to. */
-static struct trace_needs eval_needs_of(struct probe_engine *engine) {
-    const struct model_config *config = engine->student->config;
-    engine->any_mamba = engine->mamba;
-    for (int l = 0; l < config->n_layers; l++)
-        if (config->layers[l].mixer == MIXER_MAMBA)
-            tape_cover_mamba(&engine->any_mamba, &config->layers[l].mamba);
-    return (struct trace_needs){
-        .sequences = largest_of(engine), .attention = true, .mamba = &engine->any_mamba};
+/* What a pass without gradients needs. */
+static struct trace_needs eval_needs_of(const struct probe_engine *engine) {
+    struct trace_needs needs =
+        trace_needs_of(engine->student, engine->max_rows, engine->max_tokens, engine->longest);
+    trace_needs_add(&needs, engine->student, &engine->mixer);
+    return needs;
 }
 
 static size_t stream_bytes(const struct probe_engine *engine) {
@@ -209,14 +206,14 @@ static enum status measure_training(uint64_t *bytes, uint64_t *state,
     struct model *student = engine->student;
     struct parameters *parameters = NULL;
     const struct probe_parts *parts = &engine->settings.parts;
-    const struct mixer mixer = {.kind = MIXER_MAMBA, .mamba = engine->mamba};
+    const struct mixer mixer = {.sizes = engine->mixer};
     enum status status = parameters_create(&parameters, student, parts->groups);
     if (!status)
         status = probe_parts_add(parameters, parts, student, first_layer_of(engine, place), &mixer,
                                  false);
     if (!status) {
-        *bytes =
-            mixer_bytes(&mixer, student->backend, student->config) + parameters_bytes(parameters);
+        *bytes = mixer_bytes(&mixer.sizes, student->backend, &student->host) +
+                 parameters_bytes(parameters);
         *state = state_bytes(parameters);
     }
     parameters_free(parameters);

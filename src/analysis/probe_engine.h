@@ -19,11 +19,10 @@ struct probe_engine {
     struct hidden inputs, targets; /* at the present layer; the teacher's last */
     int64_t max_tokens;
     int max_rows, longest;
-    struct mamba_config mamba;     /* of the new mixer */
-    struct tape **tapes;           /* [together]: of the probes of a group, by their place in it */
-    struct parked *parked;         /* inputs of their blocks; or NULL */
-    struct mamba_config any_mamba; /* covers the new mixer and the student's own */
-    struct trace eval_trace;       /* without gradients */
+    struct mixer_sizes mixer; /* of the new mixers */
+    struct tape **tapes;      /* [together]: of the probes of a group, by their place in it */
+    struct parked *parked;    /* inputs of their blocks; or NULL */
+    struct trace eval_trace;  /* without gradients */
     void *trunk;         /* acc [tokens, D]: what runs on beside a group's first probes until the
                             last one has left; NULL when probes go one by one */
     void *target_hidden; /* acc [tokens, D] */

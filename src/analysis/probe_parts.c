@@ -39,7 +39,7 @@ int probe_parts_end(const struct probe_parts *parts, const struct model *student
 /* A layer's sizes; its weights are not there. */
 static struct layer sizes_of(const struct model *student, int index) {
     const struct layer_config *config = &student->config->layers[index];
-    return (struct layer){.index = index, .mixer = {.kind = config->mixer, .mamba = config->mamba}};
+    return (struct layer){.index = index, .mixer.sizes = config->mixer};
 }
 
 enum status probe_parts_add(struct parameters *parameters, const struct probe_parts *parts,

@@ -13,7 +13,7 @@
 char *record_layout(const struct model_config *config, const bool *removed) {
     char *layout = memory_calloc((size_t)config->n_layers + 1, 1);
     for (int l = 0; layout && l < config->n_layers; l++)
-        layout[l] = config->layers[l].mixer == MIXER_MAMBA || (removed && removed[l]) ? 'm' : 't';
+        layout[l] = !config_is_attention(config, l) || (removed && removed[l]) ? 'm' : 't';
     return layout;
 }
 

@@ -12,11 +12,8 @@ static int compare_tensor_names(const void *a, const void *b) {
 }
 
 static void set_from_spec(struct checkpoint_tensor *tensor, const struct tensor_spec *spec) {
-    *tensor = (struct checkpoint_tensor){.name = spec->name,
-                                         .role = spec->role,
-                                         .layer = spec->layer,
-                                         .rank = spec->rank,
-                                         .count = 1};
+    *tensor = (struct checkpoint_tensor){
+        .name = spec->name, .spec = spec, .layer = spec->layer, .rank = spec->rank, .count = 1};
     for (int i = 0; i < spec->rank; i++) {
         tensor->shape[i] = spec->shape[i];
         tensor->count *= spec->shape[i];
@@ -36,7 +33,9 @@ enum status checkpoint_list_tensors(struct checkpoint *checkpoint) {
         struct checkpoint_tensor *tensor = &checkpoint->tensors[i];
         set_from_spec(tensor, &checkpoint->specs[i]);
         checkpoint->by_name[i] = tensor;
-        checkpoint->by_role[(size_t)(tensor->layer + 1) * TENSOR_ROLES + tensor->role] = tensor;
+        checkpoint
+            ->by_role[(size_t)(tensor->layer + 1) * TENSOR_ROLES + (size_t)tensor->spec->role] =
+            tensor;
     }
     if (config->tie_word_embeddings)
         checkpoint->by_role[TENSOR_HEAD] = checkpoint->by_role[TENSOR_EMBEDDING];
@@ -106,7 +105,7 @@ static enum status bind_tensor(struct checkpoint *checkpoint, size_t index) {
     const struct tensor_spec *spec = &checkpoint->specs[index];
     struct checkpoint_tensor *tensor = &checkpoint->tensors[index];
     if (checkpoint->random_weights) {
-        tensor->dtype = random_weights_dtype(spec->role);
+        tensor->dtype = random_weights_dtype(spec);
         tensor->file = checkpoint->config_path;
     } else {
         const struct safetensors *file = NULL;

@@ -107,6 +107,15 @@ const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpo
     return checkpoint->by_role[(size_t)(layer + 1) * TENSOR_ROLES + role];
 }
 
+const struct checkpoint_tensor *checkpoint_find_mixer(const struct checkpoint *checkpoint,
+                                                      int layer, const struct mixer_kind *kind,
+                                                      int tensor) {
+    if (layer < 0 || layer >= checkpoint->config->n_layers) return NULL;
+    /* Kinds may share their tensors. */
+    if (checkpoint->config->layers[layer].mixer.kind->tensors != kind->tensors) return NULL;
+    return checkpoint_find(checkpoint, layer, (enum tensor_role)(TENSOR_OF_MIXER + tensor));
+}
+
 size_t checkpoint_count(const struct checkpoint *checkpoint) {
     return checkpoint->count;
 }
@@ -164,9 +173,9 @@ static bool same_shape(const struct model_config *a, const struct model_config *
     bool same = a->n_layers == b->n_layers && a->hidden_size == b->hidden_size &&
                 a->intermediate_size == b->intermediate_size && a->vocab_size == b->vocab_size;
     /* A hybrid without attention need not say what heads it had. */
-    return same && (!config_attention_layers(b) ||
-                    (a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
-                     a->head_dim == b->head_dim));
+    return same &&
+           (!config_any_attends(b) || (a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads &&
+                                       a->head_dim == b->head_dim));
 }
 
 enum status checkpoint_check_hybrid(const struct checkpoint *hybrid,

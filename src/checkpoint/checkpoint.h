@@ -23,9 +23,9 @@ struct checkpoint_options {
 /* One tensor the model uses; owned by the checkpoint. */
 struct checkpoint_tensor {
     const char *name;
-    enum tensor_role role;
-    int layer;        /* -1 outside the layers */
-    enum dtype dtype; /* BF16, F16 or F32 */
+    const struct tensor_spec *spec; /* its role, and its row where it is a mixer's */
+    int layer;                      /* -1 outside the layers */
+    enum dtype dtype;               /* BF16, F16 or F32 */
     int rank;
     int64_t shape[TENSOR_MAX_RANK];
     int64_t count;    /* elements */
@@ -51,6 +51,11 @@ bool checkpoint_is_random(const struct checkpoint *checkpoint);
  * embeddings TENSOR_HEAD gives the embedding. */
 const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpoint, int layer,
                                                 enum tensor_role role);
+
+/* A tensor of a layer's mixer, by the rows of `kind`; NULL where another kind stands there. */
+const struct checkpoint_tensor *checkpoint_find_mixer(const struct checkpoint *checkpoint,
+                                                      int layer, const struct mixer_kind *kind,
+                                                      int tensor);
 
 /* All tensors, in the order of tensor_spec_list. */
 size_t checkpoint_count(const struct checkpoint *checkpoint);

@@ -6,32 +6,41 @@
 
 #include "base/memory.h"
 #include "checkpoint/config_parse.h"
+#include "mixers/sizes.h"
 
 /* Class defaults of transformers 5.17; what a released config.json leaves out, this decides. */
 const struct config_family_facts config_families[FAMILY_COUNT] = {
     [FAMILY_LLAMA] = {.architecture = "LlamaForCausalLM",
+                      .layers = "model.layers",
                       .model_type = "llama",
                       .reads_attention_bias = true,
                       .reads_mlp_bias = true},
     [FAMILY_MISTRAL] = {.architecture = "MistralForCausalLM",
+                        .layers = "model.layers",
                         .model_type = "mistral",
                         .default_kv_heads = 8,
                         .default_window = 4096},
     [FAMILY_QWEN2] = {.architecture = "Qwen2ForCausalLM",
+                      .layers = "model.layers",
                       .model_type = "qwen2",
                       .default_kv_heads = 32,
                       .qkv_bias = true},
     [FAMILY_QWEN3] = {.architecture = "Qwen3ForCausalLM",
+                      .layers = "model.layers",
                       .model_type = "qwen3",
                       .default_kv_heads = 32,
                       .default_head_dim = 128,
                       .reads_attention_bias = true,
                       .qk_norm = true},
     [FAMILY_APRIEL_H1] = {.architecture = "AprielHybridSSMForCausalLM",
+                          .layers = "model.layers",
                           .model_type = "apriel_hybrid_ssm",
                           .default_kv_heads = 8,
                           .default_window = 4096},
-    [FAMILY_APRIEL2] = {.architecture = "Apriel2ForCausalLM", .model_type = "apriel2_text"},
+    [FAMILY_APRIEL2] = {.architecture = "Apriel2ForCausalLM",
+                        .model_type = "apriel2_text",
+                        .format = MIXER_APRIEL2,
+                        .layers = "model.decoder.blocks"},
 };
 
 enum status config_get_int(int *out, const struct json *object, const char *key, int low, int high,
@@ -78,6 +87,8 @@ enum status config_refuse_null(const struct json *object, const char *key, const
 enum status config_allocate_layers(struct model_config *config, int n_layers) {
     config->layers = memory_calloc((size_t)n_layers, sizeof *config->layers);
     config->n_layers = n_layers;
+    for (int i = 0; config->layers && i < n_layers; i++)
+        config->layers[i].mixer.kind = mixer_kinds[0];
     return config->layers ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -217,14 +228,6 @@ static enum status parse_special_tokens(struct model_config *config, const struc
     return STATUS_OK;
 }
 
-static enum status check_mamba(const struct mamba_config *mamba, int layer, const char *source) {
-    if (mamba->d_xb % mamba->d_state || mamba->d_inner % mamba->d_xb)
-        return status_fail("\"%s\": layer %d: d_state %d must divide d_xb %d, and d_xb must divide "
-                           "d_inner %d",
-                           source, layer, mamba->d_state, mamba->d_xb, mamba->d_inner);
-    return STATUS_OK;
-}
-
 enum status config_check_shapes(const struct model_config *config, const char *source) {
     if (config->n_heads && config->n_heads % config->n_kv_heads)
         return status_fail("\"%s\": %d key/value heads do not divide %d query heads", source,
@@ -236,8 +239,8 @@ enum status config_check_shapes(const struct model_config *config, const char *s
         return status_fail("\"%s\": %d heads of %d are too large", source, config->n_heads,
                            config->head_dim);
     for (int i = 0; i < config->n_layers; i++) {
-        if (config->layers[i].mixer != MIXER_MAMBA) continue;
-        enum status status = check_mamba(&config->layers[i].mamba, i, source);
+        const struct mixer_sizes *mixer = &config->layers[i].mixer;
+        enum status status = mixer->kind->check ? mixer->kind->check(mixer, source, i) : STATUS_OK;
         if (status) return status;
     }
     return STATUS_OK;
@@ -329,49 +332,50 @@ const char *config_architecture(const struct model_config *config) {
     return config_families[config->family].architecture;
 }
 
+bool config_is_attention(const struct model_config *config, int layer) {
+    return mixer_is_attention(&config->layers[layer].mixer);
+}
+
 int config_attention_layers(const struct model_config *config) {
     int count = 0;
-    for (int i = 0; i < config->n_layers; i++) count += config->layers[i].mixer == MIXER_ATTENTION;
+    for (int i = 0; i < config->n_layers; i++) count += config_is_attention(config, i);
     return count;
 }
 
-bool config_same_mamba(const struct mamba_config *a, const struct mamba_config *b) {
-    return a->d_inner == b->d_inner && a->d_xb == b->d_xb && a->d_state == b->d_state &&
-           a->dt_rank == b->dt_rank && a->d_conv == b->d_conv && a->bias == b->bias &&
-           a->conv_bias == b->conv_bias && a->dt_proj_bias == b->dt_proj_bias;
-}
-
-/* Sizes that are not asked for: as the model's first Mamba mixer has them, if there is one. */
-static struct mamba_config usual_sizes(const struct model_config *config) {
+bool config_any_attends(const struct model_config *config) {
     for (int i = 0; i < config->n_layers; i++)
-        if (config->layers[i].mixer == MIXER_MAMBA) return config->layers[i].mamba;
-    return (struct mamba_config){
-        .d_state = 16, .dt_rank = (config->hidden_size + 15) / 16, .d_conv = 4};
+        if (config->layers[i].mixer.kind->attends) return true;
+    return false;
 }
 
-enum status config_mamba_for(struct mamba_config *out, const struct model_config *config,
-                             int d_state, int dt_rank, int d_conv) {
-    struct mamba_config usual = usual_sizes(config);
-    int states = d_state ? d_state : usual.d_state;
+struct mixer_host config_host(const struct model_config *config) {
+    return (struct mixer_host){.hidden = config->hidden_size,
+                               .intermediate = config->intermediate_size,
+                               .heads = config->n_heads,
+                               .kv_heads = config->n_kv_heads,
+                               .head_dim = config->head_dim,
+                               .q_bias = config->q_bias,
+                               .k_bias = config->k_bias,
+                               .v_bias = config->v_bias,
+                               .o_bias = config->o_bias,
+                               .qk_norm = config->qk_norm,
+                               .q_norm_eps = config->q_norm_eps,
+                               .k_norm_eps = config->k_norm_eps};
+}
+
+/* What sizes that are not asked for are taken from: the model's first mixer of the kind, or NULL.
+ */
+static const struct mixer_sizes *find_kind(const struct model_config *config,
+                                           const struct mixer_kind *kind) {
+    for (int i = 0; i < config->n_layers; i++)
+        if (config->layers[i].mixer.kind == kind) return &config->layers[i].mixer;
+    return NULL;
+}
+
+enum status config_mixer_for(struct mixer_sizes *out, const struct model_config *config,
+                             const struct mixer_sizes *asked) {
+    const struct mixer_host host = config_host(config);
     if (!config->n_heads)
         return status_set(STATUS_USAGE, "the model has no attention layer to replace");
-    if (states < 1 || config->head_dim % states)
-        return status_set(STATUS_USAGE, "--d-state %d must divide the head size %d", states,
-                          config->head_dim);
-    if (dt_rank < 0 || dt_rank > CONFIG_MAX_SIZE)
-        return status_set(STATUS_USAGE, "--dt-rank %d is out of range", dt_rank);
-    if (d_conv < 0 || d_conv > 64)
-        return status_set(STATUS_USAGE, "--d-conv %d is outside 1 to 64", d_conv);
-    *out = (struct mamba_config){
-        .d_inner = config->n_heads * config->head_dim,
-        .d_xb = config->n_kv_heads * config->head_dim,
-        .d_state = states,
-        .dt_rank = dt_rank ? dt_rank : usual.dt_rank,
-        .d_conv = d_conv ? d_conv : usual.d_conv,
-        .conv_bias = true,
-        .dt_proj_bias = true,
-        .dt_min = MAMBA_DT_MIN,
-        .dt_max = MAMBA_DT_MAX,
-    };
-    return STATUS_OK;
+    return mixer_sizes_new(out, asked, find_kind(config, asked->kind), &host);
 }

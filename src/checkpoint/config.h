@@ -12,6 +12,7 @@
 #include "base/dtype.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "mixers/mixer.h"
 
 enum config_family {
     FAMILY_LLAMA,
@@ -21,11 +22,6 @@ enum config_family {
     FAMILY_APRIEL_H1, /* AprielHybridSSMForCausalLM */
     FAMILY_APRIEL2,   /* Apriel2ForCausalLM (text) */
     FAMILY_COUNT,
-};
-
-enum mixer_kind {
-    MIXER_ATTENTION,
-    MIXER_MAMBA,
 };
 
 enum rope_kind {
@@ -46,25 +42,8 @@ struct rope_config {
     bool truncate;                            /* yarn */
 };
 
-/* The Mamba mixer of DESIGN section 3: I = d_inner, X = d_xb, N = d_state, R = dt_rank, K = d_conv.
- * N divides X and I, and X divides I. */
-struct mamba_config {
-    int d_inner, d_xb, d_state, dt_rank, d_conv;
-    bool bias;             /* in_proj, dt_in_proj and out_proj have biases */
-    bool conv_bias;        /* conv1d has a bias */
-    bool dt_proj_bias;     /* dt_proj has a bias (stored halved: see DESIGN section 3) */
-    double dt_min, dt_max; /* what the step sizes started as; no part of the function */
-};
-
-/* What Mamba starts with, and the least step size. */
-#define MAMBA_DT_MIN 1e-3
-#define MAMBA_DT_MAX 1e-1
-#define MAMBA_DT_FLOOR 1e-4
-
 struct layer_config {
-    enum mixer_kind mixer;
-    int sliding_window; /* a query sees this many positions, itself included; 0: all before it */
-    struct mamba_config mamba; /* all zero for attention */
+    struct mixer_sizes mixer;
 };
 
 enum { CONFIG_MAX_EOS = 8 };
@@ -100,19 +79,20 @@ void config_free(struct model_config *config);
 /* "LlamaForCausalLM", … */
 const char *config_architecture(const struct model_config *config);
 
-/* Layers whose mixer is attention; bytes of key/value cache per token and layer at `dtype`. */
+/* Whether the model's own attention stands in a layer, which another mixer can replace; and in how
+ * many. config_any_attends: whether any layer computes attention, of whatever kind. */
+bool config_is_attention(const struct model_config *config, int layer);
 int config_attention_layers(const struct model_config *config);
+bool config_any_attends(const struct model_config *config);
 
-/* The Mamba mixer that replaces an attention mixer of this model: d_inner = n_heads * head_dim,
- * d_xb = n_kv_heads * head_dim. Zero for d_state, dt_rank or d_conv takes that of the Mamba mixers
- * the model has, else the default (16, ceil(hidden_size / 16), 4). STATUS_USAGE when the
- * divisibility rules do not hold: d_state must divide head_dim, so that no sub-head spans two
- * heads. */
-enum status config_mamba_for(struct mamba_config *out, const struct model_config *config,
-                             int d_state, int dt_rank, int d_conv) STATUS_CHECKED;
+/* What the mixers of a model see of it. */
+struct mixer_host config_host(const struct model_config *config);
 
-/* Whether two mixers are of the same sizes and have the same biases. */
-bool config_same_mamba(const struct mamba_config *a, const struct mamba_config *b);
+/* The mixer that replaces an attention mixer of this model. A size of `asked` (its kind is set)
+ * that is zero is that of the model's first mixer of the kind, else the default. STATUS_USAGE when
+ * sizes are out of bounds or do not divide. */
+enum status config_mixer_for(struct mixer_sizes *out, const struct model_config *config,
+                             const struct mixer_sizes *asked) STATUS_CHECKED;
 
 /* RoPE inverse frequencies [head_dim / 2] and the factor on cos and sin, computed in double, with
  * the formulas of transformers' modeling_rope_utils (default, linear, llama3, yarn). */

@@ -1,44 +1,29 @@
 /* config.json of the two hybrid formats: Apriel-H1 (Mistral's keys, a layout and ssm_cfg) and
  * Apriel2 (a decoder of named blocks, in Fast-LLM's terms). */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "base/text.h"
 #include "checkpoint/config_parse.h"
+#include "mixers/sizes.h"
 
-/* The sizes both formats spell alike; `states` is the key that holds d_state. */
-static enum status parse_mamba_sizes(struct mamba_config *mamba, const struct json *json,
-                                     const char *states, int hidden_size, const char *source) {
-    int auto_rank = (hidden_size + 15) / 16;
-    const struct json *rank = js_member(json, "dt_rank");
-    enum status status =
-        config_get_int(&mamba->d_state, json, states, 1, CONFIG_MAX_SIZE, -1, source);
-    if (!status)
-        status = config_get_int(&mamba->d_inner, json, "d_inner", 1, CONFIG_MAX_SIZE, -1, source);
-    if (!status)
-        status =
-            config_get_int(&mamba->d_xb, json, "d_xb", 1, CONFIG_MAX_SIZE, hidden_size, source);
-    if (!status) status = config_get_int(&mamba->d_conv, json, "d_conv", 1, 64, 4, source);
-    if (status) return status;
-    mamba->dt_rank = auto_rank;
-    if (strcmp(js_string_or(rank, ""), "auto") == 0) return STATUS_OK;
-    return config_get_int(&mamba->dt_rank, json, "dt_rank", 1, CONFIG_MAX_SIZE, auto_rank, source);
-}
-
-static enum status parse_mamba(struct mamba_config *mamba, const struct json *json,
-                               const char *states, const char *bias, int hidden_size,
-                               const char *source) {
-    bool repeat = true;
-    enum status status = parse_mamba_sizes(mamba, json, states, hidden_size, source);
-    if (!status) status = config_get_bool(&mamba->bias, json, bias, false, source);
-    if (!status) status = config_get_bool(&mamba->conv_bias, json, "conv_bias", true, source);
-    if (!status) status = config_get_bool(&mamba->dt_proj_bias, json, "dt_proj_bias", true, source);
-    if (!status) status = config_get_bool(&repeat, json, "repeat_kv_before_conv", true, source);
-    mamba->dt_min = js_number_or(js_member(json, "dt_min"), MAMBA_DT_MIN);
-    mamba->dt_max = js_number_or(js_member(json, "dt_max"), MAMBA_DT_MAX);
-    if (!status && !repeat)
-        status = status_fail("\"%s\": \"repeat_kv_before_conv\": false is not supported", source);
-    return status;
+/* The words that a format has for mixers: "attention or mamba". */
+enum { TYPES_SIZE = 128 };
+static const char *list_types(char out[TYPES_SIZE], enum mixer_format format) {
+    const char *types[MIXER_MAX_KINDS];
+    size_t used = 0;
+    int count = 0;
+    for (int i = 0; mixer_kinds[i]; i++) {
+        const char *type = mixer_kinds[i]->type[format];
+        if (type && mixer_kind_of_type(format, type, NULL) == mixer_kinds[i]) types[count++] = type;
+    }
+    for (int i = 0; i < count && used < TYPES_SIZE; i++)
+        used += (size_t)snprintf(out + used, TYPES_SIZE - used, "%s%s",
+                                 i == 0           ? ""
+                                 : i + 1 == count ? " or "
+                                                  : ", ",
+                                 types[i]);
+    return out;
 }
 
 enum status config_parse_apriel_h1(struct model_config *config, const struct json *json,
@@ -50,21 +35,21 @@ enum status config_parse_apriel_h1(struct model_config *config, const struct jso
     if (length != 1 && length != (size_t)config->n_layers)
         return status_fail("\"%s\": \"hybrid_block_layout\" must list %d layers, found %zu", source,
                            config->n_layers, length);
-    struct mamba_config mamba = {0};
-    const struct json *ssm = js_member(json, "ssm_cfg");
+    const struct mixer_host host = config_host(config);
     for (int i = 0; i < config->n_layers; i++) {
-        const char *kind = js_string_or(js_element(layout, length == 1 ? 0 : (size_t)i), "");
-        if (strcmp(kind, "t") == 0) continue;
-        if (strcmp(kind, "m2") != 0)
+        char types[TYPES_SIZE];
+        const char *word = js_string_or(js_element(layout, length == 1 ? 0 : (size_t)i), "");
+        const struct mixer_kind *kind = mixer_kind_of_type(MIXER_APRIEL_H1, word, NULL);
+        if (!kind)
             return status_fail("\"%s\": \"hybrid_block_layout\": \"%s\" in layer %d is not "
-                               "supported (t or m2)",
-                               source, kind, i);
-        if (!mamba.d_inner) {
-            if (!js_is_object(ssm)) return status_fail("\"%s\": \"ssm_cfg\" is missing", source);
-            status = parse_mamba(&mamba, ssm, "d_state", "bias", config->hidden_size, source);
-            if (status) return status;
-        }
-        config->layers[i] = (struct layer_config){.mixer = MIXER_MAMBA, .mamba = mamba};
+                               "supported (%s)",
+                               source, word, i, list_types(types, MIXER_APRIEL_H1));
+        if (kind == config->layers[i].mixer.kind) continue;
+        const struct json *sizes = js_member(json, "ssm_cfg");
+        if (!js_is_object(sizes)) return status_fail("\"%s\": \"ssm_cfg\" is missing", source);
+        status = mixer_config_read(&config->layers[i].mixer, kind, sizes, &host, MIXER_APRIEL_H1,
+                                   source);
+        if (status) return status;
     }
     return STATUS_OK;
 }
@@ -146,8 +131,9 @@ static enum status parse_head_norms(struct model_config *config, const struct js
     return status ? status : parse_norm(&config->k_norm_eps, key, source);
 }
 
-static enum status parse_attention(struct model_config *config, struct layer_config *layer,
-                                   const struct json *mixer, const char *source) {
+/* What all mixers of a model that compute attention share. */
+static enum status parse_attention(struct model_config *config, const struct json *mixer,
+                                   const char *source) {
     enum status status =
         config_get_int(&config->n_heads, mixer, "heads", 1, CONFIG_MAX_SIZE, -1, source);
     if (!status)
@@ -155,9 +141,6 @@ static enum status parse_attention(struct model_config *config, struct layer_con
                                 config->n_heads, source);
     if (!status)
         status = config_get_int(&config->head_dim, mixer, "head_size", 2, 1 << 16, -1, source);
-    if (!status)
-        status =
-            config_get_int(&layer->sliding_window, mixer, "window_size", 1, INT32_MAX, 0, source);
     if (!status && !js_bool_or(js_member(mixer, "causal"), true))
         status = status_fail("\"%s\": \"causal\": attention that is not causal is not supported",
                              source);
@@ -224,24 +207,25 @@ static enum status refuse_in_block(const struct json *block, const char *source)
     return status;
 }
 
-static enum status parse_block(struct model_config *config, struct layer_config *layer,
-                               const struct json *block, const char *source) {
-    const struct json *mixer = js_member(block, "mixer");
+static enum status parse_mixer(struct model_config *config, struct layer_config *layer,
+                               const struct json *mixer, const char *name, const char *source) {
+    char types[TYPES_SIZE];
     const char *type = js_string_or(js_member(mixer, "type"), "missing");
+    const struct mixer_kind *kind = mixer_kind_of_type(MIXER_APRIEL2, type, name);
+    if (!kind)
+        return status_fail("\"%s\": mixer type \"%s\" is not supported (%s)", source, type,
+                           list_types(types, MIXER_APRIEL2));
+    enum status status = kind->attends ? parse_attention(config, mixer, source) : STATUS_OK;
+    const struct mixer_host host = config_host(config);
+    if (!status)
+        status = mixer_config_read(&layer->mixer, kind, mixer, &host, MIXER_APRIEL2, source);
+    return status;
+}
+
+static enum status parse_block(struct model_config *config, struct layer_config *layer,
+                               const struct json *block, const char *name, const char *source) {
     enum status status = refuse_in_block(block, source);
-    if (status) return status;
-    if (strcmp(type, "attention") == 0) {
-        layer->mixer = MIXER_ATTENTION;
-        status = parse_attention(config, layer, mixer, source);
-    } else if (strcmp(type, "mamba") == 0) {
-        layer->mixer = MIXER_MAMBA;
-        const char *states = js_member(mixer, "state_size") ? "state_size" : "d_state";
-        status = parse_mamba(&layer->mamba, mixer, states, "add_linear_biases", config->hidden_size,
-                             source);
-    } else {
-        status = status_fail("\"%s\": mixer type \"%s\" is not supported (attention or mamba)",
-                             source, type);
-    }
+    if (!status) status = parse_mixer(config, layer, js_member(block, "mixer"), name, source);
     if (!status) status = parse_mlp(config, js_member(block, "mlp"), source);
     if (!status)
         status = parse_norm(&config->rms_norm_eps, js_member(block, "normalization"), source);
@@ -267,9 +251,10 @@ static bool same_model(const struct model_config *a, const struct model_config *
            ra->attention_factor == rb->attention_factor && ra->truncate == rb->truncate;
 }
 
-/* The block of layer `i`: the only one, or by the repeated pattern of names. */
-static enum status find_block(const struct json **out, const struct json *decoder, int i,
-                              const char *source) {
+/* The block of layer `i`: the only one, or by the repeated pattern of names (`*name`). */
+static enum status find_block(const struct json **out, const char **name,
+                              const struct json *decoder, int i, const char *source) {
+    *name = NULL;
     const char *type = js_string_or(js_member(decoder, "type"), "fixed");
     if (strcmp(type, "fixed") == 0) {
         *out = js_member(decoder, "block");
@@ -282,11 +267,11 @@ static enum status find_block(const struct json **out, const struct json *decode
     const struct json *pattern = js_member(decoder, "pattern");
     size_t length = js_is_array(pattern) ? js_count(pattern) : 0;
     if (!length) return status_fail("\"%s\": decoder: \"pattern\" is missing or empty", source);
-    const char *name = js_string_or(js_element(pattern, (size_t)i % length), "");
-    *out = js_member(js_member(decoder, "blocks"), name);
+    *name = js_string_or(js_element(pattern, (size_t)i % length), "");
+    *out = js_member(js_member(decoder, "blocks"), *name);
     if (js_is_object(*out)) return STATUS_OK;
     return status_fail("\"%s\": decoder: layer %d is block \"%s\", which \"blocks\" does not have",
-                       source, i, name);
+                       source, i, *name);
 }
 
 static enum status parse_decoder(struct model_config *config, const struct json *decoder,
@@ -298,11 +283,12 @@ static enum status parse_decoder(struct model_config *config, const struct json 
     if (!status) status = config_allocate_layers(config, n_layers);
     for (int i = 0; i < n_layers && !status; i++) {
         const struct json *block = NULL;
+        const char *name;
         struct model_config before = *config;
-        status = find_block(&block, decoder, i, source);
-        if (!status) status = parse_block(config, &config->layers[i], block, source);
+        status = find_block(&block, &name, decoder, i, source);
+        if (!status) status = parse_block(config, &config->layers[i], block, name, source);
         if (status) return status;
-        bool attention = config->layers[i].mixer == MIXER_ATTENTION;
+        bool attention = config->layers[i].mixer.kind->attends;
         if (i > 0 && !same_model(&before, config, attends && attention))
             return status_fail("\"%s\": the block of layer %d differs from those before it in more "
                                "than its mixer; that is not supported",

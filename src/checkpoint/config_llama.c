@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "checkpoint/config_parse.h"
+#include "mixers/attention/attention.h"
 
 static enum status parse_heads(struct model_config *config, const struct json *json,
                                const struct config_family_facts *facts, const char *source) {
@@ -90,6 +91,11 @@ static enum status default_window(int *window, int *first_layer, const struct js
     return config_get_int(window, json, "sliding_window", 1, INT32_MAX, fallback, source);
 }
 
+/* Every layer is attention so far. */
+static int64_t *window_at(struct model_config *config, int layer) {
+    return &config->layers[layer].mixer.value[ATTENTION_WINDOW];
+}
+
 static enum status apply_layer_types(struct model_config *config, const struct json *types,
                                      int window, const char *source) {
     if (!js_is_array(types) || js_count(types) != (size_t)config->n_layers)
@@ -103,7 +109,7 @@ static enum status apply_layer_types(struct model_config *config, const struct j
             return status_fail("\"%s\": \"layer_types\": \"%s\" in layer %d is not supported "
                                "(full_attention or sliding_attention)",
                                source, type, i);
-        if (!own && sliding != (config->layers[i].sliding_window > 0))
+        if (!own && sliding != (*window_at(config, i) > 0))
             return status_fail("\"%s\": \"layer_types\" says %s for layer %d, but %s does not read "
                                "it and would do otherwise",
                                source, type, i, config_architecture(config));
@@ -111,7 +117,7 @@ static enum status apply_layer_types(struct model_config *config, const struct j
             return status_fail("\"%s\": \"layer_types\" asks for a sliding window in layer %d, but "
                                "none is given or used",
                                source, i);
-        config->layers[i].sliding_window = sliding ? window : 0;
+        *window_at(config, i) = sliding ? window : 0;
     }
     return STATUS_OK;
 }
@@ -121,7 +127,7 @@ static enum status parse_windows(struct model_config *config, const struct json 
     int window, first_layer;
     enum status status = default_window(&window, &first_layer, json, config, source);
     if (status) return status;
-    for (int i = first_layer; i < config->n_layers; i++) config->layers[i].sliding_window = window;
+    for (int i = first_layer; i < config->n_layers; i++) *window_at(config, i) = window;
     const struct json *types = js_member(json, "layer_types");
     /* Apriel-H1's class writes it for vLLM, from the layout that it reads itself */
     if (config->family == FAMILY_APRIEL_H1) types = NULL;

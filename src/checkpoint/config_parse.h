@@ -18,7 +18,9 @@ struct config_family_facts {
     bool qkv_bias;        /* always, whatever attention_bias says */
     bool reads_attention_bias, reads_mlp_bias;
     bool qk_norm;
-    int default_window; /* sliding_window when the key is absent; 0: none */
+    int default_window;       /* sliding_window when the key is absent; 0: none */
+    enum mixer_format format; /* whose names and keys mixers have */
+    const char *layers;       /* below which name layers stand in checkpoints */
 };
 extern const struct config_family_facts config_families[FAMILY_COUNT];
 
@@ -50,7 +52,7 @@ enum status config_allocate_layers(struct model_config *config, int n_layers) ST
 /* A zeroed config with layers of attention. */
 enum status config_new(struct model_config **out, int n_layers) STATUS_CHECKED;
 
-/* Divisibility of heads and of every Mamba mixer. */
+/* Divisibility of heads and of every mixer's sizes. */
 enum status config_check_shapes(const struct model_config *config,
                                 const char *source) STATUS_CHECKED;
 

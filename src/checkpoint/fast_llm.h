@@ -5,15 +5,12 @@
 #define CHECKPOINT_FAST_LLM_H
 
 #include "checkpoint/config.h"
+#include "mixers/sizes.h"
 
-enum fast_llm_dialect {
-    FAST_LLM_APRIEL2, /* config.json of Apriel2ForCausalLM */
-    FAST_LLM_OWN,     /* model.base_model of Fast-LLM's configuration */
-};
-
-/* The "decoder"; the caller frees. Fast-LLM's own knows no linear rope scaling, and its yarn always
- * rounds its range: see fast_llm_lacks. */
-struct json *fast_llm_decoder(const struct model_config *config, enum fast_llm_dialect dialect);
+/* The "decoder" of Apriel2's config.json (MIXER_APRIEL2) or of model.base_model of Fast-LLM's
+ * configuration (MIXER_FAST_LLM); the caller frees. Fast-LLM's own knows no linear rope scaling,
+ * and its yarn always rounds its range: see fast_llm_lacks. */
+struct json *fast_llm_decoder(const struct model_config *config, enum mixer_format dialect);
 
 /* {"type": "rms_norm", "epsilon": …} */
 struct json *fast_llm_norm(double epsilon);
@@ -23,8 +20,6 @@ const char *fast_llm_lacks(const struct model_config *config);
 
 /* The block of a layer: "attention", "attention_window_4096", "mamba", and "mamba_2", … for further
  * sets of sizes and biases. */
-enum { FAST_LLM_NAME_SIZE = 64 };
-void fast_llm_block_name(char out[FAST_LLM_NAME_SIZE], const struct model_config *config,
-                         int layer);
+void fast_llm_block_name(char out[MIXER_BLOCK_SIZE], const struct model_config *config, int layer);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "checkpoint/checkpoint_internal.h"
+#include "mixers/sizes.h"
 
 /* A tensor of a file, with its digest. */
 struct content {
@@ -17,7 +18,7 @@ struct content {
 /* A field more in these means another size: give it a place in append_config below (or say why it
  * cannot change what is computed), then set the size here. */
 _Static_assert(sizeof(struct rope_config) == 80, "see append_config");
-_Static_assert(sizeof(struct layer_config) == 48, "see append_config");
+_Static_assert(sizeof(struct layer_config) == sizeof(struct mixer_sizes), "see mixer_identity");
 _Static_assert(sizeof(struct model_config) == 208, "see append_config");
 
 static void append_rope(struct text *text, const struct rope_config *rope) {
@@ -28,7 +29,7 @@ static void append_rope(struct text *text, const struct rope_config *rope) {
 }
 
 /* Everything that decides what is computed. Not here: the stated dtype (tensors say their own),
- * what the step sizes of Mamba mixers started as (dt_min, dt_max), the longest position (it only
+ * what the step sizes of m2 mixers started as (dt_min, dt_max), the longest position (it only
  * bounds what is asked) and the tokens that begin and end a text (they belong to the runs that use
  * them). */
 static void append_config(struct text *text, const struct model_config *config) {
@@ -42,12 +43,9 @@ static void append_config(struct text *text, const struct model_config *config) 
                 config->o_bias, config->mlp_bias, config->qk_norm);
     append_rope(text, &config->rope);
     for (int i = 0; i < config->n_layers; i++) {
-        const struct layer_config *layer = &config->layers[i];
-        const struct mamba_config *mamba = &layer->mamba;
-        text_append(text, "layer %d: %d %d %d %d %d %d %d %d %d %d\n", i, (int)layer->mixer,
-                    layer->sliding_window, mamba->d_inner, mamba->d_xb, mamba->d_state,
-                    mamba->dt_rank, mamba->d_conv, mamba->bias, mamba->conv_bias,
-                    mamba->dt_proj_bias);
+        char mixer[MIXER_IDENTITY_SIZE];
+        text_append(text, "layer %d: %s\n", i,
+                    mixer_identity(mixer, &config->layers[i].mixer, false));
     }
 }
 

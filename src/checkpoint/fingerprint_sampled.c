@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "checkpoint/checkpoint_internal.h"
+#include "mixers/sizes.h"
 
 enum { WHOLE = 64 << 10, BLOCK = 4 << 10, BLOCKS = 16 };
 
@@ -25,11 +26,9 @@ static void append_config(struct text *text, const struct model_config *config) 
     text_append(text, "eps %.17g tied %d\n", config->rms_norm_eps, config->tie_word_embeddings);
     append_rope(text, &config->rope);
     for (int i = 0; i < config->n_layers; i++) {
-        const struct layer_config *layer = &config->layers[i];
-        const struct mamba_config *mamba = &layer->mamba;
-        text_append(text, "layer %d: %d %d %d %d %d %d %d\n", i, (int)layer->mixer,
-                    layer->sliding_window, mamba->d_inner, mamba->d_xb, mamba->d_state,
-                    mamba->dt_rank, mamba->d_conv);
+        char mixer[MIXER_IDENTITY_SIZE];
+        text_append(text, "layer %d: %s\n", i,
+                    mixer_identity(mixer, &config->layers[i].mixer, true));
     }
 }
 

@@ -35,15 +35,22 @@ enum status random_weights_quantiles(uint16_t **out) {
     return STATUS_OK;
 }
 
-enum dtype random_weights_dtype(enum tensor_role role) {
-    return role == TENSOR_A_LOG || role == TENSOR_D ? DTYPE_F32 : DTYPE_BF16;
+enum dtype random_weights_dtype(const struct tensor_spec *spec) {
+    return spec->row && spec->row->keeps_f32 ? DTYPE_F32 : DTYPE_BF16;
+}
+
+static enum tensor_usual usual_of(const struct tensor_spec *spec) {
+    bool norm = spec->role == TENSOR_INPUT_NORM || spec->role == TENSOR_POST_NORM ||
+                spec->role == TENSOR_FINAL_NORM;
+    return spec->row ? spec->row->usual : norm ? USUAL_ONE : USUAL_DRAWN;
 }
 
 static void fill_float(float *out, const struct checkpoint_tensor *tensor, int64_t first,
                        int64_t count) {
-    int64_t states = tensor->role == TENSOR_A_LOG ? tensor->shape[1] : 1;
+    bool logs = usual_of(tensor->spec) == USUAL_LOG;
+    int64_t states = logs ? tensor->shape[1] : 1;
     for (int64_t i = 0; i < count; i++)
-        out[i] = tensor->role == TENSOR_D ? 1.0f : (float)log((double)((first + i) % states + 1));
+        out[i] = logs ? (float)log((double)((first + i) % states + 1)) : 1.0f;
 }
 
 /* Elements of RANDOM_BLOCKS blocks. */
@@ -61,20 +68,17 @@ static void draw(uint16_t *out, const struct random_stream *stream, const uint16
 
 void random_weights_fill(void *out, const struct checkpoint_tensor *tensor, uint64_t seed,
                          const uint16_t *quantiles, int64_t first, int64_t count) {
-    enum tensor_role role = tensor->role;
     if (tensor->dtype == DTYPE_F32) {
         fill_float(out, tensor, first, count);
         return;
     }
     uint16_t *weights = out;
-    bool norm = role == TENSOR_INPUT_NORM || role == TENSOR_POST_NORM ||
-                role == TENSOR_FINAL_NORM || role == TENSOR_Q_NORM || role == TENSOR_K_NORM;
-    if (norm) {
+    if (usual_of(tensor->spec) == USUAL_ONE) {
         for (int64_t i = 0; i < count; i++) weights[i] = dtype_bf16_from_f32(1);
         return;
     }
     struct random_stream stream =
-        random_stream_for(seed, tensor->layer, tensor_role_name(tensor->role));
+        random_stream_for(seed, tensor->layer, tensor_spec_name(tensor->spec));
     uint16_t drawn[TOGETHER];
     for (int64_t done = 0; done < count;) {
         int64_t skip = (first + done) % PER_BLOCK, take = TOGETHER - skip;

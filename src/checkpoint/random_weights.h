@@ -14,7 +14,7 @@
 enum status random_weights_quantiles(uint16_t **out) STATUS_CHECKED;
 
 /* The dtype such a tensor has: BF16, but F32 for A_log and D as checkpoints store them. */
-enum dtype random_weights_dtype(enum tensor_role role);
+enum dtype random_weights_dtype(const struct tensor_spec *spec);
 
 /* Elements [first, first + count) in that dtype. */
 void random_weights_fill(void *out, const struct checkpoint_tensor *tensor, uint64_t seed,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checkpoint/config_parse.h"
+#include "mixers/attention/attention.h"
 
 static const char *const rope_names[] = {[ROPE_DEFAULT] = "default",
                                          [ROPE_LINEAR] = "linear",
@@ -52,45 +53,35 @@ static const struct flag {
     {"rope_truncate", offsetof(struct model_config, rope.truncate)},
     {"tie_word_embeddings", offsetof(struct model_config, tie_word_embeddings)},
 };
-static const struct mixer_size {
-    const char *key;
-    size_t offset;
-} mixer_sizes[] = {
-    {"d_inner", offsetof(struct mamba_config, d_inner)},
-    {"d_xb", offsetof(struct mamba_config, d_xb)},
-    {"d_state", offsetof(struct mamba_config, d_state)},
-    {"dt_rank", offsetof(struct mamba_config, dt_rank)},
-    {"d_conv", offsetof(struct mamba_config, d_conv)},
-};
 #define ROWS(table) (sizeof(table) / sizeof *(table))
 #define AT(type, object, row) (*(type *)((char *)(object) + (row).offset))
 #define AT_CONST(type, object, row) (*(const type *)((const char *)(object) + (row).offset))
 
 /* ---- writing */
 
+/* The key of a kind's sizes. Those of attention have none: they stand in the layer's object. */
+static const char *key_of(const struct mixer_kind *kind) {
+    return kind->former ? kind->former : kind->name;
+}
+
 static struct json *layer_json(const struct layer_config *layer) {
+    struct json *sizes = mixer_sizes_to_json(&layer->mixer);
+    if (mixer_is_attention(&layer->mixer)) return sizes;
     struct json *object = js_new_object();
-    if (layer->sliding_window) js_set_integer(object, "sliding_window", layer->sliding_window);
-    if (layer->mixer != MIXER_MAMBA) return object;
-    const struct mamba_config *mamba = &layer->mamba;
-    struct json *sizes = js_new_object();
-    for (size_t i = 0; i < ROWS(mixer_sizes); i++)
-        js_set_integer(sizes, mixer_sizes[i].key, AT_CONST(int, mamba, mixer_sizes[i]));
-    js_set_bool(sizes, "bias", mamba->bias);
-    js_set_bool(sizes, "conv_bias", mamba->conv_bias);
-    js_set_bool(sizes, "dt_proj_bias", mamba->dt_proj_bias);
-    js_set_number(sizes, "dt_min", mamba->dt_min);
-    js_set_number(sizes, "dt_max", mamba->dt_max);
-    js_set(object, "mamba", sizes);
+    js_set(object, key_of(layer->mixer.kind), sizes);
     return object;
+}
+
+/* Whether all that there is to say of a layer is that it has attention. */
+static bool is_plain(const struct layer_config *layer) {
+    const struct mixer_sizes plain = {.kind = mixer_kinds[0]};
+    return mixer_same(&layer->mixer, &plain);
 }
 
 /* Layer by layer where they are not all attention without a window. */
 static void set_layers(struct json *shape, const struct model_config *config) {
     bool plain = true;
-    for (int i = 0; i < config->n_layers; i++)
-        plain = plain && config->layers[i].mixer == MIXER_ATTENTION &&
-                !config->layers[i].sliding_window;
+    for (int i = 0; i < config->n_layers; i++) plain = plain && is_plain(&config->layers[i]);
     if (plain) return;
     struct json *layers = js_new_array();
     for (int i = 0; i < config->n_layers; i++) js_append(layers, layer_json(&config->layers[i]));
@@ -102,7 +93,7 @@ static void set_weights(struct json *shape, const struct checkpoint *checkpoint)
     const struct checkpoint_tensor *first = NULL;
     uint64_t bytes = 0;
     for (int i = 0; i < config->n_layers && !first; i++)
-        first = checkpoint_find(checkpoint, i, TENSOR_Q);
+        first = checkpoint_find_mixer(checkpoint, i, &attention_kind, ATTENTION_Q);
     if (!first) first = checkpoint_find(checkpoint, -1, TENSOR_EMBEDDING);
     for (size_t i = 0; i < checkpoint_count(checkpoint); i++)
         bytes += checkpoint_at(checkpoint, i)->bytes;
@@ -148,21 +139,13 @@ static enum status read_rope(struct model_config *config, const struct json *sha
     return status_fail("\"%s\": \"rope_type\" \"%s\" is not known", source, name);
 }
 
-static enum status read_mamba(struct mamba_config *mamba, const struct json *sizes,
+static enum status read_layer(struct layer_config *layer, const struct json *entry,
                               const char *source) {
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < ROWS(mixer_sizes) && !status; i++)
-        status = config_get_int(&AT(int, mamba, mixer_sizes[i]), sizes, mixer_sizes[i].key, 1,
-                                CONFIG_MAX_SIZE, -1, source);
-    if (!status) status = config_get_bool(&mamba->bias, sizes, "bias", false, source);
-    if (!status) status = config_get_bool(&mamba->conv_bias, sizes, "conv_bias", true, source);
-    if (!status)
-        status = config_get_bool(&mamba->dt_proj_bias, sizes, "dt_proj_bias", true, source);
-    if (!status)
-        status = config_get_positive(&mamba->dt_min, sizes, "dt_min", MAMBA_DT_MIN, source);
-    if (!status)
-        status = config_get_positive(&mamba->dt_max, sizes, "dt_max", MAMBA_DT_MAX, source);
-    return status;
+    for (int i = 1; mixer_kinds[i]; i++) {
+        const struct json *sizes = js_member(entry, key_of(mixer_kinds[i]));
+        if (sizes) return mixer_sizes_read(&layer->mixer, mixer_kinds[i], sizes, source);
+    }
+    return mixer_sizes_read(&layer->mixer, mixer_kinds[0], entry, source);
 }
 
 static enum status read_layers(struct model_config *config, const struct json *layers,
@@ -172,15 +155,8 @@ static enum status read_layers(struct model_config *config, const struct json *l
     if (!js_is_array(layers) || js_count(layers) != (size_t)config->n_layers)
         return status_fail("\"%s\": \"layers\" of the shape must list %d layers", source,
                            config->n_layers);
-    for (int i = 0; i < config->n_layers && !status; i++) {
-        struct layer_config *layer = &config->layers[i];
-        const struct json *entry = js_element(layers, (size_t)i);
-        const struct json *mamba = js_member(entry, "mamba");
-        layer->mixer = mamba ? MIXER_MAMBA : MIXER_ATTENTION;
-        status = config_get_int(&layer->sliding_window, entry, "sliding_window", 1, INT32_MAX, 0,
-                                source);
-        if (!status && mamba) status = read_mamba(&layer->mamba, mamba, source);
-    }
+    for (int i = 0; i < config->n_layers && !status; i++)
+        status = read_layer(&config->layers[i], js_element(layers, (size_t)i), source);
     return status;
 }
 

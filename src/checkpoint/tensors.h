@@ -1,5 +1,6 @@
-/* The tensors a model must have: one table of roles with shapes, in both naming schemes (Llama's
- * and Apriel2's). Loading, validation, inspect and convert all read this table. */
+/* The tensors a model must have: a table of those outside the layers and of every block, and the
+ * rows of each layer's kind of mixer. Loading, validation, inspect and convert all read this table.
+ */
 #ifndef CHECKPOINT_TENSORS_H
 #define CHECKPOINT_TENSORS_H
 
@@ -10,8 +11,7 @@
 #include "base/status.h"
 #include "checkpoint/config.h"
 
-/* D hidden, F intermediate, V vocabulary, H heads, G key/value heads, E head_dim; I, X, N, R, K as
- * in struct mamba_config. Weights are [out, in]. */
+/* D hidden, F intermediate, V vocabulary. Weights are [out, in]. */
 enum tensor_role {
     TENSOR_EMBEDDING,  /* [V, D]; layer -1 for these three */
     TENSOR_FINAL_NORM, /* [D] */
@@ -24,37 +24,15 @@ enum tensor_role {
     TENSOR_UP_BIAS,
     TENSOR_DOWN, /* [D, F] */
     TENSOR_DOWN_BIAS,
-    TENSOR_Q, /* [H*E, D] */
-    TENSOR_Q_BIAS,
-    TENSOR_K, /* [G*E, D] */
-    TENSOR_K_BIAS,
-    TENSOR_V, /* [G*E, D] */
-    TENSOR_V_BIAS,
-    TENSOR_O, /* [D, H*E] */
-    TENSOR_O_BIAS,
-    TENSOR_Q_NORM,  /* [E] */
-    TENSOR_K_NORM,  /* [E] */
-    TENSOR_IN_PROJ, /* [2I + 2X, D]: z, x, B, C */
-    TENSOR_IN_PROJ_BIAS,
-    TENSOR_DT_IN_PROJ, /* [R, D] */
-    TENSOR_DT_IN_PROJ_BIAS,
-    TENSOR_DT_PROJ,      /* [I, R] */
-    TENSOR_DT_PROJ_BIAS, /* [I]; checkpoints hold half of the effective bias */
-    TENSOR_CONV,         /* [I, 1, K] */
-    TENSOR_CONV_BIAS,    /* [I] */
-    TENSOR_A_LOG,        /* [I, N] */
-    TENSOR_D,            /* [I] */
-    TENSOR_OUT_PROJ,     /* [D, I] */
-    TENSOR_OUT_PROJ_BIAS,
-    TENSOR_ROLES,
+    TENSOR_OF_MIXER, /* and from here on, those of the layer's mixer by the rows of its kind */
+    TENSOR_ROLES = TENSOR_OF_MIXER + MIXER_MAX_TENSORS,
 };
 
 /* What inspect counts together. */
 enum tensor_part {
     PART_EMBEDDING,
-    PART_ATTENTION,
-    PART_MAMBA,
-    PART_MLP,
+    PART_MIXER, /* and from here on, a part for each kind */
+    PART_MLP = PART_MIXER + MIXER_MAX_KINDS,
     PART_NORM,
     PART_HEAD,
     PART_COUNT,
@@ -63,27 +41,29 @@ enum tensor_part {
 enum { TENSOR_NAME_SIZE = 96, TENSOR_MAX_RANK = 3 };
 
 struct tensor_spec {
-    enum tensor_role role;
-    int layer; /* -1 outside the layers */
-    enum tensor_part part;
-    char name[TENSOR_NAME_SIZE]; /* as the checkpoint's architecture names it */
+    int role;                     /* enum tensor_role */
+    const struct tensor_row *row; /* of a mixer's tensor; NULL for others */
+    int layer;                    /* -1 outside the layers */
+    int part;                     /* enum tensor_part */
+    char name[TENSOR_NAME_SIZE];  /* as the checkpoint's architecture names it */
     int rank;
     int64_t shape[TENSOR_MAX_RANK];
 };
 
 /* The spec of one role in one layer; false when this model has no such tensor there. */
 bool tensor_spec_for(struct tensor_spec *out, const struct model_config *config, int layer,
-                     enum tensor_role role);
+                     int role);
 
 /* All tensors of the model in a fixed order: embedding, layers, final norm, head. The caller frees
  * `*out` with free(). */
 enum status tensor_spec_list(struct tensor_spec **out, size_t *count,
                              const struct model_config *config) STATUS_CHECKED;
 
-/* "in_proj.weight": the name below the mixer, for messages and random streams; "embed_tokens",
+/* "down_proj.weight": the name below its owner, for messages and random streams; "embed_tokens",
  * "attention". */
-const char *tensor_role_name(enum tensor_role role);
-const char *tensor_part_name(enum tensor_part part);
+const char *tensor_spec_name(const struct tensor_spec *spec);
+const char *tensor_role_name(enum tensor_role role); /* before TENSOR_OF_MIXER */
+const char *tensor_part_name(int part);
 
 /* "[384, 128]" */
 enum { TENSOR_SHAPE_SIZE = 192 };

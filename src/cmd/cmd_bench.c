@@ -76,7 +76,7 @@ static enum status choose_order(struct job *job) {
     if (!job->order) return STATUS_FAILED;
     if (!job->command->plan) {
         for (int l = config->n_layers - 1; l >= 0; l--)
-            if (config->layers[l].mixer == MIXER_ATTENTION) job->order[job->n_order++] = l;
+            if (config_is_attention(config, l)) job->order[job->n_order++] = l;
         return STATUS_OK;
     }
     enum status status = plan_read(&plan, job->command->plan);
@@ -88,7 +88,7 @@ static enum status choose_order(struct job *job) {
     for (size_t i = 0; !status && i < plan.n_ranked; i++)
         job->order[job->n_order++] = plan.ranking[i].layer;
     for (size_t i = 0; !status && i < job->n_order; i++)
-        if (config->layers[job->order[i]].mixer != MIXER_ATTENTION)
+        if (!config_is_attention(config, job->order[i]))
             status = status_fail("layer %d of \"%s\" has no attention to replace", job->order[i],
                                  job->command->model);
     /* Without --layers: nothing, then the stages. */
@@ -124,7 +124,7 @@ static enum status prepare(struct job *job) {
     const struct bench_command *command = job->command;
     struct checkpoint_options options = {.random_weights = command->random_seed >= 0,
                                          .seed = (uint64_t)command->random_seed};
-    struct mamba_config mamba;
+    struct mixer_sizes mixer;
     enum status status =
         parse_numbers(&job->batches, &job->n_batches, command->batch, true, "--batch");
     if (!status && command->prefill)
@@ -146,7 +146,7 @@ static enum status prepare(struct job *job) {
     if (!status) status = choose_order(job);
     if (!status) status = choose_counts(job);
     if (!status && job->counts.values[job->counts.count - 1] > 0)
-        status = mil_mamba(&mamba, job->model->config, &job->mil);
+        status = mil_mamba(&mixer, job->model->config, &job->mil);
     return status;
 }
 

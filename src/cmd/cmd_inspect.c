@@ -12,6 +12,9 @@
 #include "cli/options.h"
 #include "cmd/commands.h"
 #include "convert/convert.h"
+#include "mixers/attention/attention.h"
+#include "mixers/past.h"
+#include "mixers/sizes.h"
 #include "model/cost.h"
 #include "model/hybrid.h"
 
@@ -38,10 +41,14 @@ static void count_memory(struct totals *totals, const struct model_config *confi
 
 /* A tensor's type as the checkpoint has it; new mixers take that of their layer's query weight. */
 static size_t element_size(const struct checkpoint *checkpoint, const struct tensor_spec *spec) {
-    const struct checkpoint_tensor *tensor = checkpoint_find(checkpoint, spec->layer, spec->role);
-    if (tensor) return dtype_size(tensor->dtype);
-    return dtype_size(
-        hybrid_dtype(spec->role, checkpoint_find(checkpoint, spec->layer, TENSOR_Q)->dtype));
+    const struct mixer_kind *now =
+        spec->row ? checkpoint_config(checkpoint)->layers[spec->layer].mixer.kind : NULL;
+    bool kept = !now || spec->part == PART_MIXER + mixer_kind_index(now);
+    if (kept)
+        return dtype_size(
+            checkpoint_find(checkpoint, spec->layer, (enum tensor_role)spec->role)->dtype);
+    return dtype_size(hybrid_dtype(
+        spec, checkpoint_find_mixer(checkpoint, spec->layer, &attention_kind, ATTENTION_Q)->dtype));
 }
 
 static enum status count(struct totals *totals, const struct checkpoint *checkpoint,
@@ -69,10 +76,10 @@ struct report {
     struct checkpoint *checkpoint;
     const struct model_config *config;
     char fingerprint[SHA256_HEX_SIZE];
-    struct mil_options mil;    /* convert's defaults */
-    struct mamba_config mamba; /* a replacement's sizes */
-    int replaceable;           /* attention layers */
-    char reason[256];          /* why none of them can be replaced with the default sizes, or "" */
+    struct mil_options mil;   /* convert's defaults */
+    struct mixer_sizes mixer; /* a replacement's sizes */
+    int replaceable;          /* attention layers */
+    char reason[256];         /* why none of them can be replaced with the default sizes, or "" */
     struct totals now;
     struct totals *hybrids; /* [n_hybrids] */
     size_t n_hybrids;
@@ -87,7 +94,7 @@ static enum status count_hybrid(struct totals *totals, const struct report *repo
     int left = replaced;
     enum status status = layers.values ? STATUS_OK : STATUS_FAILED;
     for (int i = 0; i < config->n_layers && !status; i++)
-        if (config->layers[i].mixer == MIXER_MAMBA || left-- > 0) layers.values[layers.count++] = i;
+        if (!config_is_attention(config, i) || left-- > 0) layers.values[layers.count++] = i;
     if (!status)
         status = hybrid_make(&hybrid, config, &layers, &report->mil,
                              checkpoint_directory(report->checkpoint));
@@ -120,7 +127,7 @@ static enum status build_report(struct report *report, const char *asked) {
     if (status) return status;
     status = mil_options_parse(&report->mil, &(struct mil_words){0});
     if (status) return status;
-    if (mil_mamba(&report->mamba, config, &report->mil))
+    if (mil_mamba(&report->mixer, config, &report->mil))
         snprintf(report->reason, sizeof report->reason, "%s", status_message());
     if (*report->reason) return STATUS_OK;
     status = choose_counts(&counts, asked, report->replaceable);
@@ -142,15 +149,17 @@ static const char *rope_name(enum rope_kind kind) {
     return names[kind];
 }
 
-static void mixer_text(char out[96], const struct layer_config *layer) {
-    const struct mamba_config *mamba = &layer->mamba;
-    if (layer->mixer == MIXER_MAMBA)
-        snprintf(out, 96, "mamba, d_state %d, dt_rank %d, d_conv %d", mamba->d_state,
-                 mamba->dt_rank, mamba->d_conv);
-    else if (layer->sliding_window)
-        snprintf(out, 96, "attention, window %d", layer->sliding_window);
-    else
-        snprintf(out, 96, "attention");
+/* "attention, window 4096": a mixer with the sizes that can be chosen. */
+static void describe(char out[96], const struct mixer_sizes *mixer) {
+    const struct mixer_kind *kind = mixer->kind;
+    size_t used = (size_t)snprintf(out, 96, "%s", kind->former ? kind->former : kind->name);
+    for (int i = 0; i < kind->n_sizes && used < 96; i++) {
+        const struct size_row *row = &kind->sizes[i];
+        if (row->option || (row->block_word && mixer->value[i]))
+            used +=
+                (size_t)snprintf(out + used, 96 - used, ", %s %" PRId64,
+                                 row->block_word ? row->block_word : row->name, mixer->value[i]);
+    }
 }
 
 /* Runs of equal layers on one line each. */
@@ -160,16 +169,16 @@ static void print_layers(const struct report *report) {
     for (int i = 0; i < config->n_layers;) {
         char text[96], other[96], range[32];
         int end = i + 1;
-        mixer_text(text, &config->layers[i]);
+        describe(text, &config->layers[i].mixer);
         for (; end < config->n_layers; end++) {
-            mixer_text(other, &config->layers[end]);
+            describe(other, &config->layers[end].mixer);
             if (strcmp(text, other) != 0) break;
         }
         if (end == i + 1)
             snprintf(range, sizeof range, "%d", i);
         else
             snprintf(range, sizeof range, "%d-%d", i, end - 1);
-        bool attention = config->layers[i].mixer == MIXER_ATTENTION;
+        bool attention = config_is_attention(config, i);
         printf("  %-9s %s: %s\n", range, text,
                !attention        ? "no attention to replace"
                : *report->reason ? report->reason
@@ -209,12 +218,26 @@ static void print_parts(const struct report *report) {
     printf("\n%-12s %16s %10s %7s\n", "part", "parameters", "bytes", "share");
     for (int part = 0; part < PART_COUNT; part++) {
         if (!now->parameters[part]) continue;
-        printf("%-12s %16" PRId64 " %10s %6.1f%%\n", tensor_part_name((enum tensor_part)part),
-               now->parameters[part], memory_format(size, now->bytes[part]),
+        printf("%-12s %16" PRId64 " %10s %6.1f%%\n", tensor_part_name(part), now->parameters[part],
+               memory_format(size, now->bytes[part]),
                100 * (double)now->bytes[part] / (double)now->all_bytes);
     }
     printf("%-12s %16" PRId64 " %10s %6.1f%%\n", "all", now->all_parameters,
            memory_format(size, now->all_bytes), 100.0);
+}
+
+/* The sizes of a replacement, and what it keeps of a sequence. */
+static void print_mixer(const struct report *report) {
+    const struct mixer_sizes *mixer = &report->mixer;
+    const struct mixer_host host = config_host(report->config);
+    char state[32];
+    printf("a %s here:", mixer->kind->singular);
+    for (int i = 0, shown = 0; i < mixer->kind->n_sizes; i++)
+        if (mixer->kind->sizes[i].inspected && mixer->kind->sizes[i].type == SIZE_WHOLE)
+            printf("%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
+                   mixer->value[i]);
+    printf("; state %s per sequence\n",
+           memory_format(state, past_bytes(mixer, &host, CONTEXT, 2, 4)));
 }
 
 static void print_hybrids(const struct report *report) {
@@ -222,10 +245,7 @@ static void print_hybrids(const struct report *report) {
     printf("\nkey/value cache: %s per token (BF16)\n",
            memory_format(a, report->now.cache_per_token));
     if (*report->reason || !report->replaceable) return;
-    printf("a Mamba mixer here: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; state %s "
-           "per sequence\n",
-           report->mamba.d_inner, report->mamba.d_xb, report->mamba.d_state, report->mamba.dt_rank,
-           report->mamba.d_conv, memory_format(a, cost_state_bytes(&report->mamba, 2, 4)));
+    print_mixer(report);
     printf("\n%-10s %10s %14s %12s %16s %8s\n", "replaced", "weights", "cache / token",
            "state / seq", "memory at 16k", "saved");
     double before = (double)(report->now.cache_at_context + report->now.state_per_sequence);
@@ -280,33 +300,31 @@ static struct json *totals_json(const struct totals *totals) {
         struct json *entry = js_new_object();
         js_set_integer(entry, "parameters", totals->parameters[part]);
         js_set_integer(entry, "bytes", (int64_t)totals->bytes[part]);
-        js_set(parts, tensor_part_name((enum tensor_part)part), entry);
+        js_set(parts, tensor_part_name(part), entry);
     }
     js_set(object, "parts", parts);
     return object;
 }
 
-static struct json *mamba_json(const struct mamba_config *mamba) {
+static struct json *mixer_json(const struct mixer_sizes *mixer) {
     struct json *object = js_new_object();
-    js_set_integer(object, "d_inner", mamba->d_inner);
-    js_set_integer(object, "d_xb", mamba->d_xb);
-    js_set_integer(object, "d_state", mamba->d_state);
-    js_set_integer(object, "dt_rank", mamba->dt_rank);
-    js_set_integer(object, "d_conv", mamba->d_conv);
-    js_set_bool(object, "bias", mamba->bias);
+    for (int i = 0; i < mixer->kind->n_sizes; i++)
+        if (mixer->kind->sizes[i].inspected) mixer_sizes_set(object, mixer, i);
     return object;
 }
 
 static struct json *layers_json(const struct report *report) {
     struct json *layers = js_new_array();
     for (int i = 0; i < report->config->n_layers; i++) {
-        const struct layer_config *layer = &report->config->layers[i];
-        bool attention = layer->mixer == MIXER_ATTENTION;
+        const struct mixer_sizes *mixer = &report->config->layers[i].mixer;
+        const char *word = mixer->kind->former ? mixer->kind->former : mixer->kind->name;
+        bool attention = mixer_is_attention(mixer);
         struct json *entry = js_new_object();
         js_set_integer(entry, "layer", i);
-        js_set_string(entry, "mixer", attention ? "attention" : "mamba");
-        if (layer->sliding_window) js_set_integer(entry, "sliding_window", layer->sliding_window);
-        if (!attention) js_set(entry, "mamba", mamba_json(&layer->mamba));
+        js_set_string(entry, "mixer", word);
+        if (attention && mixer->value[ATTENTION_WINDOW])
+            mixer_sizes_set(entry, mixer, ATTENTION_WINDOW);
+        if (!attention) js_set(entry, word, mixer_json(mixer));
         js_set_bool(entry, "replaceable", attention && !*report->reason);
         if (attention && *report->reason) js_set_string(entry, "reason", report->reason);
         js_append(layers, entry);
@@ -343,7 +361,7 @@ static enum status print_json(const struct report *report) {
     js_set_integer(object, "replaceable_layers", *report->reason ? 0 : report->replaceable);
     struct json *hybrids = js_new_array(), *warnings = js_new_array();
     js_set(object, "formats", formats_json(report));
-    if (report->n_hybrids) js_set(object, "mamba", mamba_json(&report->mamba));
+    if (report->n_hybrids) js_set(object, report->mixer.kind->former, mixer_json(&report->mixer));
     for (size_t i = 0; i < report->n_hybrids; i++)
         js_append(hybrids, totals_json(&report->hybrids[i]));
     js_set(object, "hybrids", hybrids);

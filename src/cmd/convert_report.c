@@ -1,5 +1,6 @@
 #include "cmd/convert_report.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "base/quote.h"
 #include "cli/document.h"
 #include "cli/next.h"
+#include "mixers/sizes.h"
 
 static struct json *remarks_json(const struct convert_job *job) {
     struct json *remarks = js_new_array();
@@ -71,11 +73,14 @@ static enum status print_tensors(const struct convert_job *job) {
 }
 
 static void print_mixers(const struct convert_job *job) {
-    const struct mamba_config *mamba = &job->mamba;
-    struct json *choices = mil_options_to_json(&job->options.mil, mamba);
-    printf("new mixers: d_inner %d, d_xb %d, d_state %d, dt_rank %d, d_conv %d; align %s, "
-           "conv-init %s, dt-bias %s, gate %s, skip %s, c-scale %s; seed %lld\n",
-           mamba->d_inner, mamba->d_xb, mamba->d_state, mamba->dt_rank, mamba->d_conv,
+    const struct mixer_sizes *mixer = &job->mixer;
+    struct json *choices = mil_options_to_json(&job->options.mil, mixer);
+    printf("new mixers:");
+    for (int i = 0, shown = 0; i < mixer->kind->n_sizes; i++)
+        if (mixer->kind->sizes[i].type == SIZE_WHOLE)
+            printf("%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
+                   mixer->value[i]);
+    printf("; align %s, conv-init %s, dt-bias %s, gate %s, skip %s, c-scale %s; seed %lld\n",
            js_string_or(js_member(choices, "align"), ""),
            js_string_or(js_member(choices, "conv_init"), ""),
            js_string_or(js_member(choices, "dt_bias"), ""),

@@ -91,7 +91,7 @@ static struct json *provenance_json(const struct conversion *conversion) {
     js_set_integer(object, "seed", (int64_t)settings->mil.seed);
     if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
     js_set(object, "init",
-           job->added.count ? mil_options_to_json(&job->options.mil, &job->mamba) : NULL);
+           job->added.count ? mil_options_to_json(&job->options.mil, &job->mixer) : NULL);
     return object;
 }
 

@@ -10,6 +10,7 @@
 #include "checkpoint/fast_llm.h"
 #include "checkpoint/writer.h"
 #include "convert/convert_internal.h"
+#include "mixers/attention/attention.h"
 #include "model/hybrid.h"
 
 static bool is_new(const struct convert_job *job, int layer) {
@@ -34,20 +35,19 @@ enum status convert_format_from_name(enum config_family *out, const char *name) 
     return status_set(STATUS_USAGE, "--format must be apriel-h1 or apriel2, not \"%s\"", name);
 }
 
-/* Apriel-H1 has one set of Mamba sizes, Mistral's attention, and one window for all layers. */
+/* Apriel-H1 has one set of sizes for each kind, Mistral's attention, and one window for all layers.
+ */
 static const char *apriel_h1_lacks(const struct model_config *config) {
-    const struct layer_config *mamba = NULL, *attention = NULL;
+    const struct mixer_sizes *first[MIXER_MAX_KINDS] = {NULL};
     if (config->mlp_bias) return "MLP biases";
     for (int i = 0; i < config->n_layers; i++) {
-        const struct layer_config *layer = &config->layers[i];
-        const struct layer_config **first = layer->mixer == MIXER_MAMBA ? &mamba : &attention;
-        if (!*first) *first = layer;
-        if (layer->mixer == MIXER_MAMBA && !config_same_mamba(&mamba->mamba, &layer->mamba))
-            return "Mamba mixers of different sizes or biases";
-        if (layer->mixer == MIXER_ATTENTION && layer->sliding_window != attention->sliding_window)
-            return "sliding windows that differ between layers";
+        const struct mixer_sizes *mixer = &config->layers[i].mixer;
+        const struct mixer_sizes **same = &first[mixer_kind_index(mixer->kind)];
+        if (!mixer->kind->type[MIXER_APRIEL_H1]) return mixer->kind->plural;
+        if (!*same) *same = mixer;
+        if (!mixer_same(*same, mixer)) return mixer->kind->unequal;
     }
-    if (!attention) return NULL;
+    if (!config_any_attends(config)) return NULL;
     if (config->q_bias || config->k_bias || config->v_bias || config->o_bias)
         return "attention biases";
     return config->qk_norm ? "query and key norms" : NULL;
@@ -62,6 +62,11 @@ enum config_family convert_format_for(const struct model_config *config) {
     return apriel_h1_lacks(config) ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1;
 }
 
+static const struct checkpoint_tensor *attention_of(const struct convert_job *job, int layer,
+                                                    enum attention_tensor tensor) {
+    return checkpoint_find_mixer(job->options.base, layer, &attention_kind, tensor);
+}
+
 /* Where each tensor of the result comes from, and its type. */
 static enum status plan_tensors(struct convert_job *job) {
     struct tensor_spec *specs;
@@ -71,13 +76,13 @@ static enum status plan_tensors(struct convert_job *job) {
     if (!job->tensors) status = STATUS_FAILED;
     for (size_t i = 0; i < job->count && !status; i++) {
         struct convert_tensor *tensor = &job->tensors[i];
-        enum tensor_role role = specs[i].role;
         tensor->spec = specs[i];
-        if (specs[i].part == PART_MAMBA && is_new(job, specs[i].layer)) {
-            tensor->dtype = hybrid_dtype(
-                role, checkpoint_find(job->options.base, specs[i].layer, TENSOR_Q)->dtype);
+        if (specs[i].row && is_new(job, specs[i].layer)) {
+            tensor->dtype =
+                hybrid_dtype(&specs[i], attention_of(job, specs[i].layer, ATTENTION_Q)->dtype);
         } else {
-            tensor->source = checkpoint_find(job->options.base, specs[i].layer, role);
+            tensor->source =
+                checkpoint_find(job->options.base, specs[i].layer, (enum tensor_role)specs[i].role);
             tensor->dtype = tensor->source->dtype;
         }
         uint64_t bytes = dtype_size(tensor->dtype);
@@ -95,7 +100,7 @@ enum status convert_prepare(struct convert_job *job, const struct convert_option
                                      &options->mil, checkpoint_directory(options->base));
     if (status) return status;
     job->config = hybrid.config;
-    job->mamba = hybrid.mamba;
+    job->mixer = hybrid.mixer;
     job->added = hybrid.added;
     job->config->family = options->format;
     const char *lacks = convert_format_lacks(options->format, job->config);
@@ -117,13 +122,13 @@ void convert_free(struct convert_job *job) {
 
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {
     if (tensor->source) return memory_copy_string(tensor->source->name);
-    return mil_tensor_origin(job->options.base, tensor->spec.layer, &job->mamba, &job->options.mil,
-                             tensor->spec.role);
+    return mil_tensor_origin(job->options.base, tensor->spec.layer, &job->mixer, &job->options.mil,
+                             tensor->spec.role - TENSOR_OF_MIXER);
 }
 
 const char *convert_remark(bool *warns, const struct convert_job *job, size_t index) {
     const struct model_config *config = job->config;
-    bool attends = config_attention_layers(config) > 0;
+    bool attends = config_any_attends(config);
     bool apriel2 = config->family == FAMILY_APRIEL2;
     const struct {
         bool applies, warns;
@@ -192,11 +197,10 @@ static enum status make_tensor(struct fill *fill, const struct convert_tensor *t
     for (int i = 0; i < spec->rank; i++) count *= (size_t)spec->shape[i];
     float *values = memory_calloc(count, sizeof *values);
     if (!values) return STATUS_FAILED;
-    enum status status = mil_tensor(values, job->options.base, spec->layer, &job->mamba,
-                                    &job->options.mil, spec->role);
-    /* runtimes add the bias twice, so half of it is stored (DESIGN section 3) */
-    if (spec->role == TENSOR_DT_PROJ_BIAS)
-        for (size_t i = 0; i < count; i++) values[i] /= 2;
+    enum status status = mil_tensor(values, job->options.base, spec->layer, &job->mixer,
+                                    &job->options.mil, spec->role - TENSOR_OF_MIXER);
+    if (spec->row->stored != 0)
+        for (size_t i = 0; i < count; i++) values[i] *= (float)spec->row->stored;
     for (size_t first = 0; first < count && !status; first += step) {
         size_t n = count - first < step ? count - first : step;
         dtype_from_f32(fill->block, tensor->dtype, values + first, n);
@@ -208,9 +212,11 @@ static enum status make_tensor(struct fill *fill, const struct convert_tensor *t
     return status;
 }
 
-static void drop_attention(const struct checkpoint *base, int layer) {
-    static const enum tensor_role roles[] = {TENSOR_Q, TENSOR_K, TENSOR_V, TENSOR_O};
-    for (int i = 0; i < 4; i++) checkpoint_drop(base, checkpoint_find(base, layer, roles[i]));
+static void drop_attention(const struct convert_job *job, int layer) {
+    for (int i = 0; i < ATTENTION_TENSORS; i++) {
+        const struct checkpoint_tensor *tensor = attention_of(job, layer, (enum attention_tensor)i);
+        if (tensor) checkpoint_drop(job->options.base, tensor);
+    }
 }
 
 static enum status fill_tensor(void *context, size_t index, struct writer *writer) {
@@ -219,7 +225,7 @@ static enum status fill_tensor(void *context, size_t index, struct writer *write
     if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");
     if (tensor->source) return copy_tensor(fill, tensor->source, writer);
     enum status status = make_tensor(fill, tensor, writer);
-    drop_attention(fill->job->options.base, tensor->spec.layer);
+    drop_attention(fill->job, tensor->spec.layer);
     return status;
 }
 

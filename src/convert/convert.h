@@ -33,7 +33,7 @@ struct convert_tensor {
 struct convert_job {
     struct convert_options options;
     struct model_config *config;    /* of the result */
-    struct mamba_config mamba;      /* of the new mixers */
+    struct mixer_sizes mixer;       /* of the new mixers */
     struct int_list added;          /* layers whose mixer is new; ascending */
     struct convert_tensor *tensors; /* [count] */
     size_t count;

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "checkpoint/fast_llm.h"
 #include "convert/convert_internal.h"
+#include "mixers/attention/attention.h"
 
 static const char *dtype_word(enum dtype dtype) {
     return dtype == DTYPE_F32 ? "float32" : dtype == DTYPE_F16 ? "float16" : "bfloat16";
@@ -70,43 +71,31 @@ static void set_rope(struct json *object, const struct rope_config *rope) {
     js_set(object, "rope_scaling", scaling);
 }
 
-static struct json *ssm_cfg(const struct mamba_config *mamba, int hidden_size) {
-    struct json *object = js_new_object();
-    js_set_integer(object, "d_state", mamba->d_state);
-    js_set_integer(object, "d_xb", mamba->d_xb);
-    js_set_integer(object, "d_inner", mamba->d_inner);
-    js_set_integer(object, "d_conv", mamba->d_conv);
-    js_set_integer(object, "dt_rank", mamba->dt_rank);
-    /* only read where d_inner is absent */
-    js_set_integer(object, "expand",
-                   mamba->d_inner >= hidden_size ? mamba->d_inner / hidden_size : 1);
-    js_set_bool(object, "bias", mamba->bias);
-    js_set_bool(object, "conv_bias", mamba->conv_bias);
-    js_set_bool(object, "dt_proj_bias", mamba->dt_proj_bias);
-    js_set_bool(object, "repeat_kv_before_conv", true);
-    js_set_number(object, "dt_min", mamba->dt_min);
-    js_set_number(object, "dt_max", mamba->dt_max);
-    js_set_number(object, "dt_init_floor", MAMBA_DT_FLOOR);
-    return object;
-}
-
 /* The window of the attention layers (they agree), null when there is none. */
 static struct json *window_of(const struct model_config *config) {
     for (int i = 0; i < config->n_layers; i++)
-        if (config->layers[i].mixer == MIXER_ATTENTION && config->layers[i].sliding_window)
-            return js_new_integer(config->layers[i].sliding_window);
+        if (config_is_attention(config, i) && config->layers[i].mixer.value[ATTENTION_WINDOW])
+            return js_new_integer(config->layers[i].mixer.value[ATTENTION_WINDOW]);
+    return NULL;
+}
+
+/* The sizes of the mixers that are not attention; NULL when there are none. */
+static struct json *ssm_cfg(const struct model_config *config) {
+    const struct mixer_host host = config_host(config);
+    for (int i = config->n_layers - 1; i >= 0; i--) {
+        if (config_is_attention(config, i)) continue;
+        struct json *object = js_new_object();
+        mixer_config_write(object, &config->layers[i].mixer, &host, MIXER_APRIEL_H1);
+        return object;
+    }
     return NULL;
 }
 
 static void set_apriel_h1(struct json *object, const struct convert_job *job) {
     const struct model_config *config = job->config;
-    const struct mamba_config *mamba = NULL;
-    struct json *layout = js_new_array();
-    for (int i = 0; i < config->n_layers; i++) {
-        bool is_mamba = config->layers[i].mixer == MIXER_MAMBA;
-        if (is_mamba) mamba = &config->layers[i].mamba;
-        js_append(layout, js_new_string(is_mamba ? "m2" : "t"));
-    }
+    struct json *layout = js_new_array(), *sizes = ssm_cfg(config);
+    for (int i = 0; i < config->n_layers; i++)
+        js_append(layout, js_new_string(config->layers[i].mixer.kind->type[MIXER_APRIEL_H1]));
     js_set_integer(object, "intermediate_size", config->intermediate_size);
     js_set_integer(object, "num_hidden_layers", config->n_layers);
     js_set_integer(object, "num_attention_heads", config->n_heads);
@@ -119,7 +108,7 @@ static void set_apriel_h1(struct json *object, const struct convert_job *job) {
     set_rope(object, &config->rope);
     js_set(object, "sliding_window", window_of(config)); /* null: none; absent would be 4096 */
     js_set(object, "hybrid_block_layout", layout);
-    if (mamba) js_set(object, "ssm_cfg", ssm_cfg(mamba, config->hidden_size));
+    if (sizes) js_set(object, "ssm_cfg", sizes);
 }
 
 static void set_apriel2(struct json *object, const struct convert_job *job) {
@@ -130,7 +119,7 @@ static void set_apriel2(struct json *object, const struct convert_job *job) {
     js_set(object, "embeddings", embeddings);
     js_set(head, "normalization", fast_llm_norm(config->rms_norm_eps));
     js_set(object, "head", head);
-    js_set(object, "decoder", fast_llm_decoder(config, FAST_LLM_APRIEL2));
+    js_set(object, "decoder", fast_llm_decoder(config, MIXER_APRIEL2));
 }
 
 enum status convert_config_json(struct json **out, const struct convert_job *job) {

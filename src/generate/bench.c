@@ -94,30 +94,15 @@ static enum status measure_device(struct bench *bench) {
 
 /* ---- hybrids */
 
-static enum status copy_mixer(struct mixer *out, const struct bench *bench,
-                              const struct mixer *from) {
-    const struct model *model = bench->model;
-    struct backend *backend = model->backend;
-    *out = (struct mixer){.kind = from->kind, .mamba = from->mamba};
-    enum status status = mixer_alloc(out, backend, model->config);
-    for (enum weight weight = WEIGHT_FIRST_OF_MIXER; !status && weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, out, weight);
-        size_t size = dtype_size(shape.act ? backend->act : backend->acc);
-        if (out->weights[weight])
-            backend->copy(backend, out->weights[weight], from->weights[weight],
-                          (size_t)shape.count * size);
-    }
-    return status;
-}
-
 static enum status make_mixer(struct bench *bench, int layer) {
     const struct bench_settings *settings = bench->settings;
     struct mixer *mixer = &bench->mixers[layer];
     int first = settings->order[0];
-    enum status status = layer == first
-                             ? mil_mixer_create(mixer, bench->model, layer, settings->mil)
-                             : copy_mixer(mixer, bench, &bench->mixers[first]);
-    if (!status) bench->cost.mamba = mixer->mamba;
+    enum status status =
+        layer == first
+            ? mil_mixer_create(mixer, bench->model, layer, settings->mil)
+            : mixer_copy(mixer, bench->model->backend, &bench->model->host, &bench->mixers[first]);
+    if (!status) bench->cost.mixer = mixer->sizes;
     return status;
 }
 

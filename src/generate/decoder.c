@@ -51,12 +51,11 @@ static bool is_ablated(const struct decoder_options *options, int layer) {
     return options->ablated && options->ablated[layer];
 }
 
-/* The mixer of a layer by the config and the options alone; its weights are not set. */
-static struct mixer mixer_sizes(const struct model *model, const struct decoder_options *options,
-                                int layer) {
-    if (options->mixers && options->mixers[layer]) return *options->mixers[layer];
-    return (struct mixer){.kind = model->config->layers[layer].mixer,
-                          .mamba = model->config->layers[layer].mamba};
+/* Of the mixer of a layer, by the config and the options. */
+static const struct mixer_sizes *sizes_of(const struct model *model,
+                                          const struct decoder_options *options, int layer) {
+    if (options->mixers && options->mixers[layer]) return &options->mixers[layer]->sizes;
+    return &model->config->layers[layer].mixer;
 }
 
 static int64_t most_tokens(const struct decoder_options *options) {
@@ -69,8 +68,7 @@ static struct trace_needs needs_of(const struct model *model,
     int64_t tokens = most_tokens(options);
     struct trace_needs needs = trace_needs_of(model, options->slots, tokens, (int)tokens);
     for (int l = 0; options->mixers && l < model->config->n_layers; l++)
-        if (options->mixers[l] && options->mixers[l]->kind == MIXER_MAMBA)
-            needs.mamba = &options->mixers[l]->mamba;
+        if (options->mixers[l]) trace_needs_add(&needs, model, &options->mixers[l]->sizes);
     return needs;
 }
 
@@ -79,9 +77,9 @@ uint64_t decoder_bytes(const struct model *model, const struct decoder_options *
     const struct model_config *config = model->config;
     uint64_t kept = 0, slots = (uint64_t)options->slots, acc = dtype_size(model->backend->acc);
     for (int l = 0; l < config->n_layers; l++) {
-        struct mixer mixer = mixer_sizes(model, options, l);
-        if (!is_ablated(options, l))
-            kept += slots * past_bytes(config, l, &mixer, options->tokens, model->backend);
+        if (is_ablated(options, l)) continue;
+        kept += slots * past_bytes(sizes_of(model, options, l), &model->host, options->tokens,
+                                   dtype_size(model->backend->act), acc);
     }
     if (past) *past = kept;
     struct trace_needs needs = needs_of(model, options);
@@ -127,9 +125,9 @@ static enum status alloc_past(struct decoder *decoder) {
     decoder->past = memory_calloc((size_t)layers, sizeof *decoder->past);
     enum status status = decoder->past ? STATUS_OK : STATUS_FAILED;
     for (int l = 0; !status && l < layers; l++) {
-        struct mixer mixer = mixer_sizes(model, options, l);
         if (is_ablated(options, l)) continue;
-        status = past_alloc(&decoder->past[l], model, l, &mixer, options->slots, options->tokens);
+        status = past_alloc(&decoder->past[l], model->backend, sizes_of(model, options, l),
+                            &model->host, options->slots, options->tokens);
     }
     return status;
 }
@@ -256,8 +254,8 @@ enum status decoder_prefill(struct decoder *decoder, const int *slots, const uin
                       (char *)decoder->hidden + (size_t)(batch.sequences.offsets[i + 1] - 1) * row,
                       row);
     if (!status)
-        model_logits(model, decoder->logits, decoder->trace.normed, decoder->trace.mixer_rstd,
-                     decoder->last, count);
+        model_logits(model, decoder->logits, decoder->trace.buffer[BLOCK_NORMED],
+                     decoder->trace.buffer[BLOCK_MIXER_RSTD], decoder->last, count);
     /* The batch's arrays are in use until then. */
     enum status finished = backend->sync(backend);
     token_batch_free(&batch);
@@ -296,8 +294,8 @@ static enum status run_step(void *context) {
     enum status status = run_layers(decoder, decoder->inputs, decoder->inputs + 2 * count,
                                     &sequences, true, step->longest);
     if (!status)
-        model_logits(decoder->model, decoder->logits, decoder->trace.normed,
-                     decoder->trace.mixer_rstd, decoder->hidden, count);
+        model_logits(decoder->model, decoder->logits, decoder->trace.buffer[BLOCK_NORMED],
+                     decoder->trace.buffer[BLOCK_MIXER_RSTD], decoder->hidden, count);
     return status;
 }
 
@@ -388,9 +386,9 @@ enum status decoder_fill(struct decoder *decoder) {
     const struct decoder_options *options = &decoder->options;
     enum status status = STATUS_OK;
     for (int l = 0; !status && l < decoder->model->config->n_layers; l++) {
-        struct mixer mixer = mixer_sizes(decoder->model, options, l);
-        status = past_fill(&decoder->past[l], decoder->model, l, &mixer, options->slots,
-                           options->tokens);
+        const struct model *model = decoder->model;
+        status = past_fill(&decoder->past[l], model->backend, sizes_of(model, options, l),
+                           &model->host, l, options->slots, options->tokens);
     }
     return status ? status : decoder->model->backend->sync(decoder->model->backend);
 }

@@ -1,77 +1,28 @@
 #include "kernels/ops/mlp.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/products.h"
-#include "model/mixers.h"
-
-/* As trace_alloc: one list for counting and allocating. */
-static uint64_t lay_out(struct backward *out, const struct model *model,
-                        const struct trace_needs *needs, bool allocate, bool *failed) {
-    const struct model_config *config = model->config;
-    struct backend *backend = model->backend;
-    int64_t n = needs->sequences.tokens;
-    int64_t query = config->n_heads * config->head_dim, key = config->n_kv_heads * config->head_dim;
-    int64_t inner = needs->mamba ? needs->mamba->d_inner : 0;
-    int64_t projected = needs->mamba ? 2 * (inner + needs->mamba->d_xb) : 0;
-    if (!needs->attention) query = key = 0;
-    const struct {
-        void **to;
-        int64_t width;
-    } buffers[] = {
-        {&out->dout, backend->act == backend->acc ? 0 : config->hidden_size},
-        {&out->dnormed, config->hidden_size},
-        {&out->dgate_up, 2 * config->intermediate_size},
-        {&out->dmlp_inner, config->intermediate_size},
-        {&out->dqkv, query + 2 * key},
-        {&out->dqk, config->qk_norm ? query + key : 0},
-        {&out->dprojected, projected},
-        {&out->ddt, inner},
-        {&out->dconvolved, inner},
-        {&out->ddt_low, needs->mamba ? needs->mamba->dt_rank : 0},
-        {&out->dmixed, inner > query ? inner : query},
-    };
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
-        size_t size = (size_t)(n * buffers[i].width) * dtype_size(backend->act);
-        bytes += size;
-        if (!allocate || !size || *failed) continue;
-        *buffers[i].to = backend->alloc(backend, size, "activation gradients");
-        if (!*buffers[i].to) *failed = true;
-    }
-    return bytes;
-}
+#include "mixers/linear.h"
+#include "model/block_buffers.h"
 
 enum status backward_alloc(struct backward *out, const struct model *model,
                            const struct trace_needs *needs) {
-    *out = (struct backward){0};
-    bool failed = false;
-    lay_out(out, model, needs, true, &failed);
-    if (failed) backward_free(out, model->backend);
-    return failed ? STATUS_FAILED : STATUS_OK;
+    *out = (struct backward){.room = needs->room};
+    size_t block = block_lay_out(NULL, NULL, model, &needs->room, true);
+    out->memory = model->backend->alloc(model->backend, block + needs->mixer_backward,
+                                        "activation gradients");
+    if (!out->memory) return STATUS_FAILED;
+    out->mixer = out->memory + block;
+    (void)block_lay_out(out->buffer, out->memory, model, &needs->room, true);
+    return STATUS_OK;
 }
 
 uint64_t backward_bytes(const struct model *model, const struct trace_needs *needs) {
-    struct backward backward = {0};
-    bool failed = false;
-    return lay_out(&backward, model, needs, false, &failed);
+    return block_lay_out(NULL, NULL, model, &needs->room, true) + needs->mixer_backward;
 }
 
 void backward_free(struct backward *backward, struct backend *backend) {
-    void *buffers[] = {backward->dout,       backward->dnormed, backward->dgate_up,
-                       backward->dmlp_inner, backward->dqkv,    backward->dqk,
-                       backward->dprojected, backward->ddt,     backward->dconvolved,
-                       backward->ddt_low,    backward->dmixed};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        backend->free(backend, buffers[i]);
+    backend->free(backend, backward->memory);
     *backward = (struct backward){0};
-}
-
-void linear_backward(const struct model *model, void *da, void *dw, void *dbias, const void *dout,
-                     const void *a, int64_t a_stride, const void *w, int64_t m, int64_t n,
-                     int64_t k) {
-    struct backend *backend = model->backend;
-    if (dw) backend->products->matmul_backward_weight(backend, dw, dout, a, a_stride, m, n, k);
-    if (dbias) backend->products->matmul_backward_bias(backend, dbias, dout, m, n);
-    if (da) backend->products->matmul_backward_input(backend, into_act(da), dout, w, m, n, k);
 }
 
 static size_t stream_bytes(const struct model *model, const struct sequences *sequences) {
@@ -95,9 +46,10 @@ void block_forward(const struct model *model, const struct block_state *state,
 static const void *as_input(const struct model *model, struct backward *scratch, const void *dh,
                             int64_t tokens) {
     struct backend *backend = model->backend;
-    if (!scratch->dout) return dh;
-    backend->cast(backend, scratch->dout, dh, (size_t)(tokens * model->config->hidden_size));
-    return scratch->dout;
+    void *dout = scratch->buffer[BLOCK_DOUT];
+    if (!dout) return dh;
+    backend->cast(backend, dout, dh, (size_t)(tokens * model->config->hidden_size));
+    return dout;
 }
 
 void block_backward_mlp(const struct model *model, const struct block_state *state,
@@ -113,20 +65,25 @@ void block_backward_mlp(const struct model *model, const struct block_state *sta
     void *const *into = gradients ? gradients : none;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (into[WEIGHT_DOWN])
-        backend->mlp->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
-    linear_backward(model, scratch->dmlp_inner, into[WEIGHT_DOWN], into[WEIGHT_DOWN_BIAS], dout,
-                    trace->mlp_inner, inner, weights[WEIGHT_DOWN], tokens, width, inner);
-    backend->mlp->swiglu_backward(backend, scratch->dgate_up, scratch->dmlp_inner, trace->gate_up,
+        backend->mlp->swiglu(backend, trace->buffer[BLOCK_MLP_INNER], trace->buffer[BLOCK_GATE_UP],
+                             tokens, inner);
+    linear_backward(backend, scratch->buffer[BLOCK_DMLP_INNER], into[WEIGHT_DOWN],
+                    into[WEIGHT_DOWN_BIAS], dout, trace->buffer[BLOCK_MLP_INNER], inner,
+                    weights[WEIGHT_DOWN], tokens, width, inner);
+    backend->mlp->swiglu_backward(backend, scratch->buffer[BLOCK_DGATE_UP],
+                                  scratch->buffer[BLOCK_DMLP_INNER], trace->buffer[BLOCK_GATE_UP],
                                   tokens, inner);
     if (into[WEIGHT_GATE_UP])
-        backend->norm->rmsnorm(backend, trace->normed, trace->mlp_rstd, state->middle,
-                               weights[WEIGHT_POST_NORM], config->rms_norm_eps, tokens, width);
-    linear_backward(model, scratch->dnormed, into[WEIGHT_GATE_UP], into[WEIGHT_GATE_UP_BIAS],
-                    scratch->dgate_up, trace->normed, width, weights[WEIGHT_GATE_UP], tokens,
-                    2 * inner, width);
-    backend->norm->rmsnorm_backward(backend, dh, into[WEIGHT_POST_NORM], scratch->dnormed,
-                                    state->middle, weights[WEIGHT_POST_NORM], trace->mlp_rstd,
-                                    tokens, width);
+        backend->norm->rmsnorm(backend, trace->buffer[BLOCK_NORMED], trace->buffer[BLOCK_MLP_RSTD],
+                               state->middle, weights[WEIGHT_POST_NORM], config->rms_norm_eps,
+                               tokens, width);
+    linear_backward(backend, scratch->buffer[BLOCK_DNORMED], into[WEIGHT_GATE_UP],
+                    into[WEIGHT_GATE_UP_BIAS], scratch->buffer[BLOCK_DGATE_UP],
+                    trace->buffer[BLOCK_NORMED], width, weights[WEIGHT_GATE_UP], tokens, 2 * inner,
+                    width);
+    backend->norm->rmsnorm_backward(
+        backend, dh, into[WEIGHT_POST_NORM], scratch->buffer[BLOCK_DNORMED], state->middle,
+        weights[WEIGHT_POST_NORM], trace->buffer[BLOCK_MLP_RSTD], tokens, width);
 }
 
 /* Whether any weight in [from, to) has a gradient to accumulate. */
@@ -150,15 +107,19 @@ void block_backward_mixer(const struct model *model, const struct block_state *s
     if (!state->mixer || (!past_mixer && !trains)) return;
     const void *dout = as_input(model, scratch, dh, tokens);
     if (trains) /* the MLP has overwritten the mixer's input */
-        backend->norm->rmsnorm(backend, trace->normed, trace->mixer_rstd, state->input,
-                               state->layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps,
-                               tokens, width);
-    if (state->mixer->kind == MIXER_ATTENTION)
-        attention_backward(model, state, scratch, dout, gradients, !past_mixer, sequences);
-    else
-        mamba_backward(model, state, scratch, dout, gradients, !past_mixer, sequences);
+        backend->norm->rmsnorm(
+            backend, trace->buffer[BLOCK_NORMED], trace->buffer[BLOCK_MIXER_RSTD], state->input,
+            state->layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps, tokens, width);
+    const struct mixer_sizes *sizes = &state->mixer->sizes;
+    const struct mixer_kind *kind = sizes->kind;
+    struct mixer_pass pass = block_pass(model, state->mixer, trace, sequences);
+    (void)buffers_lay_out(pass.buffer, scratch->mixer, kind->buffers, kind->n_buffers, sizes,
+                          &model->host, &scratch->room, true);
+    kind->backward(&pass, dout, past_mixer ? scratch->buffer[BLOCK_DNORMED] : NULL,
+                   into + WEIGHT_FIRST_OF_MIXER);
     if (past_mixer)
-        backend->norm->rmsnorm_backward(backend, dh, into[WEIGHT_INPUT_NORM], scratch->dnormed,
-                                        state->input, state->layer->weights[WEIGHT_INPUT_NORM],
-                                        trace->mixer_rstd, tokens, width);
+        backend->norm->rmsnorm_backward(backend, dh, into[WEIGHT_INPUT_NORM],
+                                        scratch->buffer[BLOCK_DNORMED], state->input,
+                                        state->layer->weights[WEIGHT_INPUT_NORM],
+                                        trace->buffer[BLOCK_MIXER_RSTD], tokens, width);
 }

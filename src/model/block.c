@@ -3,101 +3,114 @@
 #include "kernels/ops/mlp.h"
 #include "kernels/ops/norm.h"
 #include "kernels/ops/products.h"
-#include "kernels/ops/scan.h"
-#include "model/mixers.h"
+#include "model/block_buffers.h"
+
+/* ---- buffers */
+
+static int64_t hidden(const struct mixer_sizes *mixer, const struct mixer_host *host) {
+    return host->hidden;
+}
+
+static int64_t one(const struct mixer_sizes *mixer, const struct mixer_host *host) {
+    return 1;
+}
+
+static int64_t gate_up(const struct mixer_sizes *mixer, const struct mixer_host *host) {
+    return 2 * host->intermediate;
+}
+
+static int64_t inner(const struct mixer_sizes *mixer, const struct mixer_host *host) {
+    return host->intermediate;
+}
+
+static size_t matrix_input(const struct buffer_room *room, const struct mixer_sizes *mixer,
+                           const struct mixer_host *host) {
+    const struct backend *backend = room->backend;
+    if (backend->act == backend->acc) return 0;
+    return (size_t)(room->sequences.tokens * host->hidden) * dtype_size(backend->act);
+}
+
+static const struct buffer_row block_rows[BLOCK_BUFFERS] = {
+    [BLOCK_NORMED] = {"normed", .width = hidden},
+    [BLOCK_MIXER_RSTD] = {"mixer_rstd", .acc = true, .width = one},
+    [BLOCK_MLP_RSTD] = {"mlp_rstd", .acc = true, .width = one},
+    [BLOCK_GATE_UP] = {"gate_up", .width = gate_up},
+    [BLOCK_MLP_INNER] = {"mlp_inner", .width = inner},
+    [BLOCK_DOUT] = {"dout", .time = BUFFER_BACKWARD, .bytes = matrix_input},
+    [BLOCK_DNORMED] = {"dnormed", .time = BUFFER_BACKWARD, .width = hidden},
+    [BLOCK_DGATE_UP] = {"dgate_up", .time = BUFFER_BACKWARD, .width = gate_up},
+    [BLOCK_DMLP_INNER] = {"dmlp_inner", .time = BUFFER_BACKWARD, .width = inner},
+};
+
+size_t block_lay_out(void **out, char *base, const struct model *model,
+                     const struct buffer_room *room, bool backward) {
+    return buffers_lay_out(out, base, block_rows, BLOCK_BUFFERS, NULL, &model->host, room,
+                           backward);
+}
+
+struct trace_needs trace_needs_begin(const struct model *model, const struct sequences *largest,
+                                     bool gradients) {
+    return (struct trace_needs){.room = {.backend = model->backend,
+                                         .sequences = {.count = largest->count,
+                                                       .longest = largest->longest,
+                                                       .tokens = largest->tokens},
+                                         .gradients = gradients}};
+}
+
+void trace_needs_add(struct trace_needs *needs, const struct model *model,
+                     const struct mixer_sizes *mixer) {
+    size_t *most[] = {&needs->mixer, &needs->mixer_backward};
+    for (int backward = 0; backward < 2; backward++) {
+        size_t bytes = buffers_lay_out(NULL, NULL, mixer->kind->buffers, mixer->kind->n_buffers,
+                                       mixer, &model->host, &needs->room, backward);
+        if (bytes > *most[backward]) *most[backward] = bytes;
+    }
+}
 
 struct trace_needs trace_needs_of(const struct model *model, int rows, int64_t tokens,
                                   int longest) {
-    struct trace_needs needs = {.sequences = {.count = rows, .longest = longest, .tokens = tokens}};
-    for (int l = 0; l < model->config->n_layers; l++) {
-        const struct layer_config *layer = &model->config->layers[l];
-        if (layer->mixer == MIXER_ATTENTION) needs.attention = true;
-        /* All Mamba layers of a checkpoint have one size. */
-        if (layer->mixer == MIXER_MAMBA) needs.mamba = &layer->mamba;
-    }
+    const struct sequences largest = {.count = rows, .longest = longest, .tokens = tokens};
+    struct trace_needs needs = trace_needs_begin(model, &largest, false);
+    for (int l = 0; l < model->config->n_layers; l++)
+        trace_needs_add(&needs, model, &model->config->layers[l].mixer);
     return needs;
-}
-
-static void *add(const struct model *model, uint64_t *bytes, bool allocate, int64_t elements,
-                 enum dtype type, bool *failed) {
-    size_t size = (size_t)elements * dtype_size(type);
-    *bytes += size;
-    if (!allocate || *failed) return NULL;
-    void *memory = model->backend->alloc(model->backend, size, "activations");
-    if (!memory) *failed = true;
-    return memory;
-}
-
-/* One list of buffers for both counting and allocating. */
-static uint64_t lay_out(struct trace *trace, const struct model *model,
-                        const struct trace_needs *needs, bool allocate, bool *failed) {
-    const struct model_config *config = model->config;
-    struct backend *backend = model->backend;
-    enum dtype act = backend->act, acc = backend->acc;
-    int64_t n = needs->sequences.tokens, mixed = 0;
-    uint64_t bytes = 0;
-#define BUFFER(member, elements, type)                                                             \
-    trace->member = add(model, &bytes, allocate, (elements), (type), failed)
-    trace->tokens = n;
-    BUFFER(normed, n * config->hidden_size, act);
-    BUFFER(mixer_rstd, n, acc);
-    BUFFER(mlp_rstd, n, acc);
-    BUFFER(gate_up, n * 2 * config->intermediate_size, act);
-    BUFFER(mlp_inner, n * config->intermediate_size, act);
-    if (needs->attention) {
-        int64_t query = config->n_heads * config->head_dim;
-        int64_t key = config->n_kv_heads * config->head_dim;
-        BUFFER(qkv, n * (query + 2 * key), act);
-        if (config->qk_norm) {
-            BUFFER(qk, n * (query + key), act);
-            BUFFER(q_rstd, n * config->n_heads, acc);
-            BUFFER(k_rstd, n * config->n_kv_heads, acc);
-        }
-        if (needs->gradients) BUFFER(lse, n * config->n_heads, acc);
-        mixed = query;
-    }
-    if (needs->mamba) {
-        struct mamba_shape shape = mamba_shape_of(needs->mamba);
-        int64_t inner = shape.d_inner;
-        BUFFER(projected, n * 2 * (inner + shape.d_xb), act);
-        BUFFER(dt_low, n * needs->mamba->dt_rank, act);
-        BUFFER(dt, n * inner, act);
-        BUFFER(convolved, n * inner, act);
-        if (needs->gradients) {
-            size_t size = backend->scan->scan_checkpoint_bytes(backend, &needs->sequences, &shape);
-            BUFFER(checkpoints, (int64_t)(size / dtype_size(acc)) + 1, acc);
-        }
-        if (inner > mixed) mixed = inner;
-    }
-    BUFFER(mixed, n * mixed, act);
-#undef BUFFER
-    return bytes;
 }
 
 enum status trace_alloc(struct trace *out, const struct model *model,
                         const struct trace_needs *needs) {
-    *out = (struct trace){0};
-    bool failed = false;
-    lay_out(out, model, needs, true, &failed);
-    if (failed) trace_free(out, model->backend);
-    return failed ? STATUS_FAILED : STATUS_OK;
+    *out = (struct trace){.room = needs->room};
+    size_t block = block_lay_out(NULL, NULL, model, &needs->room, false);
+    out->memory = model->backend->alloc(model->backend, block + needs->mixer, "activations");
+    if (!out->memory) return STATUS_FAILED;
+    out->mixer = out->memory + block;
+    (void)block_lay_out(out->buffer, out->memory, model, &needs->room, false);
+    return STATUS_OK;
 }
 
 uint64_t trace_bytes(const struct model *model, const struct trace_needs *needs) {
-    struct trace trace = {0};
-    bool failed = false;
-    return lay_out(&trace, model, needs, false, &failed);
+    return block_lay_out(NULL, NULL, model, &needs->room, false) + needs->mixer;
 }
 
 void trace_free(struct trace *trace, struct backend *backend) {
-    void *buffers[] = {trace->normed,    trace->mixer_rstd, trace->mlp_rstd,    trace->gate_up,
-                       trace->mlp_inner, trace->qkv,        trace->qk,          trace->q_rstd,
-                       trace->k_rstd,    trace->lse,        trace->projected,   trace->dt_low,
-                       trace->dt,        trace->convolved,  trace->checkpoints, trace->mixed};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
-        backend->free(backend, buffers[i]);
+    backend->free(backend, trace->memory);
     *trace = (struct trace){0};
 }
+
+struct mixer_pass block_pass(const struct model *model, const struct mixer *mixer,
+                             const struct trace *trace, const struct sequences *sequences) {
+    const struct mixer_kind *kind = mixer->sizes.kind;
+    struct mixer_pass pass = {.backend = model->backend,
+                              .mixer = mixer,
+                              .host = &model->host,
+                              .rope = model->rope,
+                              .sequences = sequences,
+                              .input = trace->buffer[BLOCK_NORMED]};
+    (void)buffers_lay_out(pass.buffer, trace->mixer, kind->buffers, kind->n_buffers, &mixer->sizes,
+                          &model->host, &trace->room, false);
+    return pass;
+}
+
+/* ---- passes */
 
 void block_mix(const struct model *model, const struct layer *layer, const struct mixer *mixer,
                struct trace *trace, void *h, const void *from, const struct sequences *sequences) {
@@ -109,13 +122,12 @@ void block_mix_past(const struct model *model, const struct layer *layer, const 
                     const struct sequences *sequences, const struct past_use *past) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
-    backend->norm->rmsnorm(backend, trace->normed, trace->mixer_rstd, from,
-                           layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps,
+    backend->norm->rmsnorm(backend, trace->buffer[BLOCK_NORMED], trace->buffer[BLOCK_MIXER_RSTD],
+                           from, layer->weights[WEIGHT_INPUT_NORM], config->rms_norm_eps,
                            sequences->tokens, config->hidden_size);
-    if (mixer->kind == MIXER_ATTENTION)
-        attention_forward(model, layer->index, mixer, trace, h, sequences, past);
-    else
-        mamba_forward(model, mixer, trace, h, sequences, past);
+    struct mixer_pass pass = block_pass(model, mixer, trace, sequences);
+    pass.past = past;
+    mixer->sizes.kind->forward(&pass, h);
 }
 
 void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace, void *h,
@@ -123,15 +135,16 @@ void block_mlp(const struct model *model, const struct layer *layer, struct trac
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     int64_t width = config->hidden_size, inner = config->intermediate_size;
-    void *const *weights = layer->weights;
-    backend->norm->rmsnorm(backend, trace->normed, trace->mlp_rstd, from, weights[WEIGHT_POST_NORM],
-                           config->rms_norm_eps, tokens, width);
-    backend->products->matmul(backend, into_act(trace->gate_up), trace->normed, width,
+    void *const *weights = layer->weights, *const *buffer = trace->buffer;
+    backend->norm->rmsnorm(backend, buffer[BLOCK_NORMED], buffer[BLOCK_MLP_RSTD], from,
+                           weights[WEIGHT_POST_NORM], config->rms_norm_eps, tokens, width);
+    backend->products->matmul(backend, into_act(buffer[BLOCK_GATE_UP]), buffer[BLOCK_NORMED], width,
                               weights[WEIGHT_GATE_UP], weights[WEIGHT_GATE_UP_BIAS], tokens,
                               2 * inner, width);
-    backend->mlp->swiglu(backend, trace->mlp_inner, trace->gate_up, tokens, inner);
-    backend->products->matmul(backend, onto_acc(h), trace->mlp_inner, inner, weights[WEIGHT_DOWN],
-                              weights[WEIGHT_DOWN_BIAS], tokens, width, inner);
+    backend->mlp->swiglu(backend, buffer[BLOCK_MLP_INNER], buffer[BLOCK_GATE_UP], tokens, inner);
+    backend->products->matmul(backend, onto_acc(h), buffer[BLOCK_MLP_INNER], inner,
+                              weights[WEIGHT_DOWN], weights[WEIGHT_DOWN_BIAS], tokens, width,
+                              inner);
 }
 
 void model_logits(const struct model *model, void *logits, void *normed, void *rstd, const void *h,

@@ -6,38 +6,41 @@
 #ifndef MODEL_BLOCK_H
 #define MODEL_BLOCK_H
 
+#include "mixers/buffers.h"
+#include "mixers/past.h"
 #include "model/model.h"
-#include "model/past.h"
+
+/* Buffers of a block; those of its mixer stand behind them, by the rows of its kind. */
+enum block_buffer {
+    BLOCK_NORMED,     /* act [n, D]: input of mixer, then of MLP */
+    BLOCK_MIXER_RSTD, /* acc [n] */
+    BLOCK_MLP_RSTD,   /* acc [n] */
+    BLOCK_GATE_UP,    /* act [n, 2F] */
+    BLOCK_MLP_INNER,  /* act [n, F] */
+    BLOCK_DOUT,    /* act [n, D]: the residual gradient as a matrix input; NULL when act is acc */
+    BLOCK_DNORMED, /* gradients */
+    BLOCK_DGATE_UP,
+    BLOCK_DMLP_INNER,
+    BLOCK_BUFFERS,
+};
+
+/* What a trace must be able to hold: begun by trace_needs_begin, then told of every mixer that it
+ * serves. */
+struct trace_needs {
+    struct buffer_room room;
+    size_t mixer, mixer_backward; /* bytes of the largest mixer's buffers */
+};
 
 struct trace {
-    int64_t tokens;   /* capacity */
-    void *normed;     /* act [n, D]: input of mixer, then of MLP */
-    void *mixer_rstd; /* acc [n] */
-    void *mlp_rstd;   /* acc [n] */
-    void *gate_up;    /* act [n, 2F] */
-    void *mlp_inner;  /* act [n, F] */
-    /* attention */
-    void *qkv;             /* act [n, (H + 2G) E]; rotated in place unless q/k norms exist */
-    void *qk;              /* act [n, (H + G) E]: normalised and rotated; only with q/k norms */
-    void *q_rstd, *k_rstd; /* acc [n, H], [n, G] */
-    void *lse;             /* acc [H, n]; only for gradients */
-    /* Mamba */
-    void *projected;   /* act [n, 2I + 2X]: z, x, B, C */
-    void *dt_low;      /* act [n, R] */
-    void *dt;          /* act [n, I] */
-    void *convolved;   /* act [n, I] */
-    void *checkpoints; /* of the scan; only for gradients */
-    /* both */
-    void *mixed; /* act [n, H E] or [n, I]: input of the output projection */
+    struct buffer_room room;
+    void *buffer[BLOCK_BUFFERS]; /* of the forward pass */
+    char *memory, *mixer;        /* all of it; and where the mixer's buffers begin */
 };
 
-/* What a trace must be able to hold. */
-struct trace_needs {
-    struct sequences sequences;       /* the largest batch */
-    bool attention;                   /* blocks with attention */
-    const struct mamba_config *mamba; /* blocks with Mamba mixers up to this size, or NULL */
-    bool gradients;                   /* a backward pass follows */
-};
+struct trace_needs trace_needs_begin(const struct model *model, const struct sequences *largest,
+                                     bool gradients);
+void trace_needs_add(struct trace_needs *needs, const struct model *model,
+                     const struct mixer_sizes *mixer);
 
 /* For every layer of the model, without gradients. */
 struct trace_needs trace_needs_of(const struct model *model, int rows, int64_t tokens, int longest);
@@ -65,16 +68,9 @@ void block_mlp(const struct model *model, const struct layer *layer, struct trac
 
 /* Where the backward pass keeps activation gradients; one serves every block. */
 struct backward {
-    void *dout;             /* act [n, D]: the residual gradient as a matrix input; NULL when act
-                               is acc */
-    void *dnormed;          /* act [n, D] */
-    void *dgate_up;         /* act [n, 2F] */
-    void *dmlp_inner;       /* act [n, F] */
-    void *dqkv, *dqk;       /* act, as in the trace */
-    void *dprojected;       /* act [n, 2I + 2X] */
-    void *ddt, *dconvolved; /* act [n, I] */
-    void *ddt_low;          /* act [n, R] */
-    void *dmixed;           /* act [n, max(H E, I)] */
+    struct buffer_room room;
+    void *buffer[BLOCK_BUFFERS]; /* of the backward pass */
+    char *memory, *mixer;
 };
 
 enum status backward_alloc(struct backward *out, const struct model *model,

@@ -1,40 +1,37 @@
 #include "model/cost.h"
 
-static struct mixer mixer_at(const struct cost_model *model, int layer) {
-    const struct layer_config *config = &model->config->layers[layer];
-    if (model->replaced && model->replaced[layer])
-        return (struct mixer){.kind = MIXER_MAMBA, .mamba = model->mamba};
-    return (struct mixer){.kind = config->mixer, .mamba = config->mamba};
+#include "mixers/past.h"
+
+static const struct mixer_sizes *mixer_at(const struct cost_model *model, int layer) {
+    if (model->replaced && model->replaced[layer]) return &model->mixer;
+    return &model->config->layers[layer].mixer;
 }
 
-static uint64_t kv_row(const struct cost_model *model) {
-    return 2 * (uint64_t)model->config->n_kv_heads * (uint64_t)model->config->head_dim *
-           (uint64_t)model->act_bytes;
+static size_t act_bytes(const struct cost_model *model) {
+    return (size_t)model->act_bytes;
 }
 
-uint64_t cost_state_bytes(const struct mamba_config *mamba, int act_bytes, int acc_bytes) {
-    return (uint64_t)mamba->d_inner * (uint64_t)mamba->d_state * (uint64_t)acc_bytes +
-           (uint64_t)mamba->d_xb * (uint64_t)(mamba->d_conv - 1) * (uint64_t)act_bytes;
+static size_t acc_bytes(const struct cost_model *model) {
+    return (size_t)model->acc_bytes;
+}
+
+static bool is_state(const struct mixer_sizes *mixer) {
+    return !mixer->kind->past_rows;
 }
 
 static void add_layer(struct cost_parts *out, const struct cost_model *model, int layer) {
-    struct mixer mixer = mixer_at(model, layer);
+    const struct mixer_host host = config_host(model->config);
+    const struct mixer_sizes *mixer = mixer_at(model, layer);
     for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, &mixer, weight);
+        struct weight_shape shape = weight_shape(model->config, mixer, weight);
         uint64_t bytes = (uint64_t)(shape.act ? model->act_bytes : model->acc_bytes);
         out->weights += (uint64_t)shape.count * bytes;
         if (shape.act) out->operations += 2 * (double)shape.count;
     }
-    if (mixer.kind == MIXER_ATTENTION) {
-        out->kv_per_token += kv_row(model);
-        out->attention_layers++;
-        return;
-    }
-    out->state += cost_state_bytes(&mixer.mamba, model->act_bytes, model->acc_bytes);
-    out->mamba_layers++;
-    /* decay, update and output of each state; the convolution */
-    out->operations += 6 * (double)mixer.mamba.d_inner * mixer.mamba.d_state +
-                       2 * (double)mixer.mamba.d_inner * mixer.mamba.d_conv;
+    out->kv_per_token += past_token_bytes(mixer, &host, act_bytes(model), acc_bytes(model));
+    if (is_state(mixer))
+        out->state += past_bytes(mixer, &host, 1, act_bytes(model), acc_bytes(model));
+    if (mixer->kind->operations) out->operations += mixer->kind->operations(mixer, &host, 0);
 }
 
 void cost_measure(struct cost_parts *out, const struct cost_model *model) {
@@ -49,35 +46,42 @@ void cost_measure(struct cost_parts *out, const struct cost_model *model) {
     out->operations += 2 * (double)table;
 }
 
-/* Rows that attention layers hold of a sequence, together. */
-static double rows_of(const struct cost_model *model, int64_t tokens) {
-    double rows = 0;
-    for (int l = 0; l < model->config->n_layers; l++) {
-        int window = model->config->layers[l].sliding_window;
-        if (mixer_at(model, l).kind == MIXER_ATTENTION)
-            rows += (double)(window > 0 && window < tokens ? window : tokens);
-    }
-    return rows;
-}
-
 uint64_t cost_kv_bytes(const struct cost_model *model, int64_t tokens) {
-    return (uint64_t)(rows_of(model, tokens) * (double)kv_row(model));
+    const struct mixer_host host = config_host(model->config);
+    uint64_t bytes = 0;
+    for (int l = 0; l < model->config->n_layers; l++)
+        if (!is_state(mixer_at(model, l)))
+            bytes +=
+                past_bytes(mixer_at(model, l), &host, tokens, act_bytes(model), acc_bytes(model));
+    return bytes;
 }
 
 double cost_step_bytes(const struct cost_model *model, int64_t batch, int64_t tokens) {
     struct cost_parts parts;
     cost_measure(&parts, model);
-    double sequence = rows_of(model, tokens) * (double)kv_row(model) + (double)parts.kv_per_token +
-                      2 * (double)parts.state;
+    double sequence =
+        (double)cost_kv_bytes(model, tokens) + (double)parts.kv_per_token + 2 * (double)parts.state;
     return (double)parts.step_weights + (double)batch * sequence;
+}
+
+/* Over what sequences of so many tokens keep, besides what cost_measure counts. */
+static double context_operations(const struct cost_model *model, int64_t tokens) {
+    const struct mixer_host host = config_host(model->config);
+    double sum = 0;
+    for (int l = 0; l < model->config->n_layers; l++) {
+        const struct mixer_sizes *mixer = mixer_at(model, l);
+        if (is_state(mixer) || !mixer->kind->operations) continue;
+        double rows = (double)mixer->kind->past_rows(mixer, tokens);
+        sum +=
+            mixer->kind->operations(mixer, &host, rows) - mixer->kind->operations(mixer, &host, 0);
+    }
+    return sum;
 }
 
 double cost_step_operations(const struct cost_model *model, int64_t batch, int64_t tokens) {
     struct cost_parts parts;
     cost_measure(&parts, model);
-    double attention =
-        4 * rows_of(model, tokens) * model->config->n_heads * model->config->head_dim;
-    return (double)batch * (parts.operations + attention);
+    return (double)batch * (parts.operations + context_operations(model, tokens));
 }
 
 double cost_step_seconds(const struct cost_model *model, const struct cost_device *device,

@@ -16,9 +16,9 @@
 
 struct cost_model {
     const struct model_config *config;
-    const bool *replaced;      /* [L] layers with `mamba` in the attention's place, or NULL */
-    struct mamba_config mamba; /* of the replaced layers */
-    int act_bytes, acc_bytes;  /* of an element of weights and caches; of states: 2, 4 on a GPU */
+    const bool *replaced;     /* [L] layers with `mixer` in the attention's place, or NULL */
+    struct mixer_sizes mixer; /* of the replaced layers */
+    int act_bytes, acc_bytes; /* of an element of weights and caches; of states: 2, 4 on a GPU */
 };
 
 struct cost_device {
@@ -30,16 +30,11 @@ struct cost_parts {
     uint64_t weights;      /* bytes of all weights */
     uint64_t step_weights; /* bytes that one decoding step reads of them */
     uint64_t kv_per_token; /* bytes that a token adds to the caches (windows not considered) */
-    uint64_t state;        /* bytes of one sequence's states */
-    double operations;     /* a token, without attention's over the context */
-    int attention_layers, mamba_layers;
+    uint64_t state;        /* bytes of one sequence's states, however long it is */
+    double operations;     /* a token, without those over the context */
 };
 
 void cost_measure(struct cost_parts *out, const struct cost_model *model);
-
-/* Bytes that one Mamba mixer keeps of a sequence: the scan's state, and the convolution's last
- * inputs. */
-uint64_t cost_state_bytes(const struct mamba_config *mamba, int act_bytes, int acc_bytes);
 
 /* Bytes of keys and values of one sequence of `tokens` tokens, windows considered. */
 uint64_t cost_kv_bytes(const struct cost_model *model, int64_t tokens);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "mixers/sizes.h"
 
 static bool listed(const struct int_list *list, int layer) {
     for (size_t i = 0; i < list->count; i++)
@@ -15,7 +16,7 @@ static enum status list_added(struct hybrid *out, const struct model_config *bas
     out->added.values = memory_calloc(layers->count, sizeof *out->added.values);
     if (!out->added.values) return STATUS_FAILED;
     for (int i = 0; i < base->n_layers; i++)
-        if (base->layers[i].mixer == MIXER_MAMBA && !listed(layers, i))
+        if (!config_is_attention(base, i) && !listed(layers, i))
             return status_fail("\"%s\": layer %d is Mamba already, but is not among the layers to "
                                "be Mamba",
                                name, i);
@@ -24,24 +25,20 @@ static enum status list_added(struct hybrid *out, const struct model_config *bas
         if (layer < 0 || layer >= base->n_layers)
             return status_fail("\"%s\" has %d layers; there is no layer %d to replace", name,
                                base->n_layers, layer);
-        if (base->layers[layer].mixer == MIXER_ATTENTION)
-            out->added.values[out->added.count++] = layer;
+        if (config_is_attention(base, layer)) out->added.values[out->added.count++] = layer;
     }
     return STATUS_OK;
 }
 
-/* Equal mixers share their description: it says what all of them started from. */
-static void join_ranges(struct model_config *config, const struct mamba_config *mamba) {
-    double low = mamba->dt_min, high = mamba->dt_max;
+/* Equal mixers share their description, and so what is no part of the function: a size that says
+ * what it began as, the lower or the upper end. */
+static void join_reals(struct model_config *config, const struct mixer_sizes *mixer) {
+    struct mixer_sizes all = *mixer;
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < config->n_layers; i++) {
-            struct mamba_config *other = &config->layers[i].mamba;
-            if (config->layers[i].mixer != MIXER_MAMBA || !config_same_mamba(other, mamba))
-                continue;
-            if (other->dt_min < low) low = other->dt_min;
-            if (other->dt_max > high) high = other->dt_max;
-            other->dt_min = low;
-            other->dt_max = high;
+            struct mixer_sizes *other = &config->layers[i].mixer;
+            if (mixer_same(other, mixer))
+                mixer_sizes_join(pass ? other : &all, pass ? &all : other);
         }
 }
 
@@ -51,11 +48,10 @@ enum status hybrid_make(struct hybrid *out, const struct model_config *base,
     *out = (struct hybrid){0};
     enum status status = config_copy(&out->config, base);
     if (!status) status = list_added(out, base, layers, name);
-    if (!status && out->added.count) status = mil_mamba(&out->mamba, base, options);
+    if (!status && out->added.count) status = mil_mamba(&out->mixer, base, options);
     for (size_t k = 0; k < out->added.count && !status; k++)
-        out->config->layers[out->added.values[k]] =
-            (struct layer_config){.mixer = MIXER_MAMBA, .mamba = out->mamba};
-    if (!status && out->added.count) join_ranges(out->config, &out->mamba);
+        out->config->layers[out->added.values[k]] = (struct layer_config){.mixer = out->mixer};
+    if (!status && out->added.count) join_reals(out->config, &out->mixer);
     if (status) hybrid_free(out);
     return status;
 }
@@ -66,11 +62,11 @@ void hybrid_free(struct hybrid *hybrid) {
     *hybrid = (struct hybrid){0};
 }
 
-enum dtype hybrid_dtype(enum tensor_role role, enum dtype attention) {
-    return role == TENSOR_A_LOG || role == TENSOR_D ? DTYPE_F32 : attention;
+enum dtype hybrid_dtype(const struct tensor_spec *spec, enum dtype attention) {
+    return spec->row && spec->row->keeps_f32 ? DTYPE_F32 : attention;
 }
 
-/* Of all tensors, as if all that is not a Mamba mixer's had one type. */
+/* Of all tensors, as if all but those that keep F32 had one type. */
 static enum status count_bytes(uint64_t *out, const struct model_config *config, enum dtype dtype) {
     struct tensor_spec *specs;
     size_t count;
@@ -78,7 +74,7 @@ static enum status count_bytes(uint64_t *out, const struct model_config *config,
     if (status) return status;
     *out = 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t bytes = dtype_size(hybrid_dtype(specs[i].role, dtype));
+        uint64_t bytes = dtype_size(hybrid_dtype(&specs[i], dtype));
         for (int k = 0; k < specs[i].rank; k++) bytes *= (uint64_t)specs[i].shape[k];
         *out += bytes;
     }

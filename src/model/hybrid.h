@@ -8,10 +8,9 @@
 #include "model/mil.h"
 
 struct hybrid {
-    struct model_config
-        *config;               /* with the layers that are to be Mamba; its family is the base's */
-    struct mamba_config mamba; /* of the new mixers; zero when there are none */
-    struct int_list added;     /* the layers whose mixer is new; ascending */
+    struct model_config *config; /* with the layers that are to be Mamba; of the base's family */
+    struct mixer_sizes mixer;    /* of the new mixers; zero when there are none */
+    struct int_list added;       /* the layers whose mixer is new; ascending */
 };
 
 /* `layers` (ascending) are the Mamba layers of the result, those that `base` has already included.
@@ -23,7 +22,7 @@ enum status hybrid_make(struct hybrid *out, const struct model_config *base,
 void hybrid_free(struct hybrid *hybrid);
 
 /* The type of a new mixer's tensor beside attention weights of type `attention`. */
-enum dtype hybrid_dtype(enum tensor_role role, enum dtype attention);
+enum dtype hybrid_dtype(const struct tensor_spec *spec, enum dtype attention);
 
 /* Bytes of the weights of a hybrid of the model that `base` and `weights` describe, as convert
  * writes them. */

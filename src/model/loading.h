@@ -19,7 +19,7 @@ struct weight_part {
     int64_t count;
     double factor; /* on what the checkpoint stores */
 };
-enum { LAYER_PARTS = 3 * WEIGHT_COUNT };
+enum { LAYER_PARTS = 2 * WEIGHT_FIRST_OF_MIXER + MIXER_MAX_TENSORS };
 
 /* The parts of layer `index` in an allocated layer, and how many they are. */
 int layer_parts(struct weight_part parts[LAYER_PARTS], const struct layer *layer,
@@ -31,9 +31,6 @@ enum { PART_ELEMENT_BYTES = 4 };
 enum dtype weight_part_type(const struct weight_part *part);
 enum status weight_part_read(void *out, const struct model *model, const struct weight_part *part,
                              int64_t first, int64_t count) STATUS_CHECKED;
-
-/* The tensor that a weight of a Mamba mixer is in a checkpoint. */
-enum tensor_role weight_role(enum weight weight);
 
 /* Room for a whole tensor outside the layers, and the part that fills it; the caller frees
  * part->to through the backend. */

@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "mixers/attention/attention.h"
+#include "mixers/m2/m2.h"
 
 /* silu^-1(1). */
 static const float open_gate = 1.2784645f;
@@ -21,8 +23,8 @@ static enum status choose(int *out, const char *word, const char *option, const 
 }
 
 void mil_dt_range(double *low, double *high, const struct mil_options *options) {
-    *low = options->dt_min > 0 ? options->dt_min : MAMBA_DT_MIN;
-    *high = options->dt_max > 0 ? options->dt_max : MAMBA_DT_MAX;
+    *low = options->dt_min > 0 ? options->dt_min : M2_USUAL_DT_MIN;
+    *high = options->dt_max > 0 ? options->dt_max : M2_USUAL_DT_MAX;
 }
 
 /* "0.01,0.3" */
@@ -32,10 +34,11 @@ static enum status parse_range(struct mil_options *out, const char *text) {
     double low = strtod(text, &comma), high = 0;
     bool good = comma != text && *comma == ',';
     if (good) high = strtod(comma + 1, &end);
-    if (!good || end == comma + 1 || *end || !(low >= MAMBA_DT_FLOOR) || !(high >= low) || !(high <= 10))
+    if (!good || end == comma + 1 || *end || !(low >= M2_DT_FLOOR) || !(high >= low) ||
+        !(high <= 10))
         return status_set(STATUS_USAGE,
                           "--dt-range must be two numbers from %g to 10 like 0.001,0.1, not \"%s\"",
-                          MAMBA_DT_FLOOR, text);
+                          M2_DT_FLOOR, text);
     out->dt_min = low;
     out->dt_max = high;
     return STATUS_OK;
@@ -69,7 +72,7 @@ enum status mil_options_parse(struct mil_options *out, const struct mil_words *w
 }
 
 struct json *mil_options_to_json(const struct mil_options *options,
-                                 const struct mamba_config *mamba) {
+                                 const struct mixer_sizes *mamba) {
     struct json *object = js_new_object();
     js_set_string(object, "align", options->align == MIL_ALIGN_GQA ? "gqa" : "paper");
     js_set_string(object, "conv_init",
@@ -85,20 +88,23 @@ struct json *mil_options_to_json(const struct mil_options *options,
         js_set_number(object, "dt_min", options->dt_min);
         js_set_number(object, "dt_max", options->dt_max);
     }
-    js_set_integer(object, "d_state", mamba->d_state);
-    js_set_integer(object, "dt_rank", mamba->dt_rank);
-    js_set_integer(object, "d_conv", mamba->d_conv);
+    js_set_integer(object, "d_state", mamba->value[M2_D_STATE]);
+    js_set_integer(object, "dt_rank", mamba->value[M2_DT_RANK]);
+    js_set_integer(object, "d_conv", mamba->value[M2_D_CONV]);
     return object;
 }
 
-enum status mil_mamba(struct mamba_config *out, const struct model_config *config,
+enum status mil_mamba(struct mixer_sizes *out, const struct model_config *config,
                       const struct mil_options *options) {
-    enum status status =
-        config_mamba_for(out, config, options->d_state, options->dt_rank, options->d_conv);
+    const struct mixer_sizes asked = {.kind = &m2_kind,
+                                      .value = {[M2_D_STATE] = options->d_state,
+                                                [M2_DT_RANK] = options->dt_rank,
+                                                [M2_D_CONV] = options->d_conv}};
+    enum status status = config_mixer_for(out, config, &asked);
     if (status) return status;
     bool biased = config->q_bias || config->k_bias || config->v_bias || config->o_bias;
-    out->bias = (biased && options->keep_biases) || options->gate == MIL_GATE_OPEN;
-    mil_dt_range(&out->dt_min, &out->dt_max, options);
+    out->value[M2_BIAS] = (biased && options->keep_biases) || options->gate == MIL_GATE_OPEN;
+    mil_dt_range(&out->real[M2_DT_MIN], &out->real[M2_DT_MAX], options);
     return STATUS_OK;
 }
 
@@ -115,7 +121,7 @@ int mil_subhead(const struct model_config *config, int d_state, enum mil_alignme
 struct mil {
     const struct checkpoint *checkpoint;
     const struct model_config *config;
-    const struct mamba_config *mamba;
+    const struct mixer_sizes *mamba;
     const struct mil_options *options;
     int layer;
     enum dtype dtype; /* of the attention weights */
@@ -124,15 +130,16 @@ struct mil {
 /* Where a tensor's values come from; NULL for a bias that the attention does not have or that is
  * left out. */
 static const struct checkpoint_tensor *source_of(const struct checkpoint *checkpoint, int layer,
-                                                 const struct mil_options *options,
-                                                 enum tensor_role role) {
-    bool bias = role == TENSOR_Q_BIAS || role == TENSOR_K_BIAS || role == TENSOR_V_BIAS ||
-                role == TENSOR_O_BIAS;
-    return bias && !options->keep_biases ? NULL : checkpoint_find(checkpoint, layer, role);
+                                                 const struct mil_options *options, int role) {
+    bool bias = role == ATTENTION_Q_BIAS || role == ATTENTION_K_BIAS || role == ATTENTION_V_BIAS ||
+                role == ATTENTION_O_BIAS;
+    return bias && !options->keep_biases
+               ? NULL
+               : checkpoint_find_mixer(checkpoint, layer, &attention_kind, role);
 }
 
-static enum status read_rows(float *out, const struct mil *mil, enum tensor_role role,
-                             int64_t first, int64_t count) {
+static enum status read_rows(float *out, const struct mil *mil, int role, int64_t first,
+                             int64_t count) {
     const struct checkpoint_tensor *tensor =
         source_of(mil->checkpoint, mil->layer, mil->options, role);
     if (!tensor) {
@@ -152,9 +159,9 @@ static float rounded(float value, enum dtype dtype) {
 
 /* The C rows: query rows (or biases, `width` 1), sub-head by sub-head in the chosen order, scaled.
  */
-static enum status read_queries(float *out, const struct mil *mil, enum tensor_role role,
-                                int64_t width) {
-    int states = mil->mamba->d_state, heads = mil->mamba->d_inner / states;
+static enum status read_queries(float *out, const struct mil *mil, int role, int64_t width) {
+    int states = (int)mil->mamba->value[M2_D_STATE];
+    int heads = (int)mil->mamba->value[M2_D_INNER] / states;
     int64_t block = (int64_t)states * width;
     enum status status = STATUS_OK;
     for (int j = 0; j < heads && !status; j++) {
@@ -167,14 +174,13 @@ static enum status read_queries(float *out, const struct mil *mil, enum tensor_r
     return status;
 }
 
-static struct random_stream stream_of(const struct mil *mil, enum tensor_role role) {
+static struct random_stream stream_of(const struct mil *mil, int role) {
     char name[TENSOR_NAME_SIZE] = "mixer.";
-    strncat(name, tensor_role_name(role), sizeof name - strlen(name) - 1);
+    strncat(name, m2_kind.tensors[role].name, sizeof name - strlen(name) - 1);
     return random_stream_for(mil->options->seed, mil->layer, name);
 }
 
-static void fill_uniform(float *out, int64_t count, double bound, const struct mil *mil,
-                         enum tensor_role role) {
+static void fill_uniform(float *out, int64_t count, double bound, const struct mil *mil, int role) {
     struct random_stream stream = stream_of(mil, role);
 #pragma omp parallel for schedule(static) if (count > 1 << 16)
     for (int64_t i = 0; i < count; i++) {
@@ -185,9 +191,9 @@ static void fill_uniform(float *out, int64_t count, double bound, const struct m
 
 static void fill_gate(float *out, const struct mil *mil, bool bias) {
     bool open = mil->options->gate == MIL_GATE_OPEN;
-    int64_t width = mil->config->hidden_size, inner = mil->mamba->d_inner;
+    int64_t width = mil->config->hidden_size, inner = mil->mamba->value[M2_D_INNER];
     if (!bias && !open) {
-        fill_uniform(out, inner * width, 1 / sqrt((double)width), mil, TENSOR_IN_PROJ);
+        fill_uniform(out, inner * width, 1 / sqrt((double)width), mil, M2_T_IN_PROJ);
         return;
     }
     float value = bias && open ? rounded(open_gate, mil->dtype) : 0;
@@ -197,20 +203,21 @@ static void fill_gate(float *out, const struct mil *mil, bool bias) {
 /* z is the gate, x, B and C are the value, key and query projections. */
 static enum status fill_in_proj(float *out, const struct mil *mil, bool bias) {
     int64_t width = bias ? 1 : mil->config->hidden_size;
-    int64_t inner = mil->mamba->d_inner * width, shared = mil->mamba->d_xb * width;
+    int64_t inner = mil->mamba->value[M2_D_INNER] * width,
+            shared = mil->mamba->value[M2_D_XB] * width;
     fill_gate(out, mil, bias);
     float *x = out + inner, *b = x + shared, *c = b + shared;
-    enum status status = read_rows(x, mil, bias ? TENSOR_V_BIAS : TENSOR_V, 0, shared);
-    if (!status) status = read_rows(b, mil, bias ? TENSOR_K_BIAS : TENSOR_K, 0, shared);
-    if (!status) status = read_queries(c, mil, bias ? TENSOR_Q_BIAS : TENSOR_Q, width);
+    enum status status = read_rows(x, mil, bias ? ATTENTION_V_BIAS : ATTENTION_V, 0, shared);
+    if (!status) status = read_rows(b, mil, bias ? ATTENTION_K_BIAS : ATTENTION_K, 0, shared);
+    if (!status) status = read_queries(c, mil, bias ? ATTENTION_Q_BIAS : ATTENTION_Q, width);
     return status;
 }
 
 /* W_O with its columns in the order of C's sub-heads. */
 static enum status fill_out_proj(float *out, const struct mil *mil) {
-    int64_t width = mil->config->hidden_size, inner = mil->mamba->d_inner;
-    int states = mil->mamba->d_state;
-    enum status status = read_rows(out, mil, TENSOR_O, 0, width * inner);
+    int64_t width = mil->config->hidden_size, inner = mil->mamba->value[M2_D_INNER];
+    int states = (int)mil->mamba->value[M2_D_STATE];
+    enum status status = read_rows(out, mil, ATTENTION_O, 0, width * inner);
     if (status || mil->options->align == MIL_ALIGN_PAPER) return status;
     float *row = memory_calloc((size_t)inner, sizeof *row);
     if (!row) return STATUS_FAILED;
@@ -228,38 +235,40 @@ static enum status fill_out_proj(float *out, const struct mil *mil) {
 
 /* softplus^-1 of a log-uniform draw, the inverse as Mamba computes it. */
 static void fill_dt_bias(float *out, const struct mil *mil) {
-    struct random_stream stream = stream_of(mil, TENSOR_DT_PROJ_BIAS);
+    struct random_stream stream = stream_of(mil, M2_T_DT_PROJ_BIAS);
     double factor = mil->options->dt_bias == MIL_DT_TWICE ? 2 : 1, low, high;
     mil_dt_range(&low, &high, mil->options);
-    for (int64_t i = 0; i < mil->mamba->d_inner; i++) {
+    for (int64_t i = 0; i < mil->mamba->value[M2_D_INNER]; i++) {
         double u = random_uniform(&stream, (uint64_t)i);
-        double dt = fmax(exp(log(low) + u * (log(high) - log(low))), MAMBA_DT_FLOOR);
+        double dt = fmax(exp(log(low) + u * (log(high) - log(low))), M2_DT_FLOOR);
         double b = factor * (dt + log(-expm1(-dt)));
         out[i] = 2 * rounded((float)(b / 2), mil->dtype);
     }
 }
 
 static void fill_conv(float *out, const struct mil *mil) {
-    int64_t taps = mil->mamba->d_conv, count = mil->mamba->d_inner * taps;
+    int64_t taps = mil->mamba->value[M2_D_CONV], count = mil->mamba->value[M2_D_INNER] * taps;
     if (mil->options->conv_init == MIL_CONV_RANDOM) {
-        fill_uniform(out, count, 1 / sqrt((double)taps), mil, TENSOR_CONV);
+        fill_uniform(out, count, 1 / sqrt((double)taps), mil, M2_T_CONV);
         return;
     }
     for (int64_t i = 0; i < count; i++) out[i] = i % taps == taps - 1;
 }
 
 static void fill_conv_bias(float *out, const struct mil *mil) {
-    int64_t count = mil->mamba->d_inner;
+    int64_t count = mil->mamba->value[M2_D_INNER];
     if (mil->options->conv_init == MIL_CONV_RANDOM)
-        fill_uniform(out, count, 1 / sqrt((double)mil->mamba->d_conv), mil, TENSOR_CONV_BIAS);
+        fill_uniform(out, count, 1 / sqrt((double)mil->mamba->value[M2_D_CONV]), mil,
+                     M2_T_CONV_BIAS);
     else
         memset(out, 0, (size_t)count * sizeof *out);
 }
 
 enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int layer,
-                       const struct mamba_config *mamba, const struct mil_options *options,
-                       enum tensor_role role) {
-    const struct checkpoint_tensor *query = checkpoint_find(checkpoint, layer, TENSOR_Q);
+                       const struct mixer_sizes *mamba, const struct mil_options *options,
+                       int role) {
+    const struct checkpoint_tensor *query =
+        checkpoint_find_mixer(checkpoint, layer, &attention_kind, ATTENTION_Q);
     if (!query)
         return status_fail("\"%s\": layer %d has no attention to start a Mamba mixer from",
                            checkpoint_directory(checkpoint), layer);
@@ -269,98 +278,101 @@ enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int laye
                       .options = options,
                       .layer = layer,
                       .dtype = query->dtype};
-    int64_t width = mil.config->hidden_size, inner = mamba->d_inner, rank = mamba->dt_rank;
+    int64_t width = mil.config->hidden_size, inner = mamba->value[M2_D_INNER],
+            rank = mamba->value[M2_DT_RANK];
     switch (role) {
-    case TENSOR_IN_PROJ:
-    case TENSOR_IN_PROJ_BIAS:
-        return fill_in_proj(out, &mil, role == TENSOR_IN_PROJ_BIAS);
-    case TENSOR_DT_IN_PROJ:
+    case M2_T_IN_PROJ:
+    case M2_T_IN_PROJ_BIAS:
+        return fill_in_proj(out, &mil, role == M2_T_IN_PROJ_BIAS);
+    case M2_T_DT_IN_PROJ:
         fill_uniform(out, rank * width, 1 / sqrt((double)width), &mil, role);
         return STATUS_OK;
-    case TENSOR_DT_IN_PROJ_BIAS:
+    case M2_T_DT_IN_PROJ_BIAS:
         memset(out, 0, (size_t)rank * sizeof *out);
         return STATUS_OK;
-    case TENSOR_DT_PROJ:
+    case M2_T_DT_PROJ:
         fill_uniform(out, inner * rank, 1 / sqrt((double)rank), &mil, role);
         return STATUS_OK;
-    case TENSOR_DT_PROJ_BIAS:
+    case M2_T_DT_PROJ_BIAS:
         fill_dt_bias(out, &mil);
         return STATUS_OK;
-    case TENSOR_CONV:
+    case M2_T_CONV:
         fill_conv(out, &mil);
         return STATUS_OK;
-    case TENSOR_CONV_BIAS:
+    case M2_T_CONV_BIAS:
         fill_conv_bias(out, &mil);
         return STATUS_OK;
-    case TENSOR_A_LOG:
-        for (int64_t i = 0; i < inner * mamba->d_state; i++)
-            out[i] =
-                options->a_init == MIL_A_ONE ? 0 : (float)log((double)(i % mamba->d_state + 1));
+    case M2_T_A_LOG:
+        for (int64_t i = 0; i < inner * mamba->value[M2_D_STATE]; i++)
+            out[i] = options->a_init == MIL_A_ONE
+                         ? 0
+                         : (float)log((double)(i % mamba->value[M2_D_STATE] + 1));
         return STATUS_OK;
-    case TENSOR_D:
+    case M2_T_D:
         for (int64_t i = 0; i < inner; i++) out[i] = options->skip == MIL_SKIP_ZERO ? 0 : 1;
         return STATUS_OK;
-    case TENSOR_OUT_PROJ:
+    case M2_T_OUT_PROJ:
         return fill_out_proj(out, &mil);
-    case TENSOR_OUT_PROJ_BIAS:
-        return read_rows(out, &mil, TENSOR_O_BIAS, 0, width);
+    case M2_T_OUT_PROJ_BIAS:
+        return read_rows(out, &mil, ATTENTION_O_BIAS, 0, width);
     default:
-        return status_fail("\"%s\" is not a tensor of a Mamba mixer", tensor_role_name(role));
+        return status_fail("\"%s\" is not a tensor of a Mamba mixer", m2_kind.tensors[role].name);
     }
 }
 
 static const char *name_of(const struct checkpoint *checkpoint, int layer,
-                           const struct mil_options *options, enum tensor_role role) {
+                           const struct mil_options *options, int role) {
     const struct checkpoint_tensor *tensor = source_of(checkpoint, layer, options, role);
     return tensor ? tensor->name : "zeros";
 }
 
 char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
-                        const struct mamba_config *mamba, const struct mil_options *options,
-                        enum tensor_role role) {
+                        const struct mixer_sizes *mamba, const struct mil_options *options,
+                        int role) {
     const char *scale = options->c_scale == MIL_C_HEAD ? " / sqrt(head_dim)" : "";
     const char *order = options->align == MIL_ALIGN_GQA ? " (gqa order)" : "";
     bool random = options->conv_init == MIL_CONV_RANDOM;
     double width = checkpoint_config(checkpoint)->hidden_size, low, high;
     mil_dt_range(&low, &high, options);
     switch (role) {
-    case TENSOR_IN_PROJ:
-    case TENSOR_IN_PROJ_BIAS: {
-        bool bias = role == TENSOR_IN_PROJ_BIAS;
+    case M2_T_IN_PROJ:
+    case M2_T_IN_PROJ_BIAS: {
+        bool bias = role == M2_T_IN_PROJ_BIAS;
         bool open = options->gate == MIL_GATE_OPEN;
         char *z = open && bias   ? text_format("%.4g", (double)open_gate)
                   : open || bias ? text_format("zeros")
                                  : text_format("uniform +-%.4g", 1 / sqrt(width));
-        char *text = text_format(
-            "z: %s; x: %s; B: %s; C: %s%s%s", z ? z : "",
-            name_of(checkpoint, layer, options, bias ? TENSOR_V_BIAS : TENSOR_V),
-            name_of(checkpoint, layer, options, bias ? TENSOR_K_BIAS : TENSOR_K),
-            name_of(checkpoint, layer, options, bias ? TENSOR_Q_BIAS : TENSOR_Q), scale, order);
+        char *text =
+            text_format("z: %s; x: %s; B: %s; C: %s%s%s", z ? z : "",
+                        name_of(checkpoint, layer, options, bias ? ATTENTION_V_BIAS : ATTENTION_V),
+                        name_of(checkpoint, layer, options, bias ? ATTENTION_K_BIAS : ATTENTION_K),
+                        name_of(checkpoint, layer, options, bias ? ATTENTION_Q_BIAS : ATTENTION_Q),
+                        scale, order);
         free(z);
         return text;
     }
-    case TENSOR_DT_IN_PROJ:
+    case M2_T_DT_IN_PROJ:
         return text_format("uniform +-%.4g", 1 / sqrt(width));
-    case TENSOR_DT_PROJ:
-        return text_format("uniform +-%.4g", 1 / sqrt((double)mamba->dt_rank));
-    case TENSOR_DT_PROJ_BIAS:
+    case M2_T_DT_PROJ:
+        return text_format("uniform +-%.4g", 1 / sqrt((double)mamba->value[M2_DT_RANK]));
+    case M2_T_DT_PROJ_BIAS:
         return text_format("half of %ssoftplus^-1(log-uniform %g..%g)",
                            options->dt_bias == MIL_DT_TWICE ? "2 " : "", low, high);
-    case TENSOR_CONV:
-        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
+    case M2_T_CONV:
+        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->value[M2_D_CONV]))
                       : text_format("last tap 1, others 0");
-    case TENSOR_CONV_BIAS:
-        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->d_conv))
+    case M2_T_CONV_BIAS:
+        return random ? text_format("uniform +-%.4g", 1 / sqrt((double)mamba->value[M2_D_CONV]))
                       : text_format("zeros");
-    case TENSOR_A_LOG:
+    case M2_T_A_LOG:
         if (options->a_init == MIL_A_ONE) return text_format("zeros");
-        return text_format("log(1..%d)", mamba->d_state);
-    case TENSOR_D:
+        return text_format("log(1..%d)", (int)mamba->value[M2_D_STATE]);
+    case M2_T_D:
         return text_format(options->skip == MIL_SKIP_ZERO ? "zeros" : "ones");
-    case TENSOR_OUT_PROJ:
-        return text_format("%s%s", name_of(checkpoint, layer, options, TENSOR_O), order);
-    case TENSOR_OUT_PROJ_BIAS:
-        return text_format("%s", name_of(checkpoint, layer, options, TENSOR_O_BIAS));
+    case M2_T_OUT_PROJ:
+        return text_format("%s%s", name_of(checkpoint, layer, options, ATTENTION_O), order);
+    case M2_T_OUT_PROJ_BIAS:
+        return text_format("%s", name_of(checkpoint, layer, options, ATTENTION_O_BIAS));
     default:
         return text_format("zeros");
     }

@@ -78,24 +78,24 @@ void mil_dt_range(double *low, double *high, const struct mil_options *options);
 
 /* The choices as a JSON object, for run parameters and provenance; the caller frees. */
 struct json *mil_options_to_json(const struct mil_options *options,
-                                 const struct mamba_config *mamba);
+                                 const struct mixer_sizes *mamba);
 
-/* Sizes of the new mixer; STATUS_USAGE when they do not divide (see config_mamba_for). */
-enum status mil_mamba(struct mamba_config *out, const struct model_config *config,
+/* Sizes of the new mixer; STATUS_USAGE when they do not divide (see config_mixer_for). */
+enum status mil_mamba(struct mixer_sizes *out, const struct model_config *config,
                       const struct mil_options *options) STATUS_CHECKED;
 
-/* Fill `out` with one tensor of the new mixer of attention layer `layer`, shaped as
- * tensor_spec_for gives it for `mamba`. TENSOR_DT_PROJ_BIAS is the effective bias b; checkpoints
- * store b/2. A random value depends on (seed, layer, tensor name, index) only, and is rounded to
- * the type of the layer's query weight (b: such that b/2 is exact), so storing it loses nothing. */
+/* Fill `out` with one tensor of the new mixer of attention layer `layer`, `role` an
+ * enum m2_tensor. M2_T_DT_PROJ_BIAS is the effective bias b; checkpoints store b/2. A random value
+ * depends on (seed, layer, tensor name, index) only, and is rounded to the type of the layer's
+ * query weight (b: such that b/2 is exact), so storing it loses nothing. */
 enum status mil_tensor(float *out, const struct checkpoint *checkpoint, int layer,
-                       const struct mamba_config *mamba, const struct mil_options *options,
-                       enum tensor_role role) STATUS_CHECKED;
+                       const struct mixer_sizes *mamba, const struct mil_options *options,
+                       int role) STATUS_CHECKED;
 
 /* What mil_tensor makes a tensor from, in words, for `convert --dry-run`. The caller frees. */
 char *mil_tensor_origin(const struct checkpoint *checkpoint, int layer,
-                        const struct mamba_config *mamba, const struct mil_options *options,
-                        enum tensor_role role);
+                        const struct mixer_sizes *mamba, const struct mil_options *options,
+                        int role);
 
 /* Old number of the query sub-head that stands at position `position`; sub-heads have `d_state`
  * channels. The identity for MIL_ALIGN_PAPER. */

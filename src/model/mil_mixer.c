@@ -4,25 +4,39 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "mixers/m2/m2.h"
 #include "model/loading.h"
+
+/* One weight, from the tensors that it consists of. */
+static enum status make_weight(struct mixer *mixer, const struct model *model, int layer,
+                               const struct mil_options *options, int weight) {
+    const struct mixer_kind *kind = mixer->sizes.kind;
+    struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, weight);
+    if (!shape.count) return STATUS_OK;
+    float *values = memory_calloc((size_t)shape.count, sizeof *values), *to = values;
+    enum status status = values ? STATUS_OK : STATUS_FAILED;
+    for (int t = 0; !status && t < kind->n_tensors; t++) {
+        if (kind->tensors[t].weight != weight) continue;
+        struct tensor_shape part = mixer_tensor_shape(&mixer->sizes, &model->host, t);
+        int64_t count = 1;
+        for (int i = 0; i < MIXER_MAX_RANK && part.dims[i]; i++) count *= part.dims[i];
+        if (part.present)
+            status = mil_tensor(to, model->checkpoint, layer, &mixer->sizes, options, t);
+        to += count;
+    }
+    if (!status) mixer_set(mixer, model->backend, &model->host, weight, values);
+    free(values);
+    return status;
+}
 
 enum status mil_mixer_create(struct mixer *out, const struct model *model, int layer,
                              const struct mil_options *options) {
-    struct mixer mixer = {.kind = MIXER_MAMBA};
+    struct mixer mixer = {0};
     struct backend *backend = model->backend;
-    enum status status = mil_mamba(&mixer.mamba, model->config, options);
-    if (!status) status = mixer_alloc(&mixer, backend, model->config);
-    for (enum weight weight = WEIGHT_FIRST_OF_MIXER; !status && weight < WEIGHT_COUNT; weight++) {
-        struct weight_shape shape = weight_shape(model->config, &mixer, weight);
-        if (!shape.count) continue;
-        float *values = memory_calloc((size_t)shape.count, sizeof *values);
-        if (!values) status = STATUS_FAILED;
-        if (!status)
-            status = mil_tensor(values, model->checkpoint, layer, &mixer.mamba, options,
-                                weight_role(weight));
-        if (!status) mixer_set(&mixer, backend, model->config, weight, values);
-        free(values);
-    }
+    enum status status = mil_mamba(&mixer.sizes, model->config, options);
+    if (!status) status = mixer_alloc(&mixer, backend, &model->host);
+    for (int w = 0; !status && w < mixer.sizes.kind->n_weights; w++)
+        status = make_weight(&mixer, model, layer, options, w);
     if (status)
         mixer_free(&mixer, backend);
     else

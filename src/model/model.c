@@ -19,6 +19,7 @@ enum status model_describe(struct model **out, struct backend *backend, const ch
         return status;
     }
     model->config = checkpoint_config(model->checkpoint);
+    model->host = config_host(model->config);
     *out = model;
     return STATUS_OK;
 }
@@ -105,8 +106,7 @@ static void fill_rope(float *table, const struct model_config *config, const dou
 enum status model_prepare(struct model *model, int positions) {
     const struct model_config *config = model->config;
     struct backend *backend = model->backend;
-    if (positions <= model->rope_positions || config_attention_layers(config) == 0)
-        return STATUS_OK;
+    if (positions <= model->rope_positions || !config_any_attends(config)) return STATUS_OK;
     size_t count = (size_t)positions * (size_t)config->head_dim;
     float *table = memory_calloc(count, sizeof *table);
     double *frequency = memory_calloc((size_t)config->head_dim, sizeof *frequency);
@@ -130,8 +130,7 @@ enum status model_prepare(struct model *model, int positions) {
 
 /* Whether a slot made for layer a can hold layer b. */
 static bool same_sizes(const struct model_config *config, int a, int b) {
-    return config->layers[a].mixer == config->layers[b].mixer &&
-           config_same_mamba(&config->layers[a].mamba, &config->layers[b].mamba);
+    return mixer_same(&config->layers[a].mixer, &config->layers[b].mixer);
 }
 
 enum status model_layer(const struct layer **out, struct model *model, int index) {
@@ -182,7 +181,7 @@ uint64_t model_outside_bytes(const struct model *model, int positions) {
     uint64_t width = (uint64_t)config->hidden_size;
     uint64_t table = (uint64_t)config->vocab_size * width * act;
     uint64_t rope = (uint64_t)positions * (uint64_t)config->head_dim * acc;
-    if (config_attention_layers(config) == 0) rope = 0;
+    if (!config_any_attends(config)) rope = 0;
     return table * (config->tie_word_embeddings ? 1 : 2) + width * acc + rope;
 }
 

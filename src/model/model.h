@@ -13,7 +13,7 @@
 #include "checkpoint/config.h"
 #include "kernels/backend.h"
 
-/* Every weight that a block can have. shape.c says which exist for a mixer, and their shapes. */
+/* The weights of a block; those of its mixer follow, by the rows of its kind. */
 enum weight {
     WEIGHT_INPUT_NORM, /* acc [D] */
     WEIGHT_POST_NORM,  /* acc [D] */
@@ -22,40 +22,12 @@ enum weight {
     WEIGHT_DOWN, /* act [D, F] */
     WEIGHT_DOWN_BIAS,
     WEIGHT_FIRST_OF_MIXER,
-    WEIGHT_QKV = WEIGHT_FIRST_OF_MIXER, /* act [(H + 2G) E, D]: query, key, value rows */
-    WEIGHT_QKV_BIAS,
-    WEIGHT_Q_NORM, /* acc [E] */
-    WEIGHT_K_NORM,
-    WEIGHT_OUT, /* act [D, H E] of attention, [D, I] of Mamba */
-    WEIGHT_OUT_BIAS,
-    WEIGHT_IN_PROJ, /* act [2I + 2X, D]: z, x, B, C rows */
-    WEIGHT_IN_PROJ_BIAS,
-    WEIGHT_DT_IN, /* act [R, D] */
-    WEIGHT_DT_IN_BIAS,
-    WEIGHT_DT_PROJ, /* act [I, R] */
-    WEIGHT_DT_BIAS, /* acc [I]: the effective bias, twice what checkpoints store */
-    WEIGHT_CONV,    /* acc [I, K] */
-    WEIGHT_CONV_BIAS,
-    WEIGHT_A_LOG, /* acc [I, N] */
-    WEIGHT_D,     /* acc [I] */
-    WEIGHT_COUNT,
+    WEIGHT_COUNT = WEIGHT_FIRST_OF_MIXER + MIXER_MAX_WEIGHTS,
 };
 
-struct weight_shape {
-    int64_t rows, columns; /* vectors have one row; rows 0: the weight does not exist here */
-    bool act;              /* a matrix input; else acc */
-    int64_t count;         /* rows * columns */
-};
-
-struct mixer {
-    enum mixer_kind kind;
-    struct mamba_config mamba;   /* of a Mamba mixer */
-    void *weights[WEIGHT_COUNT]; /* device; NULL where absent; from WEIGHT_FIRST_OF_MIXER on */
-};
-
-struct weight_shape weight_shape(const struct model_config *config, const struct mixer *mixer,
+/* rows 0: a block with this mixer has no such weight. */
+struct weight_shape weight_shape(const struct model_config *config, const struct mixer_sizes *mixer,
                                  enum weight weight);
-const char *weight_name(enum weight weight); /* "in_proj.weight" …, as checkpoints name them */
 
 struct layer {
     int index;
@@ -63,9 +35,16 @@ struct layer {
     void *weights[WEIGHT_FIRST_OF_MIXER]; /* norms and MLP */
 };
 
+const char *weight_name(const struct mixer_sizes *mixer,
+                        enum weight weight); /* "down_proj.weight" */
+
+/* Where a block with `mixer` in its mixer's place has a weight on the device; NULL: it has none. */
+void *weight_at(const struct layer *layer, const struct mixer *mixer, enum weight weight);
+
 struct model {
     struct checkpoint *checkpoint; /* owned */
     const struct model_config *config;
+    struct mixer_host host;  /* what mixers see of it */
     struct backend *backend; /* borrowed */
     void *embedding;         /* act [V, D] */
     void *head;              /* act [V, D]; the embedding itself when tied */
@@ -121,19 +100,5 @@ void model_forget_layer(struct model *model, int index);
 /* Free the weights of a kept layer's mixer, in whose place another is used from now on. */
 enum status model_drop_mixer(struct model *model, int index) STATUS_CHECKED;
 uint64_t model_layers_bytes(const struct model *model);
-
-/* Allocate the weights of a mixer whose kind and sizes are set (contents undefined). mixer_free
- * accepts a zeroed struct. */
-enum status mixer_alloc(struct mixer *mixer, struct backend *backend,
-                        const struct model_config *config) STATUS_CHECKED;
-void mixer_free(struct mixer *mixer, struct backend *backend);
-
-/* Put one weight of a mixer from float32 values in host memory, as weight_shape has it. */
-void mixer_set(struct mixer *mixer, struct backend *backend, const struct model_config *config,
-               enum weight weight, const float *values);
-
-/* Bytes of a mixer's weights on the backend. */
-uint64_t mixer_bytes(const struct mixer *mixer, const struct backend *backend,
-                     const struct model_config *config);
 
 #endif

@@ -198,8 +198,7 @@ void layer_stream_turn(struct layer_stream *stream, int first, int last) {
 }
 
 static bool fits(const struct layer *layer, const struct layer_config *config) {
-    return layer->weights[WEIGHT_INPUT_NORM] && layer->mixer.kind == config->mixer &&
-           config_same_mamba(&layer->mixer.mamba, &config->mamba);
+    return layer->weights[WEIGHT_INPUT_NORM] && mixer_same(&layer->mixer.sizes, &config->mixer);
 }
 
 /* Ask for a layer while nothing is on its way. */

@@ -77,14 +77,14 @@ static enum status write_fast_llm(struct text *text, const struct plan_hybrid *s
     const struct model_config *config = stage->hybrid.config;
     const char *lacks = fast_llm_lacks(config);
     if (lacks) return status_fail("\"%s\": Fast-LLM's configuration has no %s", source, lacks);
-    if (!stage->complete && config_attention_layers(config) && config->rope.kind != ROPE_DEFAULT)
+    if (!stage->complete && config_any_attends(config) && config->rope.kind != ROPE_DEFAULT)
         return status_fail("\"%s\" is of an older version, which did not record rope scaling: name "
                            "the model as --model",
                            source);
     if (!config->intermediate_size)
         return status_fail("\"%s\": \"intermediate_size\" is missing", source);
     struct json *model = js_new_object();
-    js_set(model, "decoder", fast_llm_decoder(config, FAST_LLM_OWN));
+    js_set(model, "decoder", fast_llm_decoder(config, MIXER_FAST_LLM));
     if (stage->complete) {
         struct json *embeddings = js_new_object(), *head = js_new_object();
         js_set_integer(embeddings, "vocab_size", config->vocab_size);
@@ -113,28 +113,19 @@ static struct json *surgery_block(struct json *mixer) {
     return block;
 }
 
-/* What Apriel2's converter reads of a mixer that it makes from attention. */
-static struct json *surgery_mamba(const struct mamba_config *mamba) {
+/* What Apriel2's converter reads of a mixer that it takes over, or makes from attention. */
+static struct json *surgery_mixer(const struct mixer_sizes *sizes, const struct mixer_host *host) {
     struct json *mixer = js_new_object();
-    js_set_string(mixer, "type", "mamba");
+    js_set_string(mixer, "type", sizes->kind->type[MIXER_SURGERY]);
     js_set_string(mixer, "init", "transfer");
-    js_set_integer(mixer, "d_inner", mamba->d_inner);
-    js_set_integer(mixer, "d_xb", mamba->d_xb);
-    js_set_integer(mixer, "d_state", mamba->d_state);
-    js_set_integer(mixer, "d_conv", mamba->d_conv);
-    js_set_integer(mixer, "dt_rank", mamba->dt_rank);
-    js_set_bool(mixer, "repeat_kv_before_conv", true);
-    js_set_bool(mixer, "conv_bias", mamba->conv_bias);
-    js_set_bool(mixer, "dt_proj_bias", mamba->dt_proj_bias);
-    js_set_number(mixer, "dt_min", mamba->dt_min);
-    js_set_number(mixer, "dt_max", mamba->dt_max);
-    js_set_number(mixer, "dt_init_floor", MAMBA_DT_FLOOR);
+    mixer_config_write(mixer, sizes, host, MIXER_SURGERY);
     return mixer;
 }
 
 static enum status write_surgery(struct text *text, const struct plan_hybrid *stage,
                                  const char *source) {
     const struct model_config *config = stage->hybrid.config;
+    const struct mixer_host host = config_host(config);
     struct json *decoder = js_new_object(), *pattern = js_new_array(), *blocks = js_new_object();
     struct json *model = js_new_object();
     if (config->qk_norm) {
@@ -147,16 +138,11 @@ static enum status write_surgery(struct text *text, const struct plan_hybrid *st
                            source);
     }
     for (int i = 0; i < config->n_layers; i++) {
-        const struct layer_config *layer = &config->layers[i];
-        bool is_mamba = layer->mixer == MIXER_MAMBA;
-        const char *name = is_mamba ? "mamba" : "attention";
+        const struct mixer_sizes *sizes = &config->layers[i].mixer;
+        const char *name = sizes->kind->type[MIXER_SURGERY];
         js_append(pattern, js_new_string(name));
-        if (js_has(blocks, name)) continue; /* only blocks of the pattern: others are refused */
-        struct json *attention = js_new_object();
-        js_set_string(attention, "type", "attention");
-        js_set_string(attention, "init", "transfer");
-        if (is_mamba) js_free(attention);
-        js_set(blocks, name, surgery_block(is_mamba ? surgery_mamba(&layer->mamba) : attention));
+        /* only blocks of the pattern: others are refused */
+        if (!js_has(blocks, name)) js_set(blocks, name, surgery_block(surgery_mixer(sizes, &host)));
     }
     js_set_string(decoder, "type", "pattern");
     js_set(decoder, "pattern", pattern);

@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "mixers/past.h"
 #include "model/device.h"
 
 struct serving_device serving_defaults(void) {
@@ -99,12 +100,13 @@ static void append_warnings(struct text *text, const struct plan_stage *stage, i
 
 /* The largest state of a layer in tokens of an attention layer's cache. */
 static void append_page_warning(struct text *text, const struct model_config *config) {
+    const struct mixer_host host = config_host(config);
     int attention = config_attention_layers(config);
     uint64_t row = 4 * (uint64_t)config->n_kv_heads * (uint64_t)config->head_dim, state = 0;
     if (attention == 0 || attention == config->n_layers) return;
     for (int i = 0; i < config->n_layers; i++) {
-        if (config->layers[i].mixer != MIXER_MAMBA) continue;
-        uint64_t bytes = cost_state_bytes(&config->layers[i].mamba, 2, 4);
+        const struct mixer_sizes *mixer = &config->layers[i].mixer;
+        uint64_t bytes = mixer->kind->past_rows ? 0 : past_bytes(mixer, &host, 1, 2, 4);
         if (bytes > state) state = bytes;
     }
     uint64_t page = (state + row - 1) / row;

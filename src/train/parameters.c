@@ -56,30 +56,31 @@ static enum status add(struct parameters *parameters, int group, int layer, void
     return STATUS_OK;
 }
 
-/* Weights [from, to) of a layer, as far as they exist there. */
-static enum status add_weights(struct parameters *parameters, int group, int layer,
-                               const struct mixer *mixer, void *const *weights, enum weight from,
-                               enum weight to) {
+/* Weights [from, to) of a block with `mixer`, as far as they exist there and train. */
+static enum status add_weights(struct parameters *parameters, int group, int index,
+                               const struct layer *layer, const struct mixer *mixer,
+                               enum weight from, enum weight to) {
     enum status status = STATUS_OK;
     for (enum weight weight = from; !status && weight < to; weight++) {
-        struct weight_shape shape = weight_shape(parameters->model->config, mixer, weight);
-        if (shape.count)
-            status = add(parameters, group, layer, &parameters->gradients[layer][weight],
-                         weights[weight], &shape);
+        struct weight_shape shape = weight_shape(parameters->model->config, &mixer->sizes, weight);
+        bool frozen =
+            weight >= WEIGHT_FIRST_OF_MIXER && mixer->frozen[weight - WEIGHT_FIRST_OF_MIXER];
+        if (shape.count && !frozen)
+            status = add(parameters, group, index, &parameters->gradients[index][weight],
+                         weight_at(layer, mixer, weight), &shape);
     }
-    parameters->trains[layer] = true;
+    parameters->trains[index] = true;
     return status;
 }
 
 enum status parameters_add_mixer(struct parameters *parameters, int group, int layer,
                                  const struct mixer *mixer) {
-    return add_weights(parameters, group, layer, mixer, mixer->weights, WEIGHT_FIRST_OF_MIXER,
-                       WEIGHT_COUNT);
+    return add_weights(parameters, group, layer, NULL, mixer, WEIGHT_FIRST_OF_MIXER, WEIGHT_COUNT);
 }
 
 enum status parameters_add_block(struct parameters *parameters, int group,
                                  const struct layer *layer) {
-    return add_weights(parameters, group, layer->index, &layer->mixer, layer->weights, 0,
+    return add_weights(parameters, group, layer->index, layer, &layer->mixer, 0,
                        WEIGHT_FIRST_OF_MIXER);
 }
 

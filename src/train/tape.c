@@ -9,11 +9,9 @@
 struct tape {
     struct model *model;
     struct tape_options options;
-    const struct tape *lender;    /* of everything that only the present block needs, or NULL */
-    struct mamba_config covering; /* of every Mamba mixer there can be */
-    bool has_mamba;
-    struct trace *traces; /* [L] of the own mixers, or [1] when recomputing */
-    struct trace placed;  /* of a mixer in a layer's place; empty when recomputing */
+    const struct tape *lender; /* of everything that only the present block needs, or NULL */
+    struct trace *traces;      /* [L] of the own mixers, or [1] when recomputing */
+    struct trace placed;       /* of a mixer in a layer's place; empty when recomputing */
     void **streams; /* [2L + 1]: inputs, middles between them; middles NULL when recomputing. When
                        parking, [2]: the input and the output of the present block */
     struct parked *parked;      /* NULL: inputs are not parked */
@@ -24,41 +22,28 @@ struct tape {
     void *dh;
 };
 
-void tape_cover_mamba(struct mamba_config *into, const struct mamba_config *other) {
-    struct mamba_config a = *into;
-    *into = *other;
-    if (a.d_inner > into->d_inner) into->d_inner = a.d_inner;
-    if (a.d_xb > into->d_xb) into->d_xb = a.d_xb;
-    if (a.d_state > into->d_state) into->d_state = a.d_state;
-    if (a.d_conv > into->d_conv) into->d_conv = a.d_conv;
-    if (a.dt_rank > into->dt_rank) into->dt_rank = a.dt_rank;
+static struct trace_needs needs_begin(const struct tape *tape) {
+    return trace_needs_begin(tape->model, &tape->options.sequences, true);
 }
 
-/* One size for every Mamba mixer of the model and of `options`. */
-static void cover(struct tape *tape) {
+/* Of every mixer there can be. */
+static struct trace_needs needs_of_all(const struct tape *tape) {
     const struct model_config *config = tape->model->config;
-    for (int l = 0; l <= config->n_layers; l++) {
-        const struct mamba_config *mamba = tape->options.mixer;
-        if (l < config->n_layers)
-            mamba = config->layers[l].mixer == MIXER_MAMBA ? &config->layers[l].mamba : NULL;
-        if (mamba && tape->has_mamba) tape_cover_mamba(&tape->covering, mamba);
-        if (mamba && !tape->has_mamba) tape->covering = *mamba;
-        tape->has_mamba |= mamba != NULL;
-    }
+    struct trace_needs needs = needs_begin(tape);
+    for (int l = 0; l < config->n_layers; l++)
+        trace_needs_add(&needs, tape->model, &config->layers[l].mixer);
+    if (tape->options.mixer) trace_needs_add(&needs, tape->model, tape->options.mixer);
+    return needs;
 }
 
-static struct trace_needs needs_of(const struct tape *tape, bool attention, bool mamba) {
-    return (struct trace_needs){.sequences = tape->options.sequences,
-                                .attention = attention,
-                                .mamba = mamba && tape->has_mamba ? &tape->covering : NULL,
-                                .gradients = true};
+static struct trace_needs needs_of(const struct tape *tape, const struct mixer_sizes *mixer) {
+    struct trace_needs needs = needs_begin(tape);
+    trace_needs_add(&needs, tape->model, mixer);
+    return needs;
 }
 
 static struct trace_needs needs_of_layer(const struct tape *tape, int layer) {
-    const struct layer_config *config = &tape->model->config->layers[layer];
-    struct trace_needs needs = needs_of(tape, config->mixer == MIXER_ATTENTION, false);
-    if (config->mixer == MIXER_MAMBA) needs.mamba = &config->mamba;
-    return needs;
+    return needs_of(tape, &tape->model->config->layers[layer].mixer);
 }
 
 static size_t stream_bytes(const struct tape *tape) {
@@ -66,19 +51,13 @@ static size_t stream_bytes(const struct tape *tape) {
            dtype_size(tape->model->backend->acc);
 }
 
-static bool any_attention(const struct model_config *config) {
-    return config_attention_layers(config) > 0;
-}
-
 static uint64_t bytes_of(const struct model *model, const struct tape_options *options,
                          bool beside) {
     struct tape tape = {.model = (struct model *)(uintptr_t)model, .options = *options};
     const struct model_config *config = model->config;
     uint64_t layers = (uint64_t)(config->n_layers - options->first), stream, bytes;
-    cover(&tape);
     stream = stream_bytes(&tape);
-    struct trace_needs all = needs_of(&tape, any_attention(config), true);
-    struct trace_needs placed = needs_of(&tape, false, true);
+    struct trace_needs all = needs_of_all(&tape);
     bytes = stream; /* dh */
     if (!beside) bytes += backward_bytes(model, &all);
     if (options->recompute && !beside) bytes += trace_bytes(model, &all) + 2 * stream;
@@ -87,7 +66,10 @@ static uint64_t bytes_of(const struct model *model, const struct tape_options *o
         struct trace_needs needs = needs_of_layer(&tape, l);
         bytes += trace_bytes(model, &needs);
     }
-    if (options->mixer) bytes += trace_bytes(model, &placed);
+    if (options->mixer) {
+        struct trace_needs placed = needs_of(&tape, options->mixer);
+        bytes += trace_bytes(model, &placed);
+    }
     return bytes + (2 * layers + 1) * stream;
 }
 
@@ -107,8 +89,7 @@ static enum status allocate_stream(void **out, const struct tape *tape, const ch
 
 static enum status allocate_traces(struct tape *tape) {
     const struct model *model = tape->model;
-    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
-    struct trace_needs placed = needs_of(tape, false, true);
+    struct trace_needs all = needs_of_all(tape);
     if (tape->options.recompute && tape->lender) {
         tape->traces[0] = tape->lender->traces[0];
         return STATUS_OK;
@@ -119,15 +100,16 @@ static enum status allocate_traces(struct tape *tape) {
         struct trace_needs needs = needs_of_layer(tape, l);
         status = trace_alloc(&tape->traces[l], model, &needs);
     }
-    if (!status && tape->options.mixer) status = trace_alloc(&tape->placed, model, &placed);
-    return status;
+    if (status || !tape->options.mixer) return status;
+    struct trace_needs placed = needs_of(tape, tape->options.mixer);
+    return trace_alloc(&tape->placed, model, &placed);
 }
 
 /* What one block needs while it is gone through, a lender's or its own. */
 static enum status allocate_scratch(struct tape *tape) {
     const struct model *model = tape->model;
     const struct tape *lender = tape->lender;
-    struct trace_needs all = needs_of(tape, any_attention(model->config), true);
+    struct trace_needs all = needs_of_all(tape);
     if (lender) {
         tape->backward = lender->backward;
         tape->middle = lender->middle;
@@ -165,7 +147,6 @@ static enum status open(struct tape **out, struct model *model, const struct tap
     tape->model = model;
     tape->options = *options;
     tape->lender = lender;
-    cover(tape);
     enum status status = model_prepare(model, options->sequences.longest);
     if (!status) status = allocate(tape);
     if (status)

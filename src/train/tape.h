@@ -15,11 +15,11 @@
 struct tape;
 
 struct tape_options {
-    int first;                        /* passes start at this layer or a later one */
-    struct sequences sequences;       /* the largest batch: count, tokens and longest are read */
-    const struct mamba_config *mixer; /* of mixers put in a layer's place; NULL: there are none */
-    const bool *without_mixer;        /* [L] or NULL: layers that go without their mixer … */
-    bool without_block;               /* … or, when set, altogether */
+    int first;                       /* passes start at this layer or a later one */
+    struct sequences sequences;      /* the largest batch: count, tokens and longest are read */
+    const struct mixer_sizes *mixer; /* of mixers put in a layer's place; NULL: there are none */
+    const bool *without_mixer;       /* [L] or NULL: layers that go without their mixer … */
+    bool without_block;              /* … or, when set, altogether */
     bool recompute;
     bool park; /* with `recompute`: the inputs of blocks wait in host memory, see tape_park; then
                   the backward pass takes no visitor */
@@ -43,9 +43,6 @@ int tape_parked_count(const struct model *model, int first);
 /* Device bytes that tape_open and tape_open_beside take. */
 uint64_t tape_bytes(const struct model *model, const struct tape_options *options);
 uint64_t tape_beside_bytes(const struct model *model, const struct tape_options *options);
-
-/* Sizes that serve both: what a buffer for either mixer needs. */
-void tape_cover_mamba(struct mamba_config *into, const struct mamba_config *other);
 
 /* acc [tokens, D]: where the input of `layer` (n_layers: the output of the last) stands; it is put
  * there before tape_forward starts at that layer. */

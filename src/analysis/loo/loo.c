@@ -38,7 +38,7 @@ static enum status mark_removed(struct work *work) {
         if (layer < 0 || layer >= config->n_layers)
             return status_fail("the plan replaces layer %d, but \"%s\" has %d layers", layer,
                                work->settings->model, config->n_layers);
-        work->removed[layer] = config->layers[layer].mixer == MIXER_ATTENTION;
+        work->removed[layer] = config_is_attention(config, layer);
     }
     return STATUS_OK;
 }

@@ -75,7 +75,7 @@ static enum status open_inputs(struct mmr_work *work) {
 }
 
 /* Everything that makes a run another run. */
-static struct json *describe(const struct mmr_work *work, const struct mamba_config *mamba) {
+static struct json *describe(const struct mmr_work *work, const struct mixer_sizes *mixer) {
     const struct mmr_settings *settings = work->settings;
     const struct probe_settings *probe = &settings->probe;
     struct json *parameters = js_new_object();
@@ -102,16 +102,16 @@ static struct json *describe(const struct mmr_work *work, const struct mamba_con
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
     struct mil_options mil = probe->mil;
     mil.seed = settings->seed;
-    js_set(parameters, "init", mil_options_to_json(&mil, mamba));
+    js_set(parameters, "init", mil_options_to_json(&mil, mixer));
     return parameters;
 }
 
 /* Find or insert the run, or compare it with another. */
 static enum status begin(struct mmr_work *work, enum store_run_state *state) {
-    struct mamba_config mamba;
-    enum status status = mil_mamba(&mamba, work->student->config, &work->settings->probe.mil);
+    struct mixer_sizes mixer;
+    enum status status = mil_mamba(&mixer, work->student->config, &work->settings->probe.mil);
     if (status) return status;
-    struct json *parameters = describe(work, &mamba);
+    struct json *parameters = describe(work, &mixer);
     char *layout = record_layout(work->student->config, NULL);
     if (!parameters || !layout) status = STATUS_FAILED;
     if (!status) {
