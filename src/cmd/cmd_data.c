@@ -40,6 +40,9 @@ static void print_text(const struct dataset_report *report, const struct dataset
     if (report->lost_answers)
         printf("lost        %12" PRIu64 "   answers, whose place is not known\n",
                report->lost_answers);
+    if (report->joined_records)
+        printf("joined      %12" PRIu64 "   prompts, whose last token the completion changes\n",
+               report->joined_records);
     if (report->cut_rows)
         printf("cut         %12" PRIu64 "   rows, to %" PRIu64 " tokens\n", report->cut_rows,
                options->seq_len);
@@ -69,6 +72,7 @@ static enum status print_json(const struct dataset_report *report,
     js_set_integer(document, "empty_records", (int64_t)report->empty_records);
     js_set_integer(document, "tool_records", (int64_t)report->tool_records);
     js_set_integer(document, "lost_answers", (int64_t)report->lost_answers);
+    js_set_integer(document, "joined_records", (int64_t)report->joined_records);
     js_set_integer(document, "cut_rows", (int64_t)report->cut_rows);
     js_set_integer(document, "long_rows", (int64_t)report->long_rows);
     if (report->context) js_set_integer(document, "model_tokens", (int64_t)report->context);
@@ -115,6 +119,12 @@ static void warn_chats(const struct dataset_report *report) {
                  " answer%s not in the loss: the chat template writes them otherwise once "
                  "more messages follow, so that their place is not known",
                  report->lost_answers, report->lost_answers == 1 ? " is" : "s are");
+    if (report->joined_records)
+        log_warn("%" PRIu64
+                 " prompt%s with the first token of the completion: the loss begins after as many "
+                 "tokens as the prompt has by itself",
+                 report->joined_records,
+                 report->joined_records == 1 ? " is joined" : "s are joined");
 }
 
 static enum status check(const struct data_options *values,
@@ -228,9 +238,13 @@ enum status cmd_data(int argc, char **argv) {
             "INPUT is .txt (one\ndocument), .jsonl (a record a line) or .json (a list), also with "
             ".gz behind, or - (standard\ninput). A record is {\"text\": ...}; {\"prompt\": ..., "
             "\"response\": ...} or {\"instruction\": ...,\n\"input\": ..., \"output\": ...}, where "
-            "only the response counts in the loss; {\"messages\": [...]}\nor {\"conversations\": "
-            "[...]}, through the model's chat template, where only the assistant's\nanswers count; "
-            "or {\"ids\": [...]}, taken as it is, a row of its own. --fields gives other names.",
+            "only the response counts in the loss; {\"prompt\": ...,\n\"completion\": ...} or "
+            "{\"prompt\": ..., \"chosen\": ..., \"rejected\": ...}, as TRL has "
+            "them;\n{\"messages\": "
+            "[...]} or {\"conversations\": [...]}, through the model's chat template, where\nonly "
+            "the "
+            "assistant's answers count; or {\"ids\": [...]}, taken as it is, a row of its own.\n"
+            "--fields gives other names.",
         .options = table,
         .count = sizeof table / sizeof *table,
         .epilogue = "example:\n  apriel-tool data --tokenizer recipes/demo-model -o rows.h5 \\\n"

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/memory.h"
 
@@ -18,18 +19,24 @@ struct conversation {
     uint32_t lost;
 };
 
-/* The role that templates know; "" for one of tools; NULL for an unknown one. */
+/* The role that templates know, however it is spelt; "" for one of tools; NULL for an unknown one.
+ */
 static const char *known_role(const char *role) {
     static const struct {
         const char *from, *to;
     } roles[] = {
         {"user", "user"},
         {"human", "user"},
+        {"prompter", "user"},
         {"assistant", "assistant"},
         {"gpt", "assistant"},
         {"chatgpt", "assistant"},
         {"model", "assistant"},
         {"bot", "assistant"},
+        {"chatbot", "assistant"},
+        {"ai", "assistant"},
+        {"bing", "assistant"},
+        {"bard", "assistant"},
         {"system", "system"},
         {"developer", "developer"},
         {"tool", ""},
@@ -38,11 +45,14 @@ static const char *known_role(const char *role) {
         {"function_response", ""},
         {"observation", ""},
         {"tool_call", ""},
+        {"tool_calls", ""},
         {"tool_response", ""},
+        {"tool_result", ""},
+        {"tool_results", ""},
         {"ipython", ""},
     };
     for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
-        if (strcmp(role, roles[i].from) == 0) return roles[i].to;
+        if (strcasecmp(role, roles[i].from) == 0) return roles[i].to;
     return NULL;
 }
 
@@ -93,23 +103,35 @@ static void add_system(struct conversation *conversation, const struct json *obj
     const struct json *system = js_member(object, "system"), *first = js_element(list, 0);
     const char *role =
         js_string_or(js_member(first, "role"), js_string_or(js_member(first, "from"), ""));
-    if (!js_is_string(system) || !js_string_length(system) || strcmp(role, "system") == 0) return;
+    if (!js_is_string(system) || !js_string_length(system) || strcasecmp(role, "system") == 0)
+        return;
     struct json *message = js_new_object();
     js_set_string(message, "role", "system");
     js_set(message, "content", js_copy(system));
     js_append(conversation->messages, message);
 }
 
-static enum status collect(struct conversation *conversation, struct record *record,
-                           const struct json *object, const struct json *list) {
-    size_t count = js_count(list);
-    if (!js_is_array(list)) return status_fail("the messages must be a list");
+/* Room for the messages of lists with `count` of them. */
+static enum status begin(struct conversation *conversation, struct record *record,
+                         const struct json *object, size_t count) {
+    const struct record_rules *rules = conversation->rules;
+    if (!rules->style)
+        return status_fail("a conversation needs a chat template: %s",
+                           rules->no_style ? rules->no_style : "there is none");
+    if (js_count(js_member(object, "chat_template_kwargs")))
+        return status_fail("\"chat_template_kwargs\" is not taken: write what it changes into a "
+                           "template of your own (--template)");
     conversation->messages = js_new_array();
     conversation->counts = memory_calloc(count + 1, sizeof *conversation->counts);
     if (!conversation->messages || !conversation->counts) return STATUS_FAILED;
     record->tools = js_count(js_member(object, "tools")) || js_member(object, "functions");
-    add_system(conversation, object, list);
-    for (size_t i = 0; i < count; i++) {
+    return STATUS_OK;
+}
+
+static enum status add_messages(struct conversation *conversation, struct record *record,
+                                const struct json *list) {
+    if (!js_is_array(list)) return status_fail("the messages must be a list");
+    for (size_t i = 0; i < js_count(list); i++) {
         struct json *message;
         const struct json *weight = js_member(js_element(list, i), "weight");
         enum status status =
@@ -297,10 +319,15 @@ static enum status set_mask(struct record *out, const struct conversation *conve
     return status;
 }
 
-static bool has_answer(const struct conversation *conversation) {
-    for (size_t i = 0; i < js_count(conversation->messages); i++)
+static bool has_answer(const struct conversation *conversation, size_t from) {
+    for (size_t i = from; i < js_count(conversation->messages); i++)
         if (conversation->counts[i]) return true;
     return false;
+}
+
+static enum status encode(struct record *out, const struct conversation *conversation) {
+    return tokenizer_encode(conversation->rules->tokenizer, conversation->whole.text,
+                            conversation->whole.length, TOKENIZER_PLAIN, &out->ids, &out->count);
 }
 
 static enum status make_row(struct record *out, struct conversation *conversation) {
@@ -311,27 +338,90 @@ static enum status make_row(struct record *out, struct conversation *conversatio
         status = take_marks(conversation);
     else if (!status)
         status = find_answers(conversation);
-    if (!status)
-        status =
-            tokenizer_encode(rules->tokenizer, conversation->whole.text, conversation->whole.length,
-                             TOKENIZER_PLAIN, &out->ids, &out->count);
+    if (!status) status = encode(out, conversation);
     if (!status) status = set_mask(out, conversation);
     out->lost_answers = conversation->lost;
     return status;
 }
 
+/* The number of ids before the completion: those of the prompt by itself, or (where the template
+ * writes the beginning of an answer otherwise) those before the place where the two part. */
+static enum status count_prompt(size_t *out, struct record *record,
+                                const struct conversation *conversation, size_t messages) {
+    struct template_output prompt;
+    uint32_t *ids = NULL;
+    size_t start;
+    enum status status = render(&prompt, conversation, messages, true);
+    if (status) return status;
+    if (shared(&prompt, &conversation->whole) == prompt.length) {
+        status = tokenizer_encode(conversation->rules->tokenizer, prompt.text, prompt.length,
+                                  TOKENIZER_PLAIN, &ids, out);
+        size_t both = *out < record->count ? *out : record->count;
+        if (!status)
+            record->joined =
+                both < *out || (both && memcmp(ids, record->ids, both * sizeof *ids) != 0);
+        if (!status) *out = both;
+        free(ids);
+    } else if (find_start(&start, conversation, messages)) {
+        status = count_ids(out, conversation, record, start, false);
+    } else {
+        status =
+            status_fail("where the completion stands in the chat template's text is not known: "
+                        "its text does not go on from the prompt's");
+    }
+    template_output_free(&prompt);
+    return status;
+}
+
+static enum status make_completion(struct record *out, struct conversation *conversation,
+                                   size_t prompt_messages) {
+    size_t first = 0, count = js_count(conversation->messages);
+    for (size_t i = prompt_messages; i < count; i++)
+        if (is_answer(conversation, i) && !conversation->counts[i])
+            return status_fail("an answer of a completion has \"weight\": 0: put such records into "
+                               "\"messages\"");
+    enum status status = render(&conversation->whole, conversation, count, false);
+    if (!status) status = encode(out, conversation);
+    if (!status) status = count_prompt(&first, out, conversation, prompt_messages);
+    if (status || !out->count) return status;
+    out->mask = memory_calloc(out->count, 1);
+    if (!out->mask) return STATUS_FAILED;
+    memset(out->mask + first, 1, out->count - first);
+    return STATUS_OK;
+}
+
+static void end(struct conversation *conversation) {
+    js_free(conversation->messages);
+    template_output_free(&conversation->whole);
+    free(conversation->counts);
+    free(conversation->spans);
+}
+
 enum status conversation_read(struct record *out, const struct record_rules *rules,
                               const struct json *object, const struct json *list) {
     struct conversation conversation = {.rules = rules};
-    if (!rules->style)
-        return status_fail("a conversation needs a chat template: %s",
-                           rules->no_style ? rules->no_style : "there is none");
-    enum status status = collect(&conversation, out, object, list);
-    if (!status && has_answer(&conversation) && !conversation.null)
+    enum status status = begin(&conversation, out, object, js_count(list) + 1);
+    if (!status) add_system(&conversation, object, list);
+    if (!status) status = add_messages(&conversation, out, list);
+    if (!status && has_answer(&conversation, 0) && !conversation.null)
         status = make_row(out, &conversation);
-    js_free(conversation.messages);
-    template_output_free(&conversation.whole);
-    free(conversation.counts);
-    free(conversation.spans);
+    end(&conversation);
+    return status;
+}
+
+enum status conversation_complete(struct record *out, const struct record_rules *rules,
+                                  const struct json *object, const struct json *prompt,
+                                  const struct json *completion) {
+    struct conversation conversation = {.rules = rules};
+    enum status status =
+        begin(&conversation, out, object, js_count(prompt) + js_count(completion) + 1);
+    if (!status) add_system(&conversation, object, prompt);
+    if (!status) status = add_messages(&conversation, out, prompt);
+    size_t count = js_count(conversation.messages);
+    if (!status && count == 0) status = status_fail("the prompt has no messages");
+    if (!status) status = add_messages(&conversation, out, completion);
+    if (!status && has_answer(&conversation, count) && !conversation.null)
+        status = make_completion(out, &conversation, count);
+    end(&conversation);
     return status;
 }

@@ -26,4 +26,11 @@
 enum status conversation_read(struct record *out, const struct record_rules *rules,
                               const struct json *object, const struct json *list) STATUS_CHECKED;
 
+/* The messages of two lists, of which the second is the completion of the first: the row is what
+ * the template writes of both, and all that follows the prompt counts (see completion.h). Without
+ * an answer in the completion it is no text. */
+enum status conversation_complete(struct record *out, const struct record_rules *rules,
+                                  const struct json *object, const struct json *prompt,
+                                  const struct json *completion) STATUS_CHECKED;
+
 #endif

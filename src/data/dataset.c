@@ -50,6 +50,7 @@ static enum status add_record(struct build *build, const struct record *record) 
     if (record->count == 0) build->report->empty_records++;
     build->report->tool_records += record->tools;
     build->report->lost_answers += record->lost_answers;
+    build->report->joined_records += record->joined;
     return rows_add(&build->rows, record);
 }
 

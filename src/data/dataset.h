@@ -26,7 +26,7 @@ struct dataset_options {
     const char *end;       /* token that ends every text; "none"; NULL: the model's, when packing */
     bool no_special;       /* leave out what the tokenizer's template adds */
     const char *separator; /* between prompt and response, or NULL */
-    const char *template;  /* of conversations: a file or a name (template/chat.h); NULL: the model's */
+    const char *template;  /* of conversations: a file or a name (chat.h); NULL: the model's */
 };
 
 struct dataset_report {
@@ -39,7 +39,8 @@ struct dataset_report {
     uint64_t context;        /* tokens that the model beside the tokenizer takes; 0: unknown */
     uint64_t long_rows;      /* rows of more than that */
     uint64_t tool_records;   /* conversations in which something of tools was left out */
-    uint64_t lost_answers;   /* answers whose place in a chat's text is not known: not in the loss */
+    uint64_t lost_answers;   /* answers whose place in a text is not known: not in the loss */
+    uint64_t joined_records; /* whose prompt's last token is another one before the completion */
     bool limited;            /* limit_tokens ended it before the input did */
     uint64_t vocab_size;
     char tokenizer_sha256[SHA256_HEX_SIZE];

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/completion.h"
 #include "data/conversation.h"
 
 /* The text's ids as the record, without its end. */
@@ -16,14 +17,20 @@ static enum status encode(struct record *out, const struct record_rules *rules, 
     return tokenizer_encode(rules->tokenizer, text, length, around, &out->ids, &out->count);
 }
 
-/* The record's end token, unless the text brought it. */
-static enum status append_end(struct record *record, const struct record_rules *rules) {
-    if (!rules->end || record->count == 0) return STATUS_OK;
-    if (record->ids[record->count - 1] == rules->end_id) return STATUS_OK;
-    uint32_t *grown = memory_resize(record->ids, record->count + 1, sizeof *grown);
+enum status record_append_end(struct record *record, const struct record_rules *rules) {
+    size_t count = record->count;
+    if (!rules->end || count == 0 || record->ids[count - 1] == rules->end_id) return STATUS_OK;
+    uint32_t *grown = memory_resize(record->ids, count + 1, sizeof *grown);
     if (!grown) return STATUS_FAILED;
     record->ids = grown;
-    record->ids[record->count++] = rules->end_id;
+    uint8_t *mask = record->mask ? memory_resize(record->mask, count + 1, 1) : NULL;
+    if (record->mask && !mask) return STATUS_FAILED;
+    if (mask) {
+        record->mask = mask;
+        mask[count] = mask[count - 1];
+    }
+    record->ids[count] = rules->end_id;
+    record->count++;
     return STATUS_OK;
 }
 
@@ -32,7 +39,7 @@ enum status record_from_text(struct record *out, const struct record_rules *rule
     *out = (struct record){0};
     if (length == 0) return STATUS_OK;
     enum status status = encode(out, rules, text, length, TOKENIZER_WHOLE);
-    if (!status) status = append_end(out, rules);
+    if (!status) status = record_append_end(out, rules);
     if (status) record_free(out);
     return status;
 }
@@ -57,7 +64,7 @@ static enum status from_pair(struct record *out, const struct record_rules *rule
     out->ids = ids;
     if (second.count) memcpy(ids + out->count, second.ids, second.count * sizeof *ids);
     out->count += second.count;
-    status = append_end(out, rules);
+    status = record_append_end(out, rules);
     if (status) goto done;
     out->mask = memory_calloc(out->count, 1);
     if (!out->mask) {
@@ -164,14 +171,7 @@ static enum status read_chat(struct record *out, const struct record_rules *rule
                              const struct json *object, enum record_role role) {
     enum status status =
         conversation_read(out, rules, object, record_member(object, rules->fields, role));
-    if (!status && rules->end_chats && out->count) {
-        size_t count = out->count;
-        status = append_end(out, rules);
-        uint8_t *mask = status ? NULL : memory_resize(out->mask, out->count, 1);
-        if (!mask) return STATUS_FAILED;
-        out->mask = mask;
-        if (out->count > count) mask[count] = mask[count - 1];
-    }
+    if (!status && rules->end_chats) status = record_append_end(out, rules);
     return status;
 }
 
@@ -196,6 +196,8 @@ struct form {
 static const struct form forms[] = {
     {"\"text\"", {ROLE_TEXT}, 1, read_text},
     {"\"prompt\" and \"response\"", {ROLE_PROMPT, ROLE_RESPONSE}, 2, read_pair},
+    {"\"prompt\" and \"completion\"", {ROLE_PROMPT, ROLE_COMPLETION}, 2, completion_read},
+    {"\"chosen\"", {ROLE_CHOSEN}, 1, completion_read_chosen},
     {"\"instruction\" and \"output\"", {ROLE_INSTRUCTION, ROLE_OUTPUT}, 2, read_alpaca},
     {"\"messages\"", {ROLE_MESSAGES}, 1, read_messages},
     {"\"conversations\"", {ROLE_CONVERSATIONS}, 1, read_conversations},
@@ -240,6 +242,18 @@ static char *form_names(const struct record_rules *rules, const struct json *obj
     return text_finish(&text);
 }
 
+/* Forms of published sets that hold nothing to learn from, or not as they are. */
+static enum status refuse_known(const struct json *object) {
+    bool steps = js_is_array(js_member(object, "completions")) && js_member(object, "labels");
+    if (steps)
+        return status_fail("the record has \"completions\" with \"labels\", a judgement of steps, "
+                           "which is no text to learn");
+    if (js_member(object, "prompt") && js_count(object) == 1)
+        return status_fail("the record has a \"prompt\" and nothing that follows it: it needs "
+                           "\"completion\", \"response\" or \"chosen\"");
+    return STATUS_OK;
+}
+
 /* The one form that the record has. Columns that a record leaves null do not count, unless all are.
  */
 static enum status choose_form(const struct form **out, const struct record_rules *rules,
@@ -254,6 +268,8 @@ static enum status choose_form(const struct form **out, const struct record_rule
         found++;
     }
     if (found == 1 || (found == 0 && null)) return STATUS_OK;
+    bool named = rules->fields && rules->fields->named;
+    if (found == 0 && !named && refuse_known(object)) return STATUS_FAILED;
     char *names = form_names(rules, object, found == 0);
     if (!names) return STATUS_FAILED;
     enum status status = found ? status_fail("the record has %s", names)

@@ -3,6 +3,8 @@
  *
  *   {"text": …}
  *   {"prompt": …, "response": …}                  the response counts in the loss
+ *   {"prompt": …, "completion": …}                the completion counts (completion.h)
+ *   {"prompt": …, "chosen": …, "rejected": …}     the same of the chosen one
  *   {"instruction": …, "input": …, "output": …}   the same of instruction, a newline and input
  * (which may be empty or absent), and output
  *   {"messages": […]}, {"conversations": […]}     through the chat template (conversation.h)
@@ -13,8 +15,8 @@
 #define DATA_RECORD_H
 
 #include "data/record_fields.h"
-#include "tokenizer/tokenizer.h"
 #include "template/chat.h"
+#include "tokenizer/tokenizer.h"
 
 /* How records become ids. */
 struct record_rules {
@@ -30,11 +32,12 @@ struct record_rules {
 };
 
 struct record {
-    uint32_t *ids; /* [count]; the caller frees with record_free */
-    uint8_t *mask; /* [count], or NULL when the record has none */
-    size_t count;  /* 0: the record holds no text */
-    bool as_is;    /* came as ids: a row of its own */
-    bool tools;    /* a conversation in which something of tools was left out */
+    uint32_t *ids;         /* [count]; the caller frees with record_free */
+    uint8_t *mask;         /* [count], or NULL when the record has none */
+    size_t count;          /* 0: the record holds no text */
+    bool as_is;            /* came as ids: a row of its own */
+    bool tools;            /* a conversation in which something of tools was left out */
+    bool joined;           /* the prompt's last token is another one before the completion */
     uint32_t lost_answers; /* of a conversation, whose place is not known: not in the loss */
 };
 
@@ -48,5 +51,9 @@ enum status record_parse(struct record *out, const struct record_rules *rules, c
 enum status record_from_text(struct record *out, const struct record_rules *rules, const char *text,
                              size_t length) STATUS_CHECKED;
 void record_free(struct record *record);
+
+/* Adds the record's end token, unless the ids end with it; the mask follows the last one's. */
+enum status record_append_end(struct record *record,
+                              const struct record_rules *rules) STATUS_CHECKED;
 
 #endif

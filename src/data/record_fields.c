@@ -9,11 +9,19 @@
 enum { MOST_SHOWN = 12 };
 
 static const char *const role_names[RECORD_ROLES] = {
-    [ROLE_TEXT] = "text",         [ROLE_PROMPT] = "prompt",
-    [ROLE_RESPONSE] = "response", [ROLE_INSTRUCTION] = "instruction",
-    [ROLE_INPUT] = "input",       [ROLE_OUTPUT] = "output",
-    [ROLE_IDS] = "ids",           [ROLE_LOSS_MASK] = "loss_mask",
-    [ROLE_MESSAGES] = "messages", [ROLE_CONVERSATIONS] = "conversations",
+    [ROLE_TEXT] = "text",
+    [ROLE_PROMPT] = "prompt",
+    [ROLE_RESPONSE] = "response",
+    [ROLE_COMPLETION] = "completion",
+    [ROLE_CHOSEN] = "chosen",
+    [ROLE_REJECTED] = "rejected",
+    [ROLE_INSTRUCTION] = "instruction",
+    [ROLE_INPUT] = "input",
+    [ROLE_OUTPUT] = "output",
+    [ROLE_IDS] = "ids",
+    [ROLE_LOSS_MASK] = "loss_mask",
+    [ROLE_MESSAGES] = "messages",
+    [ROLE_CONVERSATIONS] = "conversations",
 };
 
 /* What published sets call these, the likeliest first; NULL ends. */

@@ -91,9 +91,9 @@ line() {
 line "invalid JSON at column 13: ']' expected near end of file" '{"ids": [1, 2'
 line "invalid JSON at column 3: '[' or '{' expected near 'abc'" 'abc'
 line "a record must be a JSON object" '[1, 2]'
-needs='but needs "text", or "prompt" and "response", or "instruction" and "output", or "messages", or "conversations", or "ids": name its fields with'
+needs='but needs "text", or "prompt" and "response", or "prompt" and "completion", or "chosen", or "instruction" and "output", or "messages", or "conversations", or "ids": name its fields with'
 line "the record has \"texts\", $needs --fields text=texts" '{"texts": "a"}'
-line "the record has \"prompt\", $needs --fields text=prompt" '{"prompt": "a"}'
+line 'the record has a "prompt" and nothing that follows it: it needs "completion", "response" or "chosen"' '{"prompt": "a"}'
 line "the record has \"id\", \"question\", \"answer\", $needs --fields prompt=question,response=answer" \
     '{"id": "a", "question": "b", "answer": "c"}'
 line "the record has \"a\", \"b\", $needs --fields, as --fields prompt=question,response=answer" '{"a": "1", "b": "2"}'
