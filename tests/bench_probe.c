@@ -100,15 +100,14 @@ int main(int count, char **arguments) {
     struct probe_settings settings = {.data = {.batch = rows, .heldout = 1},
                                       .schedule = {.steps = steps, .rate = 1e-3},
                                       .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
-                                      .loss = {LOSS_REVERSE_KL, 1},
-                                      .keep_logits = true,
-                                      .together = 1};
+                                      .loss = {LOSS_REVERSE_KL, 1}};
+    const struct probe_arrangement way = {.memory = {.keep_logits = true}, .together = 1};
     must(probe_parts_from_name(&settings.parts, "mixer", 0));
     const struct mil_words words = {.init = "improved"};
     must(mil_options_parse(&settings.mil, &words));
     settings.mil.d_state = 16;
     settings.mil.d_conv = 4;
-    must(probe_engine_open(&engine, model, model, &set, &settings, NULL));
+    must(probe_engine_open(&engine, model, model, &set, &settings, &way, NULL));
     must(probe_engine_load(engine, 0, steps));
     for (size_t i = 0; i < layers.count; i++) {
         if (i == 0) run(engine, layers.values[0], PLAIN_STEPS + 1, false, false);

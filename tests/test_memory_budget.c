@@ -110,7 +110,7 @@ END_TEST
 
 struct mmr_cut {
     struct mmr_outcome outcome;
-    struct probe_settings probe;
+    struct probe_arrangement probes;
 };
 
 /* Probes of all layers, steps of one row of 256 tokens, where so many bytes may be used; `together`
@@ -126,7 +126,7 @@ static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together)
     struct mmr_work work = {.settings = &settings, .outcome = &cut->outcome};
     for (int i = 0; i <= 16; i++) offsets[i] = (uint64_t)i * 256;
     struct tokenset set = {.rows = 16, .tokens = offsets[16], .row_offsets = offsets};
-    *cut = (struct mmr_cut){.probe = settings.probe};
+    *cut = (struct mmr_cut){0};
     struct backend *cpu;
     ck_assert_int_eq(backend_open_cpu(&cpu), STATUS_OK);
     struct backend discrete = *cpu;
@@ -141,7 +141,8 @@ static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together)
         STATUS_OK);
     work.student = work.teacher;
     ck_assert_int_eq(list_parse(&work.layers, "0-49", 0, 49, "--layers"), STATUS_OK);
-    enum status status = mmr_budget(&work, &cut->probe);
+    enum status status = mmr_budget(&work);
+    cut->probes = work.arrangement;
     free(work.first_layers);
     list_free(&work.layers);
     work.teacher->backend = cpu; /* nothing was allocated on the other */
@@ -155,7 +156,7 @@ static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together)
     }
     ck_assert_uint_eq(sum, budget->device);
     ck_assert_uint_eq(host, budget->host);
-    ck_assert_int_eq(cut->probe.together, cut->outcome.together);
+    ck_assert_int_eq(cut->probes.together, cut->outcome.together);
     if (!status) ck_assert_uint_le(budget->device, budget->room);
     return status;
 }
@@ -163,12 +164,13 @@ static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together)
 START_TEST(probes_go_one_by_one_where_layers_are_kept) {
     struct mmr_cut cut;
     ck_assert_int_eq(budget_mmr(&cut, 80 * GB, 0), STATUS_OK);
-    ck_assert(!cut.probe.recompute && !cut.probe.stream_layers && !cut.probe.park);
-    ck_assert_int_eq(cut.probe.together, 1);
+    ck_assert(!cut.probes.memory.recompute && !cut.probes.memory.stream_layers &&
+              !cut.probes.memory.park);
+    ck_assert_int_eq(cut.probes.together, 1);
     ck_assert_ptr_null(strstr(cut.outcome.memory.work, "loads"));
     ck_assert_int_eq(budget_mmr(&cut, 80 * GB, 3), STATUS_OK);
-    ck_assert(!cut.probe.stream_layers);
-    ck_assert_int_eq(cut.probe.together, 3);
+    ck_assert(!cut.probes.memory.stream_layers);
+    ck_assert_int_eq(cut.probes.together, 3);
 }
 END_TEST
 
@@ -178,8 +180,8 @@ START_TEST(probes_that_stream_layers_share_them) {
     int before = 1;
     for (uint64_t bytes = 10 * GB; bytes <= 26 * GB; bytes += 4 * GB) {
         ck_assert_int_eq(budget_mmr(&cut, bytes, 0), STATUS_OK);
-        int together = cut.probe.together, groups = (LAYERS + together - 1) / together;
-        ck_assert(cut.probe.stream_layers && cut.probe.recompute);
+        int together = cut.probes.together, groups = (LAYERS + together - 1) / together;
+        ck_assert(cut.probes.memory.stream_layers && cut.probes.memory.recompute);
         ck_assert_int_gt(together, before);
         ck_assert_int_eq(together, (LAYERS + groups - 1) / groups);
         ck_assert_ptr_nonnull(
@@ -187,8 +189,8 @@ START_TEST(probes_that_stream_layers_share_them) {
         before = together;
     }
     ck_assert_int_eq(budget_mmr(&cut, 26 * GB, 2), STATUS_OK);
-    ck_assert_int_eq(cut.probe.together, 2);
-    ck_assert(!cut.probe.park);
+    ck_assert_int_eq(cut.probes.together, 2);
+    ck_assert(!cut.probes.memory.park);
 }
 END_TEST
 
@@ -196,14 +198,14 @@ END_TEST
 START_TEST(inputs_of_blocks_are_parked_for_more_probes) {
     struct mmr_cut cut, tight;
     ck_assert_int_eq(budget_mmr(&cut, 26 * GB, 0), STATUS_OK);
-    ck_assert(cut.probe.park);
-    ck_assert_uint_gt(cut.outcome.memory.host, (uint64_t)cut.probe.together * 20 * 256 * 5120 * 4);
+    ck_assert(cut.probes.memory.park);
+    ck_assert_uint_gt(cut.outcome.memory.host, (uint64_t)cut.probes.together * 20 * 256 * 5120 * 4);
     uint64_t smallest = 0;
     for (uint64_t bytes = 5 * GB; !smallest; bytes += GB / 50)
         if (budget_mmr(&tight, bytes, 1) == STATUS_OK) smallest = bytes;
-    ck_assert(tight.probe.park);
+    ck_assert(tight.probes.memory.park);
     ck_assert_int_eq(budget_mmr(&cut, smallest + GB / 2, 1), STATUS_OK);
-    ck_assert(!cut.probe.park && cut.probe.stream_layers);
+    ck_assert(!cut.probes.memory.park && cut.probes.memory.stream_layers);
     ck_assert_uint_lt(tight.outcome.memory.device, cut.outcome.memory.device);
 }
 END_TEST

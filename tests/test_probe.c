@@ -95,11 +95,13 @@ static struct probe_parts trained(const char *name) {
     return parts;
 }
 
-/* The golden run's optimizer, a probe at a time. */
+/* A probe at a time, with everything kept. */
+static const struct probe_arrangement one_by_one = {.together = 1};
+
+/* The golden run's optimizer. */
 static struct probe_settings golden_settings(int64_t steps, int batch, int64_t heldout) {
     return (struct probe_settings){.data = {.batch = batch, .heldout = heldout},
                                    .schedule = {.steps = steps, .rate = 1e-3},
-                                   .together = 1,
                                    .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
                                    .parts = trained("mixer"),
                                    .loss = {LOSS_REVERSE_KL, 1}};
@@ -185,7 +187,8 @@ START_TEST(training_gives_the_golden_losses) {
     struct probe_engine *engine;
     struct fixture f = open_fixture();
     struct probe_settings settings = golden_settings(100, 8, 16);
-    enum status status = probe_engine_open(&engine, f.model, f.model, f.set, &settings, NULL);
+    enum status status =
+        probe_engine_open(&engine, f.model, f.model, f.set, &settings, &one_by_one, NULL);
     if (!status) status = probe_engine_load(engine, 0, 100);
     ck_assert_msg(!status, "%s", status_message());
     const int layers[] = {0, 5, 11};
@@ -199,14 +202,14 @@ END_TEST
 
 /* Losses of three steps at layer 9 and the training state after them. */
 static void *run_steps(double losses[3], size_t *bytes, struct model *model, struct tokenset *set,
-                       struct probe_settings settings) {
+                       struct probe_settings settings, struct probe_arrangement way) {
     struct probe_engine *engine;
     struct probe_group *group;
     const struct probe_choice choice = {.layer = 9, .seed = 3};
-    enum status status = probe_engine_open(&engine, model, model, set, &settings, NULL);
+    enum status status = probe_engine_open(&engine, model, model, set, &settings, &way, NULL);
     if (!status) status = probe_engine_load(engine, 0, settings.schedule.steps);
     if (!status) status = probe_group_begin(&group, engine, &choice, 1);
-    if (settings.keep_logits) { /* they come from another probe's steps */
+    if (way.memory.keep_logits) { /* they come from another probe's steps */
         for (int step = 0; !status && step < 3; step++)
             status = probe_group_step(group, alone, step, &losses[step]);
         probe_group_end(group);
@@ -232,39 +235,40 @@ START_TEST(memory_for_time_gives_the_same_bits) {
     f.set->rows = 5;
     f.set->tokens = f.set->row_offsets[5];
     struct probe_settings settings = golden_settings(3, 2, 2);
+    struct probe_arrangement way = one_by_one;
     settings.parts = trained("layer");
     double plain[3], again[3];
     size_t bytes, bytes_again;
-    void *state = run_steps(plain, &bytes, model, f.set, settings);
+    void *state = run_steps(plain, &bytes, model, f.set, settings, way);
     ck_assert_double_gt(plain[2], 0);
     struct probe_memory memory, less;
-    ck_assert_int_eq(probe_engine_memory(&memory, model, model, f.set, &settings), STATUS_OK);
+    ck_assert_int_eq(probe_engine_memory(&memory, model, model, f.set, &settings, &way), STATUS_OK);
     for (int change = 0; change < 2; change++) {
-        settings.recompute = change == 0;
-        settings.keep_logits = change == 1;
-        void *state_again = run_steps(again, &bytes_again, model, f.set, settings);
+        way.memory.recompute = change == 0;
+        way.memory.keep_logits = change == 1;
+        void *state_again = run_steps(again, &bytes_again, model, f.set, settings, way);
         ck_assert_mem_eq(plain, again, sizeof plain);
         ck_assert_uint_eq(bytes, bytes_again);
         ck_assert_mem_eq(state, state_again, bytes);
         free(state_again);
     }
-    settings.recompute = true;
-    ck_assert_int_eq(probe_engine_memory(&less, model, model, f.set, &settings), STATUS_OK);
+    way.memory.recompute = true;
+    ck_assert_int_eq(probe_engine_memory(&less, model, model, f.set, &settings, &way), STATUS_OK);
     /* Inputs of blocks are float32, what else is kept is BF16 on a GPU: there it saves less. */
     ck_assert_uint_lt((f.backend->discrete ? 2 : 3) * less.activations, memory.activations);
     ck_assert_uint_eq(memory.kept_logits, 3 * 2 * 128 * (2048 + 1) * sizeof(float));
     free(state);
     /* Layers that are loaded for each pass, in place or by the thread that streams them. */
-    settings.recompute = settings.keep_logits = false;
+    way.memory.recompute = way.memory.keep_logits = false;
     settings.parts = trained("mixer");
-    state = run_steps(plain, &bytes, model, f.set, settings);
-    settings.recompute = settings.stream_layers = true;
+    state = run_steps(plain, &bytes, model, f.set, settings, way);
+    way.memory.recompute = way.memory.stream_layers = true;
     for (int threaded = 0; threaded < 2; threaded++) {
         struct model *passing;
         enum status status = model_open(&passing, f.backend, DEMO_MODEL, NULL);
         if (!status && threaded) status = model_stream_layers(passing);
         ck_assert_msg(!status, "%s", status_message());
-        void *state_again = run_steps(again, &bytes_again, passing, f.set, settings);
+        void *state_again = run_steps(again, &bytes_again, passing, f.set, settings, way);
         ck_assert_ptr_null(passing->resident);
         ck_assert_mem_eq(plain, again, sizeof plain);
         ck_assert_uint_eq(bytes, bytes_again);
@@ -336,9 +340,10 @@ static void evaluate(struct probe_group *group, const bool *takes_part, double *
 }
 
 static struct probe_engine *open_engine(struct model *model, struct tokenset *set,
-                                        const struct probe_settings *settings) {
+                                        const struct probe_settings *settings,
+                                        const struct probe_arrangement *way) {
     struct probe_engine *engine;
-    enum status status = probe_engine_open(&engine, model, model, set, settings, NULL);
+    enum status status = probe_engine_open(&engine, model, model, set, settings, way, NULL);
     if (!status) status = probe_engine_load(engine, 0, settings->schedule.steps);
     ck_assert_msg(!status, "%s", status_message());
     return engine;
@@ -347,7 +352,7 @@ static struct probe_engine *open_engine(struct model *model, struct tokenset *se
 /* Each probe by itself. */
 static void run_alone(struct course *courses, struct model *model, struct tokenset *set,
                       struct probe_settings settings) {
-    struct probe_engine *engine = open_engine(model, set, &settings);
+    struct probe_engine *engine = open_engine(model, set, &settings, &one_by_one);
     for (int i = 0; i < COURSES; i++) {
         struct course *course = &courses[i];
         struct probe_group *group;
@@ -365,17 +370,17 @@ static void run_alone(struct course *courses, struct model *model, struct tokens
 /* All in one group, which is given up after two steps and begun again. The last probe has taken
  * none of them by then. */
 static void run_together(struct course *courses, struct model *model, struct tokenset *set,
-                         struct probe_settings settings) {
+                         struct probe_settings settings, struct probe_arrangement way) {
     const bool all[COURSES] = {true, true, true, true}, early[COURSES] = {true, true, true};
     const bool late[COURSES] = {[LATE] = true}, whole[COURSES] = {true, true, [LATE] = true};
     static const int first_layers[COURSES] = {7, 7, 8, 11};
     double sums[COURSES * 2 * METRIC_COUNT];
     struct probe_choice choices[COURSES];
     struct probe_group *group;
-    settings.together = COURSES;
-    settings.first_layers = first_layers;
+    way.together = COURSES;
+    way.first_layers = first_layers;
     for (int i = 0; i < COURSES; i++) choices[i] = courses[i].choice;
-    struct probe_engine *engine = open_engine(model, set, &settings);
+    struct probe_engine *engine = open_engine(model, set, &settings, &way);
     enum status status = probe_group_begin(&group, engine, choices, COURSES);
     ck_assert_msg(!status, "%s", status_message());
     evaluate(group, all, sums);
@@ -418,19 +423,21 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
     ck_assert_mem_ne(apart[0].losses, apart[1].losses, sizeof apart[0].losses);
     /* Kept activations and layers; then neither, with the thread that streams layers; then with the
      * inputs of blocks in host memory as well. */
-    for (int way = 0; way < 3; way++) {
-        bool streamed = way > 0;
+    for (int kind = 0; kind < 3; kind++) {
+        bool streamed = kind > 0;
         struct model *other = f.model;
         enum status status = STATUS_OK;
         if (streamed) status = model_open(&other, f.backend, DEMO_MODEL, NULL);
         if (!status && streamed) status = model_stream_layers(other);
         ck_assert_msg(!status, "%s", status_message());
-        settings.recompute = settings.stream_layers = streamed;
-        settings.keep_logits = !streamed;
-        settings.park = way == 2;
+        struct probe_arrangement way = one_by_one;
+        way.memory = (struct train_memory){.recompute = streamed,
+                                           .stream_layers = streamed,
+                                           .keep_logits = !streamed,
+                                           .park = kind == 2};
         memset(together, 0, sizeof together);
         for (int i = 0; i < COURSES; i++) together[i].choice = apart[i].choice;
-        run_together(together, other, f.set, settings);
+        run_together(together, other, f.set, settings, way);
         for (int i = 0; i < COURSES; i++) {
             const struct course *one = &apart[i], *same = &together[i];
             size_t steps = i == POISONED ? 2 : 4;

@@ -99,7 +99,7 @@ static void open_course(struct course *out, enum masking masking, enum loss_kind
     succeeds(mil_mixer_create(&out->mixer, out->model, LAYER, &mil));
     const struct tape_options tape = {
         .sequences = {.count = ROWS, .tokens = TOKENS, .longest = TOKENS},
-        .mixer = &out->mixer.mamba};
+        .mixer = &out->mixer.sizes};
     succeeds(tape_open(&out->student.tape, out->model, &tape));
     succeeds(probe_parts_from_name(&out->parts, "all", 0.1));
     struct parameters **parameters = &out->student.parameters;

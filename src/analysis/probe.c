@@ -78,15 +78,15 @@ static struct sequences largest_of(const struct probe_engine *engine) {
 
 /* No probe in this place of a group is of an earlier layer. */
 static int first_layer_of(const struct probe_engine *engine, int place) {
-    return engine->settings.first_layers ? engine->settings.first_layers[place] : 0;
+    return engine->arrangement.first_layers ? engine->arrangement.first_layers[place] : 0;
 }
 
 static struct tape_options tape_options_of(const struct probe_engine *engine, int place) {
     return (struct tape_options){.first = first_layer_of(engine, place),
                                  .sequences = largest_of(engine),
                                  .mixer = &engine->mixer,
-                                 .recompute = engine->settings.recompute,
-                                 .park = engine->settings.park};
+                                 .recompute = engine->arrangement.memory.recompute,
+                                 .park = engine->arrangement.memory.park};
 }
 
 /* What a pass without gradients needs. */
@@ -110,7 +110,7 @@ static int scorer_chunk_of(const struct probe_engine *engine) {
 /* States of all tapes that wait in host memory. */
 static int parked_count_of(const struct probe_engine *engine) {
     int count = 0;
-    for (int i = 0; i < engine->settings.together; i++)
+    for (int i = 0; i < engine->arrangement.together; i++)
         count += tape_parked_count(engine->student, first_layer_of(engine, i));
     return count;
 }
@@ -119,7 +119,7 @@ static enum status park(struct probe_engine *engine) {
     enum status status = parked_open(&engine->parked, engine->backend, parked_count_of(engine),
                                      stream_bytes(engine));
     int state = 0;
-    for (int i = 0; !status && i < engine->settings.together; i++) {
+    for (int i = 0; !status && i < engine->arrangement.together; i++) {
         tape_park(engine->tapes[i], engine->parked, state);
         state += tape_parked_count(engine->student, first_layer_of(engine, i));
     }
@@ -129,14 +129,14 @@ static enum status park(struct probe_engine *engine) {
 static enum status allocate(struct probe_engine *engine) {
     struct backend *backend = engine->backend;
     struct trace_needs eval = eval_needs_of(engine);
-    int together = engine->settings.together;
+    int together = engine->arrangement.together;
     engine->tapes = memory_calloc((size_t)together, sizeof *engine->tapes);
     enum status status = engine->tapes ? STATUS_OK : STATUS_FAILED;
     struct tape_options options = tape_options_of(engine, 0);
     if (!status) status = tape_open(&engine->tapes[0], engine->student, &options);
     for (int i = 1; !status && i < together; i++)
         status = tape_open_beside(&engine->tapes[i], engine->tapes[0], first_layer_of(engine, i));
-    if (!status && engine->settings.park) status = park(engine);
+    if (!status && engine->arrangement.memory.park) status = park(engine);
     if (!status) status = trace_alloc(&engine->eval_trace, engine->student, &eval);
     if (status) return status;
     engine->target_hidden = backend->alloc(backend, stream_bytes(engine), "teacher's states");
@@ -158,6 +158,7 @@ static enum status allocate(struct probe_engine *engine) {
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
                               const struct probe_settings *settings,
+                              const struct probe_arrangement *arrangement,
                               const struct probe_cache *cache) {
     struct probe_engine *engine = memory_calloc(1, sizeof *engine);
     if (!engine) return STATUS_FAILED;
@@ -166,14 +167,15 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
                                     .backend = student->backend,
                                     .set = set,
                                     .settings = *settings,
+                                    .arrangement = *arrangement,
                                     .cache = cache ? *cache : (struct probe_cache){0}};
     enum status status = measure(engine);
     if (!status && settings->parts.count > PROBE_OUTSIDE && student == teacher)
         status = status_fail("a student that trains everything cannot be its own teacher");
     bool alone = settings->parts.count > PROBE_MIXER + 1;
-    if (!status && (settings->together < 1 || (settings->together > 1 && alone)))
-        status = status_fail("%d probes cannot train one model together", settings->together);
-    if (!status && !settings->stream_layers) status = model_keep_layers(student);
+    if (!status && (arrangement->together < 1 || (arrangement->together > 1 && alone)))
+        status = status_fail("%d probes cannot train one model together", arrangement->together);
+    if (!status && !arrangement->memory.stream_layers) status = model_keep_layers(student);
     if (!status) status = allocate(engine);
     if (status)
         probe_engine_close(engine);
@@ -185,7 +187,7 @@ enum status probe_engine_open(struct probe_engine **out, struct model *student,
 void probe_engine_close(struct probe_engine *engine) {
     if (!engine) return;
     struct backend *backend = engine->backend;
-    for (int i = engine->settings.together - 1; engine->tapes && i >= 0; i--)
+    for (int i = engine->arrangement.together - 1; engine->tapes && i >= 0; i--)
         tape_close(engine->tapes[i]);
     free(engine->tapes);
     parked_close(engine->parked);
@@ -222,11 +224,13 @@ static enum status measure_training(uint64_t *bytes, uint64_t *state,
 
 enum status probe_engine_memory(struct probe_memory *out, const struct model *student,
                                 const struct model *teacher, const struct tokenset *set,
-                                const struct probe_settings *settings) {
+                                const struct probe_settings *settings,
+                                const struct probe_arrangement *arrangement) {
     struct probe_engine engine = {.student = (struct model *)(uintptr_t)student,
                                   .backend = student->backend,
                                   .set = set,
-                                  .settings = *settings};
+                                  .settings = *settings,
+                                  .arrangement = *arrangement};
     const struct model_config *config = student->config;
     size_t acc = dtype_size(student->backend->acc), act = dtype_size(student->backend->act);
     *out = (struct probe_memory){0};
@@ -234,17 +238,17 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
     if (status) return status;
     out->tokens = engine.max_tokens;
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
-    out->weights = model_layers_present_bytes(student, !settings->stream_layers) +
+    out->weights = model_layers_present_bytes(student, !arrangement->memory.stream_layers) +
                    head * (config->tie_word_embeddings ? 1 : 2);
     if (teacher != student) out->weights += head * (config->tie_word_embeddings ? 1 : 2);
     struct trace_needs eval = eval_needs_of(&engine);
     out->activations = trace_bytes(student, &eval) + stream_bytes(&engine);
-    if (settings->together > 1) out->activations += stream_bytes(&engine);
-    if (settings->park) {
+    if (arrangement->together > 1) out->activations += stream_bytes(&engine);
+    if (arrangement->memory.park) {
         out->activations += PARKED_PLACES * stream_bytes(&engine);
         out->parked = (uint64_t)parked_count_of(&engine) * stream_bytes(&engine);
     }
-    for (int i = 0; i < settings->together; i++) {
+    for (int i = 0; i < arrangement->together; i++) {
         struct tape_options tape = tape_options_of(&engine, i);
         out->activations += i == 0 ? tape_bytes(student, &tape) : tape_beside_bytes(student, &tape);
         uint64_t training, state;
@@ -385,7 +389,7 @@ enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_
     if (!status && inputs->layer > 0)
         log_note("the shared inputs of layer %d are there already", inputs->layer);
     if (!status) status = hidden_advance(targets, teacher, layers, engine->max_tokens);
-    if (!status && engine->settings.keep_logits)
+    if (!status && engine->arrangement.memory.keep_logits)
         status = loss_keep(engine->loss, engine->batches, engine->max_tokens);
     free(rows.rows);
     return status;

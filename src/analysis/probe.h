@@ -24,17 +24,16 @@ struct probe_settings {
     struct train_optimizer optimizer;
     struct train_loss loss;
     struct probe_parts parts;
-    bool stream_layers;      /* the student's layers are not kept but loaded for each pass; needs
-                                `recompute`, and that only the new mixer trains, since changes would
-                                be lost */
-    bool keep_logits;        /* of the teacher, for every loaded step, on the backend */
+    struct mil_options mil; /* its seed is set for each probe */
+};
+
+/* How probes go so that they fit into the memory there is; the same bits come out. */
+struct probe_arrangement {
+    struct train_memory memory;
     int together;            /* probes of a group, at most; more than one needs that only the new
                                 mixer trains */
     const int *first_layers; /* [together], ascending: a group's probe in that place is of no
                                 earlier layer; NULL: 0 */
-    bool recompute;          /* keep only inputs of blocks and run them forward again: see tape.h */
-    bool park;               /* with it: they wait in host memory */
-    struct mil_options mil;  /* its seed is set for each probe */
 };
 
 struct probe_engine;
@@ -45,6 +44,7 @@ struct probe_engine;
 enum status probe_engine_open(struct probe_engine **out, struct model *student,
                               struct model *teacher, const struct tokenset *set,
                               const struct probe_settings *settings,
+                              const struct probe_arrangement *arrangement,
                               const struct probe_cache *cache) STATUS_CHECKED;
 void probe_engine_close(struct probe_engine *engine); /* accepts NULL */
 
@@ -61,7 +61,8 @@ struct probe_memory {
 };
 enum status probe_engine_memory(struct probe_memory *out, const struct model *student,
                                 const struct model *teacher, const struct tokenset *set,
-                                const struct probe_settings *settings) STATUS_CHECKED;
+                                const struct probe_settings *settings,
+                                const struct probe_arrangement *arrangement) STATUS_CHECKED;
 
 /* Bytes that the files of the cache take for `count` steps from the first on, and how many of them
  * files of an earlier run have already. A directory that cannot be used is a failure. */

@@ -11,6 +11,7 @@ struct probe_engine {
     struct backend *backend;
     const struct tokenset *set;
     struct probe_settings settings;
+    struct probe_arrangement arrangement;
     struct probe_cache cache;
     int64_t training;              /* rows of the set that are trained on: the first ones */
     int64_t first;                 /* the loaded steps are [first, first + loaded) */

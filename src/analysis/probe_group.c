@@ -259,8 +259,8 @@ static enum status go_forward_training(void *context) {
 static enum status pass(struct passage *passage, struct recorded *recorded,
                         enum status (*ops)(void *context)) {
     const struct probe_group *group = passage->group;
-    const struct probe_settings *settings = &group->engine->settings;
-    if (group->count > 1 || settings->stream_layers || settings->park) return ops(passage);
+    const struct train_memory *memory = &group->engine->arrangement.memory;
+    if (group->count > 1 || memory->stream_layers || memory->park) return ops(passage);
     return recorded_run(recorded, group->engine->backend, ops, passage);
 }
 
@@ -283,9 +283,10 @@ enum status probe_group_step(struct probe_group *group, const bool *takes_part, 
     struct passage passage;
     enum status status = enter(&passage, group, takes_part, place * rows, rows, engine->in_memory);
     for (int i = 0; i < group->count; i++) group->students[i]->takes_part = takes_part[i];
+    bool kept = engine->arrangement.memory.keep_logits;
     const struct loss_batch batch = {.positions = &passage.positions,
                                      .teacher = engine->target_hidden,
-                                     .slot = settings->keep_logits ? place % engine->batches : -1};
+                                     .slot = kept ? place % engine->batches : -1};
     const struct step whole = {.number = step,
                                .students = group->students,
                                .student_count = group->count,

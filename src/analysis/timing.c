@@ -172,17 +172,18 @@ struct steps {
 };
 
 static enum status time_steps(struct steps *out, struct model *model, const struct tokenset *set,
-                              const struct probe_settings *settings) {
+                              const struct probe_settings *settings,
+                              const struct train_memory *memory) {
     struct probe_engine *engine = NULL;
     struct probe_settings own = *settings;
+    struct probe_arrangement alone = {.memory = *memory, .together = 1};
     int last = model->config->n_layers - 1;
     own.data.batch = (int)set->rows - 1;
-    own.data.heldout = own.schedule.steps = own.together = 1;
+    own.data.heldout = own.schedule.steps = 1;
     own.schedule.warmup = 0;
-    own.first_layers = NULL;
-    own.stream_layers = own.park = false;
+    alone.memory.stream_layers = alone.memory.park = false;
     *out = (struct steps){.tokens = (double)set->row_offsets[set->rows - 1]};
-    enum status status = probe_engine_open(&engine, model, model, set, &own, NULL);
+    enum status status = probe_engine_open(&engine, model, model, set, &own, &alone, NULL);
     if (!status) status = probe_engine_load(engine, 0, 1);
     if (!status) status = time_step(&out->top, engine, last);
     if (!status && last > 0) status = time_step(&out->lower, engine, last - 1);
@@ -191,29 +192,31 @@ static enum status time_steps(struct steps *out, struct model *model, const stru
 }
 
 static enum status time_part(struct steps *out, struct model *model, const struct tokenset *set,
-                             const struct probe_settings *settings, int64_t rows, int64_t length) {
+                             const struct probe_settings *settings,
+                             const struct train_memory *memory, int64_t rows, int64_t length) {
     struct tokenset part;
     enum status status = cut_rows(&part, set, rows, length);
-    if (!status) status = time_steps(out, model, &part, settings);
+    if (!status) status = time_steps(out, model, &part, settings, memory);
     free_rows(&part);
     return status;
 }
 
 /* Few tokens and many: what does not grow with them is the optimizer's. */
 enum status timing_probes(struct timing *out, struct model *model, const struct tokenset *set,
-                          const struct probe_settings *settings) {
+                          const struct probe_settings *settings,
+                          const struct train_memory *memory) {
     int64_t longest = tokenset_longest_row(set), rows = settings->data.batch + 1;
     struct steps few, many;
     enum status status = timing_passes(out, model, set, settings->data.batch * longest);
     if (rows > (int64_t)set->rows) rows = (int64_t)set->rows;
     if (status || rows < 2 || out->block == 0) return status;
-    status = time_part(&few, model, set, settings, 2, FIRST_TOKENS);
+    status = time_part(&few, model, set, settings, memory, 2, FIRST_TOKENS);
     double a_token = (few.top + few.lower) / few.tokens; /* at most */
     int64_t room = (int64_t)(2 * MOST / a_token), length = room < longest ? room : longest;
     if (length < 4 * FIRST_TOKENS) length = longest < 4 * FIRST_TOKENS ? longest : 4 * FIRST_TOKENS;
     if (rows > room / length + 1) rows = room / length + 1;
     if (rows < 2) rows = 2;
-    if (!status) status = time_part(&many, model, set, settings, rows, length);
+    if (!status) status = time_part(&many, model, set, settings, memory, rows, length);
     if (status) return status;
     out->step = many.top / many.tokens;
     out->step_layer = fmax(0, (many.lower - many.top) / many.tokens);

@@ -27,6 +27,7 @@ enum status timing_passes(struct timing *out, struct model *model, const struct 
 
 /* The same and a probe's steps with these settings; the model is its own teacher. */
 enum status timing_probes(struct timing *out, struct model *model, const struct tokenset *set,
-                          const struct probe_settings *settings) STATUS_CHECKED;
+                          const struct probe_settings *settings,
+                          const struct train_memory *memory) STATUS_CHECKED;
 
 #endif

@@ -20,4 +20,14 @@ struct train_loss {
     double temperature; /* of both distributions */
 };
 
+/* Memory for time: the same bits come out. */
+struct train_memory {
+    bool recompute;     /* keep only inputs of blocks and run them forward again: see tape.h */
+    bool park;          /* with it: they wait in host memory */
+    bool stream_layers; /* the student's layers are not kept but loaded for each pass; needs
+                           `recompute`, and that only new mixers train, since changes of the layers
+                           would be lost */
+    bool keep_logits;   /* of the teacher, for every loaded step, on the backend */
+};
+
 #endif

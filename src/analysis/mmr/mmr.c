@@ -150,7 +150,8 @@ static void tell(const struct mmr_work *work) {
     if (work->outcome->recomputed)
         log_note("blocks are computed again in the backward pass%s",
                  work->settings->recompute ? "" : ": keeping their activations does not fit");
-    if (work->together > 1) log_note("%d probes advance in lock step", work->together);
+    if (work->arrangement.together > 1)
+        log_note("%d probes advance in lock step", work->arrangement.together);
     if (memory->parked)
         log_note("inputs of blocks wait in host memory: %s",
                  memory_format(text[0], memory->parked));
@@ -158,8 +159,9 @@ static void tell(const struct mmr_work *work) {
 }
 
 /* How long all probes will take; not known on top of a hybrid, or where everything trains. */
-static enum status predict(struct mmr_work *work, const struct probe_settings *probe) {
+static enum status predict(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
+    const struct probe_settings *probe = &settings->probe;
     const struct tokenset *set = work->set;
     struct timing timing;
     if (work->student != work->teacher) return STATUS_OK;
@@ -168,7 +170,8 @@ static enum status predict(struct mmr_work *work, const struct probe_settings *p
     double a_step = tokens / (double)set->rows * probe->data.batch;
     for (int64_t row = (int64_t)set->rows - probe->data.heldout; row < (int64_t)set->rows; row++)
         held += (double)(set->row_offsets[row + 1] - set->row_offsets[row]);
-    enum status status = timing_probes(&timing, work->student, set, probe);
+    enum status status =
+        timing_probes(&timing, work->student, set, probe, &work->arrangement.memory);
     if (timing.block == 0) return status; /* not known */
     double once = seconds + timing.open + layers * timing.layer;
     seconds = 0;
@@ -187,7 +190,6 @@ static enum status predict(struct mmr_work *work, const struct probe_settings *p
 
 enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *settings) {
     struct mmr_work work = {.settings = settings, .outcome = outcome, .base_bytes = memory_peak()};
-    struct probe_settings probe = settings->probe;
     enum store_run_state state = STORE_RUN_NEW;
     *outcome = (struct mmr_outcome){0};
     enum status status = open_inputs(&work);
@@ -196,8 +198,8 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         if (!status) status = begin(&work, &state);
         goto done;
     }
-    if (!status) status = mmr_budget(&work, &probe);
-    if (!status && settings->dry_run) status = predict(&work, &probe);
+    if (!status) status = mmr_budget(&work);
+    if (!status && settings->dry_run) status = predict(&work);
     if (status || settings->dry_run) goto done;
     status = model_load(work.teacher);
     if (!status && work.student != work.teacher) status = model_load(work.student);
@@ -213,7 +215,8 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     }
     tell(&work);
     struct probe_cache cache = mmr_cache_of(settings);
-    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe, &cache);
+    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &settings->probe,
+                               &work.arrangement, &cache);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
     if (!status) probe_engine_finish(work.engine);
     status = record_finish(work.store, work.run, status);

@@ -40,7 +40,8 @@ static void add_phases(struct memory_budget *budget, const struct mmr_work *work
                        uint64_t chunks) {
     const struct probe_memory *memory = &work->memory;
     bool on_cpu = !work->backend->discrete;
-    bool several = work->layers.count * (size_t)work->settings->seeds > (size_t)work->together;
+    bool several =
+        work->layers.count * (size_t)work->settings->seeds > (size_t)work->arrangement.together;
     uint64_t moving = memory->advancing, saving = saving_bytes(work);
     uint64_t beginning = memory->embedding > moving ? memory->embedding : moving;
     uint64_t probe = memory->optimizer + saving;
@@ -66,14 +67,17 @@ static void add_phases(struct memory_budget *budget, const struct mmr_work *work
 }
 
 /* What a run with these settings takes. */
-static enum status budget_memory(struct mmr_work *work, const struct probe_settings *probe) {
+static enum status budget_memory(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
+    const struct probe_settings *probe = &settings->probe;
+    const struct train_memory *ways = &work->arrangement.memory;
     const struct model *student = work->student, *teacher = work->teacher;
     struct backend *backend = work->backend;
     struct probe_memory *memory = &work->memory;
     struct memory_budget *budget = &work->outcome->memory;
     bool on_cpu = !backend->discrete;
-    enum status status = probe_engine_memory(memory, student, teacher, work->set, probe);
+    enum status status =
+        probe_engine_memory(memory, student, teacher, work->set, probe, &work->arrangement);
     if (status) return status;
     uint64_t host = settings->cache_directory ? 0 : memory->cache;
     /* The teacher's own layers pass through once, before the first probe. */
@@ -81,15 +85,15 @@ static enum status budget_memory(struct mmr_work *work, const struct probe_setti
     uint64_t chunks = on_cpu ? 0 : layer_stream_host_bytes();
     memory_budget_begin(budget, backend, settings->device_memory);
     char together[64] = "";
-    if (probe->together > 1)
-        snprintf(together, sizeof together, ", %d probes in lock step", probe->together);
-    if (probe->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
+    if (work->arrangement.together > 1)
+        snprintf(together, sizeof together, ", %d probes in lock step", work->arrangement.together);
+    if (ways->stream_layers) mmr_traffic(work->traffic, sizeof work->traffic, work);
     snprintf(budget->work, sizeof budget->work,
              "%zu layers, %lld steps of %d rows, layers %s%s%s%s%s%s", work->layers.count,
              (long long)probe->schedule.steps, probe->data.batch,
-             probe->stream_layers ? "streamed" : "kept",
-             probe->recompute ? ", blocks computed again for their gradients" : "",
-             probe->park ? " from inputs in host memory" : "", together,
+             ways->stream_layers ? "streamed" : "kept",
+             ways->recompute ? ", blocks computed again for their gradients" : "",
+             ways->park ? " from inputs in host memory" : "", together,
              work->traffic[0] ? "; " : "", work->traffic);
     memory_budget_add(budget, "weights", memory->weights, chunks);
     add_phases(budget, work, passing, chunks);
@@ -102,22 +106,20 @@ static enum status budget_memory(struct mmr_work *work, const struct probe_setti
 }
 
 /* Groups of up to `together` probes: the first one's layers are the earliest in each place. */
-static enum status group_probes(struct mmr_work *work, struct probe_settings *probe, int together) {
-    work->together = probe->together = together;
+static enum status group_probes(struct mmr_work *work, int together) {
+    work->arrangement.together = together;
     for (int i = 0; i < together; i++)
         work->first_layers[i] = work->layers.values[i / work->settings->seeds];
-    probe->first_layers = work->first_layers;
-    return budget_memory(work, probe);
+    return budget_memory(work);
 }
 
 /* As many of the `probes` together as fit, but `most`, and then no more than the same number of
  * groups needs. */
-static enum status grow_groups(struct mmr_work *work, struct probe_settings *probe, int probes,
-                               int most) {
+static enum status grow_groups(struct mmr_work *work, int probes, int most) {
     int together = 1, beyond = (most < probes ? most : probes) + 1;
     while (beyond - together > 1) {
         int middle = together + (beyond - together) / 2;
-        enum status status = group_probes(work, probe, middle);
+        enum status status = group_probes(work, middle);
         if (status) return status;
         if (memory_budget_fits(&work->outcome->memory))
             together = middle;
@@ -125,29 +127,30 @@ static enum status grow_groups(struct mmr_work *work, struct probe_settings *pro
             beyond = middle;
     }
     int groups = (probes + together - 1) / together;
-    return group_probes(work, probe, (probes + groups - 1) / groups);
+    return group_probes(work, (probes + groups - 1) / groups);
 }
 
 /* Layers do not fit: they are streamed for as many probes as fit. While so few tokens pass through
- * a layer for each time that it is loaded that the bus sets the pace and not the arithmetic, parking
- * the inputs of blocks in host memory makes room for more probes. */
-static enum status stream_layers(struct mmr_work *work, struct probe_settings *probe, int probes) {
+ * a layer for each time that it is loaded that the bus sets the pace and not the arithmetic,
+ * parking the inputs of blocks in host memory makes room for more probes. */
+static enum status stream_layers(struct mmr_work *work, int probes) {
+    struct train_memory *ways = &work->arrangement.memory;
     const struct memory_budget *budget = &work->outcome->memory;
     bool asked = work->settings->together > 0;
     int enough = (int)(device_tokens_a_load(&device_h100) / (work->memory.tokens + 1)) + 1;
-    probe->stream_layers = true;
-    enum status status = group_probes(work, probe, work->together);
-    if (!status && !asked) status = grow_groups(work, probe, probes, probes);
+    ways->stream_layers = true;
+    enum status status = group_probes(work, work->arrangement.together);
+    if (!status && !asked) status = grow_groups(work, probes, probes);
     if (status) return status;
     bool fit = memory_budget_fits(budget);
-    int before = work->together;
+    int before = work->arrangement.together;
     if (!work->backend->discrete || (fit && (asked || before >= enough))) return STATUS_OK;
-    probe->park = true;
-    status = group_probes(work, probe, before);
-    if (!status && !asked) status = grow_groups(work, probe, probes, enough);
-    if (status || !fit || work->together > before) return status;
-    probe->park = false;
-    return group_probes(work, probe, before);
+    ways->park = true;
+    status = group_probes(work, before);
+    if (!status && !asked) status = grow_groups(work, probes, enough);
+    if (status || !fit || work->arrangement.together > before) return status;
+    ways->park = false;
+    return group_probes(work, before);
 }
 
 /* The states of one round are of use to nobody after it. */
@@ -157,8 +160,9 @@ struct probe_cache mmr_cache_of(const struct mmr_settings *settings) {
 }
 
 /* What the cache takes on its disk. */
-static enum status budget_cache(struct mmr_work *work, const struct probe_settings *probe) {
+static enum status budget_cache(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
+    const struct probe_settings *probe = &settings->probe;
     struct memory_budget *budget = &work->outcome->memory;
     struct probe_cache cache = mmr_cache_of(settings);
     int64_t steps = probe->schedule.steps;
@@ -173,32 +177,35 @@ static enum status budget_cache(struct mmr_work *work, const struct probe_settin
 /* The fastest way that fits: with everything kept, with activations computed again, with layers
  * loaded for each pass as well, with the inputs of blocks in host memory. All give the same bits. A
  * refusal when none fits. */
-enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) {
+enum status mmr_budget(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
+    const struct probe_settings *probe = &settings->probe;
+    struct train_memory *ways = &work->arrangement.memory;
     struct probe_memory *memory = &work->memory;
     struct memory_budget *budget = &work->outcome->memory;
     bool in_file = settings->cache_directory != NULL;
     int probes = (int)work->layers.count * settings->seeds;
     work->first_layers = memory_calloc((size_t)probes, sizeof *work->first_layers);
     if (!work->first_layers) return STATUS_FAILED;
-    probe->recompute = settings->recompute;
+    work->arrangement.first_layers = work->first_layers;
+    ways->recompute = settings->recompute;
     int asked = settings->together < probes ? settings->together : probes;
-    enum status status = group_probes(work, probe, asked ? asked : 1);
+    enum status status = group_probes(work, asked ? asked : 1);
     if (!status && budget->device > budget->room) {
-        probe->recompute = true;
-        status = budget_memory(work, probe);
+        ways->recompute = true;
+        status = budget_memory(work);
     }
     if (!status && budget->device > budget->room && probe->parts.count == PROBE_MIXER + 1)
-        status = stream_layers(work, probe, probes);
+        status = stream_layers(work, probes);
     if (status) return status;
-    work->outcome->together = work->together;
-    probe->keep_logits = probe->loss.kind != LOSS_CROSS_ENTROPY && probes > 1 &&
-                         worth_keeping(memory->kept_logits, budget->device, budget->room);
-    work->kept_logits = probe->keep_logits ? memory->kept_logits : 0;
+    work->outcome->together = work->arrangement.together;
+    ways->keep_logits = probe->loss.kind != LOSS_CROSS_ENTROPY && probes > 1 &&
+                        worth_keeping(memory->kept_logits, budget->device, budget->room);
+    work->kept_logits = ways->keep_logits ? memory->kept_logits : 0;
     memory_budget_add(budget, "kept teacher logits", work->kept_logits, 0);
-    work->outcome->recomputed = probe->recompute;
+    work->outcome->recomputed = ways->recompute;
     work->outcome->predicted_bytes = budget->device;
-    status = budget_cache(work, probe);
+    status = budget_cache(work);
     if (status) return status;
     return memory_budget_check(budget, work->backend, "the probe", settings->device_memory,
                                in_file ? "use a smaller --batch"

@@ -270,7 +270,9 @@ enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from
     struct heldout *heldouts = measured ? memory_calloc(layers, sizeof *heldouts) : NULL;
     if (measured && !heldouts) status = STATUS_FAILED;
     for (size_t first = 0, end; !status && first < count; first = end) {
-        end = first + (size_t)work->together < count ? first + (size_t)work->together : count;
+        end = first + (size_t)work->arrangement.together < count
+                  ? first + (size_t)work->arrangement.together
+                  : count;
         status = run_group(work, choices + first, (int)(end - first), from, to, heldouts);
         for (size_t i = first; !status && measured && i < end; i++) {
             int layer = choices[i].layer;

@@ -13,7 +13,8 @@ size_t mmr_state_part(const struct mmr_settings *settings) {
 /* A state is written to the log of the database and from there into the database, where those of
  * an earlier call already have the places of the whole group's. */
 static bool has_room(struct mmr_work *work, uint64_t bytes) {
-    uint64_t needed = bytes * (work->state_there ? 1 : 1 + (uint64_t)work->together), room;
+    uint64_t needed = bytes * (work->state_there ? 1 : 1 + (uint64_t)work->arrangement.together),
+             room;
     if (work->state_saved || !file_free_bytes(&room, work->settings->database) || room >= needed)
         return true;
     char text[2][32];

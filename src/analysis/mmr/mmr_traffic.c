@@ -34,12 +34,12 @@ void mmr_traffic(char *text, size_t size, const struct mmr_work *work) {
     for (int i = 0; i < probes; i++) {
         int layer = work->layers.values[i / seeds];
         double bytes = bytes_of_step(work->student, layer);
-        if (i % work->together == 0) shared += bytes;
+        if (i % work->arrangement.together == 0) shared += bytes;
         apart += bytes;
         operations += operations_of_step(work, layer);
     }
     char each[32], alone[32], also[64] = "";
-    if (work->together > 1)
+    if (work->arrangement.together > 1)
         snprintf(also, sizeof also, " (alone %s)",
                  memory_format(alone, (uint64_t)(apart / probes)));
     snprintf(text, size, "a step of a probe loads %s of weights%s for %.3g TFLOP",

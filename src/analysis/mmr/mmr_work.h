@@ -16,9 +16,9 @@ struct mmr_work {
     struct store *store;
     int64_t run;
     struct int_list layers;
-    int together;      /* probes that advance in lock step, at most */
-    int *first_layers; /* [together]: of the first group */
-    char traffic[160]; /* see mmr_traffic; "": layers are kept */
+    struct probe_arrangement arrangement; /* as mmr_budget finds that it fits */
+    int *first_layers;                    /* [together]: of the first group */
+    char traffic[160];                    /* see mmr_traffic; "": layers are kept */
     struct probe_engine *engine;
     struct progress progress;
     double done;                   /* steps, for progress */
@@ -52,10 +52,10 @@ enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int la
 enum status mmr_run_probes(struct mmr_work *work, const bool *done, int64_t from, int64_t to,
                            bool measured) STATUS_CHECKED;
 
-/* Fill work->outcome->memory and what of `probe` depends on memory: what is kept, computed again,
- * streamed or parked, and how many probes advance together. Nothing needs to be loaded. A refusal
- * when no way fits. */
-enum status mmr_budget(struct mmr_work *work, struct probe_settings *probe) STATUS_CHECKED;
+/* Fill work->outcome->memory and work->arrangement: what is kept, computed again, streamed or
+ * parked, and how many probes advance together. Nothing needs to be loaded. A refusal when no way
+ * fits. */
+enum status mmr_budget(struct mmr_work *work) STATUS_CHECKED;
 
 struct probe_cache mmr_cache_of(const struct mmr_settings *settings);
 
