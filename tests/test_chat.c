@@ -70,7 +70,6 @@ static void check_form(const struct json *golden, const struct json *form,
     }
     for (void *i = js_first(js_member(form, "ids")); i; i = js_next(js_member(form, "ids"), i))
         check_ids(tokenizer, &style, js_member(conversations, js_key(i)), js_value(i));
-    ck_assert_int_eq(style.takes_parts, js_member(js_member(form, "texts"), "parts") != NULL);
     chat_style_free(&style);
 }
 
@@ -191,6 +190,122 @@ START_TEST(templates_are_found_as_transformers_finds_them) {
     put("tokenizer_config.json", "{\"chat_template\": \"{% for %}\"}");
     check_no_source(NULL, "tokenizer_config.json\": line 1: ");
     ok(file_remove_directory(path));
+    ok(file_remove_directory(directory));
+}
+END_TEST
+
+/* What transformers hands to a template: the list. */
+START_TEST(contents_of_parts) {
+    static const char parts[] =
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, {\"type\": "
+        "\"text\", \"text\": \"b\"}]}]";
+    static const struct {
+        const char *template, *expected; /* NULL: refused; by jinja2 where it starts with ! */
+    } cases[] = {
+        {"{% for m in messages %}{{ m.content }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ m.content | trim }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ m.content ~ '\\n' }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ '%s' % (m.content,) }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ m.content | string }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ m.content[0] }}{% endfor %}", NULL},
+        {"{% for m in messages %}{{ m.content + '\\n' }}{% endfor %}", "!does not take: "},
+        {"{% for m in messages %}{{ m.content.strip() }}{% endfor %}", "!does not take: "},
+        {"{% for m in messages %}{{ m.content | map(attribute='text') | join }}{% endfor %}", "ab"},
+        {"{% for m in messages %}{% for p in m.content %}[{{ p.text }}]{% endfor %}{% endfor %}",
+         "[a][b]"},
+        {"{% for m in messages %}{{ m.content[1].text }}{% endfor %}", "b"},
+        {"{% for m in messages %}{% if m.content is string %}{{ m.content }}{% endif %}."
+         "{% endfor %}",
+         "."},
+        {"{% for m in messages %}{{ m.content | tojson }}{% endfor %}",
+         "[{\"type\": \"text\", \"text\": \"a\"}, {\"type\": \"text\", \"text\": \"b\"}]"},
+        {"{{ messages | length }}", "1"},
+    };
+    struct json *messages;
+    ok(js_parse_line(&messages, parts, strlen(parts), "t", 1));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct chat_style style;
+        struct template_output output;
+        const char *expected = cases[i].expected;
+        ok(chat_style_parse(&style, cases[i].template, strlen(cases[i].template), "t", NULL));
+        enum status status = chat_render(&output, &style, messages, false);
+        if (!expected || *expected == '!') {
+            ck_assert_msg(status == STATUS_FAILED, "%s", cases[i].template);
+            const char *reason = expected ? expected + 1 : "would print as Python writes a list";
+            ck_assert_msg(strstr(status_message(), reason), "%s: %s", cases[i].template,
+                          status_message());
+        } else {
+            ok(status);
+            ck_assert_str_eq(output.text, expected);
+        }
+        template_output_free(&output);
+        chat_style_free(&style);
+    }
+    js_free(messages);
+}
+END_TEST
+
+static void check_class(const struct json *item) {
+    static const char text[] = "{{ bos_token }}|{{ eos_token }}|{{ unk_token }}|{{ pad_token }}|{{ "
+                               "bos_token is defined }}";
+    const struct json *tokens = js_member(item, "tokens");
+    const char *model = js_string_or(js_member(item, "model"), NULL);
+    bool bos = js_member(tokens, "bos_token") != NULL;
+    char expected[200], config[300], path[256];
+    snprintf(expected, sizeof expected, "%s|%s|%s|%s|%s",
+             js_string_or(js_member(tokens, "bos_token"), ""),
+             js_string_or(js_member(tokens, "eos_token"), ""),
+             js_string_or(js_member(tokens, "unk_token"), ""),
+             js_string_or(js_member(tokens, "pad_token"), ""), bos ? "True" : "False");
+    struct json *copy = js_copy(js_member(item, "config"));
+    js_set_string(copy, "chat_template", text);
+    char *printed = js_print(copy, 0);
+    put("tokenizer_config.json", printed);
+    free(printed);
+    js_free(copy);
+    snprintf(config, sizeof config, "{\"model_type\": \"%s\"}", model ? model : "");
+    put("config.json", config);
+    snprintf(path, sizeof path, "%s/tokenizers/%s", TEST_DATA,
+             js_string_or(js_member(item, "tokenizer"), ""));
+    char link_path[256];
+    snprintf(link_path, sizeof link_path, "%s/tokenizer.json", directory);
+    unlink(link_path);
+    ck_assert_int_eq(symlink(path, link_path), 0);
+    check_source(NULL, CHAT_CONFIG, expected);
+}
+
+START_TEST(special_tokens_are_those_of_the_class) {
+    struct json *golden;
+    strcpy(directory, "/tmp/apriel-chat-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    ok(js_read(&golden, TEST_DATA "/special_tokens.json"));
+    ck_assert_uint_gt(js_count(golden), 250);
+    for (size_t i = 0; i < js_count(golden); i++) check_class(js_element(golden, i));
+    js_free(golden);
+    ok(file_remove_directory(directory));
+}
+END_TEST
+
+START_TEST(templates_in_an_object_are_named) {
+    strcpy(directory, "/tmp/apriel-chat-XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    put("tokenizer_config.json",
+        "{\"chat_template\": {\"default\": \"D{{ messages[0].content }}\", "
+        "\"tool_use\": \"T\"}}");
+    check_source(NULL, CHAT_CONFIG, "Dq");
+    check_source("tool_use", CHAT_NAMED, "T");
+    check_no_source("rag", "it has \"default\", \"tool_use\"");
+    put("tokenizer_config.json", "{\"chat_template\": {\"tool_use\": \"T\"}}");
+    check_no_source(NULL,
+                    "has no default chat template: choose with --template one of \"tool_use\"");
+    put("tokenizer_config.json",
+        "{\"chat_template\": [{\"name\": \"default\", \"template\": \"1\"}, "
+        "{\"name\": \"default\", \"template\": \"2\"}]}");
+    check_source(NULL, CHAT_CONFIG, "2");
+    put("tokenizer_config.json", "{\"chat_template\": {\"default\": 3}}");
+    check_no_source(NULL, "has no default chat template");
+    put("tokenizer_config.json", "{\"chat_template\": 3}");
+    check_no_source(NULL, "has no chat template");
     ok(file_remove_directory(directory));
 }
 END_TEST
@@ -365,7 +480,7 @@ START_TEST(forms_of_conversations) {
     check_record(&rules,
                  "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", "
                  "\"text\": \"1\"}]}, {\"role\": \"assistant\", \"content\": \"2\"}]}",
-                 "0001");
+                 "is a list of parts, which the chat template would print as Python writes a list");
     check_record(&rules,
                  "{\"messages\": [{\"role\": \"user\", \"content\": \"1\"}, {\"role\": "
                  "\"assistant\", \"content\": \"2\", \"weight\": 0}, {\"role\": \"user\", "
@@ -391,7 +506,7 @@ START_TEST(forms_of_conversations) {
     check_record(&rules,
                  "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": "
                  "\"image\"}]}, {\"role\": \"assistant\", \"content\": \"2\"}]}",
-                 "parts that are no text");
+                 "is a list of parts");
     /* roles in capitals and as other sets spell them */
     static const char *const pairs[][2] = {
         {"Human", "Assistant"}, {"USER", "GPT"},    {"user", "ChatGPT"}, {"human", "gpt"},
@@ -519,4 +634,6 @@ END_TEST
 CHECK_MAIN("chat", conversations_become_rows, completions_become_rows_as_in_trl,
            forms_of_completions, forms_of_conversations,
            forms_of_model_families_give_what_jinja_gives, templates_of_directories_are_read,
-           templates_are_found_as_transformers_finds_them, ends_of_answers_are_found)
+           templates_are_found_as_transformers_finds_them, contents_of_parts,
+           special_tokens_are_those_of_the_class, templates_in_an_object_are_named,
+           ends_of_answers_are_found)

@@ -24,24 +24,6 @@ void chat_style_free(struct chat_style *style) {
     *style = (struct chat_style){0};
 }
 
-/* The text of a content's parts, when all of them are text; NULL with no message otherwise. */
-static struct json *join_parts(const struct json *parts) {
-    struct text text = {0};
-    for (size_t i = 0; i < js_count(parts); i++) {
-        const struct json *part = js_element(parts, i);
-        const struct json *words = js_is_string(part) ? part : js_member(part, "text");
-        if (!js_is_string(words)) {
-            text_free(&text);
-            return NULL;
-        }
-        text_append_bytes(&text, js_string_or(words, ""), js_string_length(words));
-    }
-    struct json *joined =
-        text.failed ? NULL : js_new_bytes(text.bytes ? text.bytes : "", text.length);
-    text_free(&text);
-    return joined;
-}
-
 /* Thoughts have several names: transformers gives them under the one that templates read, and under
  * the one that some read beside it. */
 static void add_thoughts(struct json *message) {
@@ -54,29 +36,41 @@ static void add_thoughts(struct json *message) {
     js_set(message, "reasoning_content", copy);
 }
 
-/* A message as the template sees it. */
-static enum status normalize(struct json **out, const struct json *message, bool takes_parts) {
+/* A message as the template sees it; whether its content is a list of parts. */
+static enum status normalize(struct json **out, bool *parts, const struct json *message) {
     if (!js_is_object(message)) return status_fail("a message must be a JSON object");
     struct json *copy = js_new_object();
-    for (void *i = js_first(message); i; i = js_next(message, i)) {
-        const struct json *value = js_value(i);
-        if (!js_member(message, js_key(i))) continue; /* null */
-        bool parts = strcmp(js_key(i), "content") == 0 && js_is_array(value) && !takes_parts;
-        struct json *joined = parts ? join_parts(value) : js_copy(value);
-        if (!joined) {
-            js_free(copy);
-            return status_fail("a message has parts that are no text, which the chat template "
-                               "does not take");
-        }
-        js_set(copy, js_key(i), joined);
-    }
+    for (void *i = js_first(message); i; i = js_next(message, i))
+        if (js_member(message, js_key(i))) /* null is left out */
+            js_set(copy, js_key(i), js_copy(js_value(i)));
+    *parts |= js_is_array(js_member(message, "content"));
     add_thoughts(copy);
     *out = copy;
     return STATUS_OK;
 }
 
+/* What came of a list of parts as a content, which not all templates take. */
+static enum status check_parts(struct template_output *output, enum status status) {
+    char *reason = NULL;
+    if (status) {
+        reason = memory_copy_string(status_message());
+        if (!reason) return STATUS_FAILED;
+    } else if (!output->shown_list) {
+        return STATUS_OK;
+    }
+    template_output_free(output);
+    status = status_fail("a message's content is a list of parts, which the chat template %s%s",
+                         reason ? "does not take: "
+                                : "would print as Python writes a list: make it "
+                                  "one text",
+                         reason ? reason : "");
+    free(reason);
+    return status;
+}
+
 enum status chat_render(struct template_output *out, const struct chat_style *style,
                         const struct json *messages, bool prompt) {
+    bool parts = false;
     *out = (struct template_output){0};
     if (!js_is_array(messages) || js_count(messages) == 0)
         return status_fail("a conversation must be a list of messages");
@@ -84,14 +78,16 @@ enum status chat_render(struct template_output *out, const struct chat_style *st
     enum status status = variables && list ? STATUS_OK : status_fail("out of memory");
     for (size_t i = 0; !status && i < js_count(messages); i++) {
         struct json *message = NULL;
-        status = normalize(&message, js_element(messages, i), style->takes_parts);
+        status = normalize(&message, &parts, js_element(messages, i));
         if (!status) js_append(list, message);
     }
     js_set(variables, "messages", list);
     js_set_string(variables, "tools", NULL);
     js_set_string(variables, "documents", NULL);
     js_set_bool(variables, "add_generation_prompt", prompt);
-    if (!status) status = template_render(out, style->parsed, variables);
+    bool prepared = !status;
+    if (prepared) status = template_render(out, style->parsed, variables);
+    if (prepared && parts) status = check_parts(out, status);
     js_free(variables);
     return status;
 }
@@ -119,24 +115,6 @@ enum status chat_format(char **out, const struct chat_style *style,
 
 /* Texts that no template writes by itself. */
 static const char question[] = "Qe3vQ", answer[] = "Ae7wA";
-
-/* Does a template that is given parts write their text, and not the parts as Python prints them? */
-static bool find_takes_parts(const struct chat_style *style) {
-    struct template_output output;
-    struct json *list = js_new_array(), *parts = js_new_array(), *part = js_new_object();
-    struct chat_style trial = *style;
-    trial.takes_parts = true;
-    js_set_string(part, "type", "text");
-    js_set_string(part, "text", question);
-    js_append(parts, part);
-    js_append(list, new_message("user", parts));
-    bool takes = chat_render(&output, &trial, list, true) == STATUS_OK &&
-                 strstr(output.text, question) && !strstr(output.text, "'text'") &&
-                 !strstr(output.text, "\"text\"");
-    template_output_free(&output);
-    js_free(list);
-    return takes;
-}
 
 /* What the template writes after an answer, and what it says of the date. A template that refuses
  * these conversations leaves both empty. */
@@ -177,10 +155,7 @@ enum status chat_style_parse(struct chat_style *out, const char *text, size_t le
     *out = (struct chat_style){.variables = variables ? variables : js_new_object()};
     enum status status = template_parse(&out->parsed, text, length, source);
     if (!status) status = set_sha256(out, text, length);
-    if (!status) {
-        out->takes_parts = find_takes_parts(out);
-        status = find_end(out);
-    }
+    if (!status) status = find_end(out);
     if (status) chat_style_free(out);
     return status;
 }

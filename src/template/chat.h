@@ -1,8 +1,9 @@
 /* Conversations as a model's own chat template writes them: transformers' apply_chat_template.
  *
  * The template is, as transformers takes it: the file chat_template.jinja beside the tokenizer, or
- * else chat_template of tokenizer_config.json: a text, or a list of named ones, of which "default".
- * Others in the list, and additional_chat_templates/NAME.jinja, are there by their names. */
+ * else chat_template of tokenizer_config.json: a text, or a list or object of named ones, of which
+ * "default". Others in the list, and additional_chat_templates/NAME.jinja, are there by their
+ * names. */
 #ifndef TEMPLATE_CHAT_H
 #define TEMPLATE_CHAT_H
 
@@ -21,7 +22,6 @@ struct chat_style {
     enum chat_kind kind;
     struct template *parsed;
     struct json *variables;       /* bos_token and the other special tokens; owned */
-    bool takes_parts;             /* a message's content may be a list of parts */
     char *end;                    /* what stands after an answer: "<|im_end|>\n"; owned */
     char *time;                   /* what the template said of today's date, or NULL; owned */
     char sha256[SHA256_HEX_SIZE]; /* of the template's text and the variables */
@@ -45,9 +45,8 @@ void chat_style_free(struct chat_style *style);
 
 /* The text of a list of messages, special tokens spelled out: to be encoded without adding any.
  * With `prompt` up to where the assistant answers. Null members of messages are left out, as
- * transformers does. A content of text parts is joined where the template takes no parts: there
- * transformers gives it the list, of which templates make an error, nothing, or the list as Python
- * prints it. */
+ * transformers does. A content that is a list of parts is given to the template as it is, as there;
+ * a template that would print it as Python writes a list is refused. */
 enum status chat_render(struct template_output *out, const struct chat_style *style,
                         const struct json *messages, bool prompt) STATUS_CHECKED;
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/text.h"
 #include "template/chat.h"
+#include "template/chat_class.h"
 
 /* The files of a directory. */
 struct source {
@@ -39,6 +40,7 @@ static enum status read_variables(struct json **out, const struct source *source
     struct json *map = NULL;
     *out = js_new_object();
     enum status status = path && *out ? STATUS_OK : status_fail("out of memory");
+    if (!status) status = chat_class_tokens(*out, source->directory, source->config);
     if (!status) take_tokens(*out, source->config);
     if (!status && !js_member(source->config, "added_tokens_decoder") && file_exists(path)) {
         status = js_read(&map, path);
@@ -75,15 +77,23 @@ static enum status parse_config(struct chat_style *out, const struct source *sou
     return status;
 }
 
-/* One of the list's templates, or NULL; `names` (may be NULL) collects what there is. */
-static const struct json *find_named(const struct json *list, const char *name,
-                                     struct text *names) {
+static void collect_name(struct text *names, const char *name) {
+    if (names) text_append(names, "%s\"%.60s\"", names->length ? ", " : "", name);
+}
+
+/* One of the named templates of a list or an object, or NULL; `names` (may be NULL) collects what
+ * there is. */
+static const struct json *find_named(const struct json *all, const char *name, struct text *names) {
     const struct json *found = NULL;
-    for (size_t i = 0; js_is_array(list) && i < js_count(list); i++) {
-        const struct json *item = js_element(list, i);
+    for (size_t i = 0; js_is_array(all) && i < js_count(all); i++) {
+        const struct json *item = js_element(all, i);
         const char *own = js_string_or(js_member(item, "name"), "");
-        if (names) text_append(names, "%s\"%.60s\"", names->length ? ", " : "", own);
+        collect_name(names, own);
         if (strcmp(own, name) == 0) found = js_member(item, "template");
+    }
+    for (void *i = js_is_object(all) ? js_first(all) : NULL; i; i = js_next(all, i)) {
+        collect_name(names, js_key(i));
+        if (strcmp(js_key(i), name) == 0) found = js_value(i);
     }
     return js_is_string(found) ? found : NULL;
 }
@@ -134,7 +144,7 @@ static enum status open_own(struct chat_style *out, const struct source *source)
     char *path = file_join(source->directory, "chat_template.jinja");
     const struct json *text = js_member(source->config, "chat_template");
     if (!path) return STATUS_FAILED;
-    if (js_is_array(text)) text = find_named(text, "default", NULL);
+    if (!js_is_string(text)) text = find_named(text, "default", NULL);
     enum status status = file_exists(path)    ? parse_file(out, source, path, CHAT_JINJA)
                          : js_is_string(text) ? parse_config(out, source, text, CHAT_CONFIG)
                                               : no_template(source, NULL);

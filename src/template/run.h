@@ -55,7 +55,7 @@ struct run {
     int generations;     /* blocks of {% generation %} in one another */
     struct template_span *spans;
     size_t span_count;
-    bool spans_lost;
+    bool spans_lost, shown_list;
     char *time;
 };
 

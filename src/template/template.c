@@ -150,6 +150,7 @@ enum status template_render(struct template_output *out, const struct template *
                                     .spans = run.spans,
                                     .span_count = run.span_count,
                                     .spans_lost = run.spans_lost,
+                                    .shown_list = run.shown_list,
                                     .time = run.time};
     out->text = text_finish(&run.out);
     return out->text ? STATUS_OK : STATUS_FAILED;

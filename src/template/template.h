@@ -50,6 +50,7 @@ struct template_output {
     struct template_span *spans; /* [span_count], ascending */
     size_t span_count;
     bool spans_lost; /* a block stood where its place in the output is not known (a macro) */
+    bool shown_list; /* a list or dict was made a text, as Python prints it */
     char *time; /* what the last strftime_now() gave: the output changes with the date; or NULL */
 };
 

@@ -201,6 +201,7 @@ struct value value_str(struct run *run, struct value value) {
         value.safe = false;
         return value;
     }
+    run->shown_list |= value.kind == VALUE_LIST || value.kind == VALUE_DICT;
     return to_text(run, value, false);
 }
 

@@ -583,11 +583,6 @@ def entry(template, messages, prompt, tokens):
     return text
 
 
-def takes_parts(template):
-    text = entry(template, EXTRA["parts"], True, TOKENS)
-    return text is not None and "Say" in text and "'type'" not in text
-
-
 def main():
     tokenizer = tokenizers.Tokenizer.from_file(str(ROOT / "recipes/demo-model/tokenizer.json"))
     given = conversations()
@@ -595,9 +590,9 @@ def main():
     for name, template in FORMS.items():
         texts, ids = {}, {}
         for key, messages in given.items():
-            if key == "parts" and not takes_parts(template):
-                continue  # transformers raises, drops the text, or prints the list as Python does
             texts[key] = [entry(template, messages, prompt, TOKENS) for prompt in (True, False)]
+            if key == "parts":  # refused where the list would be printed as Python does
+                texts[key] = [None if text and "'type'" in text else text for text in texts[key]]
             if texts[key][0] is not None:
                 ids[key] = tokenizer.encode(texts[key][0], add_special_tokens=False).ids
         forms.append({"name": name, "template": template, "texts": texts, "ids": {key: ids[key] for key in ("system and turns",) if key in ids}})
