@@ -2,7 +2,7 @@
 #ifndef EVAL_ANSWER_SPELLINGS_H
 #define EVAL_ANSWER_SPELLINGS_H
 
-#include "eval/answer_tokens.h"
+#include "eval/answer_tokens.h" /* circle: names its tokens */
 
 struct answer_spelling {
     const char *from;

@@ -1,7 +1,9 @@
 #!/bin/sh
 # Checks the dependency order of the folders (DESIGN section 7): a file includes its own folder and
-# what stands left of it. Also: one folder per library, kernels/cpu and kernels/cuda apart, and
-# CUDA's preprocessor switch in the backend selection only. $1 is the source tree.
+# what stands left of it. Also: one folder per library, kernels/cpu and kernels/cuda apart, CUDA's
+# preprocessor switch in the backend selection only, and no circles of includes between files (a
+# header and the source of its name are one) but those that say why: #include "x.h" /* circle: … */
+# on the way back. $1 is the source tree.
 set -eu
 cd "${1:-.}"
 
@@ -61,5 +63,53 @@ FNR == 1 {
     report("a preprocessor switch on CUDA outside the selection of the backend")
 }
 END { exit bad }
+' $files
+# Names of no include edges in or out lie on no circle; what is left, lies on one or between two.
+# shellcheck disable=SC2086
+awk '
+function unit_of(path) {
+    sub(/\.(c|h|cu|cuh)$/, "", path)
+    return path
+}
+BEGIN {
+    for (i = 1; i < ARGC; i++) there[ARGV[i]] = 1
+}
+/^[ \t]*#[ \t]*include[ \t]*"/ {
+    if (/\/\* circle: [^ ]+ [^ ]/) next
+    header = $0
+    sub(/^[^"]*"/, "", header)
+    sub(/".*$/, "", header)
+    if (header !~ /\//) {
+        folder = FILENAME
+        sub(/[^\/]*$/, "", folder)
+        header = folder header
+    }
+    target = ("src/" header) in there ? "src/" header : header
+    from = unit_of(FILENAME)
+    to = unit_of(target)
+    if (!(target in there) || from == to || (from, to) in edge) next
+    edge[from, to] = FILENAME ":" FNR
+    out[from]++
+    into[to]++
+}
+END {
+    do {
+        gone = 0
+        for (pair in edge) {
+            split(pair, ends, SUBSEP)
+            if (out[ends[2]] > 0 && into[ends[1]] > 0) continue
+            out[ends[1]]--
+            into[ends[2]]--
+            delete edge[pair]
+            gone = 1
+        }
+    } while (gone)
+    for (pair in edge) {
+        split(pair, ends, SUBSEP)
+        printf "%s: %s includes %s, on a circle of includes\n", edge[pair], ends[1], ends[2]
+        bad = 1
+    }
+    exit bad
+}
 ' $files
 echo "dependencies: $(echo "$files" | wc -l) files in order"

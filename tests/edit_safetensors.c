@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "base/output.h"
 #include "checkpoint/safetensors.h"
 
 enum { MOST = 256 };
@@ -103,7 +104,7 @@ static enum status write_edited(const char *path, const struct edited *out) {
     free(text);
     size_t size = file.length;
     char *bytes = text_finish(&file);
-    enum status status = bytes ? file_write_atomic(path, bytes, size) : STATUS_FAILED;
+    enum status status = bytes ? output_write(path, bytes, size, OUTPUT_REPLACE) : STATUS_FAILED;
     free(bytes);
     return status;
 }

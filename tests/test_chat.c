@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/output.h"
 #include "check_main.h"
 #include "data/record.h"
 #include "generate/chat.h"
@@ -126,7 +127,7 @@ static char directory[] = "/tmp/apriel-chat-XXXXXX";
 
 static void put(const char *name, const char *text) {
     char *path = file_join(directory, name);
-    ok(file_write_atomic(path, text, strlen(text)));
+    ok(output_write(path, text, strlen(text), OUTPUT_REPLACE));
     free(path);
 }
 

@@ -15,6 +15,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "base/output.h"
 #include "check_main.h"
 #include "checkpoint/checkpoint_internal.h"
 
@@ -191,7 +192,7 @@ static void edit_config(const char *from, const char *to) {
     struct text edited = {0};
     text_append_bytes(&edited, text, (size_t)(at - text));
     text_append(&edited, "%s%s", to, at + strlen(from));
-    ck_assert_int_eq(file_write_atomic(path, edited.bytes, edited.length), STATUS_OK);
+    ck_assert_int_eq(output_write(path, edited.bytes, edited.length, OUTPUT_REPLACE), STATUS_OK);
     text_free(&edited);
     free(text);
     free(path);
@@ -292,7 +293,7 @@ static void check_damage(const char *hex) {
     size_t digest = (size_t)(strchr(text, '\n') - text) + 1;
     bytes[digest] ^= 1;
     sign(bytes, size);
-    ck_assert_int_eq(file_write_atomic(entry, bytes, size), STATUS_OK);
+    ck_assert_int_eq(output_write(entry, bytes, size, OUTPUT_REPLACE), STATUS_OK);
     ck_assert_int_eq(chmod(entry, 0600), 0);
     take_elsewhere(other);
     ck_assert_str_ne(other, hex);
@@ -305,13 +306,13 @@ static void check_damage(const char *hex) {
         memcpy(bytes, good, size);
         bytes[i] ^= 1;
         if (i < digest) sign(bytes, size);
-        ck_assert_int_eq(file_write_atomic(entry, bytes, size), STATUS_OK);
+        ck_assert_int_eq(output_write(entry, bytes, size, OUTPUT_REPLACE), STATUS_OK);
         ck_assert_int_eq(chmod(entry, 0600), 0);
         check_elsewhere(hex);
     }
     const size_t lengths[] = {0, 1, digest, size / 2, size - 1};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        ck_assert_int_eq(file_write_atomic(entry, good, lengths[i]), STATUS_OK);
+        ck_assert_int_eq(output_write(entry, good, lengths[i], OUTPUT_REPLACE), STATUS_OK);
         check_elsewhere(hex);
     }
     free(good);
@@ -342,7 +343,7 @@ static void check_obstacles(const char *hex) {
         free(command);
     }
     /* What a killed writer left is taken over. */
-    ck_assert_int_eq(file_write_atomic(temporary, "half", 4), STATUS_OK);
+    ck_assert_int_eq(output_write(temporary, "half", 4, OUTPUT_REPLACE), STATUS_OK);
     check_elsewhere(hex);
     ck_assert(!file_exists(temporary) && file_exists(entry));
     const char *const homes[] = {"", "relative", "/dev/null", "/dev/null/nowhere/at/all", entry};

@@ -9,6 +9,7 @@
 #include "analysis/loo/loo.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "check_main.h"
 #include "model/forward.h"
 #include "scores/store.h"
@@ -370,7 +371,7 @@ static void write_transformer(char path[96]) {
         " \"rms_norm_eps\": 1e-05, \"rope_theta\": 1000, \"sliding_window\": 8,"
         " \"tie_word_embeddings\": false, \"torch_dtype\": \"bfloat16\"}";
     snprintf(path, 96, "%s/config.json", directory);
-    ck_assert_int_eq(file_write_atomic(path, config, strlen(config)), STATUS_OK);
+    ck_assert_int_eq(output_write(path, config, strlen(config), OUTPUT_REPLACE), STATUS_OK);
     strcpy(path, directory);
 }
 

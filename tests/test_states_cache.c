@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "check_main.h"
 #include "data/states_cache.h"
 
@@ -197,7 +198,7 @@ START_TEST(files_that_are_none_of_ours_stay_as_they_are) {
     in_scratch();
     char *path = file_path(), *content;
     size_t size;
-    ck_assert_int_eq(file_write_atomic(path, "notes", 5), STATUS_OK);
+    ck_assert_int_eq(output_write(path, "notes", 5, OUTPUT_REPLACE), STATUS_OK);
     check_failure("is not an HDF5 file, or is truncated or damaged: remove it, or name another "
                   "--cache-dir");
     ck_assert_int_eq(file_read(&content, &size, path), STATUS_OK);
@@ -251,7 +252,7 @@ START_TEST(a_damaged_byte_is_never_believed) {
             opened++;
             states_cache_close(cache);
         }
-        ck_assert_int_eq(file_write_atomic(path, image, size), STATUS_OK);
+        ck_assert_int_eq(output_write(path, image, size, OUTPUT_REPLACE), STATUS_OK);
     }
     ck_assert_int_gt(refused, 20);
     ck_assert_int_gt(again, 20);

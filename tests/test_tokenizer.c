@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "check_main.h"
 #include "tokenizer/tokenizer_internal.h"
 
@@ -344,7 +345,7 @@ END_TEST
 static void put(const char *directory, const char *name, const char *text) {
     char *path = file_join(directory, name);
     remove(path);
-    if (text) ck_assert_int_eq(file_write_atomic(path, text, strlen(text)), STATUS_OK);
+    if (text) ck_assert_int_eq(output_write(path, text, strlen(text), OUTPUT_REPLACE), STATUS_OK);
     free(path);
 }
 

@@ -2,7 +2,7 @@
 #ifndef ANALYSIS_PROBE_ENGINE_H
 #define ANALYSIS_PROBE_ENGINE_H
 
-#include "analysis/probe.h"
+#include "analysis/probe.h" /* circle: private to it and its parts */
 #include "train/loss.h"
 #include "train/tape.h"
 

@@ -13,7 +13,6 @@
 
 #include "base/memory.h"
 #include "base/path_hint.h"
-#include "base/output.h"
 #include "base/text.h"
 
 static const char *kind_of(mode_t mode) {
@@ -85,10 +84,6 @@ enum status file_read_stream(char **out, size_t *size, const char *path) {
     FILE *file = fopen(path, "rbe");
     if (!file) return path_fail(path, errno);
     return read_all(out, size, file, path);
-}
-
-enum status file_write_atomic(const char *path, const void *bytes, size_t size) {
-    return output_write(path, bytes, size, OUTPUT_REPLACE);
 }
 
 enum status file_copy(const char *to, const char *from) {

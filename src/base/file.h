@@ -17,9 +17,6 @@ enum status file_open(FILE **out, const char *path) STATUS_CHECKED;
 enum status file_read(char **out, size_t *size, const char *path) STATUS_CHECKED;
 enum status file_read_stream(char **out, size_t *size, const char *path) STATUS_CHECKED;
 
-/* Write a file whole or not at all, replacing what is there (base/output.h). */
-enum status file_write_atomic(const char *path, const void *bytes, size_t size) STATUS_CHECKED;
-
 /* Copy a file's bytes to a new file and fsync it. */
 enum status file_copy(const char *to, const char *from) STATUS_CHECKED;
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/text.h"
 
@@ -31,9 +30,10 @@ enum status path_fail(const char *path, int reason) {
         status = status_fail("cannot open \"%s\": it is a link to \"%s\", which is not there", path,
                              target);
     else if (meant)
-        status = status_fail("cannot open \"%s\": %s; a shell replaces ~ outside quotes only (it "
-                             "is \"%s\", which %s there)",
-                             path, strerror(reason), meant, file_exists(meant) ? "is" : "is not");
+        status =
+            status_fail("cannot open \"%s\": %s; a shell replaces ~ outside quotes only (it "
+                        "is \"%s\", which %s there)",
+                        path, strerror(reason), meant, access(meant, F_OK) == 0 ? "is" : "is not");
     else
         status = status_fail("cannot open \"%s\": %s", path, strerror(reason));
     free(meant);

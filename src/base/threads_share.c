@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/threads.h"
+#include "base/threads.h" /* circle: counts the threads that begin it */
 
 enum {
     SAMPLE = 25000000, /* nanoseconds between two looks */

@@ -2,7 +2,7 @@
 #ifndef CHECKPOINT_CHECKPOINT_INTERNAL_H
 #define CHECKPOINT_CHECKPOINT_INTERNAL_H
 
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint.h" /* circle: private to it and its parts */
 #include "checkpoint/safetensors.h"
 
 struct checkpoint {

@@ -2,7 +2,7 @@
 #ifndef CHECKPOINT_CONFIG_PARSE_H
 #define CHECKPOINT_CONFIG_PARSE_H
 
-#include "checkpoint/config.h"
+#include "checkpoint/config.h" /* circle: private to it and its formats */
 
 /* Sizes above these are damage or attack, and below them products of two fit in 63 bits. */
 enum {

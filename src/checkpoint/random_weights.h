@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
-#include "checkpoint/checkpoint.h"
+#include "checkpoint/checkpoint.h" /* circle: fills its tensors */
 
 /* The 65536 quantiles of N(0, 0.02) at (k + 1/2) / 65536, in BF16: 16 random bits choose one. The
  * caller frees with free(). */

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "base/text.h"
 
 struct writer {
@@ -176,7 +177,7 @@ static enum status write_index(const struct writer *writer) {
     js_set(index, "weight_map", map);
     char *text = js_print(index, 2);
     char *path = file_join(writer->directory, "model.safetensors.index.json");
-    if (text && path) status = file_write_atomic(path, text, strlen(text));
+    if (text && path) status = output_write(path, text, strlen(text), OUTPUT_REPLACE);
     js_free(index);
     free(text);
     free(path);

@@ -12,6 +12,7 @@
 #include "checkpoint/config.h"
 #include "data/recall.h"
 #include "data/task.h"
+#include "data/task_record.h"
 
 void task_option_table(struct option table[TASK_OPTIONS], struct task_values *values) {
     const struct option rows[TASK_OPTIONS] = {

@@ -13,6 +13,7 @@
 #include "cli/table.h"
 #include "cmd/scores.h"
 #include "data/task.h"
+#include "data/task_record.h"
 #include "eval/problems.h"
 #include "eval/task_run.h"
 

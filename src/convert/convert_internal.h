@@ -2,7 +2,7 @@
 #ifndef CONVERT_CONVERT_INTERNAL_H
 #define CONVERT_CONVERT_INTERNAL_H
 
-#include "convert/convert.h"
+#include "convert/convert.h" /* circle: private to it and its parts */
 
 /* Write the shards (and index) of a prepared job into an existing directory. */
 enum status convert_write_weights(const struct convert_job *job,

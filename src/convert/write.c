@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "convert/convert_internal.h"
 
@@ -47,7 +48,7 @@ static enum status write_json(const char *directory, const char *name, const str
     enum status status = STATUS_FAILED;
     char *path = file_join(directory, name), *text = js_print(value, 2);
     char *line = text ? text_format("%s\n", text) : NULL;
-    if (path && line) status = file_write_atomic(path, line, strlen(line));
+    if (path && line) status = output_write(path, line, strlen(line), OUTPUT_REPLACE);
     free(path);
     free(text);
     free(line);

@@ -13,7 +13,7 @@
 #define DATA_COMPLETION_H
 
 #include "base/json.h"
-#include "data/record.h"
+#include "data/record.h" /* circle: one form of records, made of its parts */
 
 enum status completion_read(struct record *out, const struct record_rules *rules,
                             const struct json *object) STATUS_CHECKED;

@@ -19,7 +19,7 @@
 #define DATA_CONVERSATION_H
 
 #include "base/json.h"
-#include "data/record.h"
+#include "data/record.h" /* circle: one form of records, made of its parts */
 
 /* `list` is the record's member with the messages. A conversation without an answer, or with a text
  * that is null, is no text. */

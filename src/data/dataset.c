@@ -269,7 +269,11 @@ enum status dataset_build(struct dataset_report *report, const struct dataset_op
     memcpy(report->tokenizer_sha256, tokenizer_sha256(tokenizer), SHA256_HEX_SIZE);
     status = open_style(&build);
     if (!status) status = choose_end(&build.rules, options);
-    if (!status) status = rows_begin(&build.rows, options);
+    uint64_t limit =
+        options->limit_tokens && !options->shuffled ? options->limit_tokens : UINT64_MAX;
+    if (!status)
+        status = rows_begin(&build.rows, options->seq_len, limit,
+                            options->seq_len && !options->separate);
     progress_begin(&build.progress, "data", "MB", megabytes, 0);
     for (size_t i = 0; !status && !build.rows.full && i < options->input_count; i++)
         status = add_input(&build, options->inputs[i]);

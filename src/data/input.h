@@ -16,16 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/status.h"
-
-enum input_kind {
-    INPUT_BY_NAME,
-    INPUT_TEXT,
-    INPUT_LINES,
-    INPUT_JSON, /* an array or values */
-    INPUT_ARRAY,
-    INPUT_VALUES,
-};
+#include "data/input_type.h"
 
 struct input {
     const char *path; /* borrowed; "-": standard input */
@@ -38,10 +29,6 @@ struct input {
     bool ended;          /* nothing follows `end` */
     bool opened, closed; /* array: its brackets have come */
 };
-
-/* What a name or --format says: "text", "lines" or "json"; INPUT_BY_NAME where it says nothing. */
-enum input_kind input_kind_of(const char *path);
-enum status input_kind_parse(enum input_kind *out, const char *text) STATUS_CHECKED;
 
 /* `kind` INPUT_BY_NAME: as above. Close also after a failure. */
 enum status input_open(struct input *out, const char *path, enum input_kind kind) STATUS_CHECKED;

@@ -6,11 +6,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 
-enum status rows_begin(struct rows *rows, const struct dataset_options *options) {
-    *rows = (struct rows){
-        .seq_len = options->seq_len,
-        .limit = options->limit_tokens && !options->shuffled ? options->limit_tokens : UINT64_MAX,
-        .pack = options->seq_len && !options->separate};
+enum status rows_begin(struct rows *rows, uint64_t seq_len, uint64_t limit, bool pack) {
+    *rows = (struct rows){.seq_len = seq_len, .limit = limit, .pack = pack};
     rows->full = rows->pack && rows->seq_len > rows->limit;
     rows->offset_capacity = 1024;
     rows->offsets = memory_calloc(rows->offset_capacity, sizeof *rows->offsets);

@@ -3,7 +3,6 @@
 #ifndef DATA_ROWS_H
 #define DATA_ROWS_H
 
-#include "data/dataset.h"
 #include "data/record.h"
 #include "data/tokenset.h"
 
@@ -20,7 +19,10 @@ struct rows {
     uint64_t cut;
 };
 
-enum status rows_begin(struct rows *rows, const struct dataset_options *options) STATUS_CHECKED;
+/* Of `seq_len` tokens at most (0: any) and `limit` tokens in all; with `pack` records are joined
+ * into rows. */
+enum status rows_begin(struct rows *rows, uint64_t seq_len, uint64_t limit,
+                       bool pack) STATUS_CHECKED;
 enum status rows_add(struct rows *rows, const struct record *record) STATUS_CHECKED;
 /* All rows in an order drawn from `seed`; of them the first that fit into `limit_tokens` (0: all).
  */

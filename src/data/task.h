@@ -24,11 +24,6 @@ struct task_options {
     enum tokenizer_around around; /* what stands before a prompt: TOKENIZER_BEGIN or _PLAIN */
 };
 
-/* Whether there is such a multiple-choice task. */
-bool task_is_choice(const char *name);
-/* "arc, …": the names, for messages and help. */
-extern const char task_choice_names[];
-
 /* Read, put the prompts together and encode them. The first `shots` records of shots_path (of the
  * item's own subject where records have one) stand before each question; without shots_path they
  * are the file's own records of split "dev" or "train", and where it has none its first ones, which

@@ -3,7 +3,11 @@
 #define DATA_TASK_RECORD_H
 
 #include "base/json.h"
-#include "data/task.h"
+
+/* Whether there is such a multiple-choice task. */
+bool task_is_choice(const char *name);
+/* "arc, …": the names, for messages and help. */
+extern const char task_choice_names[];
 
 enum { TASK_MAX_CHOICES = 64 };
 

@@ -4,7 +4,7 @@
 
 #include <hdf5.h>
 
-#include "data/tokenset.h"
+#include "data/tokenset.h" /* circle: private to it and its parts */
 
 #define TOKENSET_FORMAT "apriel-tool/tokens"
 

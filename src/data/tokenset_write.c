@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "data/tokenset_internal.h"
 
 static bool put_string(hid_t file, const char *name, const char *text) {
@@ -94,7 +95,7 @@ enum status tokenset_write(const char *path, const struct tokenset *set) {
     if (!status) status = tokenset_fingerprint(fingerprint, set);
     if (!status) status = build_image(&image, &size, path, set, fingerprint);
     if (status) return status;
-    status = file_write_atomic(path, image, size);
+    status = output_write(path, image, size, OUTPUT_REPLACE);
     free(image);
     return status;
 }

@@ -4,7 +4,7 @@
 #define MIXERS_SIZES_H
 
 #include "base/json.h"
-#include "mixers/mixer.h"
+#include "mixers/mixer.h" /* circle: rows of a kind's table */
 
 enum size_type {
     SIZE_WHOLE, /* in value, within [low, high] */

@@ -3,7 +3,7 @@
 #ifndef MODEL_BLOCK_BUFFERS_H
 #define MODEL_BLOCK_BUFFERS_H
 
-#include "model/block.h"
+#include "model/block.h" /* circle: private to it and to backward.c */
 
 /* The block's own buffers, as buffers_lay_out has it. */
 size_t block_lay_out(void **out, char *base, const struct model *model,

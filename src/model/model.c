@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/stream.h"
+#include "model/stream.h" /* circle: fills its layers beside the work */
 
 enum status model_describe(struct model **out, struct backend *backend, const char *directory,
                            const struct checkpoint_options *options) {

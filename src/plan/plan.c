@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "base/text.h"
 #include "base/version.h"
 
@@ -200,7 +201,7 @@ char *plan_format_text(const struct plan *plan) {
 enum status plan_write(const char *path, const struct plan *plan) {
     char *text = plan_format_text(plan);
     if (!text) return STATUS_FAILED;
-    enum status status = file_write_atomic(path, text, strlen(text));
+    enum status status = output_write(path, text, strlen(text), OUTPUT_REPLACE);
     free(text);
     return status;
 }

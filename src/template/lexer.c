@@ -6,8 +6,8 @@
 #include "base/memory.h"
 #include "base/utf8.h"
 #include "template/lexer_constant.h"
+#include "template/limits.h"
 #include "template/python_text.h"
-#include "template/template.h"
 
 struct lexer {
     struct template *parsed;

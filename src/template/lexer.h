@@ -52,8 +52,4 @@ struct token {
 /* The tokens of parsed->text, the last of which is TOKEN_END. The caller frees `*out`. */
 enum status lexer_read(struct token **out, struct template *parsed) STATUS_CHECKED;
 
-/* status_fail with "source": line N: before it. */
-enum status template_fail(const struct template *parsed, int line, const char *format, ...)
-    STATUS_PRINTF(3, 4);
-
 #endif

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "template/lexer.h"
-
 static bool is_digit(char c, int base) {
     if (c >= '0' && c <= '9') return c - '0' < base;
     return base == 16 && ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'));

@@ -4,7 +4,7 @@
 #define TEMPLATE_PARSER_H
 
 #include "template/lexer.h"
-#include "template/template.h"
+#include "template/limits.h"
 
 struct parser {
     struct template *parsed;

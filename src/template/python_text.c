@@ -8,7 +8,7 @@
 #include <utf8proc.h>
 
 #include "base/utf8.h"
-#include "template/run.h"
+#include "template/run.h" /* circle: a run keeps memory and faults */
 
 bool python_is_space(uint32_t c) {
     return utf8_is_space(c) || (c >= 0x1c && c <= 0x1f);

@@ -6,7 +6,7 @@
 
 #include "base/text.h"
 #include "template/arena.h"
-#include "template/template.h"
+#include "template/template.h" /* circle: gives back its spans */
 #include "template/tree.h"
 #include "template/value.h"
 

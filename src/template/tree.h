@@ -106,6 +106,10 @@ struct template {
     bool has_generation;
 };
 
+/* status_fail with "source": line N: before it. */
+enum status template_fail(const struct template *parsed, int line, const char *format, ...)
+    STATUS_PRINTF(3, 4);
+
 /* NULL when out of memory. */
 const struct name *name_intern(struct template *parsed, const char *text, size_t length);
 const struct name *name_find(const struct template *parsed, const char *text, size_t length);

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "template/python_text.h"
-#include "template/run.h"
+#include "template/python_text.h" /* circle: writes numbers as Python does */
+#include "template/run.h"         /* circle: a run keeps memory and faults */
 
 /* Memory of the run, which fails without it. */
 static void *take(struct run *run, size_t count, size_t size) {

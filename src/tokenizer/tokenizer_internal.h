@@ -15,7 +15,7 @@
 #include "base/utf8.h"
 #include "tokenizer/regex.h"
 #include "tokenizer/string_table.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/tokenizer.h" /* circle: private to it and its parts */
 
 #define NO_TOKEN UINT32_MAX
 

@@ -3,7 +3,7 @@
 #ifndef ANALYSIS_LOO_LOO_TASK_H
 #define ANALYSIS_LOO_LOO_TASK_H
 
-#include "analysis/loo/loo.h"
+#include "analysis/loo/loo.h" /* circle: one way of it, by its settings */
 #include "analysis/loo/sweep.h"
 #include "scores/store.h"
 

@@ -2,7 +2,7 @@
 #ifndef ANALYSIS_MMR_MMR_WORK_H
 #define ANALYSIS_MMR_MMR_WORK_H
 
-#include "analysis/mmr/mmr.h"
+#include "analysis/mmr/mmr.h" /* circle: private to it and its parts */
 #include "analysis/record.h"
 #include "base/list.h"
 #include "base/log.h"
