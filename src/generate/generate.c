@@ -161,18 +161,21 @@ static void tell(struct run *run, struct sequence *sequence, bool finished) {
     settings->listener(settings->context, sequence->prompt, text, length, finished);
 }
 
-static enum status finish(struct run *run, struct sequence *sequence, enum generate_stop stop) {
+/* `end` is the stop token, or NULL. */
+static enum status finish(struct run *run, struct sequence *sequence, enum generate_stop stop,
+                          const uint32_t *end) {
     struct stream *stream = &sequence->stream;
     struct generate_output *output = &run->outputs[sequence->prompt];
     enum status status = stream_finish(stream);
     if (!status && stream->stopped) stop = GENERATE_STOP_STRING;
     if (!status) tell(run, sequence, true);
     output->stop = stop;
-    output->ids = memory_calloc(stream->count, sizeof *output->ids);
+    output->ids = memory_calloc(stream->count + 1, sizeof *output->ids);
     if (!status && !output->ids) status = STATUS_FAILED;
     if (!status) {
         output->count = stream->count;
         if (stream->count) memcpy(output->ids, stream->ids, stream->count * sizeof *output->ids);
+        if (end) output->ids[output->count++] = *end;
     }
     if (!status && run->settings->tokenizer) {
         output->length = stream->text.length;
@@ -187,13 +190,13 @@ static enum status finish(struct run *run, struct sequence *sequence, enum gener
 }
 
 static enum status take_token(struct run *run, struct sequence *sequence, uint32_t id) {
-    if (is_stop(run, id)) return finish(run, sequence, GENERATE_STOP_TOKEN);
+    if (is_stop(run, id)) return finish(run, sequence, GENERATE_STOP_TOKEN, &id);
     sequence->next = id;
     enum status status = stream_add(&sequence->stream, id);
     if (status) return status;
-    if (sequence->stream.stopped) return finish(run, sequence, GENERATE_STOP_STRING);
+    if (sequence->stream.stopped) return finish(run, sequence, GENERATE_STOP_STRING, NULL);
     if ((int64_t)sequence->stream.count >= run->settings->max_tokens)
-        return finish(run, sequence, GENERATE_LENGTH);
+        return finish(run, sequence, GENERATE_LENGTH, NULL);
     tell(run, sequence, false);
     return STATUS_OK;
 }

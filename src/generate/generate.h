@@ -22,12 +22,12 @@ struct generate_prompt {
 
 enum generate_stop {
     GENERATE_LENGTH,      /* max_tokens reached */
-    GENERATE_STOP_TOKEN,  /* a stop token came (not among ids) */
+    GENERATE_STOP_TOKEN,  /* a stop token came (the last of ids, it is not in text) */
     GENERATE_STOP_STRING, /* a stop string came (its tokens are among ids, it is not in text) */
 };
 
 struct generate_output {
-    uint32_t *ids; /* [count]: the new tokens */
+    uint32_t *ids; /* [count]: the new tokens, as transformers' generate returns them */
     size_t count;
     char *text; /* what the new tokens add to the prompt's text, terminated; without special tokens;
                    may hold NUL; NULL without tokenizer */

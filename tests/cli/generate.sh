@@ -56,7 +56,15 @@ case_of() {
 }
 echo '{"ids": [286]}' >letter.jsonl
 case_of generate-eos-list 4 --json | tr -d ' \n' >json
-grep -qF '"ids":[326],"stop":"stoptoken"' json || complain "an end of generation_config.json: $(cat json)"
+grep -qF '"text":"time","ids":[326,329],"stop":"stoptoken"' json ||
+    complain "an end of generation_config.json: $(cat json)"
+grep -qF '"new_tokens":2' json || complain "the end token is a new one: $(cat json)"
+case_of generate-eos-list 2 --json | tr -d ' \n' | grep -qF '"ids":[326,329],"stop":"stoptoken"' ||
+    complain "an end as the last of --max-tokens"
+case_of generate-eos-list 1 --json | tr -d ' \n' | grep -qF '"ids":[326],"stop":"length"' ||
+    complain "no end within --max-tokens"
+case_of generate-eos-list 4 '--json --stop time' | tr -d ' \n' | grep -qF '"text":"","ids":[326],"stop":"stopstring"' ||
+    complain "a stop string's tokens are among the ids"
 case_of generate-eos-list 4 '--json --ignore-end' | tr -d ' \n' | grep -qF '"ids":[326,329,327,328],"stop":"length"' ||
     complain "--ignore-end"
 [ "$(case_of generate-leading-space 2)" = ' time flies' ] || complain "the blank before the first word"
