@@ -40,13 +40,14 @@ static void clean_environment(void) {
 }
 
 /* In the child: never returns. */
-static void execute(const char *directory, const char *script, int pipes[PIPES][2]) {
+static void execute(const char *directory, const char *settings, const char *script,
+                    int pipes[PIPES][2]) {
     interrupt_release();
     clean_environment();
     if (chdir(directory) != 0 || dup2(pipes[OUTPUT][1], STDOUT_FILENO) < 0 ||
         dup2(pipes[ERRORS][1], STDERR_FILENO) < 0)
         _exit(126);
-    execlp("gnuplot", "gnuplot", "-d", "-e", "to_pipe = 1", script, (char *)NULL);
+    execlp("gnuplot", "gnuplot", "-d", "-e", settings, script, (char *)NULL);
     _exit(errno == ENOENT ? 127 : 126);
 }
 
@@ -79,7 +80,7 @@ static void close_pipes(int pipes[PIPES][2], int end) {
 
 /* `*code` is 127 when gnuplot is not installed. */
 static enum status run(int *code, struct text texts[PIPES], const char *directory,
-                       const char *script) {
+                       const char *settings, const char *script) {
     int pipes[PIPES][2] = {{-1, -1}, {-1, -1}}, wait_status = 0;
     pid_t child = -1;
     if (pipe2(pipes[OUTPUT], O_CLOEXEC) == 0 && pipe2(pipes[ERRORS], O_CLOEXEC) == 0) {
@@ -87,7 +88,7 @@ static enum status run(int *code, struct text texts[PIPES], const char *director
         child = fork();
     }
     int reason = errno;
-    if (child == 0) execute(directory, script, pipes);
+    if (child == 0) execute(directory, settings, script, pipes);
     close_pipes(pipes, 1);
     if (child > 0) {
         read_all(texts, pipes);
@@ -127,22 +128,42 @@ static enum status fail_missing(const char *script_path, const char *data_path,
     return status;
 }
 
-enum status gnuplot_draw(struct text *drawn, const char *script_path, const char *data_path) {
+/* What it says of a script that has another name: without the name. */
+static const char *without_name(const char *line) {
+    const char *place = *line == '"' ? strstr(line, "\" line ") : NULL;
+    return place ? place + 2 : line;
+}
+
+/* The statements that come before the script. The caller frees; NULL when out of memory. */
+static char *settings_for(const char *data) {
+    struct text settings = {0};
+    text_append(&settings, "to_pipe = 1; data = ");
+    quote_gnuplot(&settings, data);
+    return text_finish(&settings);
+}
+
+enum status gnuplot_draw(struct text *drawn, const struct gnuplot_files *files) {
     struct text texts[PIPES] = {0};
     int code = 0;
-    char *directory = file_parent(script_path);
-    char *script = text_format("./%s", file_name(script_path));
-    enum status status = directory && script ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = run(&code, texts, directory, script);
+    const char *script_path = files->script_path;
+    char *directory = file_parent(script_path), *settings = NULL;
+    char *script = realpath(files->script, NULL), *data = realpath(files->data, NULL);
+    enum status status = STATUS_OK;
+    if (!script || !data)
+        status = status_fail("cannot read \"%s\": %s", script ? files->data : files->script,
+                             strerror(errno));
+    if (!status) settings = settings_for(data);
+    if (!status && !(settings && directory)) status = STATUS_FAILED;
+    if (!status) status = run(&code, texts, directory, settings, script);
     if (!status && code == 127)
-        status = fail_missing(script_path, data_path, directory, file_name(script_path));
+        status = fail_missing(script_path, files->data_path, directory, file_name(script_path));
     else if (!status && code)
-        status =
-            status_fail("gnuplot failed on \"%s\": %s", script_path, last_line(&texts[ERRORS]));
+        status = status_fail("gnuplot failed on \"%s\": %s", script_path,
+                             without_name(last_line(&texts[ERRORS])));
     else if (!status && texts[ERRORS].bytes &&
              strstr(texts[ERRORS].bytes, "Cannot find or open file"))
         /* it draws on, without the marks that it cannot read */
-        status = status_fail("gnuplot cannot read \"%s\"", data_path);
+        status = status_fail("gnuplot cannot read \"%s\"", files->data_path);
     else if (!status && texts[OUTPUT].failed)
         status = status_fail("out of memory while drawing a chart");
     if (!status) {
@@ -151,6 +172,8 @@ enum status gnuplot_draw(struct text *drawn, const char *script_path, const char
     }
     for (int i = 0; i < PIPES; i++) text_free(&texts[i]);
     free(directory);
+    free(settings);
     free(script);
+    free(data);
     return status;
 }

@@ -5,10 +5,15 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* Run gnuplot on a script, in the script's directory and with nothing of the user's own settings;
- * what it draws to its standard output is appended to `drawn`. The script knows by the variable
- * `to_pipe` that it is to draw there. `data_path` is for the message when gnuplot is missing. */
-enum status gnuplot_draw(struct text *drawn, const char *script_path,
-                         const char *data_path) STATUS_CHECKED;
+/* What a chart is drawn from. */
+struct gnuplot_files {
+    const char *script_path, *data_path; /* as messages name them */
+    const char *script, *data;           /* where they can be read now */
+};
+
+/* Run gnuplot on a script, in the directory of script_path and with nothing of the user's own
+ * settings; what it draws to its standard output is appended to `drawn`. The script knows by the
+ * variable `to_pipe` that it is to draw there, and by `data` where its data are. */
+enum status gnuplot_draw(struct text *drawn, const struct gnuplot_files *files) STATUS_CHECKED;
 
 #endif

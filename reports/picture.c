@@ -54,10 +54,13 @@ enum status picture_begin(struct picture *out, const char *path) {
     return STATUS_FAILED;
 }
 
-enum status picture_check(const struct picture *picture) {
+enum status picture_check(const struct picture *picture, const char *const *inputs, size_t count) {
     const char *paths[] = {picture->path, picture->data_path, picture->script_path};
     enum status status = STATUS_OK;
-    for (int i = 0; !status && i < 3; i++) status = output_check(paths[i], picture->existing);
+    for (int i = 0; !status && i < 3; i++) {
+        status = output_check(paths[i], picture->existing);
+        if (!status) status = output_check_inputs(paths[i], inputs, count);
+    }
     return status;
 }
 
@@ -158,7 +161,7 @@ static char *script_text(struct picture *picture, const char *name) {
     if (!output_name || !data_name || !word) goto done;
     text_append(&script, "# Draw again, in this directory: gnuplot ");
     quote_terminal(&script, word);
-    text_append(&script, "\ndata = ");
+    text_append(&script, "\nif (!exists('data')) data = ");
     quote_gnuplot(&script, data_name);
     text_append(&script, "\nif (!exists('output')) output = ");
     quote_gnuplot(&script, output_name);
@@ -250,8 +253,49 @@ static enum status finish_picture(const struct picture *picture, struct text *dr
     return STATUS_OK;
 }
 
-enum status picture_draw(struct picture *picture, const char *name) {
+/* The two files beside the picture. */
+struct sources {
+    struct output_staged *data, *script;
+};
+
+static enum status commit_sources(struct sources *sources) {
+    enum status status = output_commit(sources->data);
+    sources->data = NULL;
+    if (!status) {
+        status = output_commit(sources->script);
+        sources->script = NULL;
+    }
+    return status;
+}
+
+/* All three, or none where one cannot be written; the sources alone where gnuplot fails. */
+static enum status draw(struct picture *picture, struct sources *sources) {
     struct text drawn = {0};
+    struct output_staged *whole = NULL;
+    const struct gnuplot_files files = {picture->script_path, picture->data_path,
+                                        output_staged_name(sources->script),
+                                        output_staged_name(sources->data)};
+    enum status status = gnuplot_draw(&drawn, &files);
+    if (!status) status = finish_picture(picture, &drawn);
+    if (status == STATUS_FAILED) {
+        char *message = memory_copy_string(status_message());
+        status = commit_sources(sources);
+        if (!status) status = status_fail("%s", message ? message : "out of memory");
+        free(message);
+    } else if (!status) {
+        status = output_stage(&whole, picture->path, drawn.bytes, drawn.length, picture->existing);
+        if (!status) status = commit_sources(sources);
+        if (!status)
+            status = output_commit(whole);
+        else
+            output_discard(whole);
+    }
+    text_free(&drawn);
+    return status;
+}
+
+enum status picture_draw(struct picture *picture, const char *name) {
+    struct sources sources = {0};
     size_t size = picture->data.length;
     char *data = text_finish(&picture->data), *script = NULL;
     enum status status = STATUS_FAILED;
@@ -260,14 +304,14 @@ enum status picture_draw(struct picture *picture, const char *name) {
         goto done;
     }
     if (!(script = script_text(picture, name))) goto done;
-    status = output_write(picture->data_path, data, size, picture->existing);
+    status = output_stage(&sources.data, picture->data_path, data, size, picture->existing);
     if (!status)
-        status = output_write(picture->script_path, script, strlen(script), picture->existing);
-    if (!status) status = gnuplot_draw(&drawn, picture->script_path, picture->data_path);
-    if (!status) status = finish_picture(picture, &drawn);
-    if (!status) status = output_write(picture->path, drawn.bytes, drawn.length, picture->existing);
+        status = output_stage(&sources.script, picture->script_path, script, strlen(script),
+                              picture->existing);
+    if (!status) status = draw(picture, &sources);
 done:
-    text_free(&drawn);
+    output_discard(sources.data);
+    output_discard(sources.script);
     free(data);
     free(script);
     return status;

@@ -24,14 +24,16 @@ struct picture {
     enum output_existing existing; /* of all three; OUTPUT_KEEP unless set */
     char *title;                   /* of the SVG's title; NULL: none */
     struct text description;       /* of the SVG's: what the chart shows, in words */
-    struct text settings; /* gnuplot statements; picture_set_* append to it */
-    struct text data;     /* what the script reads as the file `data` */
+    struct text settings;          /* gnuplot statements; picture_set_* append to it */
+    struct text data;              /* what the script reads as the file `data` */
 };
 
 /* Choose the format by the ending of `path`; another ending is STATUS_USAGE. */
 enum status picture_begin(struct picture *out, const char *path) STATUS_CHECKED;
-/* Fails where one of the three files could not be written. */
-enum status picture_check(const struct picture *picture) STATUS_CHECKED;
+/* Fails where one of the three files could not be written, or would be written over one of
+ * `inputs` [count] (see output_check_inputs). */
+enum status picture_check(const struct picture *picture, const char *const *inputs,
+                          size_t count) STATUS_CHECKED;
 
 /* Define a gnuplot variable or, from `count` values, an array (which gnuplot counts from 1).
  * Strings may hold anything: they are quoted, and what could not be seen is shown as an escape. */
@@ -46,8 +48,8 @@ enum status picture_set_titles(struct picture *picture, const char *title, const
                                char *const *labels, int count) STATUS_CHECKED;
 
 /* Write data and script (style.gp and NAME.gp behind the settings) and let gnuplot draw the
- * picture, which appears whole or not at all. Without gnuplot, or when it fails, the two files stay
- * and the message says how to draw them. */
+ * picture: all three whole, or none where one cannot be written. Without gnuplot, or when it fails,
+ * the two files stay and the message says how to draw them. */
 enum status picture_draw(struct picture *picture, const char *name) STATUS_CHECKED;
 
 void picture_free(struct picture *picture); /* accepts a zeroed picture */

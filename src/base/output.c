@@ -144,6 +144,82 @@ enum status output_check(const char *path, enum output_existing existing) {
     return status;
 }
 
+/* ---- inputs */
+
+/* The plain file that is written where `path` leads; false: none is, or a new one. */
+static bool find_written(struct stat *out, const char *path) {
+    struct place place;
+    bool found =
+        find_place(&place, path) == STATUS_OK &&
+        (place.kind == PLACE_DESCRIPTOR ? fstat(place.descriptor, out) == 0
+                                        : place.kind == PLACE_PLAIN && stat(place.path, out) == 0);
+    free(place.path);
+    return found && S_ISREG(out->st_mode);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* What is read of a model's directory: names, and endings. */
+static bool is_of_model(const char *name) {
+    static const char *const names[] = {"config.json",
+                                        "generation_config.json",
+                                        "model.safetensors.index.json",
+                                        "tokenizer.json",
+                                        "tokenizer_config.json",
+                                        "chat_template.json",
+                                        "added_tokens.json",
+                                        "special_tokens_map.json",
+                                        "apriel-tool.json",
+                                        "adapter_config.json",
+                                        "vocab.json",
+                                        "merges.txt",
+                                        "preprocessor_config.json"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) return true;
+    return dot && (strcmp(dot, ".safetensors") == 0 || strcmp(dot, ".jinja") == 0);
+}
+
+/* Whether a file of the model in this directory, or what one links to, is the file. */
+static bool has_file(const char *directory, const struct stat *file) {
+    DIR *entries = opendir(directory);
+    bool found = false;
+    if (!entries) return false;
+    for (struct dirent *entry; !found && (entry = readdir(entries));) {
+        struct stat about;
+        found = is_of_model(entry->d_name) &&
+                fstatat(dirfd(entries), entry->d_name, &about, 0) == 0 && is_same(&about, file);
+    }
+    closedir(entries);
+    return found;
+}
+
+enum status output_check_inputs(const char *path, const char *const *inputs, size_t count) {
+    struct stat written, about;
+    if (!find_written(&written, path)) return STATUS_OK;
+    for (size_t i = 0; i < count; i++) {
+        const char *input = inputs[i];
+        if (!input) continue;
+        bool piped = strcmp(input, "-") == 0;
+        if ((piped ? fstat(STDIN_FILENO, &about) : stat(input, &about)) != 0) continue;
+        bool inside = S_ISDIR(about.st_mode) && has_file(input, &written);
+        if (!inside && !is_same(&about, &written)) continue;
+        if (inside)
+            return status_fail("cannot write \"%s\": it is a file of \"%s\", which is read: choose "
+                               "another name",
+                               path, input);
+        if (strcmp(path, input) == 0)
+            return status_fail("cannot write \"%s\": it is an input: choose another name", path);
+        return status_fail("cannot write \"%s\": it is the same file as %s%s%s, which is read: "
+                           "choose another name",
+                           path, piped ? "" : "\"", piped ? "standard input" : input,
+                           piped ? "" : "\"");
+    }
+    return STATUS_OK;
+}
+
 bool output_is_stdout(const char *path) {
     struct place place;
     struct stat named, own;
@@ -290,40 +366,99 @@ static int rename_to(const char *from, const char *to, enum output_existing exis
     return 0;
 }
 
-static enum status write_plain(const struct place *place, const char *path, const void *bytes,
-                               size_t size, enum output_existing existing) {
-    int file = -1, reason;
-    char *name = NULL, *parent = file_parent(place->path);
-    if (!parent) return STATUS_FAILED;
-    remove_left(parent);
-    bool there = place->kind == PLACE_PLAIN;
-    reason = open_temporary(&file, &name, parent, there ? place->mode & 0777 : 0666);
-    if (!reason) {
-        reason = put_all(file, bytes, size);
-        if (!reason && there && fchmod(file, place->mode & 0777) != 0) reason = errno;
-        if (!reason && fsync(file) != 0) reason = errno;
-        if (!reason) reason = rename_to(name, place->path, existing);
-        if (reason) unlink(name);
-        if (close(file) != 0 && !reason) reason = errno;
+struct output_staged {
+    struct place place;
+    char *path; /* as named */
+    enum output_existing existing;
+    const void *bytes; /* borrowed: what is written through is written at the end */
+    size_t size;
+    int file;   /* of a plain file: -1 or locked */
+    char *name; /* of its temporary */
+};
+
+/* The bytes beside their place, synced. */
+static int write_beside(struct output_staged *staged, const char *parent) {
+    bool there = staged->place.kind == PLACE_PLAIN;
+    mode_t mode = staged->place.mode & 0777;
+    int reason = open_temporary(&staged->file, &staged->name, parent, there ? mode : 0666);
+    if (reason) {
+        staged->file = -1;
+        return reason;
     }
-    enum status status = reason ? cannot_write(path, reason) : STATUS_OK;
-    if (reason == EEXIST) status = fail_existing(path); /* since it was looked for */
-    if (!reason)
-        (void)!file_sync_directory(parent); /* the file is there, whatever a crash brings */
-    free(parent);
-    free(name);
+    reason = put_all(staged->file, staged->bytes, staged->size);
+    if (!reason && there && fchmod(staged->file, mode) != 0) reason = errno;
+    if (!reason && fsync(staged->file) != 0) reason = errno;
+    return reason;
+}
+
+static bool is_plain(const struct place *place) {
+    return place->kind != PLACE_STREAM && place->kind != PLACE_DESCRIPTOR;
+}
+
+enum status output_stage(struct output_staged **out, const char *path, const void *bytes,
+                         size_t size, enum output_existing existing) {
+    struct output_staged *staged = memory_calloc(1, sizeof *staged);
+    *out = NULL;
+    if (!staged) return STATUS_FAILED;
+    *staged =
+        (struct output_staged){.existing = existing, .bytes = bytes, .size = size, .file = -1};
+    enum status status = (staged->path = memory_copy_string(path)) ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = find_place(&staged->place, path);
+    if (!status) status = check_place(&staged->place, path, existing);
+    if (!status && is_plain(&staged->place)) {
+        char *parent = file_parent(staged->place.path);
+        if (parent) remove_left(parent);
+        int reason = parent ? write_beside(staged, parent) : ENOMEM;
+        if (reason) status = cannot_write(path, reason);
+        free(parent);
+    }
+    if (status)
+        output_discard(staged);
+    else
+        *out = staged;
     return status;
+}
+
+const char *output_staged_name(const struct output_staged *staged) {
+    return staged->name ? staged->name : staged->path;
+}
+
+static enum status put_in_place(struct output_staged *staged) {
+    const char *path = staged->path;
+    if (!is_plain(&staged->place))
+        return write_through(&staged->place, path, staged->bytes, staged->size);
+    int reason = rename_to(staged->name, staged->place.path, staged->existing);
+    if (reason == EEXIST) return fail_existing(path); /* since it was looked for */
+    if (reason) return cannot_write(path, reason);
+    free(staged->name);
+    staged->name = NULL;
+    reason = close(staged->file) == 0 ? 0 : errno;
+    staged->file = -1;
+    char *parent = file_parent(staged->place.path);
+    if (parent) (void)!file_sync_directory(parent); /* it is there, whatever a crash brings */
+    free(parent);
+    return reason ? cannot_write(path, reason) : STATUS_OK;
+}
+
+enum status output_commit(struct output_staged *staged) {
+    enum status status = put_in_place(staged);
+    output_discard(staged);
+    return status;
+}
+
+void output_discard(struct output_staged *staged) {
+    if (!staged) return;
+    if (staged->name && staged->file >= 0) unlink(staged->name);
+    if (staged->file >= 0) close(staged->file);
+    free(staged->place.path);
+    free(staged->path);
+    free(staged->name);
+    free(staged);
 }
 
 enum status output_write(const char *path, const void *bytes, size_t size,
                          enum output_existing existing) {
-    struct place place;
-    enum status status = find_place(&place, path);
-    if (!status) status = check_place(&place, path, existing);
-    if (!status && (place.kind == PLACE_STREAM || place.kind == PLACE_DESCRIPTOR))
-        status = write_through(&place, path, bytes, size);
-    else if (!status)
-        status = write_plain(&place, path, bytes, size, existing);
-    free(place.path);
-    return status;
+    struct output_staged *staged;
+    enum status status = output_stage(&staged, path, bytes, size, existing);
+    return status ? status : output_commit(staged);
 }

@@ -24,6 +24,22 @@ enum status output_check(const char *path, enum output_existing existing) STATUS
 enum status output_write(const char *path, const void *bytes, size_t size,
                          enum output_existing existing) STATUS_CHECKED;
 
+/* The same in two steps, for results that belong together. Staged: all of it is on the disk, under
+ * another name that the second function gives (of a device or FIFO its own: nothing is written yet,
+ * and `bytes` must live until it is). Commit puts it in its place; it and discard, which accepts
+ * NULL, free. */
+struct output_staged;
+enum status output_stage(struct output_staged **out, const char *path, const void *bytes,
+                         size_t size, enum output_existing existing) STATUS_CHECKED;
+const char *output_staged_name(const struct output_staged *staged);
+enum status output_commit(struct output_staged *staged) STATUS_CHECKED;
+void output_discard(struct output_staged *staged);
+
+/* Fails where `path` leads to a file that this command reads, whatever its names: one of `inputs`
+ * [count] (NULL: none; "-": standard input), or a model's file in one that is a directory. */
+enum status output_check_inputs(const char *path, const char *const *inputs,
+                                size_t count) STATUS_CHECKED;
+
 /* Does it name this process's standard output? Then nothing else should be printed there. */
 bool output_is_stdout(const char *path);
 

@@ -60,7 +60,8 @@ static enum status draw(const struct chart_options *options, bool json) {
     enum status status = picture_begin(&picture, options->output);
     if (status) goto done;
     picture.existing = output_option_existing(options->force);
-    if ((status = picture_check(&picture))) goto done;
+    const char *inputs[] = {options->plan, options->database};
+    if ((status = picture_check(&picture, inputs, 2))) goto done;
     for (size_t i = 0; i < options->runs.count; i++)
         if ((status = run_choices_add(&runs, options->runs.values[i], "chart: --run"))) goto done;
     if (options->plan) {

@@ -143,6 +143,16 @@ static enum status check(const struct data_options *values,
     return STATUS_OK;
 }
 
+static enum status check_output(const struct data_options *values,
+                                const struct command_arguments *arguments) {
+    const char *others[] = {values->tokenizer, values->template};
+    enum status status = output_check(values->output, output_option_existing(values->force));
+    if (!status) status = output_check_inputs(values->output, others, 2);
+    if (status) return status;
+    return output_check_inputs(values->output, arguments->positional.values,
+                               arguments->positional.count);
+}
+
 static void print_next(const struct dataset_options *options) {
     struct text line;
     next_begin(&line, "loo");
@@ -161,7 +171,7 @@ static enum status build(const struct data_options *values,
     struct record_fields fields = {0};
     enum status status = check(values, arguments);
     if (!status && values->format) status = input_kind_parse(&kind, values->format);
-    if (!status) status = output_check(values->output, output_option_existing(values->force));
+    if (!status) status = check_output(values, arguments);
     if (!status && values->fields) status = record_fields_parse(&fields, values->fields);
     if (status) return status;
     char *separator = values->separator ? unescape(values->separator) : NULL;

@@ -276,8 +276,12 @@ static enum status run_plan(const struct plan_command *command,
     bool json = arguments->json;
     struct plan plan = {0};
     int64_t model = 0;
+    const char *inputs[] = {command->plan, command->model};
     enum status status =
-        command->plan ? plan_read(&plan, command->plan) : plan_from_scores(&plan, &model, command);
+        command->output ? output_check_inputs(command->output, inputs, 2) : STATUS_OK;
+    if (!status)
+        status = command->plan ? plan_read(&plan, command->plan)
+                               : plan_from_scores(&plan, &model, command);
     if (!status && js_count(arguments->identity)) {
         js_free(plan.options);
         plan.options = js_copy(arguments->identity);

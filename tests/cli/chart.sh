@@ -96,6 +96,7 @@ if mount -t tmpfs -o size=256k tmpfs small 2>/dev/null; then
             else
                 [ $found -eq 1 ] && grep -q 'No space left on device$' errors || complain "$kind, $fill kB: $(cat errors)"
                 [ "$(cat "small/c.$kind")" = old ] || complain "$kind, $fill kB: the old picture is gone"
+                [ ! -e small/c.dat ] && [ ! -e small/c.gp ] || complain "$kind, $fill kB: left $(ls small)"
             fi
             [ -z "$(find small -name '.*' -type f)" ] || complain "$kind, $fill kB: $(ls -A small)"
         done

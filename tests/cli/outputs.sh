@@ -35,6 +35,61 @@ for name in mine.db mine.json ./mine.db; do
 done
 "$program" scores --db mine.db >out || complain "a database is replaced"
 
+# ---- nothing is written over what is read, by whatever name
+cp x.txt in.txt
+ln -s in.txt soft.txt
+ln in.txt hard.txt
+mkdir -p own/deep
+cp -L "$demo"/config.json "$demo"/tokenizer.json own
+mv own/tokenizer.json blob
+ln -s ../blob own/tokenizer.json
+same_as='it is the same file as "in.txt", which is read: choose another name'
+ends 1 'cannot write "in.txt": it is an input: choose another name' data --tokenizer own -o in.txt --force in.txt
+ends 1 'cannot write "in.txt": it is an input: choose another name' data --tokenizer own -o in.txt --force x.txt in.txt
+for name in ./in.txt own/../in.txt "$PWD/in.txt" soft.txt hard.txt; do
+    ends 1 "cannot write \"$name\": $same_as" data --tokenizer own -o "$name" --force in.txt
+done
+ends 1 'cannot write "in.txt": it is the same file as "soft.txt", which is read: choose another name' \
+    data --tokenizer own -o in.txt --force soft.txt
+ends 1 'cannot write "in.txt": it is the same file as standard input, which is read: choose another name' \
+    data --tokenizer own -o in.txt --force --format text - <in.txt
+for name in own/tokenizer.json blob own/deep/../config.json; do
+    ends 1 "cannot write \"$name\": it is a file of \"own\", which is read: choose another name" \
+        data --tokenizer own -o "$name" --force x.txt
+done
+echo '{{ messages }}' >template.jinja
+ends 1 'cannot write "template.jinja": it is an input: choose another name' \
+    data --tokenizer own -o template.jinja --force --template template.jinja x.txt
+found=0
+data -o /dev/stdout in.txt 1<>in.txt 2>errors || found=$?
+[ $found -eq 1 ] && [ "$(cat errors)" = "apriel-tool: cannot write \"/dev/stdout\": $same_as" ] ||
+    complain "standard output is the input: exit code $found, $(cat errors)"
+cmp in.txt x.txt && cmp blob "$demo/tokenizer.json" || complain "an input is replaced"
+cp right.json p.json
+cp right.json p.dat
+cp right.json p.gp
+ln -s p.json q.json
+ends 1 'cannot write "p.json": it is an input: choose another name' plan --plan p.json --format csv -o p.json --force
+ends 1 'cannot write "q.json": it is the same file as "p.json", which is read: choose another name' \
+    plan --plan p.json --format csv -o q.json --force
+ends 1 'cannot write "own/config.json": it is a file of "own", which is read: choose another name' \
+    plan --plan p.json --model own -o own/config.json --force
+for there in dat gp; do
+    ends 1 "cannot write \"p.$there\": it is an input: choose another name" chart --db scores.db --run 1 --plan p.$there -o p.svg --force
+done
+ends 1 'cannot write "p.dat": it is the same file as "./p.dat", which is read: choose another name' \
+    chart --db scores.db --run 1 --plan ./p.dat -o p.svg --force
+cmp p.json right.json && cmp p.dat right.json && cmp p.gp right.json && cmp own/config.json "$demo/config.json" ||
+    complain "an input is replaced"
+cp "$source/tests/data/tiny.h5" rows.h5
+for name in rows.h5 ./rows.h5; do
+    found=0
+    "$program" eval "$demo" --data rows.h5 --db $name --device cpu >out 2>errors || found=$?
+    [ $found -eq 1 ] && cmp rows.h5 "$source/tests/data/tiny.h5" || complain "--db $name: exit code $found, $(cat errors)"
+done
+data -o own/rows.h5 in.txt >out && data -o own/rows.h5 --force in.txt >out || complain "a file beside a model's"
+ends 1 "the input holds no text" data --tokenizer own -o /dev/null --format text /dev/null
+
 # ---- links are written through, and stay
 mkdir away
 ln -s away/target.h5 link.h5
