@@ -12,12 +12,13 @@ enum status convert_write_weights(const struct convert_job *job,
 struct staging {
     char *path;
     int lock; /* descriptor; -1: none */
+    char *output; /* the name that it gets, without slashes at its end */
 };
 
 /* Refuse an existing `output`, remove what killed runs left beside it, make a new directory. */
 enum status staging_begin(struct staging *staging, const char *output) STATUS_CHECKED;
 /* Rename to `output`, which must still not exist. */
-enum status staging_commit(struct staging *staging, const char *output) STATUS_CHECKED;
+enum status staging_commit(struct staging *staging) STATUS_CHECKED;
 /* Remove the directory unless it was committed; a zeroed or committed staging is accepted. */
 void staging_end(struct staging *staging);
 

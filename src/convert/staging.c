@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "convert/convert_internal.h"
@@ -137,10 +138,21 @@ static enum status lock_and_mark(struct staging *staging) {
     return STATUS_OK;
 }
 
-enum status staging_begin(struct staging *staging, const char *output) {
-    *staging = (struct staging){.lock = -1};
-    enum status status = check_output(output);
-    if (status) return status;
+/* "dir" of "dir/", as shells complete it. The caller frees. */
+static char *without_slashes(const char *path) {
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    return memory_copy_bytes(path, length);
+}
+
+enum status staging_begin(struct staging *staging, const char *path) {
+    *staging = (struct staging){.lock = -1, .output = without_slashes(path)};
+    const char *output = staging->output;
+    enum status status = output ? check_output(output) : STATUS_FAILED;
+    if (status) {
+        staging_end(staging);
+        return status;
+    }
     char *parent = file_parent(output), *prefix = staging_prefix(output);
     status = parent && prefix ? remove_left(parent, prefix, output) : STATUS_FAILED;
     if (!status) status = make_directory(&staging->path, parent, prefix, output);
@@ -151,7 +163,8 @@ enum status staging_begin(struct staging *staging, const char *output) {
     return status;
 }
 
-enum status staging_commit(struct staging *staging, const char *output) {
+enum status staging_commit(struct staging *staging) {
+    const char *output = staging->output;
     enum status status = file_sync_directory(staging->path);
     if (status) return status;
     /* some file systems do not know RENAME_NOREPLACE; rename refuses a directory with files in it
@@ -185,6 +198,7 @@ void staging_end(struct staging *staging) {
     if (staging->path && message) (void)status_fail("%s", message);
     free(message);
     free(staging->path);
+    free(staging->output);
     if (staging->lock >= 0) close(staging->lock);
     *staging = (struct staging){.lock = -1};
 }

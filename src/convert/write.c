@@ -116,7 +116,7 @@ enum status convert_write(const struct convert_job *job, const char *output,
     /* last: without it nothing takes the directory for a model */
     if (!status) status = write_config(job, staging.path);
     if (!status) status = verify(job, staging.path);
-    if (!status) status = staging_commit(&staging, output);
+    if (!status) status = staging_commit(&staging);
     staging_end(&staging);
     return status;
 }

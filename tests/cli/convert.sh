@@ -113,6 +113,13 @@ fails 2 'convert: --align must be paper or gqa, not "best"' "$demo" --layers 0 -
 fails 2 'convert: --format must be apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
 fails 2 'convert: give either --plan or --layers' "$demo" -o x
 fails 2 'convert: -o DIR is missing' "$demo" --layers 0
+for slash in / ///; do
+    "$program" convert "$demo" --layers 0 -o "slash$slash" >out 2>errors || complain "-o slash$slash: $(cat errors)"
+    [ -e slash/config.json ] && [ -z "$(find . -name '.slash*')" ] || complain "-o slash$slash writes elsewhere"
+    fails 1 '"slash" exists already; remove it or choose another name' "$demo" --layers 0 -o "slash$slash"
+    rm -r slash
+done
+fails 2 '"/" is not a name for a new directory' "$demo" --layers 0 -o //
 fails 2 '"." is not a name for a new directory' "$demo" --layers 0 -o .
 
 # A directory that cannot be written in (for root too).
