@@ -28,6 +28,7 @@ struct store {
     double busy_since;                   /* waiting for another process */
     double run_begun;                    /* by the program's clock */
     int64_t layers_run, layers;          /* the run that runs_find_layers was last asked for */
+    int64_t whole_run;                   /* the one that whole_check last found whole */
 };
 
 /* Turn SQLite's failure `code` into this thread's message: "\"FILE\": what happened". */
@@ -74,6 +75,10 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
 /* Layers that the model of a run has, as far as the database knows; no more than
  * STORE_LAYERS_MOST. */
 enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
+
+/* Fails where the run says that it is done and lacks rows, layers, steps or items of it: to be asked
+ * after what it has of them is read. */
+enum status whole_check(struct store *store, int64_t run) STATUS_CHECKED;
 
 enum { SCHEMA_VERSION = 9, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 

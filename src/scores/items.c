@@ -83,6 +83,7 @@ enum status store_get_items(struct store_item_list *out, struct store *store, in
         &statement, store, "SELECT run, row, category, gold FROM item WHERE run = ? ORDER BY row",
         "i", run);
     if (!status) status = reader_run(store, statement, "item", 2, out, append_item);
+    if (!status) status = whole_check(store, run);
     if (status) store_item_list_free(out);
     return status;
 }
@@ -96,6 +97,7 @@ enum status store_get_choices(struct store_choice_list *out, struct store *store
                            " FROM choice WHERE run = ? ORDER BY row, choice",
                            "i", run);
     if (!status) status = reader_run(store, statement, "choice", 3, out, append_choice);
+    if (!status) status = whole_check(store, run);
     if (status) store_choice_list_free(out);
     return status;
 }
@@ -109,6 +111,7 @@ enum status store_get_answers(struct store_answer_list *out, struct store *store
                            " WHERE run = ? ORDER BY row, sample",
                            "i", run);
     if (!status) status = reader_run(store, statement, "answer", 3, out, append_answer);
+    if (!status) status = whole_check(store, run);
     if (status) store_answer_list_free(out);
     return status;
 }

@@ -122,6 +122,7 @@ enum status store_get_sequence_scores(struct store_sequence_list *out, struct st
                            " WHERE run = ? AND metric = ? AND layer = ? ORDER BY row",
                            "iti", run, metric, (int64_t)layer);
     if (!status) status = reader_run(store, statement, "sequence_score", 4, out, append_sequence);
+    if (!status) status = whole_check(store, run);
     if (status) store_sequence_list_free(out);
     return status;
 }
@@ -149,6 +150,7 @@ enum status store_get_probe_steps(struct store_step_list *out, struct store *sto
                                             " WHERE run = ? AND layer = ? ORDER BY seed, step",
                                             "ii", run, (int64_t)layer);
     if (!status) status = reader_run(store, statement, "probe_step", 4, out, append_step);
+    if (!status) status = whole_check(store, run);
     if (status) store_step_list_free(out);
     return status;
 }
@@ -221,6 +223,7 @@ enum status store_get_scores(struct store_score_list *out, struct store *store, 
                                     "i", run);
     if (!status) status = reader_run(store, statement, "score", 3, &list, append_score);
     if (!status && !out->count) status = summarise(out, store, run);
+    if (!status) status = whole_check(store, run);
     if (status) store_score_list_free(out);
     return status;
 }

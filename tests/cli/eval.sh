@@ -79,7 +79,7 @@ grep -q 'ce [0-9.]* +- [0-9.]*' out && grep -q 'base 1 replaced' out && grep -q 
 # Rows without their run's are a fault, not another mean.
 cp kept.db less.db
 sqlite3 less.db "DELETE FROM sequence_score WHERE run = 1 AND row = 2"
-ends 1 'run 1 of "less.db" is finished, but 1 of its 6 rows are missing' eval "$demo" --data kept.h5 --device cpu --db less.db --quiet
+ends 1 'run 1 of "less.db" is finished, but 1 of its 6 rows are missing: delete it (scores --delete 1) and run its command again' eval "$demo" --data kept.h5 --device cpu --db less.db --quiet
 
 # The paired difference by its formula (README of statistics.h), over the rows that both have.
 "$program" scores --db kept.db --export sequences >values

@@ -26,7 +26,7 @@ cp scores.db less.db
 sqlite3 less.db "DELETE FROM sequence_score WHERE run = 1 AND row = 2"
 code=0
 "$program" eval "$demo" --device cpu --quiet --task "arc_easy=$samples/arc_easy.jsonl" --shots 1 --db less.db >out 2>errors || code=$?
-{ [ $code -eq 1 ] && [ "$(cat errors)" = 'apriel-tool: run 1 of "less.db" is finished, but 1 of its 5 items are missing' ]; } ||
+{ [ $code -eq 1 ] && [ "$(cat errors)" = 'apriel-tool: run 1 of "less.db" is finished, but 1 of its 5 items are missing: delete it (scores --delete 1) and run its command again' ]; } ||
     complain "a finished run without an item: $code, $(cat errors)"
 
 # The list of runs, a run, its items and its choices.
