@@ -171,11 +171,6 @@ static const char *count_format(double value) {
     return value < 10 ? "%.2f" : value < 1000 ? "%.1f" : "%.0f";
 }
 
-/* Half of what lies between the least and the most, as a share of the middle. */
-static double spread(const struct bench_value *value) {
-    return (value->high - value->low) / 2 / value->middle;
-}
-
 static void add_row(struct table *table, const struct job *job, const struct bench_row *row) {
     char size[32];
     double rate = row->tokens_per_second.middle;
@@ -187,7 +182,7 @@ static void add_row(struct table *table, const struct job *job, const struct ben
     }
     table_cell(table, "%" PRId64 "%s", row->batch, row->automatic ? "" : " set");
     cell_number(table, count_format(rate), rate);
-    cell_number(table, "%.0f%%", 100 * spread(&row->tokens_per_second));
+    cell_number(table, "%.0f%%", 100 * bench_spread(&row->tokens_per_second));
     cell_number(table, "%.2f", row->ratio.middle);
     cell_number(table, "%.1f", published(job, row->replaced));
     cell_number(table, count_format(row->roofline), row->roofline);
@@ -229,30 +224,25 @@ static enum status print_prefills(const struct job *job) {
     return table_print(&table, stdout);
 }
 
-/* Numbers that are not to be relied on. */
-static void warn(const struct job *job) {
-    static const double wide = 0.1, above = 1.05;
-    const struct bench_result *result = &job->result;
-    int varied = 0, impossible = 0, replaced = 0;
-    double worst = 0;
-    for (size_t i = 0; i < result->n_rows; i++) {
-        const struct bench_row *row = &result->rows[i];
-        if (!row->batch) continue;
-        double width = spread(&row->tokens_per_second);
-        varied += width > wide;
-        if (width > worst) worst = width, replaced = row->replaced;
-        impossible += row->tokens_per_second.middle > above * row->roofline;
-    }
-    if (varied)
+static void warn(const struct bench_result *result) {
+    struct bench_doubts doubts = bench_doubts(result);
+    if (doubts.varied)
         log_warn(
             "the rates of %d of %zu rows vary between rounds by more than %.0f %% (%.0f %% with "
             "%d replaced): the machine has other work; their ratios are as uncertain",
-            varied, result->n_rows, 100 * wide, 100 * worst, replaced);
-    if (impossible)
+            doubts.varied, result->n_rows, 100 * doubts.wide, 100 * doubts.widest,
+            doubts.widest_replaced);
+    if (doubts.impossible)
         log_warn(
             "%d of %zu rows are faster than the roofline measured before them: the machine was "
             "busy then; measure again",
-            impossible, result->n_rows);
+            doubts.impossible, result->n_rows);
+    if (doubts.best)
+        log_warn("%d of %zu ratios are above what the roofline gives (%.2f, not %.2f, with %d "
+                 "replaced): the transformer reached less of its roofline than the hybrid; on a "
+                 "busy machine, measure again",
+                 doubts.too_good, result->n_rows, doubts.best->ratio.middle,
+                 doubts.best->roofline_ratio, doubts.best->replaced);
 }
 
 static enum status print_text(const struct job *job) {
@@ -291,6 +281,7 @@ static struct json *row_json(const struct job *job, const struct bench_row *row)
     if (!row->batch) return item;
     set_value(item, "tokens_per_second", &row->tokens_per_second);
     set_value(item, "ratio", &row->ratio);
+    js_set_number(item, "roofline_ratio", row->roofline_ratio);
     js_set_number(item, "paper_ratio", published(job, row->replaced));
     js_set_number(item, "roofline_tokens_per_second", row->roofline);
     js_set_number(item, "reached", row->tokens_per_second.middle / row->roofline);
@@ -354,7 +345,7 @@ static enum status add_rows(struct store *store, const struct job *job, int64_t 
                                      .first_token_seconds = row->first_token_seconds,
                                      .bytes_per_token = row->bytes_per_token,
                                      .roofline = row->roofline,
-                                     .spread = spread(&row->tokens_per_second)};
+                                     .spread = bench_spread(&row->tokens_per_second)};
         if (!row->batch) continue;
         status = store_add_bench(&id, store, &stored);
         if (!series) series = id;
@@ -404,7 +395,7 @@ static enum status bench(const struct bench_command *command) {
     enum status shown = STATUS_OK;
     if (job.result.n_rows && (!status || status == STATUS_INTERRUPTED)) {
         if (command->db) shown = record(&job);
-        warn(&job);
+        warn(&job.result);
         if (!shown) shown = command->json ? print_json(&job) : print_text(&job);
         if (!shown && command->db) {
             struct text line;

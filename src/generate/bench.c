@@ -106,18 +106,40 @@ static enum status make_mixer(struct bench *bench, int layer) {
     return status;
 }
 
+/* On a device of its own the attention weights of replaced layers make room for what a hybrid
+ * needs, and new mixers are not there beside the attention that they replace. */
+static enum status make_next(struct bench *bench) {
+    struct model *model = bench->model;
+    int layer = bench->settings->order[bench->n_made];
+    enum status status = make_mixer(bench, layer);
+    if (!status && model->backend->discrete) status = model_drop_mixer(model, layer);
+    bench->n_made += !status;
+    return status;
+}
+
+static enum status take_back(struct bench *bench) {
+    struct model *model = bench->model;
+    const struct layer *unused;
+    int layer = bench->settings->order[--bench->n_made];
+    mixer_free(&bench->mixers[layer], model->backend);
+    model_forget_layer(model, layer);
+    return model_layer(&unused, model, layer);
+}
+
 /* The first `count` layers of the order are replaced, the others are not. */
 static enum status replace(struct bench *bench, size_t count) {
     struct model *model = bench->model;
     const struct bench_settings *settings = bench->settings;
     enum status status = STATUS_OK;
-    for (; !status && bench->n_made < count; bench->n_made++) {
-        int layer = settings->order[bench->n_made];
+    while (!status && bench->n_made < count) {
         status = interrupt_check();
-        if (!status) status = make_mixer(bench, layer);
-        if (!status && model->backend->discrete) status = model_drop_mixer(model, layer);
+        if (!status) status = make_next(bench);
     }
-    for (size_t i = 0; i < bench->n_made; i++) {
+    while (!status && bench->n_made > count && model->backend->discrete) {
+        status = interrupt_check();
+        if (!status) status = take_back(bench);
+    }
+    for (size_t i = 0; i < settings->n_order; i++) {
         int layer = settings->order[i];
         bench->table[layer] = i < count ? &bench->mixers[layer] : NULL;
         bench->replaced[layer] = i < count;
@@ -306,8 +328,8 @@ static void begin_row(struct bench *bench, struct bench_row *row, int replaced, 
         row->batch = 0;
 }
 
-/* `rounds` more of a row. */
-static enum status measure_row(struct bench *bench, struct bench_row *row, int rounds) {
+/* One more round of a row. */
+static enum status measure_row(struct bench *bench, struct bench_row *row) {
     const struct bench_settings *settings = bench->settings;
     int64_t tokens = settings->prompt + settings->output;
     double unused;
@@ -315,16 +337,14 @@ static enum status measure_row(struct bench *bench, struct bench_row *row, int r
     enum status status = open_batch(bench, row);
     row->memory = bytes_for(bench, row->batch, tokens, settings->prompt);
     if (!status && row->rounds == 0) status = prefill(&unused, bench, settings->prompt);
-    for (int i = 0; !status && i < rounds; i++) {
-        status = prefill(&row->first[row->rounds], bench, settings->prompt);
-        if (!status) status = time_output(bench, row);
-        row->rounds += !status;
-    }
+    if (!status) status = prefill(&row->first[row->rounds], bench, settings->prompt);
+    if (!status) status = time_output(bench, row);
+    row->rounds += !status;
     close_decoder(bench);
     return status;
 }
 
-static enum status measure_prefill(struct bench *bench, struct bench_prefill *out, int rounds) {
+static enum status measure_prefill(struct bench *bench, struct bench_prefill *out) {
     if (bytes_for(bench, 1, out->tokens, out->tokens) > bench->settings->memory) {
         log_note("a prompt of %" PRId64 " tokens does not fit into the memory", out->tokens);
         return STATUS_OK;
@@ -332,10 +352,8 @@ static enum status measure_prefill(struct bench *bench, struct bench_prefill *ou
     enum status status = open_decoder(bench, 1, out->tokens, out->tokens);
     double unused;
     if (!status && out->rounds == 0) status = prefill(&unused, bench, out->tokens);
-    for (int i = 0; !status && i < rounds; i++) {
-        status = prefill(&out->times[out->rounds], bench, out->tokens);
-        out->rounds += !status;
-    }
+    if (!status) status = prefill(&out->times[out->rounds], bench, out->tokens);
+    out->rounds += !status;
     close_decoder(bench);
     return status;
 }
@@ -346,6 +364,7 @@ static void finish_row(struct bench_row *row, const struct bench_row *teacher) {
     int both = teacher && teacher->rounds < row->rounds ? teacher->rounds : row->rounds;
     for (int i = 0; i < both && teacher; i++) ratios[i] = row->rates[i] / teacher->rates[i];
     row->ratio = summarise(ratios, teacher ? both : 0);
+    row->roofline_ratio = teacher ? row->roofline / teacher->roofline : NAN;
     row->tokens_per_second = summarise(row->rates, row->rounds);
     row->step_seconds = (double)row->batch / row->tokens_per_second.middle;
     row->first_token_seconds = summarise(row->first, row->rounds).middle;
@@ -390,8 +409,7 @@ static enum status allocate(struct bench *bench) {
 }
 
 /* Part `k` of the configuration: a batch, or a length of a prefill. */
-static enum status measure_part(struct bench *bench, size_t configuration, size_t k, bool first,
-                                int rounds) {
+static enum status measure_part(struct bench *bench, size_t configuration, size_t k, bool first) {
     const struct bench_settings *settings = bench->settings;
     struct bench_result *result = bench->result;
     int replaced = settings->counts[configuration];
@@ -399,14 +417,14 @@ static enum status measure_part(struct bench *bench, size_t configuration, size_
         struct bench_row *row = &result->rows[configuration * settings->n_batches + k];
         if (first) begin_row(bench, row, replaced, settings->batches[k]);
         result->n_rows += first;
-        return measure_row(bench, row, rounds);
+        return measure_row(bench, row);
     }
     k -= settings->n_batches;
     struct bench_prefill *prefill = &result->prefills[configuration * settings->n_prefills + k];
     if (first)
         *prefill = (struct bench_prefill){.replaced = replaced, .tokens = settings->prefills[k]};
     result->n_prefills += first;
-    return measure_prefill(bench, prefill, rounds);
+    return measure_prefill(bench, prefill);
 }
 
 enum status bench_run(struct bench_result *out, struct model *model,
@@ -420,21 +438,21 @@ enum status bench_run(struct bench_result *out, struct model *model,
                                    .acc_bytes = (int)dtype_size(backend->acc)}};
     *out = (struct bench_result){0};
     struct progress progress;
-    bool alone = backend->discrete;
     size_t parts = settings->n_batches + settings->n_prefills;
-    int rounds = alone ? 1 : BENCH_ROUNDS, each = BENCH_ROUNDS / rounds;
     double done = 0;
     progress_begin(&progress, "bench", "measurements",
-                   (double)(settings->n_counts * parts) * rounds, 0);
+                   (double)(settings->n_counts * parts) * BENCH_ROUNDS, 0);
     enum status status = allocate(&bench);
-    for (int round = 0; !status && round < rounds; round++) {
+    for (int round = 0; !status && round < BENCH_ROUNDS; round++) {
         progress_within(0, "the device, round %d", round + 1);
         status = measure_device(&bench);
-        for (size_t i = 0; !status && i < settings->n_counts; i++) {
+        for (size_t n = 0; !status && n < settings->n_counts; n++) {
+            /* there and back: what was taken away on the way is put back one by one */
+            size_t i = round % 2 ? settings->n_counts - 1 - n : n;
             status = replace(&bench, (size_t)settings->counts[i]);
             for (size_t k = 0; !status && k < parts; k++) {
                 progress_within(0, "%d replaced, round %d", settings->counts[i], round + 1);
-                status = measure_part(&bench, i, k, round == 0, each);
+                status = measure_part(&bench, i, k, round == 0);
                 progress_update(&progress, ++done);
                 if (!status) status = interrupt_check();
             }

@@ -42,16 +42,17 @@ struct bench_row {
     struct bench_value tokens_per_second;
     double first_token_seconds; /* from the prompts to the first token of every sequence */
     double bytes_per_token;     /* that the cost model counts */
-    double roofline; /* tokens a second at the measured copy bandwidth and product rate */
+    double roofline;          /* tokens a second at the measured copy bandwidth and product rate */
     struct bench_value ratio; /* to the row of the same batch with nothing replaced in the same
                                  round; NAN */
+    double roofline_ratio;    /* of the two rooflines; NAN */
     int rounds;
     double rates[BENCH_ROUNDS], first[BENCH_ROUNDS]; /* [rounds] */
 };
 
 struct bench_prefill {
     int replaced;
-    int64_t tokens; /* of one prompt */
+    int64_t tokens;             /* of one prompt */
     struct bench_value seconds; /* NAN: it does not fit */
     int rounds;
     double times[BENCH_ROUNDS]; /* [rounds] */
@@ -64,13 +65,27 @@ struct bench_result {
     size_t n_rows, n_prefills;
 };
 
-/* Uses the model up. On the CPU, where other programs may come and go, every configuration is
- * measured in each round, so that a ratio is of neighbours in time; on a device of its own, where the
- * attention weights of replaced layers are dropped to make room, a configuration's rounds follow each
- * other. Free the result with
- * bench_free, also after a failure. */
+/* Uses the model up. Every configuration is measured in each round, so that a ratio is of
+ * neighbours in time, whatever other programs come and go; every other round goes back the way. On
+ * a device of its own the attention weights of replaced layers are dropped to make room, and loaded
+ * again on the way back. Free the result with bench_free, also after a failure. */
 enum status bench_run(struct bench_result *out, struct model *model,
                       const struct bench_settings *settings) STATUS_CHECKED;
 void bench_free(struct bench_result *result);
+
+/* Half of what lies between the least and the most, as a share of the middle. */
+double bench_spread(const struct bench_value *value);
+
+/* Rows whose numbers are not to be relied on. A hybrid that gains more than the bytes and
+ * operations that it saves is compared with a transformer that reached less of its own roofline. */
+struct bench_doubts {
+    double wide;                 /* what counts as much */
+    int varied, widest_replaced; /* rows whose rounds lie that far apart, and the widest */
+    double widest;
+    int impossible;               /* rows faster than their roofline */
+    int too_good;                 /* rows whose ratio is above the rooflines' */
+    const struct bench_row *best; /* the one that is most; NULL: none */
+};
+struct bench_doubts bench_doubts(const struct bench_result *result);
 
 #endif
