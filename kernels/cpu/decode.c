@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cpu/exp.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/scan.h"
 
 void cpu_conv_store(struct backend *backend, struct act *states, const int32_t *slots,
@@ -27,7 +28,8 @@ void cpu_conv_step(struct backend *backend, struct act *out, struct act *states,
                    const struct acc *bias, int count, const struct mamba_shape *shape) {
     (void)backend;
     int64_t width = shape->d_xb, kept = shape->d_conv - 1;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(                                                                 \
+    static) if (cpu_worth_team((int64_t)count * shape->d_inner * (shape->d_conv + 8)))
     for (int s = 0; s < count; s++) {
         real *past = (real *)states + slots[s] * kept * width;
         const real *now = (const real *)x + s * x_stride;
@@ -63,7 +65,8 @@ void cpu_scan_step(struct backend *backend, struct act *out, struct acc *states,
                    const struct mamba_shape *shape) {
     (void)backend;
     int n = shape->d_state, heads = shape->d_inner / n, repeat = shape->d_inner / shape->d_xb;
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(2)                                                               \
+    schedule(static) if (cpu_worth_team(16 * (int64_t)count * shape->d_inner * n))
     for (int s = 0; s < count; s++)
         for (int head = 0; head < heads; head++) {
             const real *b = (const real *)in->b + s * in->b_stride + (int64_t)(head / repeat) * n;

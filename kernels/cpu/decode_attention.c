@@ -6,6 +6,7 @@
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/exp.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/ops.h"
 
 void cpu_kv_store(struct backend *backend, const struct kv_cache *cache, const int32_t *slots,
                   const struct attention_inputs *in, const struct sequences *sequences,
@@ -13,7 +14,8 @@ void cpu_kv_store(struct backend *backend, const struct kv_cache *cache, const i
     (void)backend;
     int64_t width = shape->head_dim, rows = cache->rows;
     size_t bytes = (size_t)width * sizeof(real);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(                                                                 \
+    static) if (cpu_worth_team(2 * sequences->tokens * shape->kv_heads * width))
     for (int s = 0; s < sequences->count; s++) {
         int64_t end = sequences->offsets[s + 1], first = sequences->offsets[s];
         if (end - first > rows) first = end - rows; /* what comes earlier is written over */
@@ -76,9 +78,9 @@ void cpu_attention_decode(struct backend *backend, struct act *out, const struct
                           int64_t q_stride, const struct kv_cache *cache, const int32_t *slots,
                           const int32_t *positions, int64_t longest, int count,
                           const struct attention_shape *shape) {
-    (void)longest;
     int width = shape->head_dim, group = shape->heads / shape->kv_heads;
-#pragma omp parallel for collapse(2) schedule(dynamic)
+#pragma omp parallel for collapse(2)                                                               \
+    schedule(dynamic) if (cpu_worth_team(2 * longest * count * shape->heads * width))
     for (int s = 0; s < count; s++)
         for (int g = 0; g < shape->kv_heads; g++) {
             int64_t keys = (int64_t)positions[s] + 1;

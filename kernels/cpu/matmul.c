@@ -91,7 +91,7 @@ CPU_CLONES static void multiply_part(struct few_rows *part, int rows, int column
 
 static void multiply_few(real *out, const real *a, int64_t a_stride, const real *w,
                          const real *bias, bool accumulate, int64_t m, int64_t n, int64_t k) {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (cpu_worth_team(m * n * k))
     for (int64_t strip = 0; strip < n; strip += STRIP)
         for (int64_t column = strip; column < n && column < strip + STRIP; column += COLUMNS)
             for (int64_t row = 0; row < m; row += ROWS) {

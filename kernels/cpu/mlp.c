@@ -23,7 +23,7 @@ CPU_CLONES static void swiglu_backward_row(real *restrict dgate, real *restrict 
 static void cpu_swiglu(struct backend *backend, struct act *out, const struct act *gate_up,
                        int64_t rows, int64_t width) {
     (void)backend;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (cpu_worth_team(16 * rows * width))
     for (int64_t row = 0; row < rows; row++) {
         const real *gate = (const real *)gate_up + row * 2 * width;
         swiglu_row((real *)out + row * width, gate, gate + width, width);

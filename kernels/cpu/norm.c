@@ -21,7 +21,7 @@ static void cpu_rmsnorm(struct backend *backend, struct act *out, struct acc *rs
                         const struct acc *x, const struct acc *w, double epsilon, int64_t rows,
                         int64_t width) {
     (void)backend;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (cpu_worth_team(4 * rows * width))
     for (int64_t row = 0; row < rows; row++)
         ((real *)rstd)[row] =
             normalize_row((real *)out + row * width, (const real *)x + row * width, (const real *)w,
@@ -33,7 +33,7 @@ static void cpu_head_norm(struct backend *backend, struct act *out, int64_t out_
                           const struct acc *w, double epsilon, int64_t tokens, int heads,
                           int head_dim) {
     (void)backend;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (cpu_worth_team(4 * tokens * heads * head_dim))
     for (int64_t t = 0; t < tokens; t++)
         for (int h = 0; h < heads; h++)
             ((real *)rstd)[t * heads + h] = normalize_row(

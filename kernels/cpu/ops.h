@@ -23,6 +23,14 @@ extern const struct optimizer_ops cpu_optimizer_ops;   /* optimizer.c */
  * word. */
 enum status cpu_check_products(struct backend *backend) STATUS_CHECKED;
 
+/* Whether so much work, in multiply-adds or what takes as long, is worth waking a team of threads
+ * for: a step of decoding consists of hundreds of small ops, and beside other programs a thread
+ * that wakes may have to wait for a processor. */
+static inline bool cpu_worth_team(int64_t work) {
+    enum { LEAST = 1 << 17 };
+    return work >= LEAST;
+}
+
 /* Working memory of one call: the caller frees. NULL is recorded as the fault that sync() reports;
  * the op then returns without a result. */
 void *cpu_scratch(struct backend *backend, size_t bytes, const char *what);

@@ -1,6 +1,7 @@
 /* Rotary positions (Su et al. 2021): pairs of a head's elements turned by an angle of the position.
  */
 #include "kernels/cpu/attention.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/real.h"
 
 CPU_CLONES static void rotate_head(real *restrict x, const real *restrict cosine,
@@ -18,7 +19,7 @@ void cpu_rope(struct backend *backend, struct act *x, int64_t stride, const stru
               const int32_t *positions, bool inverse, int64_t tokens, int heads, int head_dim) {
     (void)backend;
     int half = head_dim / 2;
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (cpu_worth_team(2 * tokens * heads * head_dim))
     for (int64_t t = 0; t < tokens; t++) {
         const real *cosine = (const real *)table + (int64_t)positions[t] * head_dim;
         for (int h = 0; h < heads; h++)
