@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "mixer_choices.h"
 
 enum { BATCHES = 2, PLAIN_STEPS = 2, MOST_STEPS = 1000 };
 
@@ -103,10 +104,7 @@ int main(int count, char **arguments) {
                                       .loss = {LOSS_REVERSE_KL, 1}};
     const struct probe_arrangement way = {.memory = {.keep_logits = true}, .together = 1};
     must(probe_parts_from_name(&settings.parts, "mixer", 0));
-    const struct mil_words words = {.init = "improved"};
-    must(mil_options_parse(&settings.mil, &words));
-    settings.mil.d_state = 16;
-    settings.mil.d_conv = 4;
+    settings.choices = choices_of("d-state=16 d-conv=4");
     must(probe_engine_open(&engine, model, model, &set, &settings, &way, NULL));
     must(probe_engine_load(engine, 0, steps));
     for (size_t i = 0; i < layers.count; i++) {

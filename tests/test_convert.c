@@ -11,7 +11,8 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/shape.h"
 #include "convert/convert.h"
-#include "mixers/m2/m2.h"
+#include "mixer_choices.h"
+#include "model/replacement.h"
 #include "plan/serving.h"
 #include "plan/yaml.h"
 
@@ -28,13 +29,13 @@ struct result {
 static struct convert_options options_of(struct checkpoint *base, enum config_family format,
                                          int *layers, size_t count) {
     struct convert_options options = {
-        .base = base, .layers = {layers, count}, .format = format, .mil = {.seed = 3}};
-    ck_assert_int_eq(mil_options_parse(&options.mil, &(struct mil_words){0}), STATUS_OK);
+        .base = base, .layers = {layers, count}, .format = format, .choices = choices_of("")};
+    options.choices.seed = 3;
     return options;
 }
 
 static void run_sized(struct result *result, const char *model, enum config_family format,
-                      int *layers, size_t count, const struct mil_options *mil) {
+                      int *layers, size_t count, const struct mixer_choices *choices) {
     struct convert_job job;
     struct json *provenance = js_new_object();
     *result = (struct result){0};
@@ -43,9 +44,9 @@ static void run_sized(struct result *result, const char *model, enum config_fami
     snprintf(result->path, sizeof result->path, "%s/out", result->parent);
     ck_assert_int_eq(checkpoint_open(&result->base, model, NULL), STATUS_OK);
     struct convert_options options = options_of(result->base, format, layers, count);
-    options.mil = *mil;
-    options.mil.seed = 3;
-    if (checkpoint_config(result->base)->head_dim % 16) options.mil.d_state = 8;
+    options.choices = *choices;
+    options.choices.seed = 3;
+    if (checkpoint_config(result->base)->head_dim % 16) options.choices.sizes.value[M2_D_STATE] = 8;
     enum status status = convert_prepare(&job, &options);
     ck_assert_msg(status == STATUS_OK, "%s", status_message());
     status = convert_write(&job, result->path, provenance, NULL);
@@ -60,16 +61,15 @@ static void run_sized(struct result *result, const char *model, enum config_fami
 }
 
 static void run_with(struct result *result, const char *model, enum config_family format,
-                     int *layers, size_t count, const struct mil_words *words) {
-    struct mil_options mil = {0};
-    ck_assert_int_eq(mil_options_parse(&mil, words), STATUS_OK);
-    run_sized(result, model, format, layers, count, &mil);
+                     int *layers, size_t count, const char *words) {
+    const struct mixer_choices choices = choices_of(words);
+    run_sized(result, model, format, layers, count, &choices);
 }
 
 /* With the tensors that DESIGN section 5 lists: a random gate needs no biases. */
 static void run(struct result *result, const char *model, enum config_family format, int *layers,
                 size_t count) {
-    run_with(result, model, format, layers, count, &(struct mil_words){.gate = "random"});
+    run_with(result, model, format, layers, count, "gate=random");
 }
 
 static void finish(struct result *result) {
@@ -235,17 +235,19 @@ START_TEST(stored_values) {
     struct result result;
     int layer = 4;
     run(&result, DEMO, FAMILY_APRIEL_H1, &layer, 1);
-    struct mil_options mil = {.seed = 3};
-    struct mixer_sizes mamba;
+    struct mixer_choices choices = choices_of("gate=random");
+    struct replacement_source source;
+    struct mixer_sizes m2;
+    choices.seed = 3;
     float b[128];
-    ck_assert_int_eq(mil_options_parse(&mil, &(struct mil_words){.gate = "random"}), STATUS_OK);
-    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(result.base), &mil), STATUS_OK);
-    ck_assert_int_eq(mil_tensor(b, result.base, layer, &mamba, &mil, M2_T_DT_PROJ_BIAS), 0);
+    ck_assert_int_eq(replacement_sizes(&m2, checkpoint_config(result.base), &choices), STATUS_OK);
+    ck_assert_int_eq(replacement_source_open(&source, result.base, layer), STATUS_OK);
+    ck_assert_int_eq(mixer_init(b, M2_T_DT_PROJ_BIAS, &m2, &choices, &source.attention), 0);
     const uint16_t *stored =
         safetensors_find(result.weights, "model.layers.4.mixer.dt_proj.bias")->data;
     for (int i = 0; i < 128; i++) ck_assert(2 * dtype_f32_from_bf16(stored[i]) == b[i]);
     float *in = memory_calloc(384 * 128, sizeof *in);
-    ck_assert_int_eq(mil_tensor(in, result.base, layer, &mamba, &mil, M2_T_IN_PROJ), STATUS_OK);
+    ck_assert_int_eq(mixer_init(in, M2_T_IN_PROJ, &m2, &choices, &source.attention), STATUS_OK);
     stored = safetensors_find(result.weights, "model.layers.4.mixer.in_proj.weight")->data;
     for (int i = 0; i < 384 * 128; i++) ck_assert(dtype_f32_from_bf16(stored[i]) == in[i]);
     free(in);
@@ -329,8 +331,7 @@ START_TEST(an_open_gate_is_a_bias) {
     for (int apriel2 = 0; apriel2 < 2; apriel2++) {
         struct result result;
         int layers[] = {2, 7};
-        run_with(&result, DEMO, apriel2 ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1, layers, 2,
-                 &(struct mil_words){0});
+        run_with(&result, DEMO, apriel2 ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1, layers, 2, "");
         for (int i = 0; i < 3; i++) {
             char name[128];
             snprintf(name, sizeof name, "%s.7.mixer.%s",
@@ -357,7 +358,7 @@ START_TEST(refusals) {
     ck_assert_str_eq(status_message(),
                      "\"" DEMO "\" has 12 layers; there is no layer 12 to replace");
     layer = 0;
-    options.mil.d_state = 5;
+    options.choices.sizes.value[M2_D_STATE] = 5;
     ck_assert_int_eq(convert_prepare(&job, &options), STATUS_USAGE);
     checkpoint_close(base);
     ck_assert_int_eq(checkpoint_open(&base, MODELS "qwen2-window", NULL), STATUS_OK);
@@ -375,23 +376,22 @@ END_TEST
 /* Models and choices that differ in biases, types, windows, tied embeddings and sizes. */
 static const struct {
     const char *model;
-    struct mil_words words;
-    int d_state, dt_rank, d_conv;
+    const char *choices;
 } made[] = {
-    {DEMO, {0}, 0, 0, 0},
-    {DEMO, {.init = "published"}, 32, 5, 3},
-    {DEMO, {.gate = "random", .dt_range = "0.01,0.3"}, 8, 0, 0},
-    {MODELS "llama-f16", {.gate = "random"}, 8, 0, 0},
-    {MODELS "llama-f32-bare", {0}, 8, 0, 2},
-    {MODELS "llama-rope-llama3", {0}, 8, 0, 0},
-    {MODELS "llama-rope-linear-biases", {.gate = "random"}, 8, 0, 0},
-    {MODELS "llama-rope-linear-biases", {.gate = "random", .qkv_bias = "drop"}, 8, 0, 0},
-    {MODELS "mistral-window", {0}, 8, 0, 0},
-    {MODELS "qwen2-tied", {.gate = "random"}, 8, 0, 0},
-    {MODELS "qwen2-tied", {.gate = "random", .qkv_bias = "drop"}, 8, 0, 0},
-    {MODELS "qwen2-window", {0}, 8, 0, 0},
-    {MODELS "qwen2-yarn", {0}, 8, 0, 0},
-    {MODELS "qwen3", {0}, 8, 7, 0},
+    {DEMO, ""},
+    {DEMO, "init=published d-state=32 dt-rank=5 d-conv=3"},
+    {DEMO, "gate=random dt-range=0.01,0.3 d-state=8"},
+    {MODELS "llama-f16", "gate=random d-state=8"},
+    {MODELS "llama-f32-bare", "d-state=8 d-conv=2"},
+    {MODELS "llama-rope-llama3", "d-state=8"},
+    {MODELS "llama-rope-linear-biases", "gate=random d-state=8"},
+    {MODELS "llama-rope-linear-biases", "gate=random qkv-bias=drop d-state=8"},
+    {MODELS "mistral-window", "d-state=8"},
+    {MODELS "qwen2-tied", "gate=random d-state=8"},
+    {MODELS "qwen2-tied", "gate=random qkv-bias=drop d-state=8"},
+    {MODELS "qwen2-window", "d-state=8"},
+    {MODELS "qwen2-yarn", "d-state=8"},
+    {MODELS "qwen3", "d-state=8 dt-rank=7"},
 };
 enum { MADE = sizeof made / sizeof *made };
 
@@ -405,12 +405,7 @@ static struct plan plan_for(const struct checkpoint *checkpoint, struct plan_sta
 }
 
 static struct plan_mixers mixers_of(int i) {
-    struct plan_mixers mixers = {0};
-    ck_assert_int_eq(mil_options_parse(&mixers.mil, &made[i].words), STATUS_OK);
-    mixers.mil.d_state = made[i].d_state;
-    mixers.mil.dt_rank = made[i].dt_rank;
-    mixers.mil.d_conv = made[i].d_conv;
-    return mixers;
+    return (struct plan_mixers){.choices = choices_of(made[i].choices)};
 }
 
 static uint64_t stored_bytes(const struct result *result) {
@@ -457,7 +452,7 @@ START_TEST(plans_say_what_is_written) {
         int layers[] = {1};
         struct plan_stage stage = {.layers = {layers, 1}};
         struct result result = {0};
-        run_sized(&result, made[i].model, FAMILY_APRIEL2, layers, 1, &mixers.mil);
+        run_sized(&result, made[i].model, FAMILY_APRIEL2, layers, 1, &mixers.choices);
         struct plan plan = plan_for(result.base, &stage);
         struct serving_device device = serving_defaults();
         struct serving_estimate rows[2];

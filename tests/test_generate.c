@@ -12,8 +12,9 @@
 #include "generate/bench.h"
 #include "generate/generate.h"
 #include "kernels/ops/embedding.h"
+#include "mixer_choices.h"
 #include "model/block.h"
-#include "model/mil_mixer.h"
+#include "model/replacement.h"
 #include "model/sequences.h"
 
 #define DEMO TEST_DATA "/../../recipes/demo-model"
@@ -56,17 +57,15 @@ struct variant {
 /* Bit l of `replaced` and of `ablated` is layer l. */
 static void variant_open(struct variant *out, const char *device, const char *directory,
                          unsigned replaced, unsigned ablated) {
-    struct mil_words words = {0};
-    struct mil_options options = {0};
+    const struct mixer_choices choices = choices_of("");
     *out = (struct variant){0};
     must(backend_open(&out->backend, device));
     must(model_open(&out->model, out->backend, directory, NULL));
-    must(mil_options_parse(&options, &words));
     ck_assert_int_le(out->model->config->n_layers, MAX_LAYERS);
     for (int l = 0; l < out->model->config->n_layers; l++) {
         out->ablated[l] = ablated >> l & 1;
         if (!(replaced >> l & 1)) continue;
-        must(mil_mixer_create(&out->mixers[l], out->model, l, &options));
+        must(replacement_create(&out->mixers[l], out->model, l, &choices));
         out->replaced[l] = &out->mixers[l];
     }
 }

@@ -7,9 +7,9 @@
 #include "base/random.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "mixer_choices.h"
 #include "mixers/attention/attention.h"
-#include "mixers/m2/m2.h"
-#include "model/mil.h"
+#include "model/replacement.h"
 
 #define DEMO TEST_DATA "/../../recipes/demo-model"
 
@@ -20,17 +20,17 @@ static struct checkpoint *open_model(const char *directory) {
     return checkpoint;
 }
 
-static struct mil_options options_of(const char *init) {
-    struct mil_options options = {.seed = 5};
-    ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.init = init}), STATUS_OK);
-    return options;
+static struct mixer_choices options_of(const char *words) {
+    struct mixer_choices choices = choices_of(words);
+    choices.seed = 5;
+    return choices;
 }
 
 /* One tensor of the new mixer; the caller frees. */
 static float *make(const struct checkpoint *checkpoint, int layer,
-                   const struct mil_options *options, int role, int64_t *count) {
+                   const struct mixer_choices *options, int role, int64_t *count) {
     struct mixer_sizes mamba;
-    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), options), STATUS_OK);
+    ck_assert_int_eq(replacement_sizes(&mamba, checkpoint_config(checkpoint), options), STATUS_OK);
     struct model_config *hybrid;
     ck_assert_int_eq(config_copy(&hybrid, checkpoint_config(checkpoint)), STATUS_OK);
     hybrid->layers[layer] = (struct layer_config){.mixer = mamba};
@@ -39,7 +39,9 @@ static float *make(const struct checkpoint *checkpoint, int layer,
     *count = 1;
     for (int i = 0; i < spec.rank; i++) *count *= spec.shape[i];
     float *values = memory_calloc((size_t)*count, sizeof *values);
-    enum status status = mil_tensor(values, checkpoint, layer, &mamba, options, role);
+    struct replacement_source source;
+    enum status status = replacement_source_open(&source, checkpoint, layer);
+    if (!status) status = mixer_init(values, role, &mamba, options, &source.attention);
     ck_assert_msg(status == STATUS_OK, "%s", status_message());
     config_free(hybrid);
     return values;
@@ -59,7 +61,7 @@ START_TEST(weights_equal_the_golden_file) {
     struct safetensors *file;
     ck_assert_int_eq(safetensors_open(&file, TEST_DATA "/golden/demo-llama-2.6m.mmr.safetensors"),
                      STATUS_OK);
-    struct mil_options options = options_of("published");
+    struct mixer_choices options = options_of("init=published");
     int layers[] = {0, 5, 11};
     for (int i = 0; i < 3; i++) {
         int64_t count;
@@ -86,20 +88,20 @@ START_TEST(gqa_order_pairs_each_subhead_with_its_key_block) {
     const int shapes[][4] = {{4, 2, 32, 16}, {32, 8, 128, 16}, {6, 3, 64, 16},
                              {8, 1, 64, 32}, {4, 4, 32, 8},    {15, 5, 64, 64}};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        struct model_config config = {
-            .n_heads = shapes[s][0], .n_kv_heads = shapes[s][1], .head_dim = shapes[s][2]};
-        int states = shapes[s][3], group = config.n_heads / config.n_kv_heads;
-        int blocks = config.head_dim / states, count = config.n_heads * blocks;
+        const struct mixer_host host = {
+            .heads = shapes[s][0], .kv_heads = shapes[s][1], .head_dim = shapes[s][2]};
+        int states = shapes[s][3], group = host.heads / host.kv_heads;
+        int blocks = host.head_dim / states, count = host.heads * blocks;
         int *seen = calloc((size_t)count, sizeof *seen);
         for (int j = 0; j < count; j++) {
-            int old = mil_subhead(&config, states, MIL_ALIGN_GQA, j);
+            int old = m2_subhead(&host, states, M2_ALIGN_GQA, j);
             int query_head = old / blocks, query_block = old % blocks;
             int key_subhead = j / group; /* repeat_interleave by H/G */
             ck_assert_int_eq(key_subhead / blocks, query_head / group);
             ck_assert_int_eq(key_subhead % blocks, query_block);
             seen[old]++;
-            ck_assert_int_eq(mil_subhead(&config, states, MIL_ALIGN_PAPER, j), j);
-            if (states == config.head_dim) ck_assert_int_eq(old, j);
+            ck_assert_int_eq(m2_subhead(&host, states, M2_ALIGN_PAPER, j), j);
+            if (states == host.head_dim) ck_assert_int_eq(old, j);
         }
         for (int j = 0; j < count; j++) ck_assert_int_eq(seen[j], 1);
         free(seen);
@@ -109,17 +111,17 @@ END_TEST
 
 START_TEST(gqa_moves_queries_and_output_columns_alike) {
     struct checkpoint *checkpoint = open_model(DEMO);
-    struct mil_options paper = options_of("improved"), gqa = paper;
-    paper.align = MIL_ALIGN_PAPER;
+    struct mixer_choices paper = options_of(""), gqa = paper;
+    paper.word[M2_ALIGN] = M2_ALIGN_PAPER;
     int64_t count;
     float *in_paper = make(checkpoint, 3, &paper, M2_T_IN_PROJ, &count);
     float *in_gqa = make(checkpoint, 3, &gqa, M2_T_IN_PROJ, &count);
     float *out_paper = make(checkpoint, 3, &paper, M2_T_OUT_PROJ, &count);
     float *out_gqa = make(checkpoint, 3, &gqa, M2_T_OUT_PROJ, &count);
     ck_assert_mem_eq(in_paper, in_gqa, 256 * 128 * sizeof *in_gqa); /* z, x, B stay */
+    const struct mixer_host host = config_host(checkpoint_config(checkpoint));
     for (int c = 0; c < 128; c++) {
-        int old =
-            mil_subhead(checkpoint_config(checkpoint), 16, MIL_ALIGN_GQA, c / 16) * 16 + c % 16;
+        int old = m2_subhead(&host, 16, M2_ALIGN_GQA, c / 16) * 16 + c % 16;
         ck_assert_mem_eq(in_gqa + (256 + c) * 128, in_paper + (256 + old) * 128,
                          128 * sizeof *in_gqa);
         for (int d = 0; d < 128; d++) ck_assert(out_gqa[d * 128 + c] == out_paper[d * 128 + old]);
@@ -138,7 +140,7 @@ static double softplus(double x) {
 
 START_TEST(random_parts_have_mambas_distributions) {
     struct checkpoint *checkpoint = open_model(DEMO);
-    struct mil_options once = options_of("improved"), twice = options_of("published");
+    struct mixer_choices once = options_of(""), twice = options_of("init=published");
     int64_t count;
     float *b = make(checkpoint, 2, &once, M2_T_DT_PROJ_BIAS, &count);
     float *b2 = make(checkpoint, 2, &twice, M2_T_DT_PROJ_BIAS, &count);
@@ -189,9 +191,7 @@ END_TEST
 
 START_TEST(single_choices_change_their_tensor_only) {
     struct checkpoint *checkpoint = open_model(DEMO);
-    struct mil_options usual = options_of(NULL), other = {.seed = 5};
-    const struct mil_words words = {.a_init = "one", .dt_range = "0.01,0.3"};
-    ck_assert_int_eq(mil_options_parse(&other, &words), STATUS_OK);
+    struct mixer_choices usual = options_of(""), other = options_of("a-init=one dt-range=0.01,0.3");
     int64_t count;
     float *a = make(checkpoint, 2, &usual, M2_T_A_LOG, &count);
     for (int64_t i = 0; i < count; i++)
@@ -223,10 +223,10 @@ END_TEST
 START_TEST(biases_go_to_in_proj_or_are_dropped) {
     struct checkpoint *checkpoint = open_model(TEST_DATA "/models/qwen2-tied");
     const struct model_config *config = checkpoint_config(checkpoint);
-    struct mil_options options = options_of("improved");
+    struct mixer_choices options = options_of("");
     struct mixer_sizes mamba;
-    options.gate = MIL_GATE_RANDOM;
-    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    options.word[M2_GATE] = M2_GATE_RANDOM;
+    ck_assert_int_eq(replacement_sizes(&mamba, config, &options), STATUS_OK);
     ck_assert(mamba.value[M2_BIAS]);
     int64_t count;
     float *bias = make(checkpoint, 1, &options, M2_T_IN_PROJ_BIAS, &count);
@@ -246,12 +246,12 @@ START_TEST(biases_go_to_in_proj_or_are_dropped) {
     float *zero = make(checkpoint, 1, &options, M2_T_OUT_PROJ_BIAS, &count);
     for (int64_t i = 0; i < count; i++) ck_assert(zero[i] == 0);
     free(zero);
-    options.keep_biases = false;
-    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    options.word[M2_QKV_BIAS] = M2_BIAS_DROP;
+    ck_assert_int_eq(replacement_sizes(&mamba, config, &options), STATUS_OK);
     ck_assert(!mamba.value[M2_BIAS]);
     /* An open gate has biases; those of the attention may still be left out. */
-    options.gate = MIL_GATE_OPEN;
-    ck_assert_int_eq(mil_mamba(&mamba, config, &options), STATUS_OK);
+    options.word[M2_GATE] = M2_GATE_OPEN;
+    ck_assert_int_eq(replacement_sizes(&mamba, config, &options), STATUS_OK);
     ck_assert(mamba.value[M2_BIAS]);
     bias = make(checkpoint, 1, &options, M2_T_IN_PROJ_BIAS, &count);
     for (int64_t i = 0; i < count; i++)
@@ -264,10 +264,10 @@ END_TEST
 /* silu(z) = 1 for every input, and nothing passes beside the scan. */
 START_TEST(improved_starts_close_to_attention) {
     struct checkpoint *checkpoint = open_model(DEMO);
-    struct mil_options open = options_of("improved"), random = options_of("published");
+    struct mixer_choices open = options_of(""), random = options_of("init=published");
     struct mixer_sizes mamba;
     int64_t count;
-    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &open), STATUS_OK);
+    ck_assert_int_eq(replacement_sizes(&mamba, checkpoint_config(checkpoint), &open), STATUS_OK);
     float *weight = make(checkpoint, 4, &open, M2_T_IN_PROJ, &count);
     float *bias = make(checkpoint, 4, &open, M2_T_IN_PROJ_BIAS, &count);
     float *skip = make(checkpoint, 4, &open, M2_T_D, &count);
@@ -280,8 +280,8 @@ START_TEST(improved_starts_close_to_attention) {
         ck_assert(skip[i] == 0 && one[i] == 1);
     }
     /* C is the query weight divided by sqrt(head_dim), rounded to its type. */
-    struct mil_options whole = open;
-    whole.c_scale = MIL_C_ONE;
+    struct mixer_choices whole = open;
+    whole.word[M2_C_SCALE] = M2_C_ONE;
     float *unscaled = make(checkpoint, 4, &whole, M2_T_IN_PROJ, &count);
     for (int64_t i = 0; i < count; i++) {
         bool c = i >= 256 * 128;
@@ -294,27 +294,33 @@ START_TEST(improved_starts_close_to_attention) {
     free(bias);
     free(skip);
     free(one);
-    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &random), STATUS_OK);
+    ck_assert_int_eq(replacement_sizes(&mamba, checkpoint_config(checkpoint), &random), STATUS_OK);
     ck_assert(!mamba.value[M2_BIAS]);
     checkpoint_close(checkpoint);
 }
 END_TEST
 
 START_TEST(wrong_choices_are_named) {
-    struct mil_options options = {0};
-    ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.align = "x"}), STATUS_USAGE);
+    struct mixer_choices options = options_of("");
+    ck_assert_int_eq(mixer_choices_set(&options, "align", "x"), STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--align must be paper or gqa, not \"x\"");
     struct checkpoint *checkpoint = open_model(DEMO);
     const char *ranges[] = {"",      "0.1",     "0.1,", ",1",   "0.3,0.1",
                             "nan,1", "0.1,nan", "0,1",  "1,11", "1,2x"};
     for (int i = 0; i < 10; i++)
-        ck_assert_int_eq(mil_options_parse(&options, &(struct mil_words){.dt_range = ranges[i]}),
-                         STATUS_USAGE);
+        ck_assert_int_eq(mixer_choices_set(&options, "dt-range", ranges[i]), STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--dt-range must be two numbers from 0.0001 to 10 like "
                                        "0.001,0.1, not \"1,2x\"");
     struct mixer_sizes mamba;
-    options.d_state = 24;
-    ck_assert_int_eq(mil_mamba(&mamba, checkpoint_config(checkpoint), &options), STATUS_USAGE);
+    struct mixer_choices mixer_unused;
+    ck_assert_int_eq(mixer_choices_set(&options, "no-option", "x"), STATUS_USAGE);
+    ck_assert_str_eq(status_message(), "--no-option says nothing about Mamba mixers");
+    ck_assert_int_eq(mixer_choices_begin(&mixer_unused, "mamba3"), STATUS_USAGE);
+    ck_assert_int_eq(mixer_choices_begin(&mixer_unused, "attention"), STATUS_USAGE);
+    ck_assert_int_eq(mixer_choices_begin(&mixer_unused, "mamba"), STATUS_OK);
+    options.sizes.value[M2_D_STATE] = 24;
+    ck_assert_int_eq(replacement_sizes(&mamba, checkpoint_config(checkpoint), &options),
+                     STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--d-state 24 must divide the head size 32");
     checkpoint_close(checkpoint);
 }

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "check_main.h"
+#include "mixer_choices.h"
 #include "plan/build.h"
 #include "plan/export.h"
 #include "plan/plan.h"
@@ -262,12 +263,16 @@ START_TEST(borders_through_tie_groups) {
     ck_assert_uint_eq(plan.n_ranked, 5);
     for (int i = 0; i < 5; i++) ck_assert_int_eq(plan.ranking[i].tie_group, groups[i]);
     char *csv;
-    ok(plan_export(&csv, &plan, 0, PLAN_FORMAT_CSV, &(struct plan_mixers){0}, "p"));
+    ok(plan_export(&csv, &plan, 0, PLAN_FORMAT_CSV,
+                   &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                   "p"));
     ck_assert_ptr_nonnull(strstr(csv, "\n4,3,1,2.01,0.02,2,3\n"));
     free(csv);
     char *yaml;
     ck_assert_int_eq(
-        plan_export(&yaml, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixers){0}, "p"),
+        plan_export(&yaml, &plan, 0, PLAN_FORMAT_SURGERY,
+                    &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                    "p"),
         STATUS_FAILED);
     ck_assert_str_eq(status_message(), "\"p\": \"hidden_size\" is missing");
     plan_free(&plan);
@@ -428,7 +433,9 @@ START_TEST(formats_for_others) {
     ok(plan_from_store(&plan, &model, store,
                        &(struct plan_choices){choice, 1, NULL, "2,25", false}));
     char *text;
-    ok(plan_export(&text, &plan, 2, PLAN_FORMAT_HF, &(struct plan_mixers){0}, "p"));
+    ok(plan_export(&text, &plan, 2, PLAN_FORMAT_HF,
+                   &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                   "p"));
     struct json *document;
     ok(js_parse(&document, text, strlen(text), "hf"));
     const struct json *layout = js_member(document, "hybrid_block_layout");
@@ -437,19 +444,26 @@ START_TEST(formats_for_others) {
     ck_assert_str_eq(js_string_or(js_element(layout, 0), ""), "t");
     js_free(document);
     free(text);
-    ok(plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY, &(struct plan_mixers){.mil.d_state = 32},
-                   "p"));
+    ok(plan_export(
+        &text, &plan, 1, PLAN_FORMAT_SURGERY,
+        &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop d-state=32")},
+        "p"));
     ck_assert_ptr_nonnull(strstr(text, "    - mamba  # 39\n"));
     ck_assert_ptr_nonnull(strstr(text, "    - attention  # 24\n"));
     ck_assert_ptr_nonnull(strstr(text,
                                  "        d_inner: 4096\n        d_xb: 1024\n        d_state: 32\n"
                                  "        d_conv: 4\n        dt_rank: 320\n"));
     free(text);
-    ck_assert_int_eq(plan_export(&text, &plan, 1, PLAN_FORMAT_SURGERY,
-                                 &(struct plan_mixers){.mil.d_state = 48}, "p"),
-                     STATUS_USAGE);
+    ck_assert_int_eq(
+        plan_export(
+            &text, &plan, 1, PLAN_FORMAT_SURGERY,
+            &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop d-state=48")},
+            "p"),
+        STATUS_USAGE);
     ck_assert_str_eq(status_message(), "--d-state 48 must divide the head size 128");
-    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixers){0}, "p"));
+    ok(plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM,
+                   &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                   "p"));
     ck_assert_ptr_nonnull(strstr(text, "        state_size: 16\n"));
     ck_assert_ptr_nonnull(strstr(text, "          theta: 1000000.0\n"));
     ck_assert_ptr_nonnull(strstr(text, "        epsilon: 1.0e-05\n"));
@@ -457,18 +471,25 @@ START_TEST(formats_for_others) {
     /* Rope scaling that an older plan does not describe is not guessed. */
     js_set_string(plan.shape, "rope_type", "yarn");
     ck_assert_int_eq(
-        plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM, &(struct plan_mixers){0}, "p"),
+        plan_export(&text, &plan, 0, PLAN_FORMAT_FAST_LLM,
+                    &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                    "p"),
         STATUS_FAILED);
     ck_assert_str_eq(status_message(), "\"p\" is of an older version, which did not record rope "
                                        "scaling: name the model as --model");
     js_set_bool(plan.shape, "qk_norm", true);
     ck_assert_int_eq(
-        plan_export(&text, &plan, 0, PLAN_FORMAT_SURGERY, &(struct plan_mixers){0}, "p"),
+        plan_export(&text, &plan, 0, PLAN_FORMAT_SURGERY,
+                    &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                    "p"),
         STATUS_FAILED);
     ck_assert_str_eq(status_message(), "\"p\": the model normalises queries and keys, which "
                                        "Apriel2's code does not");
-    ck_assert_int_eq(plan_export(&text, &plan, 3, PLAN_FORMAT_HF, &(struct plan_mixers){0}, "p"),
-                     STATUS_USAGE);
+    ck_assert_int_eq(
+        plan_export(&text, &plan, 3, PLAN_FORMAT_HF,
+                    &(struct plan_mixers){.choices = choices_of("init=published qkv-bias=drop")},
+                    "p"),
+        STATUS_USAGE);
     ck_assert_str_eq(status_message(), "\"p\" has 2 stages, there is no stage 3");
     plan_free(&plan);
     close_published(store);

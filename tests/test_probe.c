@@ -41,13 +41,14 @@ static void align_rows(float *values, const struct model_config *config,
                        const struct mixer_sizes *m2, int weight) {
     int64_t width = config->hidden_size, inner = m2->value[M2_D_INNER];
     int64_t block = m2->value[M2_D_STATE];
+    const struct mixer_host host = config_host(config);
     size_t count = (size_t)(inner * width);
     float *old = memory_calloc(count, sizeof *old);
     float *from = values + (weight == M2_IN_PROJ ? (inner + 2 * m2->value[M2_D_XB]) * width : 0);
     memcpy(old, from, count * sizeof *old);
     for (int64_t c = 0; c < inner; c++) {
         int64_t source =
-            mil_subhead(config, (int)block, MIL_ALIGN_GQA, (int)(c / block)) * block + c % block;
+            m2_subhead(&host, (int)block, M2_ALIGN_GQA, (int)(c / block)) * block + c % block;
         for (int64_t d = 0; d < width; d++) {
             if (weight == M2_IN_PROJ)
                 from[c * width + d] = old[source * width + d];

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "check_main.h"
+#include "mixer_choices.h"
 #include "plan/serving.h"
 
 /* Apriel-15B's shape with some layers replaced: those of `replaced` first. */
@@ -21,7 +22,7 @@ static void make_plan(struct plan *plan, int *layers, const int *counts, size_t 
 
 START_TEST(estimates_of_the_published_hybrids) {
     static const int counts[] = {25, 30, 40, 50};
-    const struct plan_mixers mixers = {.mil.gate = MIL_GATE_RANDOM};
+    const struct plan_mixers mixers = {.choices = choices_of("init=published qkv-bias=drop")};
     struct serving_device device = serving_defaults();
     struct serving_estimate rows[5];
     struct plan_stage stages[4];
@@ -64,7 +65,8 @@ START_TEST(estimates_of_the_published_hybrids) {
 END_TEST
 
 static void expect_warning(int count, bool from_behind, int d_state, const char *expected) {
-    const struct plan_mixers mixers = {.mil.d_state = d_state};
+    struct plan_mixers mixers = {.choices = choices_of("init=published qkv-bias=drop")};
+    mixers.choices.sizes.value[M2_D_STATE] = d_state;
     struct plan_stage stage;
     struct plan plan;
     int layers[50];
@@ -85,7 +87,7 @@ START_TEST(warnings_about_layouts) {
                    "engines that page both alike (vLLM) pad 14 layers of caches");
     expect_warning(25, false, 128, "as large as 514 tokens of its cache");
     /* Every other layer: nothing to say. */
-    const struct plan_mixers mixers = {.mil.gate = MIL_GATE_RANDOM};
+    const struct plan_mixers mixers = {.choices = choices_of("init=published qkv-bias=drop")};
     int even[25], count = 25, layers[50];
     struct plan_stage stage;
     struct plan plan;

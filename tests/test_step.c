@@ -8,8 +8,9 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "kernels/ops/embedding.h"
+#include "mixer_choices.h"
 #include "model/forward.h"
-#include "model/mil_mixer.h"
+#include "model/replacement.h"
 #include "model/sequences.h"
 #include "train/state.h"
 #include "train/step.h"
@@ -87,7 +88,9 @@ static void add_micro(struct course *course, int first, int rows, bool with_teac
 /* `cuts`: the first rows of the micro-batches, and ROWS. */
 static void open_course(struct course *out, enum masking masking, enum loss_kind kind,
                         const int *cuts) {
-    const struct mil_options mil = {.align = MIL_ALIGN_GQA, .d_state = 8, .d_conv = 4, .seed = 4};
+    struct mixer_choices choices =
+        choices_of("init=published align=gqa qkv-bias=drop d-state=8 d-conv=4");
+    choices.seed = 4;
     const struct train_loss loss = {kind, kind == LOSS_CROSS_ENTROPY ? 1 : 2};
     bool with_teacher = kind != LOSS_CROSS_ENTROPY;
     *out = (struct course){.students = {&out->student}};
@@ -96,7 +99,7 @@ static void open_course(struct course *out, enum masking masking, enum loss_kind
     succeeds(model_open(&out->model, out->backend, MODEL, NULL));
     succeeds(model_open(&out->teacher, out->backend, MODEL, NULL));
     succeeds(model_keep_layers(out->model));
-    succeeds(mil_mixer_create(&out->mixer, out->model, LAYER, &mil));
+    succeeds(replacement_create(&out->mixer, out->model, LAYER, &choices));
     const struct tape_options tape = {
         .sequences = {.count = ROWS, .tokens = TOKENS, .longest = TOKENS},
         .mixer = &out->mixer.sizes};

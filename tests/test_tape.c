@@ -8,7 +8,8 @@
 #include "check_main.h"
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/loss.h"
-#include "model/mil_mixer.h"
+#include "mixer_choices.h"
+#include "model/replacement.h"
 #include "model/sequences.h"
 #include "train/loss.h"
 #include "train/state.h"
@@ -48,12 +49,13 @@ static void open_student(struct student *out, struct backend *backend, const cha
                                     .row_offsets = row_offsets,
                                     .ids = ids,
                                     .vocab_size = VOCABULARY}};
-    struct mil_options mil = {.align = MIL_ALIGN_GQA, .d_state = 8, .seed = 4};
+    struct mixer_choices choices = choices_of("init=published align=gqa qkv-bias=drop d-state=8");
+    choices.seed = 4;
     struct tape_options options = {
         .sequences = {.count = ROWS, .tokens = TOKENS, .longest = TOKENS}, .recompute = recompute};
     succeeds(model_open(&out->model, backend, directory, NULL));
     succeeds(model_keep_layers(out->model));
-    succeeds(mil_mixer_create(&out->mixer, out->model, layer, &mil));
+    succeeds(replacement_create(&out->mixer, out->model, layer, &choices));
     options.mixer = &out->mixer.sizes;
     succeeds(tape_open(&out->tape, out->model, &options));
     succeeds(loss_open(&out->loss, out->model, NULL, &cross_entropy, TOKENS));

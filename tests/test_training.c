@@ -9,7 +9,8 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "check_main.h"
-#include "model/mil_mixer.h"
+#include "mixer_choices.h"
+#include "model/replacement.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
 #include "train/state.h"
@@ -110,12 +111,14 @@ struct trained {
 
 /* Everything from layer 0 on, which has a Mamba mixer. */
 static void open_trained(struct trained *out, const char *directory, bool allocate) {
-    const struct mil_options mil = {.align = MIL_ALIGN_GQA, .d_state = 8, .d_conv = 3, .seed = 4};
+    struct mixer_choices choices =
+        choices_of("init=published align=gqa qkv-bias=drop d-state=8 d-conv=3");
+    choices.seed = 4;
     *out = (struct trained){0};
     succeeds(backend_open_cpu(&out->backend));
     succeeds(model_open(&out->model, out->backend, directory, NULL));
     succeeds(model_keep_layers(out->model));
-    succeeds(mil_mixer_create(&out->mixer, out->model, 0, &mil));
+    succeeds(replacement_create(&out->mixer, out->model, 0, &choices));
     succeeds(probe_parts_from_name(&out->parts, "all", 0.1));
     succeeds(parameters_create(&out->parameters, out->model, out->parts.groups));
     succeeds(probe_parts_add(out->parameters, &out->parts, out->model, 0, &out->mixer, true));

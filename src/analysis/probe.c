@@ -68,7 +68,7 @@ static enum status measure(struct probe_engine *engine) {
         engine->max_rows =
             (int)(settings->data.heldout < engine->max_tokens ? settings->data.heldout
                                                               : engine->max_tokens);
-    return mil_mamba(&engine->mixer, engine->student->config, &settings->mil);
+    return replacement_sizes(&engine->mixer, engine->student->config, &settings->choices);
 }
 
 static struct sequences largest_of(const struct probe_engine *engine) {

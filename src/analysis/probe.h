@@ -14,7 +14,7 @@
 #include "analysis/probe_parts.h"
 #include "kernels/ops/loss.h"
 #include "measure/scorer.h"
-#include "model/mil_mixer.h"
+#include "model/replacement.h"
 #include "train/schedule.h"
 #include "train/settings.h"
 
@@ -24,7 +24,7 @@ struct probe_settings {
     struct train_optimizer optimizer;
     struct train_loss loss;
     struct probe_parts parts;
-    struct mil_options mil; /* its seed is set for each probe */
+    struct mixer_choices choices; /* the seed is set for each probe */
 };
 
 /* How probes go so that they fit into the memory there is; the same bits come out. */

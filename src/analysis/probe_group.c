@@ -28,10 +28,11 @@ struct probe_group {
 
 static enum status begin(struct probe *probe, struct probe_engine *engine,
                          const struct probe_choice *choice) {
-    struct mil_options mil = engine->settings.mil;
-    mil.seed = choice->seed;
+    struct mixer_choices choices = engine->settings.choices;
+    choices.seed = choice->seed;
     probe->layer = choice->layer;
-    enum status status = mil_mixer_create(&probe->mixer, engine->student, choice->layer, &mil);
+    enum status status =
+        replacement_create(&probe->mixer, engine->student, choice->layer, &choices);
     if (status) return status;
     const struct probe_parts *parts = &engine->settings.parts;
     struct parameters **parameters = &probe->student.parameters;

@@ -1,80 +1,187 @@
 #include "cli/mixer_option.h"
 
+#include <stdio.h>
 #include <string.h>
 
-enum { MOST = 65536 }; /* more states or ranks than any model has channels */
+#include "mixers/sizes.h"
 
-void mixer_option_sizes(struct option table[MIXER_SIZES], struct mixer_values *values) {
-    const struct option rows[MIXER_SIZES] = {
-        {"d-state", OPTION_COUNT, &values->d_state, "N",
-         "state size; must divide the head size (16, or as in the hybrid before)", .low = 1,
-         .high = MOST, .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"dt-rank", OPTION_COUNT, &values->dt_rank, "N",
-         "rank of the step sizes' projection (hidden size / 16)", .low = 1, .high = MOST,
-         .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"d-conv", OPTION_COUNT, &values->d_conv, "N", "taps of the convolution (4)", .low = 1,
-         .high = 64, .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-    };
-    memcpy(table, rows, sizeof rows);
+#define KIND "kind"
+#define EVERYTHING (ENTERS_ESTIMATE | ENTERS_FAST_LLM | ENTERS_SURGERY)
+
+/* ---- rows */
+
+static bool has_row(const struct option *table, int count, const char *name) {
+    for (int i = 0; i < count; i++)
+        if (strcmp(table[i].name, name) == 0) return true;
+    return false;
 }
 
-void mixer_option_choices(struct option table[MIXER_CHOICES], struct mixer_values *values) {
-    struct mil_words *words = &values->words;
-    const struct option rows[MIXER_CHOICES] = {
-        {"init", OPTION_CHOICE, &words->init, NULL,
-         "initialisation (improved): sets the next six, each of which can be set alone",
-         .choices = "published|improved", .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"align", OPTION_CHOICE, &words->align, NULL, "order of the query sub-heads",
-         .choices = "paper|gqa", .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"conv-init", OPTION_CHOICE, &words->conv_init, NULL, "what the convolution starts as",
-         .choices = "random|identity", .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"dt-bias", OPTION_CHOICE, &words->dt_bias, NULL,
-         "how often the draw of the step sizes is added", .choices = "twice|once",
-         .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"gate", OPTION_CHOICE, &words->gate, NULL,
-         "drawn at random, or open: silu(z) starts as 1, which takes biases",
-         .choices = "random|open", .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"skip", OPTION_CHOICE, &words->skip, NULL, "what D starts as", .choices = "one|zero",
-         .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"c-scale", OPTION_CHOICE, &words->c_scale, NULL,
-         "C as the query is, or (head) divided by sqrt(head_dim)", .choices = "one|head",
-         .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"a-init", OPTION_CHOICE, &words->a_init, NULL,
-         "A starts as -1 to -N over the states, or as -1 in all (s4d)", .choices = "s4d|one",
-         .group = GROUP_MIXERS, .identity = OPTION_RESOLVED},
-        {"dt-range", OPTION_STRING, &words->dt_range, "LOW,HIGH",
-         "range of the step sizes that they start with (0.001,0.1)", .group = GROUP_MIXERS,
-         .identity = OPTION_RESOLVED},
-        {"qkv-bias", OPTION_CHOICE, &words->qkv_bias, NULL,
-         "what becomes of attention biases (keep)", .choices = "keep|drop", .group = GROUP_MIXERS,
-         .identity = OPTION_RESOLVED},
-    };
-    memcpy(table, rows, sizeof rows);
+/* The words of a choice with the usual one first, unless they follow --init. */
+static const char *list_words(char out[MIXER_WORDS_SIZE], const struct choice_row *row) {
+    bool turned = !row->of_init && row->usual;
+    snprintf(out, MIXER_WORDS_SIZE, "%s|%s", row->words[turned], row->words[!turned]);
+    return out;
 }
 
-enum status mixer_option_resolve(struct mil_options *out, const struct mixer_values *values) {
-    enum status status = mil_options_parse(out, &values->words);
-    out->d_state = (int)values->d_state;
-    out->dt_rank = (int)values->dt_rank;
-    out->d_conv = (int)values->d_conv;
-    return status;
+static struct option choice_option(struct mixer_values *values, int at,
+                                   const struct choice_row *row) {
+    struct option option = {.name = row->option,
+                            .kind = row->flag       ? OPTION_FLAG
+                                    : row->words[0] ? OPTION_CHOICE
+                                                    : OPTION_STRING,
+                            .target =
+                                row->flag ? (void *)&values->flags[at] : (void *)&values->words[at],
+                            .help = row->help,
+                            .group = GROUP_MIXERS,
+                            .identity = OPTION_RESOLVED};
+    if (option.kind == OPTION_CHOICE)
+        option.choices = list_words(values->choices[at], row);
+    else if (option.kind == OPTION_STRING)
+        option.placeholder = "LOW,HIGH";
+    return option;
 }
+
+static struct option size_option(struct mixer_values *values, int at, const struct size_row *row) {
+    return (struct option){.name = row->option,
+                           .kind = OPTION_COUNT,
+                           .target = &values->sizes[at],
+                           .placeholder = "N",
+                           .help = row->help,
+                           .low = row->low,
+                           .high = row->high,
+                           .group = GROUP_MIXERS,
+                           .identity = OPTION_RESOLVED};
+}
+
+/* Rows that several kinds have are one option. */
+static int add_choices(struct option *table, int count, struct mixer_values *values) {
+    table[count] = (struct option){
+        .name = MIXER_INIT,
+        .kind = OPTION_CHOICE,
+        .target = &values->words[count],
+        .help = "initialisation (improved): sets the next six, each of which can be set alone",
+        .choices = "published|improved",
+        .group = GROUP_MIXERS,
+        .identity = OPTION_RESOLVED};
+    count++;
+    for (int k = 1; mixer_kinds[k]; k++)
+        for (int i = 0; i < mixer_kinds[k]->n_choices; i++) {
+            const struct choice_row *row = &mixer_kinds[k]->choices[i];
+            if (has_row(table, count, row->option)) continue;
+            table[count] = choice_option(values, count, row);
+            count++;
+        }
+    return count;
+}
+
+static int add_sizes(struct option *table, int count, struct mixer_values *values) {
+    for (int k = 1; mixer_kinds[k]; k++)
+        for (int i = 0; i < mixer_kinds[k]->n_sizes; i++) {
+            const struct size_row *row = &mixer_kinds[k]->sizes[i];
+            if (!row->option || has_row(table, count, row->option)) continue;
+            table[count] = size_option(values, count, row);
+            count++;
+        }
+    return count;
+}
+
+static int add_kind(struct option *table, struct mixer_values *values) {
+    char kinds[MIXER_WORDS_SIZE / 2];
+    snprintf(values->choices[0], MIXER_WORDS_SIZE, "what they are: %s (%s)",
+             mixer_kind_list(kinds, sizeof kinds), mixer_kinds[1]->name);
+    table[0] = (struct option){.name = KIND,
+                               .kind = OPTION_STRING,
+                               .target = &values->words[0],
+                               .placeholder = "KIND",
+                               .help = values->choices[0],
+                               .group = GROUP_MIXERS,
+                               .identity = OPTION_RESOLVED};
+    return 1;
+}
+
+int mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
+    return add_sizes(table, add_choices(table, add_kind(table, values), values), values);
+}
+
+int mixer_option_sizes(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
+    struct option all[MIXER_OPTIONS];
+    int count = mixer_option_all(all, values), used = 0;
+    for (int i = 0; i < count; i++)
+        if (i == 0 || all[i].kind == OPTION_COUNT) table[used++] = all[i];
+    return used;
+}
+
+/* ---- what was said */
 
 bool mixer_option_is_given(const struct option *row) {
     if (row->kind == OPTION_COUNT) return *(const int64_t *)row->target != 0;
+    if (row->kind == OPTION_FLAG) return *(const bool *)row->target;
     return *(const char *const *)row->target != NULL;
 }
 
-void mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
-    mixer_option_choices(table, values);
-    mixer_option_sizes(table + MIXER_CHOICES, values);
+/* The rows over a copy of the values. */
+static int rows_of(struct option *rows, struct mixer_values *copy,
+                   const struct mixer_values *values) {
+    *copy = *values;
+    return mixer_option_all(rows, copy);
 }
 
 const char *mixer_option_given(const struct mixer_values *values) {
-    struct mixer_values copy = *values;
+    struct mixer_values copy;
     struct option rows[MIXER_OPTIONS];
-    mixer_option_all(rows, &copy);
-    for (int i = 0; i < MIXER_OPTIONS; i++)
+    int count = rows_of(rows, &copy, values);
+    for (int i = 0; i < count; i++)
         if (mixer_option_is_given(&rows[i])) return rows[i].name;
     return NULL;
+}
+
+const char *mixer_option_word(const struct mixer_values *values, const char *name) {
+    struct mixer_values copy;
+    struct option rows[MIXER_OPTIONS];
+    int count = rows_of(rows, &copy, values);
+    for (int i = 0; i < count; i++)
+        if (strcmp(rows[i].name, name) == 0) return values->words[i];
+    return NULL;
+}
+
+unsigned mixer_option_effect(const char *name) {
+    for (int k = 1; mixer_kinds[k]; k++)
+        for (int i = 0; i < mixer_kinds[k]->n_choices; i++)
+            if (strcmp(mixer_kinds[k]->choices[i].option, name) == 0)
+                return mixer_kinds[k]->choices[i].enters;
+    return EVERYTHING;
+}
+
+/* Whether a kind has every option that was given. */
+static bool has_given(const struct mixer_kind *kind, const struct option *rows, int count) {
+    for (int i = 1; i < count; i++)
+        if (mixer_option_is_given(&rows[i]) && !mixer_has_option(kind, rows[i].name)) return false;
+    return true;
+}
+
+static const char *implied_kind(const struct option *rows, int count) {
+    for (int k = 1; mixer_kinds[k]; k++)
+        if (mixer_kinds[k]->parameter < 0 && has_given(mixer_kinds[k], rows, count))
+            return mixer_kinds[k]->name;
+    return NULL;
+}
+
+static enum status set_row(struct mixer_choices *out, const struct option *row) {
+    if (row->kind == OPTION_COUNT)
+        return mixer_choices_size(out, row->name, *(const int64_t *)row->target);
+    if (row->kind == OPTION_FLAG) return mixer_choices_flag(out, row->name);
+    return mixer_choices_set(out, row->name, *(const char *const *)row->target);
+}
+
+enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
+                                 uint64_t seed) {
+    struct mixer_values copy;
+    struct option rows[MIXER_OPTIONS];
+    int count = rows_of(rows, &copy, values);
+    const char *kind = values->words[0] ? values->words[0] : implied_kind(rows, count);
+    enum status status = mixer_choices_begin(out, kind);
+    out->seed = seed;
+    for (int i = 1; !status && i < count; i++)
+        if (mixer_option_is_given(&rows[i])) status = set_row(out, &rows[i]);
+    return status;
 }

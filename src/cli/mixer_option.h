@@ -1,31 +1,40 @@
-/* The options of new Mamba mixers, shared by mmr, convert, plan and bench: one spelling, one set of
- * bounds. */
+/* The options of new mixers, shared by mmr, convert, plan and bench: those of every kind, from the
+ * rows of its table, so one spelling and one set of bounds. */
 #ifndef CLI_MIXER_OPTION_H
 #define CLI_MIXER_OPTION_H
 
 #include "cli/options.h"
-#include "model/mil.h"
+#include "mixers/choices.h"
 
+enum { MIXER_OPTIONS = 48, MIXER_WORDS_SIZE = 48 }; /* at most */
+
+/* What was said, in the order of the rows of mixer_option_all. */
 struct mixer_values {
-    struct mil_words words;
-    int64_t d_state, dt_rank, d_conv; /* 0: the default */
+    const char *words[MIXER_OPTIONS];
+    int64_t sizes[MIXER_OPTIONS]; /* 0: the default */
+    bool flags[MIXER_OPTIONS];
+    char choices[MIXER_OPTIONS][MIXER_WORDS_SIZE]; /* what the rows point to */
 };
 
-/* The rows of the sizes, and of the choices of the initialisation. */
-enum { MIXER_SIZES = 3, MIXER_CHOICES = 10 };
-void mixer_option_sizes(struct option table[MIXER_SIZES], struct mixer_values *values);
-void mixer_option_choices(struct option table[MIXER_CHOICES], struct mixer_values *values);
-
-/* All of them. */
-enum { MIXER_OPTIONS = MIXER_CHOICES + MIXER_SIZES };
-void mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values);
+/* All of them: the kind, the choices of how mixers start, their sizes; and those without the
+ * choices. Both return how many rows they are; what they point to lies in `values`. */
+int mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values);
+int mixer_option_sizes(struct option table[MIXER_OPTIONS], struct mixer_values *values);
 bool mixer_option_is_given(const struct option *row);
 
-/* Into the sizes and choices of `out`; its seed stays. */
-enum status mixer_option_resolve(struct mil_options *out,
-                                 const struct mixer_values *values) STATUS_CHECKED;
+/* What mixers begin with. An option that the default kind does not have stands for the first kind
+ * that has all that were given. */
+enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
+                                 uint64_t seed) STATUS_CHECKED;
 
 /* The name of the first of these options that was given ("d-state"); NULL: none was. */
 const char *mixer_option_given(const struct mixer_values *values);
+
+/* What was said of one of them, a word; NULL: nothing. */
+const char *mixer_option_word(const struct mixer_values *values, const char *name);
+
+/* What an option enters beside the values of new mixers: enum choice_effect, all of it for sizes
+ * and for what sets several choices. */
+unsigned mixer_option_effect(const char *name);
 
 #endif

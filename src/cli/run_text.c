@@ -9,6 +9,7 @@
 
 #include "base/memory.h"
 #include "base/number.h"
+#include "mixers/choices.h"
 
 int run_replaced(const struct store_run *run) {
     int count = 0;
@@ -73,15 +74,6 @@ static const struct {
     {"mmr", "temperature", "1"},
     {"mmr", "train", "\"mixer\""},
     {"mmr", "stop_when_stable", "0"},
-    {"mmr", "align", "\"gqa\""},
-    {"mmr", "conv_init", "\"identity\""},
-    {"mmr", "dt_bias", "\"once\""},
-    {"mmr", "gate", "\"open\""},
-    {"mmr", "skip", "\"zero\""},
-    {"mmr", "c_scale", "\"head\""},
-    {"mmr", "qkv_bias", "\"keep\""},
-    {"mmr", "d_state", "16"},
-    {"mmr", "d_conv", "4"},
     {"", "shots", "0"},
     {"", "special", "true"},
     {"", "samples", "1"},
@@ -111,20 +103,24 @@ static bool equals(const struct json *value, const char *expected) {
     return same;
 }
 
-/* A setting that follows from the model: all layers, a dt rank of a sixteenth of the width. */
+/* A setting that follows from the model: all layers, or what new mixers of it have. */
 static bool follows(const struct store_run *run, const char *key, const struct json *value) {
     struct json *shape = NULL;
     char expected[64] = "";
     if (js_parse(&shape, run->model_shape, strlen(run->model_shape), "shape")) return false;
     int64_t layers = js_integer_or(js_member(shape, "num_hidden_layers"), 0);
-    int64_t width = js_integer_or(js_member(shape, "hidden_size"), 0);
+    const struct mixer_host host = {
+        .hidden = js_integer_or(js_member(shape, "hidden_size"), 0),
+        .heads = (int)js_integer_or(js_member(shape, "num_attention_heads"), 0),
+        .kv_heads = (int)js_integer_or(js_member(shape, "num_key_value_heads"), 0),
+        .head_dim = (int)js_integer_or(js_member(shape, "head_dim"), 0)};
     js_free(shape);
-    if (strcmp(key, "layers") == 0)
+    if (strcmp(key, "layers") == 0) {
         snprintf(expected, sizeof expected, layers == 1 ? "\"0\"" : "\"0-%lld\"",
                  (long long)layers - 1);
-    else if (strcmp(key, "dt_rank") == 0)
-        snprintf(expected, sizeof expected, "%lld", (long long)(width + 15) / 16);
-    return *expected && equals(value, expected);
+        return equals(value, expected);
+    }
+    return strcmp(run->kind, "mmr") == 0 && mixer_choice_is_usual(key, value, &host);
 }
 
 static bool is_default(const struct store_run *run, const char *key, const struct json *value) {

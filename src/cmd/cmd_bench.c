@@ -12,6 +12,7 @@
 #include "base/number.h"
 #include "cli/document.h"
 #include "cli/mixer_option.h"
+#include "model/replacement.h"
 #include "cli/next.h"
 #include "cli/options.h"
 #include "cli/table.h"
@@ -31,7 +32,7 @@ struct job {
     const struct bench_command *command;
     struct backend *backend;
     struct model *model;
-    struct mil_options mil;
+    struct mixer_choices choices;
     int *order; /* [n_order] */
     size_t n_order;
     struct int_list counts;
@@ -130,7 +131,7 @@ static enum status prepare(struct job *job) {
     if (!status && command->prefill)
         status =
             parse_numbers(&job->prefills, &job->n_prefills, command->prefill, false, "--prefill");
-    if (!status) status = mixer_option_resolve(&job->mil, &command->mixer);
+    if (!status) status = mixer_option_resolve(&job->choices, &command->mixer, 0);
     if (!status) status = backend_open(&job->backend, command->device);
     if (status) return status;
     bool cpu = !job->backend->discrete;
@@ -146,7 +147,7 @@ static enum status prepare(struct job *job) {
     if (!status) status = choose_order(job);
     if (!status) status = choose_counts(job);
     if (!status && job->counts.values[job->counts.count - 1] > 0)
-        status = mil_mamba(&mixer, job->model->config, &job->mil);
+        status = replacement_sizes(&mixer, job->model->config, &job->choices);
     return status;
 }
 
@@ -389,7 +390,7 @@ static enum status bench(const struct bench_command *command) {
                                       .prompt = command->prompt,
                                       .output = command->output,
                                       .memory = job.memory,
-                                      .mil = &job.mil};
+                                      .choices = &job.choices};
     if (!status) status = bench_run(&job.result, job.model, &settings);
     /* What is finished is worth keeping. */
     enum status shown = STATUS_OK;
@@ -422,7 +423,7 @@ enum status cmd_bench(int argc, char **argv) {
     struct bench_command values = {
         .device = "auto", .batch = "auto", .prompt = 1, .output = 16384, .random_seed = -1};
     enum { MOST = 1 << 20 };
-    struct option table[OWN_OPTIONS + MIXER_SIZES] = {
+    struct option table[OWN_OPTIONS + MIXER_OPTIONS] = {
         {"layers", OPTION_STRING, &values.layers, "LIST",
          "numbers of replaced layers, as in 0,25,30 (0 and the plan's stages; else 0 and the "
          "published shares)",
@@ -463,11 +464,10 @@ enum status cmd_bench(int argc, char **argv) {
             "bandwidth and the rate of matrix\nproducts allow for the bytes and operations of a "
             "step.",
         .options = table,
-        .count = sizeof table / sizeof *table,
         .epilogue = "example:\n  apriel-tool bench recipes/demo-model --output 1024 --memory 200M",
     };
     struct command_arguments arguments;
-    mixer_option_sizes(table + OWN_OPTIONS, &values.mixer);
+    line.count = OWN_OPTIONS + (size_t)mixer_option_sizes(table + OWN_OPTIONS, &values.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) status = options_one_model(&arguments, &line);
     if (!status && !arguments.help) {

@@ -76,10 +76,10 @@ struct report {
     struct checkpoint *checkpoint;
     const struct model_config *config;
     char fingerprint[SHA256_HEX_SIZE];
-    struct mil_options mil;   /* convert's defaults */
-    struct mixer_sizes mixer; /* a replacement's sizes */
-    int replaceable;          /* attention layers */
-    char reason[256];         /* why none of them can be replaced with the default sizes, or "" */
+    struct mixer_choices choices; /* convert's defaults */
+    struct mixer_sizes mixer;     /* a replacement's sizes */
+    int replaceable;              /* attention layers */
+    char reason[256]; /* why none of them can be replaced with the default sizes, or "" */
     struct totals now;
     struct totals *hybrids; /* [n_hybrids] */
     size_t n_hybrids;
@@ -96,7 +96,7 @@ static enum status count_hybrid(struct totals *totals, const struct report *repo
     for (int i = 0; i < config->n_layers && !status; i++)
         if (!config_is_attention(config, i) || left-- > 0) layers.values[layers.count++] = i;
     if (!status)
-        status = hybrid_make(&hybrid, config, &layers, &report->mil,
+        status = hybrid_make(&hybrid, config, &layers, &report->choices,
                              checkpoint_directory(report->checkpoint));
     totals->replaced = replaced;
     if (!status) status = count(totals, report->checkpoint, hybrid.config);
@@ -125,9 +125,9 @@ static enum status build_report(struct report *report, const char *asked) {
     enum status status = checkpoint_fingerprint(report->checkpoint, report->fingerprint);
     if (!status) status = count(&report->now, report->checkpoint, config);
     if (status) return status;
-    status = mil_options_parse(&report->mil, &(struct mil_words){0});
+    status = mixer_choices_begin(&report->choices, NULL);
     if (status) return status;
-    if (mil_mamba(&report->mixer, config, &report->mil))
+    if (replacement_sizes(&report->mixer, config, &report->choices))
         snprintf(report->reason, sizeof report->reason, "%s", status_message());
     if (*report->reason) return STATUS_OK;
     status = choose_counts(&counts, asked, report->replaceable);

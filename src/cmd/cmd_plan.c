@@ -263,7 +263,7 @@ static enum status show(const struct plan *plan, const struct plan_command *comm
 static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
     struct plan_mixers mixers = {.model_name = command->model};
     struct model_config *config = NULL;
-    enum status status = mixer_option_resolve(&mixers.mil, &command->mixer);
+    enum status status = mixer_option_resolve(&mixers.choices, &command->mixer, 0);
     if (!status && command->model) status = read_model(&config, plan, command->model);
     mixers.model = config;
     if (!status) status = show(plan, command, &mixers, json);
@@ -368,7 +368,7 @@ enum status cmd_plan(int argc, char **argv) {
          "more options of its convert commands", .group = GROUP_SCHEDULE,
          .identity = OPTION_RESOLVED},
     };
-    const struct command_line line = {
+    struct command_line line = {
         .command = "plan",
         .usage = "--db FILE.db [--run N[@K]] [--stages LIST] [-o plan.json] [options]\n"
                  "--schedule LIST --model MODEL --data FILE.h5 --db FILE.db --work DIR [--auto] "
@@ -382,7 +382,6 @@ enum status cmd_plan(int argc, char **argv) {
                  "DIR/hybrid-N-distilled, when it is there, is taken in the place of DIR/hybrid-N. "
                  "What DIR has is not made again; what it has of another schedule is an error.",
         .options = options,
-        .count = sizeof options / sizeof *options,
         .epilogue = "examples:\n"
                     "  apriel-tool plan --db scores.db --signal loo --stages 25 -o plan.json\n"
                     "  apriel-tool plan --db scores.db --run 1 --run 2@25 --stages 25,27,30 \\\n"
@@ -392,7 +391,7 @@ enum status cmd_plan(int argc, char **argv) {
                     "      --db scores.db --work steps",
     };
     struct command_arguments arguments;
-    mixer_option_all(options + OWN_OPTIONS, &command.mixer);
+    line.count = OWN_OPTIONS + (size_t)mixer_option_all(options + OWN_OPTIONS, &command.mixer);
     enum status status = options_parse(&arguments, &line, argc, argv);
     if (!status && !arguments.help) {
         status = plan_check_command(&command, &arguments);

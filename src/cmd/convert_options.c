@@ -34,7 +34,7 @@ struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
          .identity = OPTION_NO_NUMBER},
     };
     memcpy(table, rows, sizeof rows);
-    mixer_option_all(table + OWN, &values->mixer);
+    size_t count = OWN + (size_t)mixer_option_all(table + OWN, &values->mixer);
     return (struct command_line){
         .command = "convert",
         .completes = COMPLETE_DIRECTORY,
@@ -44,7 +44,7 @@ struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
             "weights, in\nthe layers of a plan. Weights are copied bit for bit; the directory "
             "appears under its name\nonly when it is complete and has been read back.",
         .options = table,
-        .count = CONVERT_OPTIONS,
+        .count = count,
         .epilogue =
             "example:\n  apriel-tool convert Llama-3.1-8B --plan plan.json --stage 1 -o hybrid-1",
     };
@@ -61,11 +61,10 @@ enum status convert_options_settings(struct conversion_settings *out,
         .layers = values->layers,
         .output = values->output,
         .format = values->format,
-        .mil.seed = (uint64_t)values->seed,
         .max_shard_bytes = values->max_shard,
         .checkpoint = {.random_weights = values->random_weights >= 0,
                        .seed = (uint64_t)values->random_weights},
         .identity = identity,
     };
-    return mixer_option_resolve(&out->mil, &values->mixer);
+    return mixer_option_resolve(&out->choices, &values->mixer, (uint64_t)values->seed);
 }

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "base/quote.h"
+#include "base/text.h"
 #include "cli/document.h"
 #include "cli/next.h"
 #include "mixers/sizes.h"
@@ -72,28 +73,27 @@ static enum status print_tensors(const struct convert_job *job) {
     return STATUS_OK;
 }
 
+/* The sizes and choices of new mixers, and the rest that is not as usual. */
 static void print_mixers(const struct convert_job *job) {
+    const struct mixer_choices *choices = &job->options.choices;
     const struct mixer_sizes *mixer = &job->mixer;
-    struct json *choices = mil_options_to_json(&job->options.mil, mixer);
-    printf("new mixers:");
-    for (int i = 0, shown = 0; i < mixer->kind->n_sizes; i++)
-        if (mixer->kind->sizes[i].type == SIZE_WHOLE)
-            printf("%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
-                   mixer->value[i]);
-    printf("; align %s, conv-init %s, dt-bias %s, gate %s, skip %s, c-scale %s; seed %lld\n",
-           js_string_or(js_member(choices, "align"), ""),
-           js_string_or(js_member(choices, "conv_init"), ""),
-           js_string_or(js_member(choices, "dt_bias"), ""),
-           js_string_or(js_member(choices, "gate"), ""),
-           js_string_or(js_member(choices, "skip"), ""),
-           js_string_or(js_member(choices, "c_scale"), ""), (long long)job->options.mil.seed);
-    if (job->options.mil.a_init != MIL_A_S4D || job->options.mil.dt_min > 0) {
-        double low, high;
-        mil_dt_range(&low, &high, &job->options.mil);
-        printf("new mixers: A %s, dt from %g to %g\n",
-               job->options.mil.a_init == MIL_A_ONE ? "-1" : "-1 to -N", low, high);
+    struct text text = {0};
+    text_append(&text, "new mixers:");
+    if (!mixer->kind->former) {
+        char name[MIXER_TEXT_SIZE];
+        text_append(&text, " %s;", mixer_text(name, mixer));
     }
-    js_free(choices);
+    for (int i = 0, shown = 0; i < mixer->kind->n_sizes; i++)
+        if (mixer->kind->sizes[i].type == SIZE_WHOLE && mixer->kind->sizes[i].inspected)
+            text_append(&text, "%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
+                        mixer->value[i]);
+    text_append(&text, "; ");
+    mixer_choices_append(&text, choices);
+    text_append(&text, "; seed %lld\n", (long long)choices->seed);
+    if (mixer->kind->remark) mixer->kind->remark(&text, choices);
+    char *lines = text_finish(&text);
+    if (lines) fputs(lines, stdout);
+    free(lines);
 }
 
 static enum status print_text(const struct conversion *conversion, bool dry_run) {

@@ -104,7 +104,7 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
          .group = GROUP_FILES, .identity = OPTION_RESOLVED},
     };
     memcpy(table, rows, sizeof rows);
-    mixer_option_all(table + OWN, &values->mixer);
+    size_t count = OWN + (size_t)mixer_option_all(table + OWN, &values->mixer);
     return (struct command_line){
         .command = "mmr",
         .completes = COMPLETE_DIRECTORY,
@@ -114,7 +114,7 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
                  "unmodified model. The\nlower the held-out reverse KL after training, the easier "
                  "the layer is to replace. The\nsame command continues where it was stopped.",
         .options = table,
-        .count = MMR_OPTIONS,
+        .count = count,
         .epilogue = "example:\n  apriel-tool mmr recipes/demo-model --data tokens.h5 --db "
                     "scores.db",
     };
@@ -137,7 +137,7 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_value
         values->beta2 < 0 || values->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
-    return mixer_option_resolve(&probe->mil, &values->mixer);
+    return mixer_option_resolve(&probe->choices, &values->mixer, 0);
 }
 
 enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr_values *values,

@@ -47,29 +47,21 @@ static enum status check_no_schedule(const struct plan_command *command) {
     return STATUS_OK;
 }
 
-/* The options of new mixers that a format, or the estimate, depends on; "" for none. */
-static const char *mixer_words(const struct plan_command *command, bool estimate) {
-    if (command->format && strcmp(command->format, "fast-llm") == 0)
-        return " d-state dt-rank d-conv init gate qkv-bias dt-range ";
-    if (command->format && strcmp(command->format, "surgery") == 0)
-        return " d-state dt-rank d-conv init dt-range ";
-    return estimate ? " d-state dt-rank d-conv init gate qkv-bias " : "";
-}
-
-static bool has_word(const char *words, const char *name) {
-    size_t length = strlen(name);
-    for (const char *at = words; (at = strstr(at, name)); at += length)
-        if (at[-1] == ' ' && at[length] == ' ') return true;
-    return false;
+/* Of the options of new mixers, those that a format, or the estimate, depends on: enum
+ * choice_effect; 0 for none. */
+static unsigned effects_shown(const struct plan_command *command, bool estimate) {
+    if (command->format && strcmp(command->format, "fast-llm") == 0) return ENTERS_FAST_LLM;
+    if (command->format && strcmp(command->format, "surgery") == 0) return ENTERS_SURGERY;
+    return estimate ? ENTERS_ESTIMATE : 0;
 }
 
 static enum status check_mixers(const struct plan_command *command, bool estimate) {
     struct mixer_values values = command->mixer;
     struct option rows[MIXER_OPTIONS];
-    const char *words = mixer_words(command, estimate);
-    mixer_option_all(rows, &values);
-    for (int i = 0; i < MIXER_OPTIONS; i++) {
-        if (!mixer_option_is_given(&rows[i]) || has_word(words, rows[i].name)) continue;
+    unsigned shown = effects_shown(command, estimate);
+    int count = mixer_option_all(rows, &values);
+    for (int i = 0; i < count; i++) {
+        if (!mixer_option_is_given(&rows[i]) || mixer_option_effect(rows[i].name) & shown) continue;
         if (command->format)
             return status_set(STATUS_USAGE,
                               "plan: --%s does not enter --format %s; give it to convert",
@@ -78,7 +70,7 @@ static enum status check_mixers(const struct plan_command *command, bool estimat
                           "plan: --%s changes nothing that is shown; give it to convert",
                           rows[i].name);
     }
-    const char *init = command->mixer.words.init;
+    const char *init = mixer_option_word(&command->mixer, MIXER_INIT);
     bool surgery = command->format && strcmp(command->format, "surgery") == 0;
     if (surgery && init && strcmp(init, "published") != 0)
         return status_set(STATUS_USAGE,

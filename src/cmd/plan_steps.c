@@ -101,13 +101,15 @@ static void add_more(struct words *words, const struct plan_step_options *option
 static void add_mixer(struct words *words, const struct mixer_values *mixer) {
     struct mixer_values values = *mixer;
     struct option rows[MIXER_OPTIONS];
-    mixer_option_all(rows, &values);
-    for (int i = 0; i < MIXER_OPTIONS; i++) {
+    int count = mixer_option_all(rows, &values);
+    for (int i = 0; i < count; i++) {
         char name[40];
         snprintf(name, sizeof name, "--%s", rows[i].name);
         if (!mixer_option_is_given(&rows[i])) continue;
         if (rows[i].kind == OPTION_COUNT)
             words_add_number(words, name, *(const int64_t *)rows[i].target);
+        else if (rows[i].kind == OPTION_FLAG)
+            words_add_copy(words, name);
         else
             words_add_option(words, name, *(const char *const *)rows[i].target);
     }

@@ -88,10 +88,10 @@ static struct json *provenance_json(const struct conversion *conversion) {
     js_set(object, "mamba_layers", list_json(&conversion->layers));
     js_set(object, "new_layers", list_json(&job->added));
     js_set_string(object, "architecture", config_architecture(job->config));
-    js_set_integer(object, "seed", (int64_t)settings->mil.seed);
+    js_set_integer(object, "seed", (int64_t)settings->choices.seed);
     if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
     js_set(object, "init",
-           job->added.count ? mil_options_to_json(&job->options.mil, &job->mixer) : NULL);
+           job->added.count ? mixer_choices_to_json(&job->options.choices, &job->mixer) : NULL);
     return object;
 }
 
@@ -102,7 +102,7 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
     if (status) return status;
     struct convert_options options = {.base = out->from ? out->from : out->model,
                                       .layers = out->layers,
-                                      .mil = settings->mil,
+                                      .choices = settings->choices,
                                       .max_shard_bytes = settings->max_shard_bytes};
     status = choose_format(&options.format, settings->format, options.base);
     if (!status) status = convert_prepare(&out->job, &options);

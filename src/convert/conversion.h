@@ -15,7 +15,7 @@ struct conversion_settings {
     const char *layers; /* instead of a plan: as list_parse */
     const char *output; /* the new directory; NULL where nothing is written */
     const char *format; /* a convert_format_name; NULL: what the base is, else the first that can */
-    struct mil_options mil;
+    struct mixer_choices choices;         /* of new mixers */
     uint64_t max_shard_bytes;             /* as convert_options has it */
     struct checkpoint_options checkpoint; /* how the model is opened */
     const struct json *identity;          /* options that the provenance records as they are */

@@ -77,7 +77,8 @@ static enum status plan_tensors(struct convert_job *job) {
     for (size_t i = 0; i < job->count && !status; i++) {
         struct convert_tensor *tensor = &job->tensors[i];
         tensor->spec = specs[i];
-        if (specs[i].row && is_new(job, specs[i].layer)) {
+        bool made = specs[i].row && is_new(job, specs[i].layer) && !mixer_is_copy(job->mixer.kind);
+        if (made) {
             tensor->dtype =
                 hybrid_dtype(&specs[i], attention_of(job, specs[i].layer, ATTENTION_Q)->dtype);
         } else {
@@ -97,7 +98,7 @@ enum status convert_prepare(struct convert_job *job, const struct convert_option
     *job = (struct convert_job){.options = *options};
     struct hybrid hybrid;
     enum status status = hybrid_make(&hybrid, checkpoint_config(options->base), &options->layers,
-                                     &options->mil, checkpoint_directory(options->base));
+                                     &options->choices, checkpoint_directory(options->base));
     if (status) return status;
     job->config = hybrid.config;
     job->mixer = hybrid.mixer;
@@ -122,12 +123,20 @@ void convert_free(struct convert_job *job) {
 
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {
     if (tensor->source) return memory_copy_string(tensor->source->name);
-    return mil_tensor_origin(job->options.base, tensor->spec.layer, &job->mixer, &job->options.mil,
-                             tensor->spec.role - TENSOR_OF_MIXER);
+    struct replacement_source source;
+    if (replacement_source_open(&source, job->options.base, tensor->spec.layer)) return NULL;
+    return mixer_origin(tensor->spec.role - TENSOR_OF_MIXER, &job->mixer, &job->options.choices,
+                        &source.attention);
 }
 
 const char *convert_remark(bool *warns, const struct convert_job *job, size_t index) {
     const struct model_config *config = job->config;
+    const struct mixer_kind *kind = job->added.count ? job->mixer.kind : NULL;
+    const struct mixer_host host = config_host(config);
+    const char *norms_dropped =
+        kind && kind->drops ? kind->drops(DROPS_NORMS, &job->options.choices, &host) : NULL;
+    const char *biases_dropped =
+        kind && kind->drops ? kind->drops(DROPS_BIASES, &job->options.choices, &host) : NULL;
     bool attends = config_any_attends(config);
     bool apriel2 = config->family == FAMILY_APRIEL2;
     const struct {
@@ -146,11 +155,8 @@ const char *convert_remark(bool *warns, const struct convert_job *job, size_t in
         {apriel2 && config->mlp_bias, true,
          "the published Apriel2 code has no biases in its MLP: it leaves this checkpoint's out and "
          "computes another function (Fast-LLM reads them)"},
-        {job->added.count > 0 && config->qk_norm, false,
-         "query and key norms of replaced layers are dropped; a Mamba mixer has none"},
-        {job->added.count > 0 && !job->options.mil.keep_biases &&
-             (config->q_bias || config->k_bias || config->v_bias || config->o_bias),
-         false, "attention biases of replaced layers are dropped"},
+        {norms_dropped, false, norms_dropped},
+        {biases_dropped, false, biases_dropped},
     };
     for (size_t i = 0; i < sizeof remarks / sizeof *remarks; i++)
         if (remarks[i].applies && index-- == 0) {
@@ -197,8 +203,11 @@ static enum status make_tensor(struct fill *fill, const struct convert_tensor *t
     for (int i = 0; i < spec->rank; i++) count *= (size_t)spec->shape[i];
     float *values = memory_calloc(count, sizeof *values);
     if (!values) return STATUS_FAILED;
-    enum status status = mil_tensor(values, job->options.base, spec->layer, &job->mixer,
-                                    &job->options.mil, spec->role - TENSOR_OF_MIXER);
+    struct replacement_source source;
+    enum status status = replacement_source_open(&source, job->options.base, spec->layer);
+    if (!status)
+        status = mixer_init(values, spec->role - TENSOR_OF_MIXER, &job->mixer,
+                            &job->options.choices, &source.attention);
     if (spec->row->stored != 0)
         for (size_t i = 0; i < count; i++) values[i] *= (float)spec->row->stored;
     for (size_t first = 0; first < count && !status; first += step) {

@@ -10,7 +10,7 @@
 #include "base/list.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
-#include "model/mil.h"
+#include "model/replacement.h"
 
 struct convert_options {
     /* Every weight comes from here: the model itself, or an earlier hybrid whose Mamba mixers and
@@ -18,9 +18,9 @@ struct convert_options {
     struct checkpoint *base;
     /* The layers that are Mamba in the result, those of `base` included. Ascending; borrowed. */
     struct int_list layers;
-    enum config_family format; /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
-    struct mil_options mil;    /* d_state, dt_rank and d_conv 0: as `base` has them, else default */
-    uint64_t max_shard_bytes;  /* 0: 5 GB */
+    enum config_family format;    /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
+    struct mixer_choices choices; /* sizes 0: as `base` has them, else default */
+    uint64_t max_shard_bytes;     /* 0: 5 GB */
 };
 
 /* One tensor of the result and where it comes from. */

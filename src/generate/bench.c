@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "generate/decoder.h"
 #include "kernels/ops/products.h"
-#include "model/mil_mixer.h"
+#include "model/replacement.h"
 
 /* At each context: steps before the timing, at least and at most so many timed, for so long. */
 enum { WARM_STEPS = 2, LEAST_STEPS = 3, MOST_STEPS = 32, PREFILL_TOKENS = 8192 };
@@ -100,7 +100,7 @@ static enum status make_mixer(struct bench *bench, int layer) {
     int first = settings->order[0];
     enum status status =
         layer == first
-            ? mil_mixer_create(mixer, bench->model, layer, settings->mil)
+            ? replacement_create(mixer, bench->model, layer, settings->choices)
             : mixer_copy(mixer, bench->model->backend, &bench->model->host, &bench->mixers[first]);
     if (!status) bench->cost.mixer = mixer->sizes;
     return status;

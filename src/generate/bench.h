@@ -10,8 +10,8 @@
 #ifndef GENERATE_BENCH_H
 #define GENERATE_BENCH_H
 
+#include "mixers/choices.h"
 #include "model/cost.h"
-#include "model/mil.h"
 #include "model/model.h"
 
 enum { BENCH_CONTEXTS = 6, BENCH_AUTO = 0, BENCH_ROUNDS = 3 };
@@ -24,7 +24,7 @@ struct bench_settings {
     size_t n_order, n_counts, n_batches, n_prefills;
     int64_t prompt, output; /* tokens of a sequence, 1 or more each */
     uint64_t memory;        /* bytes for weights, caches and everything else */
-    const struct mil_options *mil;
+    const struct mixer_choices *choices;
 };
 
 /* The middle of what BENCH_ROUNDS rounds gave, and the least and the most. */

@@ -35,6 +35,12 @@ struct tensor_shape mixer_tensor_shape(const struct mixer_sizes *sizes,
     return sizes->kind->shape(tensor, sizes, host);
 }
 
+int64_t tensor_shape_count(const struct tensor_shape *shape) {
+    int64_t count = 1;
+    for (int i = 0; i < MIXER_MAX_RANK && shape->dims[i]; i++) count *= shape->dims[i];
+    return count;
+}
+
 struct weight_shape mixer_weight_shape(const struct mixer_sizes *sizes,
                                        const struct mixer_host *host, int weight) {
     const struct mixer_kind *kind = sizes->kind;

@@ -38,6 +38,9 @@ enum mixer_format {
     MIXER_FORMATS,
 };
 
+/* Parts of attention that not every kind has. */
+enum mixer_part { DROPS_NORMS, DROPS_BIASES };
+
 struct mixer_kind;
 
 /* The sizes of one mixer, by the rows of its kind: whole numbers and flags in `value`, what is no
@@ -98,6 +101,10 @@ struct size_row;
 struct config_row;
 struct buffer_row;
 struct past_row;
+struct choice_row;
+struct mixer_choices;
+struct attention_source;
+struct text;
 
 /* All that a pass needs. */
 struct mixer_pass {
@@ -135,6 +142,8 @@ struct mixer_kind {
     int n_buffers;
     const struct past_row *past;
     int n_past;
+    const struct choice_row *choices;
+    int n_choices;
     /* The shape of a tensor with these sizes. */
     struct tensor_shape (*shape)(int tensor, const struct mixer_sizes *, const struct mixer_host *);
     /* What the sizes must divide, STATUS_FAILED naming `source` and `layer`; or NULL. */
@@ -152,6 +161,21 @@ struct mixer_kind {
     int64_t (*past_rows)(const struct mixer_sizes *, int64_t tokens);
     /* Operations a token besides the products with weights: with `rows` rows kept in the past. */
     double (*operations)(const struct mixer_sizes *, const struct mixer_host *, double rows);
+    /* What the choices say of the sizes; or NULL. */
+    void (*settle)(struct mixer_sizes *, const struct mixer_choices *, const struct mixer_host *);
+    /* A tensor of a new mixer, and what it is made from (see choices.h); NULL where the weights are
+     * the attention's own. */
+    enum status (*init)(float *out, int tensor, const struct mixer_sizes *,
+                        const struct mixer_choices *, const struct attention_source *);
+    char *(*origin)(int tensor, const struct mixer_sizes *, const struct mixer_choices *,
+                    const struct attention_source *);
+    /* Lines for people about choices that are not as usual, "new mixers: …"; or NULL. */
+    void (*remark)(struct text *, const struct mixer_choices *);
+    /* What of the host's attention a new mixer does not keep, in words; NULL: all of it, or NULL
+     * for the whole. */
+    const char *(*drops)(enum mixer_part, const struct mixer_choices *, const struct mixer_host *);
+    /* Whether a probe leaves a weight as it is; NULL: it trains all. */
+    bool (*frozen)(const struct mixer_choices *, int weight);
     /* What the fingerprint of a model says of a layer: those of earlier releases stay. NULL: the
      * sizes by name. */
     int (*identify)(char *out, size_t size, const struct mixer_sizes *, bool sampled);
@@ -170,6 +194,8 @@ bool mixer_same(const struct mixer_sizes *a, const struct mixer_sizes *b);
 
 struct tensor_shape mixer_tensor_shape(const struct mixer_sizes *sizes,
                                        const struct mixer_host *host, int tensor);
+
+int64_t tensor_shape_count(const struct tensor_shape *shape); /* elements */
 
 struct weight_shape {
     int64_t rows, columns; /* vectors have one row; rows 0: the weight does not exist here */

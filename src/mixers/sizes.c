@@ -246,8 +246,7 @@ const char *mixer_text(char out[MIXER_TEXT_SIZE], const struct mixer_sizes *size
     return out;
 }
 
-/* Every kind that can stand in attention's place, as it is written. */
-static const char *list_kinds(char *out, size_t size) {
+const char *mixer_kind_list(char *out, size_t size) {
     size_t used = 0;
     for (int i = 1; mixer_kinds[i] && used < size; i++)
         used += (size_t)snprintf(out + used, size - used, "%s%s%s", i > 1 ? ", " : "",
@@ -276,5 +275,5 @@ enum status mixer_from_text(struct mixer_sizes *out, const char *text, const cha
         return STATUS_OK;
     }
     return status_set(STATUS_USAGE, "%s: \"%s\" is no kind of mixer; there are %s", option, text,
-                      list_kinds(kinds, sizeof kinds));
+                      mixer_kind_list(kinds, sizeof kinds));
 }

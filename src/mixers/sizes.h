@@ -91,6 +91,9 @@ const struct mixer_kind *mixer_kind_of_type(enum mixer_format format, const char
 enum { MIXER_BLOCK_SIZE = 64 };
 void mixer_block_name(char out[MIXER_BLOCK_SIZE], const struct mixer_sizes *sizes, int number);
 
+/* Every kind that can stand in attention's place, as it is written: "m2, name:N". */
+const char *mixer_kind_list(char *out, size_t size);
+
 /* A mixer in words, "name:4096": the kind's name with its parameter, as options, layouts in JSON
  * and databases have it. And back: STATUS_USAGE for what is no kind, naming `option`; sizes other
  * than the parameter are 0. */

@@ -43,12 +43,12 @@ static void join_reals(struct model_config *config, const struct mixer_sizes *mi
 }
 
 enum status hybrid_make(struct hybrid *out, const struct model_config *base,
-                        const struct int_list *layers, const struct mil_options *options,
+                        const struct int_list *layers, const struct mixer_choices *choices,
                         const char *name) {
     *out = (struct hybrid){0};
     enum status status = config_copy(&out->config, base);
     if (!status) status = list_added(out, base, layers, name);
-    if (!status && out->added.count) status = mil_mamba(&out->mixer, base, options);
+    if (!status && out->added.count) status = replacement_sizes(&out->mixer, base, choices);
     for (size_t k = 0; k < out->added.count && !status; k++)
         out->config->layers[out->added.values[k]] = (struct layer_config){.mixer = out->mixer};
     if (!status && out->added.count) join_reals(out->config, &out->mixer);

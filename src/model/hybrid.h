@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 #include "checkpoint/shape.h"
-#include "model/mil.h"
+#include "model/replacement.h"
 
 struct hybrid {
     struct model_config *config; /* with the layers that are to be Mamba; of the base's family */
@@ -17,7 +17,7 @@ struct hybrid {
  * `name` is the base's, for messages. STATUS_USAGE when sizes do not divide. The caller frees with
  * hybrid_free, which accepts a zeroed one. */
 enum status hybrid_make(struct hybrid *out, const struct model_config *base,
-                        const struct int_list *layers, const struct mil_options *options,
+                        const struct int_list *layers, const struct mixer_choices *choices,
                         const char *name) STATUS_CHECKED;
 void hybrid_free(struct hybrid *hybrid);
 

@@ -130,12 +130,6 @@ static int block_parts(struct weight_part *parts, const struct layer *layer,
     return count;
 }
 
-static int64_t elements_of(const struct tensor_shape *shape) {
-    int64_t count = 1;
-    for (int i = 0; i < MIXER_MAX_RANK && shape->dims[i]; i++) count *= shape->dims[i];
-    return count;
-}
-
 /* Those of one weight of the mixer likewise; what checkpoints do not have is zeros. */
 static int mixer_parts(struct weight_part *parts, const struct layer *layer,
                        const struct model *model, int index) {
@@ -154,7 +148,7 @@ static int mixer_parts(struct weight_part *parts, const struct layer *layer,
                 .tensor = checkpoint_find_mixer(model->checkpoint, index, kind, t),
                 .to = to,
                 .to_type = type,
-                .count = elements_of(&shape),
+                .count = tensor_shape_count(&shape),
                 .factor = row->stored != 0 ? 1 / row->stored : 1};
             to += (size_t)part->count * dtype_size(type);
         }

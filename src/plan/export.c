@@ -41,7 +41,7 @@ enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
     if (!status && !stage)
         status = config_copy(&out->hybrid.config, out->base);
     else if (!status)
-        status = hybrid_make(&out->hybrid, out->base, &stage->layers, &mixers->mil,
+        status = hybrid_make(&out->hybrid, out->base, &stage->layers, &mixers->choices,
                              mixers->model ? mixers->model_name : source);
     /* the plan's bytes are those of the transformer */
     if (!status && config_attention_layers(out->base) < plan->layers) out->weights.bytes = 0;

@@ -20,7 +20,7 @@ enum status plan_format_from_name(enum plan_format *out, const char *name) STATU
 
 /* What a stage is made of: the choices that `convert` takes, and the model. */
 struct plan_mixers {
-    struct mil_options mil;
+    struct mixer_choices choices;
     const struct model_config *model; /* the model, or a hybrid of it; NULL: the plan's shape */
     const char *model_name;
 };

@@ -141,6 +141,7 @@ beta2 new $M --beta2 0.9
 epsilon new $M --epsilon 1e-6
 stop-when-stable new $M --stop-when-stable 1
 group new $M --stop-when-stable 1 --group 1
+kind other
 init new $M --init published
 align new $M --align paper
 conv-init new $M --conv-init random

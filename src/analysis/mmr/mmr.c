@@ -100,16 +100,15 @@ static struct json *describe(const struct mmr_work *work, const struct mixer_siz
     js_set_string(parameters, "train", probe_parts_name(&probe->parts));
     js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
-    struct mil_options mil = probe->mil;
-    mil.seed = settings->seed;
-    js_set(parameters, "init", mil_options_to_json(&mil, mixer));
+    js_set(parameters, "init", mixer_choices_to_json(&probe->choices, mixer));
     return parameters;
 }
 
 /* Find or insert the run, or compare it with another. */
 static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     struct mixer_sizes mixer;
-    enum status status = mil_mamba(&mixer, work->student->config, &work->settings->probe.mil);
+    enum status status =
+        replacement_sizes(&mixer, work->student->config, &work->settings->probe.choices);
     if (status) return status;
     struct json *parameters = describe(work, &mixer);
     char *layout = record_layout(work->student->config, NULL);

@@ -14,6 +14,7 @@
 #include "kernels/ops/conv.h"
 #include "kernels/ops/scan.h"
 #include "mixers/buffers.h"
+#include "mixers/choices.h"
 #include "mixers/past.h"
 #include "mixers/sizes.h"
 
@@ -92,6 +93,46 @@ enum m2_past {
     M2_SCAN_STATES, /* acc [slots, I, N] */
     M2_PAST,
 };
+
+/* How a mixer starts (init.c); the words of each, 0 and 1. */
+enum m2_choice {
+    M2_ALIGN,
+    M2_CONV_INIT,
+    M2_DT_DRAW,
+    M2_GATE,
+    M2_SKIP,
+    M2_C_SCALE,
+    M2_QKV_BIAS,
+    M2_A_INIT,
+    M2_DT_RANGE,
+    M2_CHOICES,
+};
+enum { M2_ALIGN_PAPER, M2_ALIGN_GQA /* each query sub-head meets its key block of attention */ };
+enum { M2_CONV_RANDOM, M2_CONV_IDENTITY /* last tap 1, all else 0 */ };
+enum { M2_DT_TWICE /* b is twice the draw: what the published code amounts to */, M2_DT_ONCE };
+enum { M2_GATE_RANDOM, M2_GATE_OPEN };
+enum { M2_SKIP_ONE, M2_SKIP_ZERO };
+enum { M2_C_ONE, M2_C_HEAD };
+enum { M2_BIAS_DROP, M2_BIAS_KEEP };
+enum { M2_A_S4D, M2_A_ONE };
+extern const struct choice_row m2_choices[M2_CHOICES];
+
+void m2_settle(struct mixer_sizes *m2, const struct mixer_choices *choices,
+               const struct mixer_host *host);
+/* M2_T_DT_PROJ_BIAS is the effective bias b, such that b/2 is exact in the source's type. */
+enum status m2_init(float *out, int tensor, const struct mixer_sizes *m2,
+                    const struct mixer_choices *choices,
+                    const struct attention_source *source) STATUS_CHECKED;
+char *m2_origin(int tensor, const struct mixer_sizes *m2, const struct mixer_choices *choices,
+                const struct attention_source *source);
+
+const char *m2_drops(enum mixer_part part, const struct mixer_choices *choices,
+                     const struct mixer_host *host);
+void m2_remark(struct text *text, const struct mixer_choices *choices);
+
+/* Old number of the query sub-head that stands at position `position`; sub-heads have `d_state`
+ * channels. The identity for M2_ALIGN_PAPER. */
+int m2_subhead(const struct mixer_host *host, int d_state, int align, int position);
 
 void m2_forward(const struct mixer_pass *pass, void *h);
 void m2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,

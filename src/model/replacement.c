@@ -1,0 +1,84 @@
+#include "model/replacement.h"
+
+#include <stdlib.h>
+
+#include "base/memory.h"
+#include "mixers/attention/attention.h"
+
+enum status replacement_sizes(struct mixer_sizes *out, const struct model_config *config,
+                              const struct mixer_choices *choices) {
+    const struct mixer_host host = config_host(config);
+    enum status status = config_mixer_for(out, config, &choices->sizes);
+    if (!status && out->kind->settle) out->kind->settle(out, choices, &host);
+    return status;
+}
+
+/* ---- where values come from */
+
+static const struct checkpoint_tensor *find(const struct replacement_source *source, int tensor) {
+    return checkpoint_find_mixer(source->checkpoint, source->attention.layer, &attention_kind,
+                                 tensor);
+}
+
+static enum status read_elements(void *context, int tensor, int64_t first, int64_t count,
+                                 float *out) {
+    const struct replacement_source *source = context;
+    return checkpoint_read_f32(source->checkpoint, find(source, tensor), first, count, out);
+}
+
+static const char *name_of(void *context, int tensor) {
+    const struct checkpoint_tensor *found = find(context, tensor);
+    return found ? found->name : NULL;
+}
+
+enum status replacement_source_open(struct replacement_source *out,
+                                    const struct checkpoint *checkpoint, int layer) {
+    const struct model_config *config = checkpoint_config(checkpoint);
+    *out = (struct replacement_source){.checkpoint = checkpoint, .host = config_host(config)};
+    out->attention = (struct attention_source){
+        .context = out, .host = &out->host, .layer = layer, .read = read_elements, .name = name_of};
+    if (!config_is_attention(config, layer))
+        return status_fail("\"%s\": layer %d has no attention to start a mixer from",
+                           checkpoint_directory(checkpoint), layer);
+    out->attention.dtype = find(out, ATTENTION_Q)->dtype;
+    return STATUS_OK;
+}
+
+/* ---- values */
+
+/* One weight, from the tensors that it consists of. */
+static enum status make_weight(struct mixer *mixer, const struct model *model,
+                               const struct mixer_choices *choices,
+                               const struct attention_source *source, int weight) {
+    const struct mixer_kind *kind = mixer->sizes.kind;
+    struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, weight);
+    if (!shape.count) return STATUS_OK;
+    float *values = memory_calloc((size_t)shape.count, sizeof *values), *to = values;
+    enum status status = values ? STATUS_OK : STATUS_FAILED;
+    for (int t = 0; !status && t < kind->n_tensors; t++) {
+        if (kind->tensors[t].weight != weight) continue;
+        struct tensor_shape part = mixer_tensor_shape(&mixer->sizes, &model->host, t);
+        if (part.present) status = mixer_init(to, t, &mixer->sizes, choices, source);
+        to += tensor_shape_count(&part);
+    }
+    if (!status) mixer_set(mixer, model->backend, &model->host, weight, values);
+    free(values);
+    return status;
+}
+
+enum status replacement_create(struct mixer *out, const struct model *model, int layer,
+                               const struct mixer_choices *choices) {
+    struct mixer mixer = {0};
+    struct replacement_source source;
+    enum status status = replacement_sizes(&mixer.sizes, model->config, choices);
+    if (!status) status = replacement_source_open(&source, model->checkpoint, layer);
+    if (!status) status = mixer_alloc(&mixer, model->backend, &model->host);
+    if (!status) mixer_freeze(&mixer, choices);
+    for (int w = 0; !status && w < mixer.sizes.kind->n_weights; w++)
+        status = make_weight(&mixer, model, choices, &source.attention, w);
+    if (status)
+        mixer_free(&mixer, model->backend);
+    else
+        *out = mixer;
+    return status;
+}
