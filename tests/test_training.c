@@ -419,6 +419,27 @@ START_TEST(narrow_weights_have_masters) {
 }
 END_TEST
 
+/* A mixer of which nothing trains has no arena to speak of, and steps over it do nothing. */
+START_TEST(nothing_may_train) {
+    static const struct parameter_group group = {"none", 1, 0};
+    struct trained trained;
+    struct parameters *parameters;
+    double norm = NAN;
+    open_trained(&trained, MODELS "llama-f32-bare", true);
+    succeeds(parameters_create(&parameters, trained.model, &group));
+    ck_assert_uint_eq(parameters_bytes(parameters), 0);
+    succeeds(parameters_allocate(parameters));
+    parameters_zero_gradients(parameters);
+    optimizer_step(parameters, &plain, 0.01, 0, &norm);
+    ck_assert(norm == 0);
+    ck_assert_uint_eq(state_bytes(parameters), 0);
+    ck_assert_int_eq(parameters_count(parameters), 0);
+    ck_assert_ptr_null(parameters_gradients(parameters, 0));
+    parameters_free(parameters);
+    close_trained(&trained);
+}
+END_TEST
+
 START_TEST(words_are_read_and_written) {
     static const char *const words[] = {"", "Cosine", "linear", "mixers", "kl"};
     enum schedule_kind kind;
@@ -437,5 +458,5 @@ END_TEST
 CHECK_MAIN("training", rates_are_those_of_other_schedules, rates_at_the_edges,
            the_arena_has_a_place_for_everything, gradients_are_found_and_zeroed,
            what_is_not_loaded_is_measured, the_optimizer_takes_golden_steps,
-           a_state_goes_and_comes_in_pieces, narrow_weights_have_masters,
+           a_state_goes_and_comes_in_pieces, narrow_weights_have_masters, nothing_may_train,
            words_are_read_and_written)

@@ -8,13 +8,14 @@
  * another type than acc; where they read acc the weight itself is updated. What lies behind the
  * last layer comes first, then the last layer, then the one before: a backward pass fills the
  * gradients from the beginning on, so that what is complete is one stretch. Each parameter begins
- * at a multiple of PARAMETER_ALIGNMENT bytes. */
+ * at a multiple of PARAMETER_ALIGNMENT bytes, as an allocation of its own would on a GPU: plans of
+ * matrix products are chosen by it. */
 #ifndef TRAIN_PARAMETERS_H
 #define TRAIN_PARAMETERS_H
 
 #include "model/model.h"
 
-enum { PARAMETER_ALIGNMENT = 64 };
+enum { PARAMETER_ALIGNMENT = 256 };
 
 /* Parameters that train alike. */
 struct parameter_group {
