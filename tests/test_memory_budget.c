@@ -7,6 +7,7 @@
 #include "analysis/mmr/mmr_work.h"
 #include "base/memory.h"
 #include "check_main.h"
+#include "mixer_choices.h"
 
 static uint64_t free_bytes;
 
@@ -118,11 +119,13 @@ struct mmr_cut {
 static enum status budget_mmr(struct mmr_cut *cut, uint64_t bytes, int together) {
     static uint64_t offsets[MOST_ROWS + 1];
     const struct checkpoint_options random = {.random_weights = true};
-    const struct mmr_settings settings = {.seeds = 1,
-                                          .together = together,
-                                          .probe = {.data = {.batch = 1, .heldout = 4},
-                                                    .schedule = {.steps = 100},
-                                                    .parts = {.count = PROBE_MIXER + 1}}};
+    const struct mmr_settings settings = {
+        .seeds = 1,
+        .together = together,
+        .probe = {.data = {.batch = 1, .heldout = 4},
+                  .schedule = {.steps = 100},
+                  .parts = {.count = PROBE_MIXER + 1},
+                  .choices = choices_of("init=published align=paper qkv-bias=drop")}};
     struct mmr_work work = {.settings = &settings, .outcome = &cut->outcome};
     for (int i = 0; i <= 16; i++) offsets[i] = (uint64_t)i * 256;
     struct tokenset set = {.rows = 16, .tokens = offsets[16], .row_offsets = offsets};

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "check_main.h"
+#include "mixer_choices.h"
 
 #define DEMO_MODEL TEST_DATA "/../../recipes/demo-model"
 
@@ -55,7 +56,8 @@ static enum status run(const char *database, int64_t limit, size_t state_part) {
         .probe = {.data = {.batch = 2, .heldout = 2},
                   .schedule = {.steps = STEPS, .rate = 1e-3},
                   .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
-                  .loss = {LOSS_REVERSE_KL, 1}}};
+                  .loss = {LOSS_REVERSE_KL, 1},
+                  .choices = choices_of("init=published align=paper qkv-bias=drop")}};
     enum status status = probe_parts_from_name(&settings.probe.parts, "mixer", 0);
     if (status) return status;
     return mmr_run(&outcome, &settings);

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "mixer_choices.h"
 #include "mixers/m2/m2.h"
 #include "model/loading.h"
 
@@ -105,7 +106,9 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
                                    .schedule = {.steps = steps, .rate = 1e-3},
                                    .optimizer = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8},
                                    .parts = trained("mixer"),
-                                   .loss = {LOSS_REVERSE_KL, 1}};
+                                   .loss = {LOSS_REVERSE_KL, 1},
+                                   .choices =
+                                       choices_of("init=published align=paper qkv-bias=drop")};
 }
 
 /* Put the golden initial parameters of a layer into a probe's mixer. */
