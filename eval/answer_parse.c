@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "eval/answer_parser.h"
+#include "eval/answer_units.h"
 
 static int expression(struct parser *parser);
 static int union_of_sets(struct parser *parser);
@@ -473,21 +474,44 @@ static int relation(struct parser *parser) {
     return node < 0 ? first : node;
 }
 
-/* Words up to the item's end: a unit holds letters, and numbers as powers only. The degree of a
- * temperature belongs to it. */
+/* "5 million": the number; in the likely reading of units "million" is one. */
+static int multiplied(struct parser *parser, int quantity) {
+    while (parser->at->kind == TOKEN_WORD && parser->units != ANSWER_UNITS_LIKELY) {
+        const char *digits = answer_unit_multiplier(parser->at->text, parser->at->length);
+        if (!digits) break;
+        int factor = parser_number_node(parser, digits, strlen(digits), 10);
+        quantity = parser_binary(parser, '*', quantity, factor);
+        parser->tree->letters = true;
+        parser->at++;
+    }
+    return quantity;
+}
+
+/* Whether a token may be part of a unit: letters that are no variables, words that say nothing of
+ * the number, and numbers as powers. */
+static bool is_of_unit(const struct parser *parser, const struct answer_token *first) {
+    const struct answer_token *at = parser->at;
+    bool letter =
+        at->kind == TOKEN_VARIABLE && at->length == 1 && strchr("amgshLNJWVAKCF", *at->text);
+    bool number = parser->units != ANSWER_UNITS_LIKELY || at > first;
+    bool word = at->kind == TOKEN_WORD && !(number && answer_unit_is_number(at->text, at->length));
+    if (word && at == first)
+        word = !answer_token_is(at, "squared") && !answer_token_is(at, "cubed");
+    bool power = at - 1 > first && token_is_mark(at - 1, '^');
+    bool braces = at - 2 > first && token_is_mark(at - 1, '{') && token_is_mark(at - 2, '^');
+    bool exponent = at->kind == TOKEN_NUMBER && (power || braces);
+    return letter || word || exponent || (at->kind == TOKEN_MARK && strchr("^/{}*", at->mark));
+}
+
+/* Words up to the item's end. The degree of a temperature belongs to them. */
 static int unit(struct parser *parser, int quantity) {
+    quantity = multiplied(parser, quantity);
+    if (token_ends_item(parser->at)) return quantity;
     const struct answer_token *first = parser->at - token_is_mark(parser->at - 1, 'd');
     const struct answer_token *end = parser_unit_end(parser->at);
     if (end) parser->at += end - parser->at;
-    for (; !token_ends_item(parser->at); parser->at++) {
-        const struct answer_token *at = parser->at;
-        bool letters = at->kind == TOKEN_WORD || at->kind == TOKEN_VARIABLE;
-        bool power = at - 1 > first && token_is_mark(at - 1, '^');
-        bool braces = at - 2 > first && token_is_mark(at - 1, '{') && token_is_mark(at - 2, '^');
-        bool exponent = at->kind == TOKEN_NUMBER && (power || braces);
-        bool mark = at->kind == TOKEN_MARK && strchr("^/{}*", at->mark);
-        if (!letters && !exponent && !mark) return parser_fail(parser);
-    }
+    for (; !token_ends_item(parser->at); parser->at++)
+        if (!is_of_unit(parser, first)) return parser_fail(parser);
     int node = parser_wrap(parser, NODE_UNIT, quantity);
     if (node < 0) return node;
     parser->tree->nodes[node].text = parser->source + first->from;

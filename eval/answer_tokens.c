@@ -295,6 +295,13 @@ static bool is_word(const char *letters, size_t length) {
     return false;
 }
 
+/* "3 times 4" is a product, "3 times" a number of times. */
+static bool goes_on(const char *at) {
+    at += strspn(at, " }$");
+    bool letter = is_letter(*at) && !is_letter(at[1]);
+    return is_digit(*at) || letter || (*at & 0x80) || (*at && strchr("(\\-", *at));
+}
+
 static bool take_name(struct reader *reader, const char *at, size_t length, size_t taken) {
     static const struct {
         const char *name;
@@ -310,12 +317,17 @@ static bool take_name(struct reader *reader, const char *at, size_t length, size
         {"infinity", TOKEN_COMMAND, "infty"},
         {"oo", TOKEN_COMMAND, "infty"},
         {"union", TOKEN_SET, NULL},
-        {"times", TOKEN_MARK, NULL},
+        {"times", TOKEN_MARK, "*"},
+        {"percent", TOKEN_MARK, "%"},
+        {"choose", TOKEN_COMMAND, "choose"},
     };
     for (size_t i = 0; i < COUNT(names); i++) {
         if (length != strlen(names[i].name) || memcmp(at, names[i].name, length) != 0) continue;
+        if (names[i].as && *names[i].as == '*' && !goes_on(at + length)) continue;
         const char *as = names[i].as;
-        char mark = names[i].kind == TOKEN_SET ? 'u' : names[i].kind == TOKEN_MARK ? '*' : 0;
+        bool sign = names[i].kind == TOKEN_MARK;
+        char mark = names[i].kind == TOKEN_SET ? 'u' : sign ? *as : 0;
+        if (sign) as = NULL;
         add(reader,
             (struct answer_token){
                 .kind = names[i].kind, .mark = mark, .text = as, .length = as ? strlen(as) : 0},

@@ -255,3 +255,33 @@ bool answer_unit_is_known(const char *text, size_t length) {
         if (strcmp(units[i].word, word) == 0 || strcmp(units[i].name, word) == 0) return true;
     return strcmp(word, "mol") == 0 || strcmp(word, "rad") == 0 || strcmp(word, "day") == 0;
 }
+
+static bool is_word(const char *text, size_t length, const char *word) {
+    return length == strlen(word) && strncasecmp(text, word, length) == 0;
+}
+
+const char *answer_unit_multiplier(const char *text, size_t length) {
+    static const struct {
+        const char *word, *digits;
+    } words[] = {{"dozen", "12"},        {"hundred", "100"},        {"thousand", "1000"},
+                 {"million", "1000000"}, {"billion", "1000000000"}, {"trillion", "1000000000000"},
+                 {"thousands", "1000"},  {"millions", "1000000"},   {"billions", "1000000000"},
+                 {"hundreds", "100"},    {"dozens", "12"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (is_word(text, length, words[i].word)) return words[i].digits;
+    return NULL;
+}
+
+bool answer_unit_is_number(const char *text, size_t length) {
+    static const char *const words[] = {
+        "half",      "halves",     "thirds",   "fourths",   "fifths",     "sixths",
+        "sevenths",  "eighths",    "ninths",   "tenths",    "hundredths", "thousandths",
+        "factorial", "plus",       "minus",    "over",      "divided",    "below",
+        "under",     "negative",   "zero",     "than",      "inverse",    "root",
+        "power",     "mod",        "modulo",   "base",      "remainder",  "multiplied",
+        "dozen",     "dozens",     "hundred",  "thousand",  "million",    "billion",
+        "trillion",  "reciprocal", "millions", "thousands", "billions",   "hundreds"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (is_word(text, length, words[i])) return true;
+    return false;
+}

@@ -540,6 +540,95 @@ log₂8 | 3 | 3 ; 3
 ²/₃ | \frac23 | Rational(2,3) ; Rational(2,3)
 ² | 2 | refuse
 ⅐ | \frac17 | Rational(1,7) ; Rational(1,7)
+3 dozen | 3 | refuse
+3 dozen | 36 | same
+5 million | 5 | refuse
+5 million | 5000000 | same
+$5 million | 5,000,000 | same
+1.5 million dollars | 1500000 | same
+2 hundred | 200 | same
+2 thousand | 2 | refuse
+2 thirds | 2 | refuse
+3 halves | 3 | refuse
+5 squared | 5 | refuse
+5 squared | 25 | refuse
+2 cubed | 2 | refuse
+5 factorial | 5 | refuse
+3 over 4 | 3 | refuse
+3 divided by 4 | 3 | refuse
+5 minus 2 | 5 | refuse
+5 plus 2 | 5 | refuse
+5 below zero | 5 | refuse
+5 degrees below zero | 5 | refuse
+5 percent | 0.05 | same
+5 percent | 5 | same
+5 percent | 5\% | same
+\binom{n}{2} | \binom{n}{n-2} | same
+10 \choose 3 | 3 \choose 10 | differ
+10 m/s | 10 s/m | refuse
+5 m | 5 g | refuse
+25^\circ C | 25 K | refuse
+2 and a half | 2 | refuse
+5 more than x | 5 | refuse
+5 times x | 5 | differ
+5 less | 5 | same
+4 quarters | 4 | same
+7 tenths | 0.7 | refuse
+7 negative | 7 | refuse
+12 mod 5 | 12 | refuse
+12 in base 3 | 12 | refuse
+12 base 3 | 12 | refuse
+3 choose 2 | 3 | same
+10 choose 3 | 120 | same
+5 K | 5 | same
+5 apples and 3 pears | 5 | differ
+6 or 7 | 6 | differ
+5 hours | 5 minutes | refuse
+5 hundredths | 5 | refuse
+2 pairs | 2 | same
+3 to 2 | 3 | refuse
+3 out of 4 | 3 | refuse
+3 in 4 | 3 | refuse
+1 in 10 | 0.1 | refuse
+5 feet tall | 5 | same
+2 inverse | 2 | refuse
+4 root 2 | 4 | refuse
+square root of 4 | 4 | refuse
+5 approx | 5 | same
+5 (mod 7) | 5 | refuse
+5 \pmod 7 | 5 | refuse
+5 \text{ mod } 7 | 5 | refuse
+12\text{ (base 3)} | 12 | refuse
+3 \text{ remainder } 1 | 3 | refuse
+3 R 1 | 3 | refuse
+0x10 | 10 | refuse
+x^2 cm^2 | x^2 | refuse
+1,000 km | 1000 | same
+3 x 10^4 | 30000 | refuse
+\frac{3}{4} of x | \frac34 | refuse
+2 \text{ times } 3 | 6 | same
+2 \text{ less than } x | 2 | refuse
+5 o'clock | 5 | refuse
+5:30 pm | 5:30 am | refuse
+5 pm | 5 am | refuse
+10^5 m | 10^5 | same
+-5^\circ C | 5 | differ
+-5^\circ C | -5 | same
+(3,4) m | (3,4) | refuse
+2^3 N | 8 | same
+\pm 5 m | \pm 5 | same
+x=3 m | 3 | same
+5m^2 | 5 | refuse
+AB | BA | same
+2√3 cm | 2\sqrt{3} | same
+x ≥ 5 cm | x \ge 5 | refuse
+3 times | 3 | same
+5 feet squared | 5 ft^2 | same
+3 times 4 | 12 | same
+5 third graders | 5 | same
+2 billion | 2\times10^9 | same
+5 million | 6000000 | differ
+3 dozen eggs | 36 | same
 """
 
 
