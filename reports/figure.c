@@ -40,7 +40,8 @@ char *figure_metric_title(const struct figure *figure, const char *metric) {
     bool hybrid = false;
     for (int i = 0; i < figure->count; i++)
         if (strcmp(figure->series[i].metric, metric) == 0)
-            hybrid = hybrid || strchr(figure->series[i].run.base, PLAN_MAMBA);
+            hybrid = hybrid ||
+                     strspn(figure->series[i].run.base, "t") < strlen(figure->series[i].run.base);
     const char *trunk = hybrid ? "unmodified base of the run" : "unmodified model";
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
         if (strcmp(titles[i].metric, metric) != 0) continue;
@@ -103,7 +104,7 @@ static char *series_label(const struct figure_series *series) {
     if (usual && strcmp(series->metric, usual) != 0) text_append(&label, " %s", series->metric);
     append_parameters(&label, run->parameters);
     int replaced = 0;
-    for (const char *letter = run->base; *letter; letter++) replaced += *letter == PLAN_MAMBA;
+    for (const char *letter = run->base; *letter; letter++) replaced += *letter != PLAN_ATTENTION;
     if (replaced)
         text_append(&label, ", on a hybrid of %d layer%s", replaced, replaced == 1 ? "" : "s");
     long long n = ranking->count ? (long long)ranking->entries[0].n : 0;
@@ -199,10 +200,10 @@ static enum status check_model(struct figure *figure, struct store *store) {
     enum status status = store_find_model(&model, store, first->model);
     if (status) return status;
     if (figure->plan && strcmp(figure->plan->fingerprint, model.fingerprint) != 0)
-        status = status_fail("the plan is of \"%s\"%s, another model than \"%s\"%s of run %lld",
-                             figure->plan->model,
-                             store_fingerprint_remark(figure->plan->fingerprint_kind), model.name,
-                             store_fingerprint_remark(model.fingerprint_kind), (long long)first->id);
+        status = status_fail(
+            "the plan is of \"%s\"%s, another model than \"%s\"%s of run %lld", figure->plan->model,
+            store_fingerprint_remark(figure->plan->fingerprint_kind), model.name,
+            store_fingerprint_remark(model.fingerprint_kind), (long long)first->id);
     if (!status) status = js_parse(&shape, model.shape, strlen(model.shape), model.name);
     int64_t layers = 0;
     if (!status)

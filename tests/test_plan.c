@@ -327,8 +327,8 @@ static const struct {
     const char *from, *to, *message;
 } damages[] = {
     {"apriel-tool/plan", "other", "\"p\" is not a plan (\"format\" is not \"apriel-tool/plan\")"},
-    {"\"version\": 1", "\"version\": 2",
-     "\"p\" is a plan of version 2, this program knows 1; use a newer apriel-tool"},
+    {"\"version\": 1", "\"version\": 3",
+     "\"p\" is a plan of version 3, this program knows 2; use a newer apriel-tool"},
     {"\"version\": 1", "\"version\": 1.5", "\"p\": \"version\" must be an integer, found 1.5"},
     {"\"model\": {", "\"model\": 3, \"x\": {", "\"p\": \"model\" must be an object"},
     {"\"fingerprint\": \"f\"", "\"fingerprint\": \"\"",

@@ -13,7 +13,9 @@
 char *record_layout(const struct model_config *config, const bool *removed) {
     char *layout = memory_calloc((size_t)config->n_layers + 1, 1);
     for (int l = 0; layout && l < config->n_layers; l++)
-        layout[l] = !config_is_attention(config, l) || (removed && removed[l]) ? 'm' : 't';
+        layout[l] = removed && removed[l] && config_is_attention(config, l)
+                        ? mixer_kinds[1]->letter
+                        : config->layers[l].mixer.kind->letter;
     return layout;
 }
 

@@ -8,7 +8,7 @@
 #include "model/model.h"
 #include "scores/store.h"
 
-/* Layout of a model: "t" for attention, "m" for Mamba, one letter a layer; layers in `removed` (may
+/* Layout of a model: the letter of its mixer's kind for each layer; layers in `removed` (may
  * be NULL) count as replaced. The caller frees. */
 char *record_layout(const struct model_config *config, const bool *removed);
 

@@ -13,7 +13,8 @@
 
 int run_replaced(const struct store_run *run) {
     int count = 0;
-    for (const char *letter = run->base; *letter; letter++) count += *letter == 'm';
+    for (const char *letter = run->base; *letter; letter++)
+        count += *letter != mixer_kinds[0]->letter;
     return count;
 }
 

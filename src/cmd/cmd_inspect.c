@@ -96,7 +96,7 @@ static enum status count_hybrid(struct totals *totals, const struct report *repo
     for (int i = 0; i < config->n_layers && !status; i++)
         if (!config_is_attention(config, i) || left-- > 0) layers.values[layers.count++] = i;
     if (!status)
-        status = hybrid_make(&hybrid, config, &layers, &report->choices,
+        status = hybrid_make(&hybrid, config, &layers, &report->choices, NULL,
                              checkpoint_directory(report->checkpoint));
     totals->replaced = replaced;
     if (!status) status = count(totals, report->checkpoint, hybrid.config);

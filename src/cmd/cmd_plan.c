@@ -138,6 +138,7 @@ static enum status choose(struct plan_choices *choices, struct store *store,
     choices->keep = command->keep;
     choices->stages = command->stages;
     choices->unfinished = command->unfinished;
+    choices->kind = command->mixer.words[0];
     return status;
 }
 

@@ -75,8 +75,9 @@ static enum status print_tensors(const struct convert_job *job) {
 
 /* The sizes and choices of new mixers, and the rest that is not as usual. */
 static void print_mixers(const struct convert_job *job) {
-    const struct mixer_choices *choices = &job->options.choices;
     const struct mixer_sizes *mixer = &job->mixer;
+    struct mixer_choices choices;
+    mixer_choices_for(&choices, &job->options.choices, mixer);
     struct text text = {0};
     text_append(&text, "new mixers:");
     if (!mixer->kind->former) {
@@ -88,12 +89,24 @@ static void print_mixers(const struct convert_job *job) {
             text_append(&text, "%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
                         mixer->value[i]);
     text_append(&text, "; ");
-    mixer_choices_append(&text, choices);
-    text_append(&text, "; seed %lld\n", (long long)choices->seed);
-    if (mixer->kind->remark) mixer->kind->remark(&text, choices);
+    mixer_choices_append(&text, &choices);
+    text_append(&text, "; seed %lld\n", (long long)choices.seed);
+    if (mixer->kind->remark) mixer->kind->remark(&text, &choices);
     char *lines = text_finish(&text);
     if (lines) fputs(lines, stdout);
     free(lines);
+}
+
+/* What all layers that are not attention are; "replaced" where they are not of one kind. */
+static const char *replaced_word(const struct model_config *config) {
+    const struct mixer_kind *only = NULL;
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct mixer_kind *kind = config->layers[i].mixer.kind;
+        if (config_is_attention(config, i) || kind == only) continue;
+        if (only) return "replaced";
+        only = kind;
+    }
+    return only ? only->adjective : mixer_kinds[1]->adjective;
 }
 
 static enum status print_text(const struct conversion *conversion, bool dry_run) {
@@ -111,10 +124,11 @@ static enum status print_text(const struct conversion *conversion, bool dry_run)
         free(all);
         return STATUS_FAILED;
     }
-    quote_print(stdout, "%s %s: %s, %zu of %d layers Mamba (%s), new: %s; %s",
+    quote_print(stdout, "%s %s: %s, %zu of %d layers %s (%s), new: %s; %s",
                 dry_run ? "would write" : "wrote", output ? output : "a checkpoint",
                 config_architecture(job->config), conversion->layers.count, job->config->n_layers,
-                *all ? all : "none", *added ? added : "none", memory_format(size, job->bytes));
+                replaced_word(job->config), *all ? all : "none", *added ? added : "none",
+                memory_format(size, job->bytes));
     if (job->added.count) print_mixers(job);
     bool warns;
     const char *remark;

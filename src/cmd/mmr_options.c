@@ -137,7 +137,10 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_value
         values->beta2 < 0 || values->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
-    return mixer_option_resolve(&probe->choices, &values->mixer, 0);
+    enum status resolved = mixer_option_resolve(&probe->choices, &values->mixer, 0);
+    bool trains = probe->parts.count > PROBE_MIXER + 1 || mixer_trains(&probe->choices);
+    if (!resolved && !trains) probe->schedule.steps = 0;
+    return resolved;
 }
 
 enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr_values *values,

@@ -61,7 +61,9 @@ static enum status check_mixers(const struct plan_command *command, bool estimat
     unsigned shown = effects_shown(command, estimate);
     int count = mixer_option_all(rows, &values);
     for (int i = 0; i < count; i++) {
-        if (!mixer_option_is_given(&rows[i]) || mixer_option_effect(rows[i].name) & shown) continue;
+        bool enters = mixer_option_effect(rows[i].name) & shown;
+        if (i == 0 && !command->plan) continue; /* the kind enters the plan itself */
+        if (!mixer_option_is_given(&rows[i]) || enters) continue;
         if (command->format)
             return status_set(STATUS_USAGE,
                               "plan: --%s does not enter --format %s; give it to convert",

@@ -23,6 +23,10 @@ static enum status layers_of_plan(struct conversion *out) {
     if (!out->layers.values) return STATUS_FAILED;
     out->layers.count = stage->layers.count;
     memcpy(out->layers.values, stage->layers.values, stage->layers.count * sizeof(int));
+    out->kinds = memory_calloc(stage->layers.count, sizeof *out->kinds);
+    if (!out->kinds) return STATUS_FAILED;
+    for (size_t i = 0; i < out->layers.count; i++)
+        out->kinds[i] = plan_mixer_of(&out->plan, out->layers.values[i]);
     return STATUS_OK;
 }
 
@@ -90,8 +94,9 @@ static struct json *provenance_json(const struct conversion *conversion) {
     js_set_string(object, "architecture", config_architecture(job->config));
     js_set_integer(object, "seed", (int64_t)settings->choices.seed);
     if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
-    js_set(object, "init",
-           job->added.count ? mixer_choices_to_json(&job->options.choices, &job->mixer) : NULL);
+    struct mixer_choices choices = job->options.choices;
+    if (job->added.count) mixer_choices_for(&choices, &job->options.choices, &job->mixer);
+    js_set(object, "init", job->added.count ? mixer_choices_to_json(&choices, &job->mixer) : NULL);
     return object;
 }
 
@@ -102,6 +107,7 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
     if (status) return status;
     struct convert_options options = {.base = out->from ? out->from : out->model,
                                       .layers = out->layers,
+                                      .kinds = (const struct mixer_sizes *const *)out->kinds,
                                       .choices = settings->choices,
                                       .max_shard_bytes = settings->max_shard_bytes};
     status = choose_format(&options.format, settings->format, options.base);
@@ -142,4 +148,5 @@ void conversion_close(struct conversion *conversion) {
     checkpoint_close(conversion->from);
     plan_free(&conversion->plan);
     list_free(&conversion->layers);
+    free(conversion->kinds);
 }

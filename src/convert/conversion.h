@@ -28,7 +28,8 @@ struct conversion {
     struct plan plan;
     int stage; /* of the plan, from 1; 0: there is none */
     char plan_hash[SHA256_HEX_SIZE];
-    struct int_list layers; /* that are Mamba in the result */
+    struct int_list layers;           /* that are replaced in the result */
+    const struct mixer_sizes **kinds; /* [layers] what by, as the plan says; NULL without one */
     struct convert_job job;
     struct json *provenance; /* everything needed to make the same checkpoint again */
 };

@@ -77,7 +77,8 @@ static enum status plan_tensors(struct convert_job *job) {
     for (size_t i = 0; i < job->count && !status; i++) {
         struct convert_tensor *tensor = &job->tensors[i];
         tensor->spec = specs[i];
-        bool made = specs[i].row && is_new(job, specs[i].layer) && !mixer_is_copy(job->mixer.kind);
+        bool made = specs[i].row && is_new(job, specs[i].layer) &&
+                    !mixer_is_copy(job->config->layers[specs[i].layer].mixer.kind);
         if (made) {
             tensor->dtype =
                 hybrid_dtype(&specs[i], attention_of(job, specs[i].layer, ATTENTION_Q)->dtype);
@@ -97,8 +98,9 @@ static enum status plan_tensors(struct convert_job *job) {
 enum status convert_prepare(struct convert_job *job, const struct convert_options *options) {
     *job = (struct convert_job){.options = *options};
     struct hybrid hybrid;
-    enum status status = hybrid_make(&hybrid, checkpoint_config(options->base), &options->layers,
-                                     &options->choices, checkpoint_directory(options->base));
+    enum status status =
+        hybrid_make(&hybrid, checkpoint_config(options->base), &options->layers, &options->choices,
+                    options->kinds, checkpoint_directory(options->base));
     if (status) return status;
     job->config = hybrid.config;
     job->mixer = hybrid.mixer;
@@ -121,22 +123,33 @@ void convert_free(struct convert_job *job) {
     *job = (struct convert_job){0};
 }
 
+/* The sizes of the new mixer of a layer, and what it begins with. */
+static const struct mixer_sizes *new_mixer(struct mixer_choices *choices,
+                                           const struct convert_job *job, int layer) {
+    const struct mixer_sizes *mixer = &job->config->layers[layer].mixer;
+    mixer_choices_for(choices, &job->options.choices, mixer);
+    return mixer;
+}
+
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {
     if (tensor->source) return memory_copy_string(tensor->source->name);
     struct replacement_source source;
+    struct mixer_choices choices;
+    const struct mixer_sizes *mixer = new_mixer(&choices, job, tensor->spec.layer);
     if (replacement_source_open(&source, job->options.base, tensor->spec.layer)) return NULL;
-    return mixer_origin(tensor->spec.role - TENSOR_OF_MIXER, &job->mixer, &job->options.choices,
-                        &source.attention);
+    return mixer_origin(tensor->spec.role - TENSOR_OF_MIXER, mixer, &choices, &source.attention);
 }
 
 const char *convert_remark(bool *warns, const struct convert_job *job, size_t index) {
     const struct model_config *config = job->config;
     const struct mixer_kind *kind = job->added.count ? job->mixer.kind : NULL;
     const struct mixer_host host = config_host(config);
+    struct mixer_choices choices = job->options.choices;
+    if (kind) mixer_choices_for(&choices, &job->options.choices, &job->mixer);
     const char *norms_dropped =
-        kind && kind->drops ? kind->drops(DROPS_NORMS, &job->options.choices, &host) : NULL;
+        kind && kind->drops ? kind->drops(DROPS_NORMS, &choices, &host) : NULL;
     const char *biases_dropped =
-        kind && kind->drops ? kind->drops(DROPS_BIASES, &job->options.choices, &host) : NULL;
+        kind && kind->drops ? kind->drops(DROPS_BIASES, &choices, &host) : NULL;
     bool attends = config_any_attends(config);
     bool apriel2 = config->family == FAMILY_APRIEL2;
     const struct {
@@ -204,10 +217,12 @@ static enum status make_tensor(struct fill *fill, const struct convert_tensor *t
     float *values = memory_calloc(count, sizeof *values);
     if (!values) return STATUS_FAILED;
     struct replacement_source source;
+    struct mixer_choices choices;
+    const struct mixer_sizes *mixer = new_mixer(&choices, job, spec->layer);
     enum status status = replacement_source_open(&source, job->options.base, spec->layer);
     if (!status)
-        status = mixer_init(values, spec->role - TENSOR_OF_MIXER, &job->mixer,
-                            &job->options.choices, &source.attention);
+        status =
+            mixer_init(values, spec->role - TENSOR_OF_MIXER, mixer, &choices, &source.attention);
     if (spec->row->stored != 0)
         for (size_t i = 0; i < count; i++) values[i] *= (float)spec->row->stored;
     for (size_t first = 0; first < count && !status; first += step) {

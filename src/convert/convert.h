@@ -18,9 +18,10 @@ struct convert_options {
     struct checkpoint *base;
     /* The layers that are Mamba in the result, those of `base` included. Ascending; borrowed. */
     struct int_list layers;
-    enum config_family format;    /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
-    struct mixer_choices choices; /* sizes 0: as `base` has them, else default */
-    uint64_t max_shard_bytes;     /* 0: 5 GB */
+    const struct mixer_sizes *const *kinds; /* [layers] as hybrid_make takes them, or NULL */
+    enum config_family format;              /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
+    struct mixer_choices choices;           /* sizes 0: as `base` has them, else default */
+    uint64_t max_shard_bytes;               /* 0: 5 GB */
 };
 
 /* One tensor of the result and where it comes from. */
@@ -33,7 +34,7 @@ struct convert_tensor {
 struct convert_job {
     struct convert_options options;
     struct model_config *config;    /* of the result */
-    struct mixer_sizes mixer;       /* of the new mixers */
+    struct mixer_sizes mixer;       /* of the first new mixer */
     struct int_list added;          /* layers whose mixer is new; ascending */
     struct convert_tensor *tensors; /* [count] */
     size_t count;

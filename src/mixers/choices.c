@@ -31,16 +31,32 @@ static void set_init(struct mixer_choices *choices, int init) {
         if (kind->choices[i].of_init) choices->word[i] = init;
 }
 
+static void set_usual(struct mixer_choices *out) {
+    const struct mixer_kind *kind = out->sizes.kind;
+    for (int i = 0; i < kind->n_choices; i++) out->word[i] = kind->choices[i].usual;
+    set_init(out, IMPROVED);
+}
+
 enum status mixer_choices_begin(struct mixer_choices *out, const char *text) {
     *out = (struct mixer_choices){.sizes.kind = mixer_kinds[1]};
     enum status status = text ? mixer_from_text(&out->sizes, text, "--kind") : STATUS_OK;
     if (status) return status;
-    const struct mixer_kind *kind = out->sizes.kind;
     if (mixer_is_attention(&out->sizes))
         return status_set(STATUS_USAGE, "--kind: \"%s\" is what other mixers replace", text);
-    for (int i = 0; i < kind->n_choices; i++) out->word[i] = kind->choices[i].usual;
-    set_init(out, IMPROVED);
+    set_usual(out);
     return STATUS_OK;
+}
+
+void mixer_choices_for(struct mixer_choices *out, const struct mixer_choices *choices,
+                       const struct mixer_sizes *kind) {
+    int parameter = kind->kind->parameter;
+    *out = *choices;
+    if (choices->sizes.kind == kind->kind &&
+        (parameter < 0 || choices->sizes.value[parameter] == kind->value[parameter]))
+        return;
+    *out = (struct mixer_choices){.sizes = {.kind = kind->kind}, .seed = choices->seed};
+    if (parameter >= 0) out->sizes.value[parameter] = kind->value[parameter];
+    set_usual(out);
 }
 
 /* "0.01,0.3" */

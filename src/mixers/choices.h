@@ -39,6 +39,11 @@ struct mixer_choices {
  * default). STATUS_USAGE for what is no kind. */
 enum status mixer_choices_begin(struct mixer_choices *out, const char *text) STATUS_CHECKED;
 
+/* What a mixer of another kind begins with where `choices` are of one: the same where they are of
+ * its kind and parameter, else what is usual. */
+void mixer_choices_for(struct mixer_choices *out, const struct mixer_choices *choices,
+                       const struct mixer_sizes *kind);
+
 /* One choice by its option, "conv-init"; "init" published|improved, which is to be set first, sets
  * those that follow it. STATUS_USAGE names a wrong word, or an option that the kind does not have.
  */

@@ -122,6 +122,7 @@ struct mixer_kind {
     const char *name;                /* "m2": on command lines and in databases */
     const char *former;              /* "mamba": in JSON and texts, as they always were; or NULL */
     const char *singular;            /* "Mamba mixer" */
+    const char *adjective;           /* "Mamba": what a layer with it is */
     const char *plural;              /* "Mamba mixers": in messages */
     const char *unequal;             /* several sizes of it, in messages of formats that hold one */
     char letter;                     /* in layouts */

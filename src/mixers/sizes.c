@@ -223,6 +223,12 @@ const struct mixer_kind *mixer_kind_of_type(enum mixer_format format, const char
     return first;
 }
 
+const struct mixer_kind *mixer_kind_of_letter(char letter) {
+    for (int i = 0; mixer_kinds[i]; i++)
+        if (mixer_kinds[i]->letter == letter) return mixer_kinds[i];
+    return NULL;
+}
+
 void mixer_block_name(char out[MIXER_BLOCK_SIZE], const struct mixer_sizes *sizes, int number) {
     const struct mixer_kind *kind = sizes->kind;
     size_t used = (size_t)snprintf(out, MIXER_BLOCK_SIZE, "%s",

@@ -91,6 +91,8 @@ const struct mixer_kind *mixer_kind_of_type(enum mixer_format format, const char
 enum { MIXER_BLOCK_SIZE = 64 };
 void mixer_block_name(char out[MIXER_BLOCK_SIZE], const struct mixer_sizes *sizes, int number);
 
+const struct mixer_kind *mixer_kind_of_letter(char letter); /* NULL: there is none */
+
 /* Every kind that can stand in attention's place, as it is written: "m2, name:N". */
 const char *mixer_kind_list(char *out, size_t size);
 

@@ -42,16 +42,26 @@ static void join_reals(struct model_config *config, const struct mixer_sizes *mi
         }
 }
 
+static enum status put_mixer(struct hybrid *out, const struct model_config *base, int layer,
+                             const struct mixer_choices *choices, const struct mixer_sizes *kind) {
+    struct mixer_choices own = *choices;
+    if (kind) mixer_choices_for(&own, choices, kind);
+    return replacement_sizes(&out->config->layers[layer].mixer, base, &own);
+}
+
 enum status hybrid_make(struct hybrid *out, const struct model_config *base,
                         const struct int_list *layers, const struct mixer_choices *choices,
-                        const char *name) {
+                        const struct mixer_sizes *const *kinds, const char *name) {
     *out = (struct hybrid){0};
     enum status status = config_copy(&out->config, base);
     if (!status) status = list_added(out, base, layers, name);
-    if (!status && out->added.count) status = replacement_sizes(&out->mixer, base, choices);
+    for (size_t k = 0, next = 0; k < layers->count && !status && next < out->added.count; k++)
+        if (layers->values[k] == out->added.values[next])
+            status =
+                put_mixer(out, base, out->added.values[next++], choices, kinds ? kinds[k] : NULL);
     for (size_t k = 0; k < out->added.count && !status; k++)
-        out->config->layers[out->added.values[k]] = (struct layer_config){.mixer = out->mixer};
-    if (!status && out->added.count) join_reals(out->config, &out->mixer);
+        join_reals(out->config, &out->config->layers[out->added.values[k]].mixer);
+    if (!status && out->added.count) out->mixer = out->config->layers[out->added.values[0]].mixer;
     if (status) hybrid_free(out);
     return status;
 }

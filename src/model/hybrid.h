@@ -9,16 +9,17 @@
 
 struct hybrid {
     struct model_config *config; /* with the layers that are to be Mamba; of the base's family */
-    struct mixer_sizes mixer;    /* of the new mixers; zero when there are none */
+    struct mixer_sizes mixer;    /* of the first new mixer; zero when there are none */
     struct int_list added;       /* the layers whose mixer is new; ascending */
 };
 
-/* `layers` (ascending) are the Mamba layers of the result, those that `base` has already included.
- * `name` is the base's, for messages. STATUS_USAGE when sizes do not divide. The caller frees with
- * hybrid_free, which accepts a zeroed one. */
+/* `kinds` [layers] (or NULL) say of what kind a new mixer is where it is not of that of `choices`;
+ * NULL entries do not. `layers` (ascending) are the Mamba layers of the result, those that `base`
+ * has already included. `name` is the base's, for messages. STATUS_USAGE when sizes do not divide.
+ * The caller frees with hybrid_free, which accepts a zeroed one. */
 enum status hybrid_make(struct hybrid *out, const struct model_config *base,
                         const struct int_list *layers, const struct mixer_choices *choices,
-                        const char *name) STATUS_CHECKED;
+                        const struct mixer_sizes *const *kinds, const char *name) STATUS_CHECKED;
 void hybrid_free(struct hybrid *hybrid);
 
 /* The type of a new mixer's tensor beside attention weights of type `attention`. */

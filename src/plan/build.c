@@ -122,6 +122,7 @@ static enum status set_base(struct builder *builder) {
     const struct plan_source *source = &builder->request->sources[0];
     struct plan *plan = builder->plan;
     size_t length = strlen(source->base);
+    bool other = false; /* than the first kind */
     if (length && length != (size_t)plan->layers)
         return status_fail("the base of run %lld has %zu layers, its model %d",
                            (long long)source->run, length, plan->layers);
@@ -133,7 +134,9 @@ static enum status set_base(struct builder *builder) {
                               (long long)source->run);
         builder->replaced[i] = true;
         builder->decided++;
+        other = other || source->base[i] != mixer_kinds[1]->letter;
     }
+    if (other && !(plan->base_layout = memory_copy_string(source->base))) return STATUS_FAILED;
     return list_of(&plan->base, builder->replaced, plan->layers);
 }
 
@@ -205,6 +208,7 @@ static enum status add_source(struct builder *builder, struct plan_source *sourc
             .score = entry->value,
             .stderr_score = entry->stderr_value,
             .tie_group = builder->last_group,
+            .mixer = source->mixer,
         };
         builder->replaced[entry->layer] = true;
         builder->decided++;

@@ -13,13 +13,14 @@ struct plan_source {
     int64_t run;
     const char *kind, *metric, *base; /* base: the layout the run started from, or "" */
     int from;
+    struct mixer_sizes mixer; /* what the run put in the attention's place; no kind: the first */
     struct ranking ranking; /* the caller's; plan_build removes the layers that are not to choose */
 };
 
 struct plan_request {
     const char *fingerprint, *model, *shape; /* as in struct store_model */
     int fingerprint_kind;
-    struct plan_source *sources;             /* [n_sources], `from` ascending, the first 0 */
+    struct plan_source *sources; /* [n_sources], `from` ascending, the first 0 */
     size_t n_sources;
     struct int_list keep;   /* ascending */
     struct int_list counts; /* layers replaced at the end of each stage, ascending */
@@ -49,6 +50,7 @@ struct plan_choices {
     const char *keep;   /* "first,last,3-5" or NULL */
     const char *stages; /* "25,27,30"; NULL: half of the layers */
     bool unfinished;    /* take runs that are not finished as they are */
+    const char *kind;   /* what replaces layers where a run does not say it; NULL: the first */
 };
 
 /* Load the runs and build. Runs of different models, runs that are not finished and wrong lists are

@@ -29,6 +29,9 @@ enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
                              const struct plan_stage *stage, const struct plan_mixers *mixers,
                              const char *source) {
     enum status status = STATUS_OK;
+    const struct mixer_sizes *kinds[PLAN_MAX_LAYERS];
+    for (size_t i = 0; stage && i < stage->layers.count; i++)
+        kinds[i] = plan_mixer_of(plan, stage->layers.values[i]);
     *out = (struct plan_hybrid){.complete = true};
     shape_read_weights(&out->weights, plan->shape);
     if (mixers->model)
@@ -41,7 +44,7 @@ enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
     if (!status && !stage)
         status = config_copy(&out->hybrid.config, out->base);
     else if (!status)
-        status = hybrid_make(&out->hybrid, out->base, &stage->layers, &mixers->choices,
+        status = hybrid_make(&out->hybrid, out->base, &stage->layers, &mixers->choices, kinds,
                              mixers->model ? mixers->model_name : source);
     /* the plan's bytes are those of the transformer */
     if (!status && config_attention_layers(out->base) < plan->layers) out->weights.bytes = 0;
@@ -55,12 +58,18 @@ void plan_hybrid_close(struct plan_hybrid *hybrid) {
     *hybrid = (struct plan_hybrid){0};
 }
 
-static void write_hf(struct text *text, const char *layout) {
+static enum status write_hf(struct text *text, const char *layout, const char *source) {
+    for (const char *letter = layout; *letter; letter++) {
+        const struct mixer_kind *kind = mixer_kind_of_letter(*letter);
+        if (!kind->type[MIXER_APRIEL_H1])
+            return status_fail("\"%s\": hf cannot say %s", source, kind->plural);
+    }
     text_append(text, "{\"hybrid_block_layout\": [");
     for (const char *letter = layout; *letter; letter++)
         text_append(text, "%s\"%s\"", letter == layout ? "" : ", ",
-                    *letter == PLAN_MAMBA ? "m2" : "t");
+                    mixer_kind_of_letter(*letter)->type[MIXER_APRIEL_H1]);
     text_append(text, "]}\n");
+    return STATUS_OK;
 }
 
 static void write_heading(struct text *text, const struct plan *plan,
@@ -139,7 +148,10 @@ static enum status write_surgery(struct text *text, const struct plan_hybrid *st
     }
     for (int i = 0; i < config->n_layers; i++) {
         const struct mixer_sizes *sizes = &config->layers[i].mixer;
-        const char *name = sizes->kind->type[MIXER_SURGERY];
+        char name[MIXER_BLOCK_SIZE];
+        /* without what is the model's own: windows of its attention */
+        const struct mixer_sizes named = {.kind = sizes->kind};
+        mixer_block_name(name, sizes->kind->parameter < 0 ? &named : sizes, 1);
         js_append(pattern, js_new_string(name));
         /* only blocks of the pattern: others are refused */
         if (!js_has(blocks, name)) js_set(blocks, name, surgery_block(surgery_mixer(sizes, &host)));
@@ -207,7 +219,7 @@ enum status plan_export(char **out, const struct plan *plan, int number, enum pl
     char *layout = plan_stage_layout(plan, stage);
     if (!layout) return STATUS_FAILED;
     if (format == PLAN_FORMAT_HF)
-        write_hf(&text, layout);
+        status = write_hf(&text, layout, source);
     else if (format == PLAN_FORMAT_CSV)
         write_csv(&text, plan);
     else

@@ -23,6 +23,7 @@ void plan_free(struct plan *plan) {
     }
     free(plan->signals);
     list_free(&plan->base);
+    free(plan->base_layout);
     list_free(&plan->keep);
     free(plan->ranking);
     for (size_t i = 0; i < plan->n_stages; i++) {
@@ -62,11 +63,24 @@ enum status plan_check_model(const struct plan *plan, const char *path,
     return STATUS_OK;
 }
 
+const struct mixer_sizes *plan_mixer_of(const struct plan *plan, int layer) {
+    for (size_t i = 0; i < plan->n_ranked; i++)
+        if (plan->ranking[i].layer == layer && plan->ranking[i].mixer.kind)
+            return &plan->ranking[i].mixer;
+    return NULL;
+}
+
 char *plan_stage_layout(const struct plan *plan, const struct plan_stage *stage) {
     char *layout = memory_calloc((size_t)plan->layers + 1, 1);
     if (!layout) return NULL;
     memset(layout, PLAN_ATTENTION, (size_t)plan->layers);
-    for (size_t i = 0; i < stage->layers.count; i++) layout[stage->layers.values[i]] = PLAN_MAMBA;
+    for (size_t i = 0; i < stage->layers.count; i++) {
+        int layer = stage->layers.values[i];
+        const struct mixer_sizes *mixer = plan_mixer_of(plan, layer);
+        layout[layer] = mixer               ? mixer->kind->letter
+                        : plan->base_layout ? plan->base_layout[layer]
+                                            : mixer_kinds[1]->letter;
+    }
     return layout;
 }
 
@@ -109,7 +123,19 @@ static struct json *stage_to_json(const struct plan *plan, const struct plan_sta
     return object;
 }
 
+/* Version 1 knows one kind, the first. */
+static bool is_said(const struct mixer_sizes *mixer) {
+    return mixer->kind && mixer->kind != mixer_kinds[1];
+}
+
+static int version_of(const struct plan *plan) {
+    bool said = plan->base_layout != NULL;
+    for (size_t i = 0; i < plan->n_ranked; i++) said = said || is_said(&plan->ranking[i].mixer);
+    return said ? PLAN_VERSION : 1;
+}
+
 static struct json *ranking_to_json(const struct plan *plan) {
+    char mixer[MIXER_TEXT_SIZE];
     struct json *array = js_new_array();
     for (size_t i = 0; i < plan->n_ranked; i++) {
         const struct plan_entry *entry = &plan->ranking[i];
@@ -119,6 +145,8 @@ static struct json *ranking_to_json(const struct plan *plan) {
         js_set_number(object, "score", entry->score);
         js_set_number(object, "stderr", entry->stderr_score); /* unknown: null */
         js_set_integer(object, "tie_group", entry->tie_group);
+        if (is_said(&entry->mixer))
+            js_set_string(object, "mixer", mixer_text(mixer, &entry->mixer));
         js_append(array, object);
     }
     return array;
@@ -140,7 +168,7 @@ static struct json *runs_to_json(const struct plan *plan) {
 struct json *plan_to_json(const struct plan *plan) {
     struct json *document = js_new_object();
     js_set_string(document, "format", "apriel-tool/plan");
-    js_set_integer(document, "version", PLAN_VERSION);
+    js_set_integer(document, "version", version_of(plan));
     js_set_string(document, "tool", VERSION);
     js_set_string(document, "tool_commit", version_commit());
     struct json *model = js_new_object();

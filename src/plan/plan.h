@@ -13,11 +13,14 @@
 #include "base/list.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "mixers/sizes.h"
 
-enum { PLAN_VERSION = 1, PLAN_MAX_LAYERS = 1000 };
+/* Version 2 says of a ranked layer by what it is replaced, where that is not what version 1 knows.
+ */
+enum { PLAN_VERSION = 2, PLAN_MAX_LAYERS = 1000 };
 
-/* The letters of a layout: one a layer, as in "ttmtm". */
-enum { PLAN_ATTENTION = 't', PLAN_MAMBA = 'm' };
+/* In layouts, which have a letter of its mixer's kind for each layer, as in "ttmtm". */
+enum { PLAN_ATTENTION = 't' };
 
 /* A run whose order decides which layer comes next once `from` layers are replaced. */
 struct plan_signal {
@@ -30,8 +33,9 @@ struct plan_entry {
     int layer;
     int64_t run; /* that decided it */
     double score;
-    double stderr_score; /* NAN: unknown */
-    int tie_group;       /* from 1, never falling along the ranking */
+    double stderr_score;      /* NAN: unknown */
+    int tie_group;            /* from 1, never falling along the ranking */
+    struct mixer_sizes mixer; /* the kind that replaces it, with its parameter */
 };
 
 /* The layers replaced once the stage is done, those of earlier stages and of the base included.
@@ -53,6 +57,7 @@ struct plan {
     size_t n_signals;
     struct json *options;       /* of the command, where they are not as by default; or NULL */
     struct int_list base;       /* replaced before the plan begins; ascending */
+    char *base_layout;          /* what by; NULL: the first kind */
     struct int_list keep;       /* never replaced; ascending */
     struct plan_entry *ranking; /* [n_ranked], the first is replaced first */
     size_t n_ranked;
@@ -88,7 +93,10 @@ void plan_free(struct plan *plan); /* accepts a zeroed plan */
 enum status plan_find_stage(const struct plan_stage **out, const struct plan *plan, int number,
                             const char *source) STATUS_CHECKED;
 
-/* One letter a layer: PLAN_MAMBA for the layers of the stage. The caller frees. NULL with a message
+/* By what a layer that the plan ranks is replaced; NULL: it ranks no such layer. Borrowed. */
+const struct mixer_sizes *plan_mixer_of(const struct plan *plan, int layer);
+
+/* One letter a layer, that of its mixer's kind. The caller frees. NULL with a message
  * when out of memory. */
 char *plan_stage_layout(const struct plan *plan, const struct plan_stage *stage);
 

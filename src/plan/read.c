@@ -117,6 +117,10 @@ static enum status read_entry(struct plan_entry *entry, const struct json *objec
     if (!status) status = js_get_number(&entry->score, object, "score", source);
     if (!status) status = js_get_integer(&group, object, "tie_group", 1, layers, source);
     if (status) return status;
+    const char *mixer = js_string_or(js_member(object, "mixer"), NULL);
+    if (mixer && mixer_from_text(&entry->mixer, mixer, "\"mixer\""))
+        return status_fail("\"%s\": layer %lld: %s", source, (long long)layer, status_message());
+    if (!entry->mixer.kind) entry->mixer.kind = mixer_kinds[1];
     const struct json *error = js_member(object, "stderr");
     entry->layer = (int)layer;
     entry->tie_group = (int)group;
@@ -185,12 +189,28 @@ static enum status read_tie(struct plan_stage *stage, const struct json *object,
     return STATUS_OK;
 }
 
-static enum status check_layout(const struct plan *plan, const struct plan_stage *stage,
+/* What the base is replaced by, where that is not the first kind. */
+static enum status keep_base_layout(struct plan *plan, const char *layout) {
+    bool other = false;
+    if (strlen(layout) != (size_t)plan->layers) return STATUS_OK; /* refused with its layers */
+    for (size_t i = 0; i < plan->base.count; i++) {
+        char letter = layout[plan->base.values[i]];
+        const struct mixer_kind *kind = mixer_kind_of_letter(letter);
+        if (!kind || letter == PLAN_ATTENTION) return STATUS_OK;
+        other = other || kind != mixer_kinds[1];
+    }
+    if (!other) return STATUS_OK;
+    plan->base_layout = memory_copy_string(layout);
+    return plan->base_layout ? STATUS_OK : STATUS_FAILED;
+}
+
+static enum status check_layout(struct plan *plan, const struct plan_stage *stage,
                                 const struct json *object, const char *source) {
     const char *found;
     enum status status = js_get_string(&found, object, "layout", source);
     if (status) return status;
-    char *layout = plan_stage_layout(plan, stage);
+    if (!plan->base_layout) status = keep_base_layout(plan, found);
+    char *layout = status ? NULL : plan_stage_layout(plan, stage);
     if (!layout) return STATUS_FAILED;
     if (strcmp(layout, found) != 0)
         status = status_fail("\"%s\": \"layout\" of the stage of %zu layers contradicts its "

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "plan/build.h"
@@ -42,8 +43,24 @@ static enum status check_run(const struct selection *selection, const struct sto
     return STATUS_OK;
 }
 
+/* What the run put in the attention's place; of a run that put nothing there, what was asked for.
+ */
+static enum status read_mixer(struct mixer_sizes *out, const struct store_run *run,
+                              const char *asked) {
+    struct json *parameters = NULL;
+    enum status status =
+        js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters of the run");
+    if (status) return status;
+    const struct json *init = js_member(parameters, "init");
+    const char *kind = js_string_or(js_member(init, "kind"), init ? NULL : asked);
+    *out = (struct mixer_sizes){.kind = mixer_kinds[1]};
+    if (kind) status = mixer_from_text(out, kind, "--kind");
+    js_free(parameters);
+    return status;
+}
+
 static enum status load_run(struct selection *selection, struct store *store,
-                            const struct plan_choice *choice, bool unfinished) {
+                            const struct plan_choice *choice, const struct plan_choices *choices) {
     struct store_run *run = &selection->runs[selection->count];
     struct plan_source *source = &selection->request.sources[selection->count];
     enum status status = store_get_run(run, store, choice->run);
@@ -55,7 +72,8 @@ static enum status load_run(struct selection *selection, struct store *store,
                                    .metric = metric ? metric : "",
                                    .base = run->base,
                                    .from = choice->from};
-    status = check_run(selection, run, unfinished);
+    status = check_run(selection, run, choices->unfinished);
+    if (!status) status = read_mixer(&source->mixer, run, choices->kind);
     return status ? status : ranking_load(&source->ranking, store, run, metric);
 }
 
@@ -76,7 +94,7 @@ static enum status load_runs(struct selection *selection, struct store *store,
         qsort(ordered, choices->count, sizeof *ordered, by_from);
     }
     for (size_t i = 0; !status && i < choices->count; i++)
-        status = load_run(selection, store, &ordered[i], choices->unfinished);
+        status = load_run(selection, store, &ordered[i], choices);
     selection->request.n_sources = selection->count;
     free(ordered);
     return status;

@@ -143,10 +143,12 @@ enum status parameters_allocate(struct parameters *parameters) {
     size_t size = dtype_size(backend->acc), masters;
     lay_out(parameters, &masters);
     parameters->arena =
-        backend->alloc(backend, (3 * parameters->section + masters) * size, "optimizer state");
-    parameters->squares =
-        backend->alloc(backend, parameters->count * sizeof *parameters->squares, "sums of squares");
-    parameters->host_squares = memory_calloc(parameters->count, sizeof *parameters->host_squares);
+        backend->alloc(backend, (3 * parameters->section + masters + 1) * size, "optimizer state");
+    /* One more: a probe of what is copied trains nothing. */
+    parameters->squares = backend->alloc(
+        backend, (parameters->count + 1) * sizeof *parameters->squares, "sums of squares");
+    parameters->host_squares =
+        memory_calloc(parameters->count + 1, sizeof *parameters->host_squares);
     if (!parameters->arena || !parameters->squares || !parameters->host_squares)
         return STATUS_FAILED;
     backend->zero(backend, parameters->arena, 3 * parameters->section * size);

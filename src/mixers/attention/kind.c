@@ -146,6 +146,7 @@ static int identify(char *out, size_t size, const struct mixer_sizes *layer, boo
 const struct mixer_kind attention_kind = {
     .name = "attention",
     .singular = "attention mixer",
+    .adjective = "attention",
     .plural = "attention mixers",
     .unequal = "sliding windows that differ between layers",
     .letter = 't',

@@ -329,6 +329,7 @@ const struct mixer_kind m2_kind = {
     .name = "m2",
     .former = "mamba",
     .singular = "Mamba mixer",
+    .adjective = "Mamba",
     .plural = "Mamba mixers",
     .unequal = "Mamba mixers of different sizes or biases",
     .letter = 'm',
