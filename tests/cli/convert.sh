@@ -23,6 +23,16 @@ cmp hybrid/model.safetensors again/model.safetensors || complain "two runs diffe
 "$program" convert "$demo" --layers 0,3,5 -o other --seed 8 >found
 ! cmp -s hybrid/model.safetensors other/model.safetensors || complain "the seed has no effect"
 
+# Once it is in its place, what a last sync says is no failure: the same command could not be repeated.
+if [ -e "$tests/libfaults.so" ]; then
+    syncs() { FAULT_OPS=fsync FAULT_TREE=$PWD LD_PRELOAD=$tests/libfaults.so "$@"; }
+    FAULT_AT=0 FAULT_COUNT=$PWD/count syncs "$program" convert "$demo" --layers 0,3,5 -o counted --seed 7 --quiet >found
+    FAULT_AT=$(cat count) FAULT_ERROR=28 syncs "$program" convert "$demo" --layers 0,3,5 -o unsynced --seed 7 --quiet \
+        >found 2>errors || complain "the last sync fails: exit code $?, $(cat errors)"
+    cmp hybrid/model.safetensors unsynced/model.safetensors || complain "the last sync fails: another model"
+    rm -rf counted unsynced
+fi
+
 # Shards: the same model in other files has the same fingerprint.
 "$program" convert "$demo" --layers 0,3,5 -o shards --seed 7 --max-shard-size 2M >found
 [ "$(cd shards && echo model*)" = 'model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json' ] ||
