@@ -4,6 +4,7 @@
 
 #include "analysis/record.h"
 #include "base/memory.h"
+#include "scores/kinds.h"
 
 /* The name and the values of the k-th metric that is kept; NULL at the end. */
 static const char *kept(struct sequence_value **out, const struct compare_values *values, int k) {
@@ -35,7 +36,7 @@ static enum status begin(struct compare_record *record, const struct compare_que
     enum store_run_state state = STORE_RUN_NEW;
     enum status status = layout ? describe(&parameters, question) : STATUS_FAILED;
     if (!status) {
-        struct record_run about = {.kind = "eval",
+        struct record_run about = {.kind = RUN_EVAL,
                                    .numbers = "eval-rows",
                                    .model = question->model,
                                    .base_layout = layout,

@@ -1,4 +1,5 @@
 #include "eval/task_record.h"
+#include "scores/kinds.h"
 
 #include <stdlib.h>
 
@@ -8,7 +9,7 @@ enum status task_record_begin(int64_t *run, enum store_run_state *state, struct 
     struct json *parameters = js_copy(record->parameters);
     enum status status = layout && parameters ? STATUS_OK : STATUS_FAILED;
     if (!status) {
-        struct record_run about = {.kind = "eval",
+        struct record_run about = {.kind = RUN_EVAL,
                                    .numbers = record->numbers,
                                    .model = checkpoint_directory(record->model->checkpoint),
                                    .base_layout = layout,

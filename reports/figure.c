@@ -7,50 +7,26 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "scores/metrics.h"
 
-/* What stands over a panel. */
-static const struct {
-    const char *metric, *title;
-} titles[] = {
-    {"kl", "KL to the %s (nats)"},
-    {"rkl", "reverse KL to the %s (nats)"},
-    {"acc_drop", "accuracy that the task loses"},
-    {"acc_norm_drop", "accuracy (acc_norm) that the task loses"},
-    {"greedy_drop", "share of greedy answers that the task loses"},
-    {"margin_drop", "log-likelihood margin that the task loses (nats)"},
-    {"ce", "cross-entropy (nats per token)"},
-    {"top1", "same top token as the %s (share of positions)"},
-    {"train_rkl_first", "training loss at the first step: reverse KL to the teacher (nats)"},
-    {"train_rkl_last", "training loss over the last steps: reverse KL to the teacher (nats)"},
-    {"est_ce_change", "estimated change of the cross-entropy (nats per token)"},
-    {"est_ce_abs", "estimated change of the cross-entropy, without its sign (nats per token)"},
-    {"est_kl", "estimated KL to the %s (nats)"},
-    {"est_cosine", "estimate: 1 - cosine of the stream before and after"},
-    {"heldout_kl_before", "KL to the teacher before training, held out (nats)"},
-    {"heldout_kl_after", "KL to the teacher after training, held out (nats)"},
-    {"heldout_rkl_before", "reverse KL to the teacher before training, held out (nats)"},
-    {"heldout_rkl_after", "reverse KL to the teacher after training, held out (nats)"},
-    {"heldout_ce_before", "cross-entropy before training, held out (nats per token)"},
-    {"heldout_ce_after", "cross-entropy after training, held out (nats per token)"},
-    {"heldout_top1_before", "same top token as the teacher before training, held out (share)"},
-    {"heldout_top1_after", "same top token as the teacher after training, held out (share)"},
-};
-
+/* What stands over a panel: "KL to the unmodified model (nats)". */
 char *figure_metric_title(const struct figure *figure, const char *metric) {
+    const struct metric_row *row = metric_row_find(metric);
+    if (!row) return memory_copy_string(metric);
     bool hybrid = false;
     for (int i = 0; i < figure->count; i++)
         if (strcmp(figure->series[i].metric, metric) == 0)
             hybrid = hybrid ||
                      strspn(figure->series[i].run.base, "t") < strlen(figure->series[i].run.base);
     const char *trunk = hybrid ? "unmodified base of the run" : "unmodified model";
-    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++) {
-        if (strcmp(titles[i].metric, metric) != 0) continue;
-        const char *place = strstr(titles[i].title, "%s");
-        if (!place) return memory_copy_string(titles[i].title);
-        return text_format("%.*s%s%s", (int)(place - titles[i].title), titles[i].title, trunk,
-                           place + 2);
-    }
-    return memory_copy_string(metric);
+    const char *place = strstr(row->label, "%s");
+    struct text title = {0};
+    if (place)
+        text_append(&title, "%.*s%s%s", (int)(place - row->label), row->label, trunk, place + 2);
+    else
+        text_append(&title, "%s", row->label);
+    if (*row->unit) text_append(&title, " (%s)", row->unit);
+    return text_finish(&title);
 }
 
 /* ---- loading */

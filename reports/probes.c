@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "scores/kinds.h"
 
 enum {
     POINTS = 120,     /* of a curve */
@@ -196,7 +197,7 @@ static enum status set_settings(struct picture *picture, const struct figure *fi
 enum status probes_fill(struct picture *picture, const char **name, struct store *store,
                         const struct figure_request *request) {
     struct figure_request mmr = *request;
-    mmr.kind = "mmr";
+    mmr.kind = RUN_MMR;
     mmr.without_scores = true;
     struct figure figure;
     struct probes probes = {0};

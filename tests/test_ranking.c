@@ -1,9 +1,17 @@
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "analysis/loo/estimator.h"
 #include "check_main.h"
+#include "eval/exact_run.h"
+#include "measure/item_score.h"
 #include "scores/comparison.h"
+#include "scores/kinds.h"
+#include "scores/metrics.h"
+#include "scores/numbers.h"
 #include "scores/ranking.h"
+#include "train/loss.h"
 
 static void ok(enum status status) {
     ck_assert_msg(status == STATUS_OK, "%s", status_message());
@@ -33,6 +41,7 @@ START_TEST(order_and_direction) {
     for (int i = 0; i < 4; i++) ck_assert_int_eq(low.entries[i].tie_group, groups[i]);
     ck_assert(ranking_ascending("kl") && ranking_ascending("heldout_rkl_after"));
     ck_assert(!ranking_ascending("top1") && !ranking_ascending("heldout_top1_after"));
+    ck_assert(ranking_ascending("acc_drop") && ranking_ascending("of another release"));
     ranking_free(&low);
     ranking_free(&high);
 }
@@ -153,6 +162,57 @@ START_TEST(only_common_layers_count) {
 }
 END_TEST
 
+static void has_row(const char *format, const char *name) {
+    char text[64];
+    snprintf(text, sizeof text, format, name);
+    const struct metric_row *row = metric_row_find(text);
+    ck_assert_msg(row && *row->label, "\"%s\" has no row in scores/metrics.c", text);
+}
+
+START_TEST(every_metric_has_a_row) {
+    const char *const of_tokens[] = {"%s", "heldout_%s_before", "heldout_%s_after"};
+    for (enum metric m = 0; m < METRIC_COUNT; m++)
+        for (int i = 0; i < 3; i++) has_row(of_tokens[i], metric_name(m));
+    for (enum item_metric m = 0; m < ITEM_METRICS; m++) {
+        has_row("%s", item_metric_name(m));
+        has_row("%s_drop", item_metric_name(m));
+    }
+    for (enum exact_metric m = 0; m < EXACT_METRICS; m++) has_row("%s", exact_metric_name(m));
+    for (enum loss_kind l = LOSS_REVERSE_KL; l <= LOSS_CROSS_ENTROPY; l++) {
+        has_row("train_%s_first", loss_name(l));
+        has_row("train_%s_last", loss_name(l));
+    }
+    for (enum estimate e = ESTIMATE_FIRST_ORDER; e <= ESTIMATE_COSINE; e++)
+        for (int m = 0; estimate_metric(e, m); m++) has_row("%s", estimate_metric(e, m));
+    for (int i = 0; metric_row_at(i); i++)
+        ck_assert_ptr_eq(metric_row_find(metric_row_at(i)->name), metric_row_at(i));
+    ck_assert_ptr_null(metric_row_find("of another release"));
+}
+END_TEST
+
+/* Each has a numbers version; those that rank layers do it by a metric that there is, and --signal
+ * takes them. */
+START_TEST(every_kind_of_run_has_what_it_needs) {
+    char signals[] = "|" RUN_SIGNALS "|", word[64];
+    size_t length = 1;
+    int64_t version;
+    for (int i = 0; run_kind_at(i); i++) {
+        const struct run_kind *kind = run_kind_at(i);
+        ck_assert_ptr_eq(run_kind_find(kind->name), kind);
+        ck_assert_int_eq(kind->metric != NULL, !run_kind_is_eval(kind->name));
+        if (!kind->metric) continue;
+        ok(numbers_version(&version, kind->name));
+        has_row("%s", kind->metric);
+        snprintf(word, sizeof word, "|%s|", kind->name);
+        ck_assert_msg(strstr(signals, word) != NULL, "--signal does not take %s", kind->name);
+        length += strlen(kind->name) + 1;
+    }
+    ck_assert_uint_eq(strlen(signals), length); /* and no other */
+    for (int i = 0; run_eval_results[i]; i++) has_row("%s", run_eval_results[i]);
+}
+END_TEST
+
 CHECK_MAIN("ranking", order_and_direction, groups_do_not_chain,
            paired_differences_separate_what_single_errors_do_not, agreement_by_hand,
-           agreement_with_ties, only_common_layers_count)
+           agreement_with_ties, only_common_layers_count, every_metric_has_a_row,
+           every_kind_of_run_has_what_it_needs)

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "mixers/choices.h"
+#include "scores/kinds.h"
 
 int run_replaced(const struct store_run *run) {
     int count = 0;
@@ -57,24 +58,24 @@ const char *run_format_seconds(char out[32], double seconds) {
 static const struct {
     const char *kind, *key, *value; /* the kind's beginning; value as JSON */
 } defaults[] = {
-    {"loo", "ablate", "\"mixer\""},
+    {RUN_LOO, "ablate", "\"mixer\""},
     {"estimate", "ablate", "\"mixer\""},
-    {"mmr", "steps", "100"},
-    {"mmr", "batch", "8"},
-    {"mmr", "heldout", "16"},
-    {"mmr", "seeds", "1"},
-    {"mmr", "lr", "0.001"},
-    {"mmr", "beta1", "0.9"},
-    {"mmr", "beta2", "0.95"},
-    {"mmr", "epsilon", "1e-8"},
-    {"mmr", "weight_decay", "0"},
-    {"mmr", "clip", "0"},
-    {"mmr", "warmup", "0"},
-    {"mmr", "schedule", "\"constant\""},
-    {"mmr", "loss", "\"rkl\""},
-    {"mmr", "temperature", "1"},
-    {"mmr", "train", "\"mixer\""},
-    {"mmr", "stop_when_stable", "0"},
+    {RUN_MMR, "steps", "100"},
+    {RUN_MMR, "batch", "8"},
+    {RUN_MMR, "heldout", "16"},
+    {RUN_MMR, "seeds", "1"},
+    {RUN_MMR, "lr", "0.001"},
+    {RUN_MMR, "beta1", "0.9"},
+    {RUN_MMR, "beta2", "0.95"},
+    {RUN_MMR, "epsilon", "1e-8"},
+    {RUN_MMR, "weight_decay", "0"},
+    {RUN_MMR, "clip", "0"},
+    {RUN_MMR, "warmup", "0"},
+    {RUN_MMR, "schedule", "\"constant\""},
+    {RUN_MMR, "loss", "\"rkl\""},
+    {RUN_MMR, "temperature", "1"},
+    {RUN_MMR, "train", "\"mixer\""},
+    {RUN_MMR, "stop_when_stable", "0"},
     {"", "shots", "0"},
     {"", "special", "true"},
     {"", "samples", "1"},

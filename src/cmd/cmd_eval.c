@@ -12,6 +12,7 @@
 #include "cmd/commands.h"
 #include "cmd/eval_task.h"
 #include "eval/compare.h"
+#include "scores/metrics.h"
 
 struct eval_options {
     const char *data, *teacher, *device, *database;
@@ -22,6 +23,12 @@ struct eval_options {
     struct task_values task;
     struct eval_sampling sampling; /* its seed is that of `task` */
 };
+
+/* How a metric's unit is said. */
+static const char *unit_of(enum metric metric) {
+    const struct metric_row *row = metric_row_find(metric_name(metric));
+    return !row ? "" : row->says ? row->says : row->unit;
+}
 
 static void print_metric(const char *name, const struct statistics *metric, int digits,
                          const char *unit) {
@@ -44,17 +51,16 @@ static void print_text(const struct compare_result *result, const char *model,
     else
         quote_print(stdout, "%s on %" PRId64 " rows, %" PRId64 " tokens, in %.1f s", model,
                     result->rows, result->tokens, result->seconds);
-    print_metric("ce", &metrics[METRIC_CE], 6, "nats per token");
+    print_metric(metric_name(METRIC_CE), &metrics[METRIC_CE], 6, unit_of(METRIC_CE));
     double perplexity = exp(metrics[METRIC_CE].mean);
     struct statistics shown = {.mean = perplexity,
                                .stderr_mean = perplexity * metrics[METRIC_CE].stderr_mean};
     print_metric("perplexity", &shown, 4, "");
     if (!teacher) return;
     quote_print(stdout, "against %s", teacher);
-    print_metric("teacher ce", &result->teacher_ce, 6, "nats per token");
-    print_metric("kl", &metrics[METRIC_KL], 6, "nats, D_KL(teacher || model)");
-    print_metric("rkl", &metrics[METRIC_RKL], 6, "nats, D_KL(model || teacher)");
-    print_metric("top1", &metrics[METRIC_TOP1], 6, "share of equal first choices");
+    print_metric("teacher ce", &result->teacher_ce, 6, unit_of(METRIC_CE));
+    for (enum metric m = METRIC_KL; m < METRIC_COUNT; m++)
+        print_metric(metric_name(m), &metrics[m], 6, unit_of(m));
 }
 
 static void set_statistics(struct json *object, const char *name,

@@ -18,6 +18,7 @@
 #include "plan/build.h"
 #include "plan/export.h"
 #include "plan/plan.h"
+#include "scores/kinds.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
 
@@ -308,9 +309,7 @@ enum status cmd_plan(int argc, char **argv) {
          .group = GROUP_CHOICE, .identity = OPTION_RESOLVED},
         {"signal", OPTION_LIST, &command.signals, "KIND[@K]",
          "the same by kind, loo, mmr, estimate-fisher …: its latest finished run",
-         .group = GROUP_CHOICE,
-         .choices = "loo|mmr|loo-task|estimate-fisher|estimate-first-order|estimate-cosine",
-         .identity = OPTION_RESOLVED},
+         .group = GROUP_CHOICE, .choices = RUN_SIGNALS, .identity = OPTION_RESOLVED},
         {"metric", OPTION_STRING, &command.metric, "NAME",
          "rank by this metric (default: kl for loo, heldout_rkl_after for mmr); one a run: A,B",
          .group = GROUP_CHOICE, .identity = OPTION_RESOLVED},

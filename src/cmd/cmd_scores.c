@@ -16,6 +16,7 @@
 #include "cli/table.h"
 #include "cmd/commands.h"
 #include "cmd/scores.h"
+#include "scores/kinds.h"
 #include "scores/ranking.h"
 #include "scores/store.h"
 
@@ -152,7 +153,7 @@ static enum status show_run(struct json *array, struct store *store, int64_t id,
     struct store_run run;
     enum status status = store_get_run(&run, store, id);
     if (status) return status;
-    bool evaluation = strcmp(run.kind, "eval") == 0;
+    bool evaluation = run_kind_is_eval(run.kind);
     if (evaluation) status = show_evaluation(array, store, &run);
     store_run_free(&run);
     if (evaluation || status) return status;
@@ -308,7 +309,7 @@ static enum status compare(struct store *store, const struct scores_choice *choi
         struct store_run run;
         status = store_get_run(&run, store, choice->runs.items[i].run);
         if (status) break;
-        evaluations += strcmp(run.kind, "eval") == 0;
+        evaluations += run_kind_is_eval(run.kind);
         store_run_free(&run);
     }
     if (status) return status;

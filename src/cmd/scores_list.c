@@ -14,14 +14,14 @@
 #include "cli/score_list.h"
 #include "cli/table.h"
 #include "cmd/scores.h"
+#include "scores/kinds.h"
 
 /* ---- runs */
 
 /* The score that says most about an evaluation. */
 static const struct store_score *find_result(const struct store_score_list *scores) {
-    static const char *const metrics[] = {"pass@1", "acc", "ce"};
-    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
-        const struct store_score *found = score_list_find(scores, STORE_TRUNK, metrics[i]);
+    for (size_t i = 0; run_eval_results[i]; i++) {
+        const struct store_score *found = score_list_find(scores, STORE_TRUNK, run_eval_results[i]);
         if (found) return found;
     }
     return NULL;
@@ -34,7 +34,7 @@ static char *describe(const struct store_run *run, struct store *store, bool mod
     struct store_score_list scores = {0};
     bool done = strcmp(run->status, STORE_STATUS_DONE) == 0;
     if (done && store_get_scores(&scores, store, run->id)) return NULL;
-    const struct store_score *result = strcmp(run->kind, "eval") == 0 ? find_result(&scores) : NULL;
+    const struct store_score *result = run_kind_is_eval(run->kind) ? find_result(&scores) : NULL;
     if (models) text_append(&out, "%s", file_name(run->model_name));
     if (sets) text_append(&out, "%s%s", out.length ? ", " : "", file_name(run->dataset_path));
     if (result) {
@@ -189,7 +189,7 @@ static enum status lists_to_json(const struct store_run_list *runs,
         bool done = strcmp(runs->runs[i].status, STORE_STATUS_DONE) == 0;
         if (done) status = store_get_scores(&scores, store, runs->runs[i].id);
         const struct store_score *result =
-            strcmp(runs->runs[i].kind, "eval") == 0 ? find_result(&scores) : NULL;
+            run_kind_is_eval(runs->runs[i].kind) ? find_result(&scores) : NULL;
         js_set(run, "result", result ? score_to_json(result) : NULL);
         store_score_list_free(&scores);
         js_append(array, run);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "plan/build.h"
 #include "schedule/check.h"
+#include "scores/kinds.h"
 
 /* ---- paths */
 
@@ -200,9 +201,8 @@ enum status schedule_score(struct schedule_outcome *out, struct schedule *schedu
 }
 
 static const char *kind_of(const struct schedule *schedule, const struct schedule_step *step) {
-    if (step->before) return "mmr";
-    enum estimate estimate = schedule->settings.loo.estimate;
-    return estimate ? estimate_kind(estimate) : "loo";
+    if (step->before) return RUN_MMR;
+    return estimate_kind(schedule->settings.loo.estimate);
 }
 
 enum status schedule_find_run(struct schedule *schedule, size_t index) {

@@ -2,20 +2,22 @@
 
 #include <string.h>
 
+#include "scores/kinds.h"
+
 /* Version 1 is what release 0.1.0 computed. */
 static const struct {
     const char *name;
     int version;
 } table[] = {
-    {"loo", 1},
-    {"estimate-first-order", 1},
-    {"estimate-fisher", 1},
-    {"estimate-cosine", 1},
-    {"mmr", 1},
+    {RUN_LOO, 1},
+    {RUN_ESTIMATE_FIRST_ORDER, 1},
+    {RUN_ESTIMATE_FISHER, 1},
+    {RUN_ESTIMATE_COSINE, 1},
+    {RUN_MMR, 1},
     {"teacher-states", 1}, /* files of mmr --cache-dir */
     {"eval-rows", 1},
     /* 2: the beginning token follows the tokenizer */
-    {"loo-task", 2},
+    {RUN_LOO_TASK, 2},
     {"eval-choices", 2},
     /* 2: also end tokens of generation_config.json, chats by the model's own template, answers
      * compared exactly

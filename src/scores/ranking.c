@@ -6,23 +6,22 @@
 
 #include "base/memory.h"
 #include "base/text.h"
+#include "scores/kinds.h"
+#include "scores/metrics.h"
 
 bool ranking_is_estimate(const char *kind) {
-    return strncmp(kind, "estimate-", strlen("estimate-")) == 0;
+    const struct run_kind *row = run_kind_find(kind);
+    return row && row->estimate;
 }
 
 bool ranking_ascending(const char *metric) {
-    return strstr(metric, "top1") == NULL;
+    const struct metric_row *row = metric_row_find(metric);
+    return !row || !row->larger_is_better;
 }
 
 const char *ranking_default_metric(const char *kind) {
-    if (strcmp(kind, "loo") == 0) return "kl";
-    if (strcmp(kind, "loo-task") == 0) return "margin_drop";
-    if (strcmp(kind, "mmr") == 0) return "heldout_rkl_after";
-    if (strcmp(kind, "estimate-first-order") == 0) return "est_ce_abs";
-    if (strcmp(kind, "estimate-fisher") == 0) return "est_kl";
-    if (strcmp(kind, "estimate-cosine") == 0) return "est_cosine";
-    return NULL;
+    const struct run_kind *row = run_kind_find(kind);
+    return row ? row->metric : NULL;
 }
 
 static int compare_layers(int a, int b) {

@@ -10,16 +10,15 @@
 #include "scores/statistics.h"
 #include "scores/store.h"
 
-/* Whether a small value of the metric means an unimportant layer: losses and divergences (ce, kl,
- * rkl and the mmr metrics made of them) yes, agreement (top1) no. */
+/* Whether a small value of the metric means an unimportant layer (scores/metrics.h): losses and
+ * divergences yes, agreement no. */
 bool ranking_ascending(const char *metric);
 
 /* Whether runs of a kind estimate what others measure (src/analysis/loo/estimator.h). */
 bool ranking_is_estimate(const char *kind);
 
-/* The metric that a kind of run is ranked by unless told otherwise: "kl" for loo,
- * "margin_drop" for loo-task, "heldout_rkl_after" for mmr, "est_ce_abs", "est_kl" and "est_cosine"
- * for the estimates; NULL for an unknown kind. */
+/* The metric that a kind of run is ranked by unless told otherwise (scores/kinds.h); NULL for one
+ * that ranks no layers, and for an unknown kind. */
 const char *ranking_default_metric(const char *kind);
 
 /* A run and what to rank it by. */

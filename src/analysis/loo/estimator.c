@@ -10,6 +10,7 @@
 #include "kernels/ops/embedding.h"
 #include "kernels/ops/loss.h"
 #include "model/sequences.h"
+#include "scores/kinds.h"
 #include "train/loss.h"
 #include "train/tape.h"
 
@@ -17,12 +18,12 @@ static const struct {
     const char *name, *kind;
     const char *metrics[ESTIMATE_MAX_METRICS + 1];
 } table[] = {
-    [ESTIMATE_NONE] = {"none", "loo", {NULL}},
+    [ESTIMATE_NONE] = {"none", RUN_LOO, {NULL}},
     [ESTIMATE_FIRST_ORDER] = {"first-order",
-                              "estimate-first-order",
+                              RUN_ESTIMATE_FIRST_ORDER,
                               {"est_ce_change", "est_ce_abs", NULL}},
-    [ESTIMATE_FISHER] = {"fisher", "estimate-fisher", {"est_kl", NULL}},
-    [ESTIMATE_COSINE] = {"cosine", "estimate-cosine", {"est_cosine", NULL}},
+    [ESTIMATE_FISHER] = {"fisher", RUN_ESTIMATE_FISHER, {"est_kl", NULL}},
+    [ESTIMATE_COSINE] = {"cosine", RUN_ESTIMATE_COSINE, {"est_cosine", NULL}},
 };
 
 const char *estimate_name(enum estimate estimate) {

@@ -11,6 +11,7 @@
 #include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "scores/kinds.h"
 
 struct work {
     const struct loo_settings *settings;
@@ -78,7 +79,7 @@ static enum status begin(struct work *work, struct loo_outcome *outcome,
         if (work->settings->estimate)
             js_set_string(parameters, "estimate", estimate_name(work->settings->estimate));
         if (draws) js_set_integer(parameters, "samples", work->settings->samples);
-        struct record_run record = {.kind = items ? "loo-task"
+        struct record_run record = {.kind = items ? RUN_LOO_TASK
                                                   : estimate_kind(work->settings->estimate),
                                     .model = work->settings->model,
                                     .base = work->settings->hybrid ? work->model : NULL,

@@ -10,6 +10,7 @@
 #include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "scores/kinds.h"
 #include "train/loss.h"
 
 /* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
@@ -114,7 +115,7 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     char *layout = record_layout(work->student->config, NULL);
     if (!parameters || !layout) status = STATUS_FAILED;
     if (!status) {
-        struct record_run record = {.kind = "mmr",
+        struct record_run record = {.kind = RUN_MMR,
                                     .model = work->settings->model,
                                     .base = work->settings->hybrid ? work->student : NULL,
                                     .base_layout = work->settings->hybrid ? layout : "",
