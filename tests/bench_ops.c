@@ -35,15 +35,19 @@ static const struct shape shapes[] = {
     {"apriel", 5120, 32, 8, 128, 14336, 131072, 1024, 16, 4, 4096, 2048, 8192},
 };
 
-/* Other cuts of a shape's operands for attention and the scan; the head's width: 0 for its own. */
+/* Other cuts of a shape's operands for attention and the scan; the head's width and the scan's
+ * states: 0 for its own. */
 static const struct cut {
     const char *shape;
-    int64_t sequences, length, head_dim;
+    int64_t sequences, length, head_dim, d_state;
 } cuts[] = {
-    {"smollm2", 1, 2048, 0}, {"smollm2", 8, 128, 0}, {"apriel", 1, 32768, 0},
-    {"apriel", 16, 1024, 0}, {"apriel", 1, 4096, 0}, {"apriel", 4, 4096, 64},
+    {"smollm2", 1, 2048, 0, 0},  {"smollm2", 8, 128, 0, 0},  {"apriel", 1, 32768, 0, 0},
+    {"apriel", 16, 1024, 0, 0},  {"apriel", 1, 4096, 0, 0},  {"apriel", 4, 4096, 64, 0},
+    {"apriel", 4, 4096, 0, 8},   {"apriel", 4, 4096, 0, 32}, {"apriel", 4, 4096, 0, 64},
+    {"apriel", 4, 4096, 0, 128},
 };
-enum { LONGEST = 2 }; /* tokens of a cut over those of its shape, at most */
+enum { LONGEST = 2 };       /* tokens of a cut over those of its shape, at most */
+enum { MOST_STATES = 128 }; /* of a cut */
 
 /* All operands: token rows, vocabulary rows, parameters. */
 struct bench {
@@ -53,14 +57,16 @@ struct bench {
     struct sequences sequences;
     struct attention_shape attention;
     struct mamba_shape mamba;
-    void *residual, *dresidual;            /* acc [tokens, d] */
-    void *wide[6];                         /* act [tokens, 2 f or 2 i + 2 x] */
-    void *weight, *dweight;                /* act, acc [2 f, d] or more */
-    void *vector[4], *rstd, *lse, *states; /* acc */
+    struct acc *residual, *dresidual; /* [tokens, d] */
+    struct act *wide[6];              /* [tokens, 2 f or 2 i + 2 x] */
+    struct act *weight;               /* [v, d] */
+    struct acc *dweight;              /* [v, d] */
+    struct acc *vector[4], *rstd, *lse, *states;
     size_t states_bytes;
-    void *logits[2], *dlogits, *row_values[5]; /* acc [rows, v], act, acc [rows] */
+    struct acc *logits[2], *row_values[5];     /* [rows, v], [rows] */
+    struct act *dlogits;                       /* [rows, v] */
     int32_t *ids;                              /* [tokens] below v */
-    void *parameter[4];                        /* acc [parameters] */
+    struct acc *parameter[4];                  /* [parameters] */
     int64_t parameters;
     void *host; /* BF16 [host_count], for transfers */
     int64_t host_count;
@@ -133,7 +139,7 @@ static void prepare(struct bench *t) {
     memset(t->host, 1, (size_t)t->host_count * 2); /* untouched pages would all be one page */
     t->weight = make(t, act, s->v * s->d, 0.05);
     t->dweight = make(t, acc, s->v * s->d, 0.05);
-    for (int i = 0; i < 4; i++) t->vector[i] = make(t, acc, t->inner * 64 + widest, 0.5);
+    for (int i = 0; i < 4; i++) t->vector[i] = make(t, acc, t->inner * MOST_STATES + widest, 0.5);
     t->rstd = make(t, acc, t->tokens * s->h, 1);
     t->lse = make(t, acc, LONGEST * t->tokens * s->h, 1);
     t->states_bytes =
@@ -279,7 +285,7 @@ static void run_scan_backward(struct bench *t) {
     t->b->scan->scan_backward(t->b, &to, t->wide[2], t->states, &in, &t->sequences, &t->mamba);
 }
 static void run_logit_summary(struct bench *t) {
-    t->b->loss->logit_summary(t->b, t->row_values[0], t->row_values[4], t->logits[0], 1,
+    t->b->loss->logit_summary(t->b, t->row_values[0], (int32_t *)t->row_values[4], t->logits[0], 1,
                               t->s.head_rows, t->s.v);
 }
 static void run_compare_logits(struct bench *t) {
@@ -352,8 +358,8 @@ static double measure(struct bench *t, void (*run)(struct bench *)) {
 /* The ceilings: a square GEMM, and a cast of an array too large for any cache. */
 static void run_peak(struct bench *t) {
     int64_t side = t->s.peak;
-    t->b->products->matmul(t->b, into_act(t->logits[0]), t->weight, side, t->dweight, NULL, side,
-                           side, side);
+    t->b->products->matmul(t->b, into_act((struct act *)t->logits[0]), t->weight, side,
+                           (struct act *)t->dweight, NULL, side, side, side);
 }
 static void report_line(struct bench *t, const struct line *line) {
     double seconds = measure(t, line->run);
@@ -406,14 +412,17 @@ static void report_cut(struct bench *t, const struct cut *cut, const char *only)
         t->s.g = t->s.x / cut->head_dim;
         t->s.e = cut->head_dim;
     }
+    if (cut->d_state) t->s.n = cut->d_state;
+    t->mamba.d_state = (int)t->s.n;
     t->tokens = cut->sequences * cut->length;
     make_sequences(t);
     t->attention = (struct attention_shape){(int)t->s.h, (int)t->s.g, (int)t->s.e, 0,
                                             pow((double)t->s.e, -0.5)};
     struct line lines[SEQUENCE_LINES];
     describe_sequence_lines(t, lines);
+    int first = cut->d_state ? 2 : 0, end = cut->head_dim ? 2 : SEQUENCE_LINES;
     if (t->b->scan->scan_checkpoint_bytes(t->b, &t->sequences, &t->mamba) <= t->states_bytes)
-        report_lines(t, lines, cut->head_dim ? 2 : SEQUENCE_LINES, only);
+        report_lines(t, lines + first, end - first, only);
 }
 
 static void measure_ceilings(struct bench *t) {

@@ -56,6 +56,7 @@ static void forward(double *out, const struct setting *setting, int layer, doubl
     static float h[TOKENS * WIDTH], input[TOKENS * WIDTH], normed[TOKENS * WIDTH], rstd[TOKENS];
     static float logits[TOKENS * VOCABULARY];
     struct model *model = setting->model;
+    struct acc *stream = (struct acc *)h;
     struct trace trace;
     struct token_batch batch;
     bool block = setting->ablation == ABLATE_BLOCK;
@@ -65,24 +66,25 @@ static void forward(double *out, const struct setting *setting, int layer, doubl
     succeeds(model_prepare(model, TOKENS));
     succeeds(trace_alloc(&trace, model, &needs));
     succeeds(token_batch_create(&batch, model->backend, ids, row_offsets, ROWS));
-    model->backend->embedding->embed(model->backend, (struct acc *)h, batch.ids, model->embedding,
-                                     TOKENS, model->config->hidden_size);
+    model->backend->embedding->embed(model->backend, stream, batch.ids, model->embedding, TOKENS,
+                                     model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         const struct layer *weights;
         succeeds(model_layer(&weights, model, l));
         if (setting->removed[l] && block) continue;
         memcpy(input, h, sizeof h);
         if (!setting->removed[l])
-            block_mix(model, weights, &weights->mixer, &trace, h, h, &batch.sequences);
+            block_mix(model, weights, &weights->mixer, &trace, stream, stream, &batch.sequences);
         if (l == layer && !block && before) memcpy(before, input, sizeof input);
         if (l == layer && !block && after) memcpy(after, h, sizeof h);
         if (l == layer && !block) take_away(h, input, values, share);
-        block_mlp(model, weights, &trace, h, h, TOKENS);
+        block_mlp(model, weights, &trace, stream, stream, TOKENS);
         if (l == layer && block && before) memcpy(before, input, sizeof input);
         if (l == layer && block && after) memcpy(after, h, sizeof h);
         if (l == layer && block) take_away(h, input, values, share);
     }
-    model_logits(model, logits, normed, rstd, h, TOKENS);
+    model_logits(model, (struct acc *)logits, (struct act *)normed, (struct acc *)rstd, stream,
+                 TOKENS);
     for (int t = 0; out && t < TOKENS; t++) {
         double sum = 0;
         for (int v = 0; v < VOCABULARY; v++) sum += exp((double)logits[t * VOCABULARY + v]);

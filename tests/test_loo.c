@@ -106,8 +106,9 @@ static double *log_probabilities(const struct variant *variant, const struct tok
         ck_assert_uint_le(count, LONGEST);
         uint64_t offsets[] = {0, count};
         succeeds(token_batch_create(&batch, backend, set->ids + start, offsets, 1));
-        succeeds(forward_run(forward, hidden, &batch));
-        model_logits(model, logits, normed, rstd, hidden, (int64_t)count);
+        succeeds(forward_run(forward, (struct acc *)hidden, &batch));
+        model_logits(model, (struct acc *)logits, (struct act *)normed, (struct acc *)rstd,
+                     (struct acc *)hidden, (int64_t)count);
         token_batch_free(&batch);
         for (uint64_t t = 0; t < count; t++) {
             const float *from = logits + t * VOCABULARY;
@@ -535,7 +536,7 @@ START_TEST(values_that_are_not_finite_are_refused) {
     succeeds(model_open(&model, backend, MODELS "llama-f32-bare", NULL));
     succeeds(sweep_open(&sweep, model, &options, 2, TOKENS, LONGEST));
     succeeds(sweep_group(sweep, set, 2, 2, sums, counts));
-    float *embedding = model->embedding;
+    float *embedding = (float *)model->embedding;
     embedding[(int64_t)set->ids[row_offsets[3]] * model->config->hidden_size] = INFINITY;
     ck_assert_int_eq(sweep_group(sweep, set, 2, 2, sums, counts), STATUS_FAILED);
     ck_assert_str_eq(status_message(), "rows 2 to 3: kl is not finite at token 11 of the batch");

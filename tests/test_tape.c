@@ -1,5 +1,6 @@
-/* The gradients of everything that can train, through a whole student with a new mixer in it,
- * against differences of its loss along each gradient. */
+/* The gradients of everything that can train, through a whole student with a new mixer in it: on
+ * the CPU against differences of its loss along each gradient, with TEST_DEVICE=cuda those of a GPU
+ * against those of the CPU. */
 #include <math.h>
 #include <string.h>
 
@@ -129,7 +130,68 @@ static void check(struct student *student, float *weight, const float *gradient,
                   found, length);
 }
 
+/* BF16 carries 8 bits: a product's inputs are off by 2^-9 of themselves, and some ten products lie
+ * between a weight and the loss. */
+static const double DEVICE_LIMIT = 0.04;
+
+/* A gradient of the device's student against the CPU's. */
+static void compare(const struct student *device, const struct acc *found, const float *right,
+                    int64_t count, const char *name, int layer) {
+    struct backend *backend = device->model->backend;
+    ck_assert_msg((found != NULL) == (right != NULL), "layer %d, %s", layer, name);
+    if (!found) return;
+    float *values = memory_calloc((size_t)count, sizeof *values);
+    double error = 0, length = 0;
+    backend->download(backend, values, DTYPE_F32, found, backend->acc, (size_t)count);
+    succeeds(backend->sync(backend));
+    for (int64_t i = 0; i < count; i++) {
+        error += pow((double)values[i] - (double)right[i], 2);
+        length += pow((double)right[i], 2);
+    }
+    free(values);
+    ck_assert_msg(sqrt(error) <= DEVICE_LIMIT * sqrt(length),
+                  "layer %d, %s: the gradients differ by %.4f of their length", layer, name,
+                  sqrt(error / length));
+}
+
+/* The same student on the device and on the CPU. */
+static void compare_all(const char *name, const char *directory, int layer, bool recompute) {
+    struct backend *host, *backend;
+    struct student right, device;
+    succeeds(backend_open_cpu(&host));
+    succeeds(backend_open(&backend, name));
+    open_student(&right, host, directory, layer, recompute);
+    open_student(&device, backend, directory, layer, recompute);
+    const struct model_config *config = right.model->config;
+    double expected = loss_of(&right, true), found = loss_of(&device, true);
+    ck_assert_msg(fabs(found / expected - 1) <= DEVICE_LIMIT, "loss %.6f, not %.6f", found,
+                  expected);
+    for (int l = layer; l < config->n_layers; l++) {
+        const struct layer *own;
+        succeeds(model_layer(&own, right.model, l));
+        const struct mixer_sizes *sizes = l == layer ? &right.mixer.sizes : &own->mixer.sizes;
+        for (enum weight weight = 0; weight < WEIGHT_COUNT; weight++)
+            compare(&device, parameters_gradients(device.parameters, l)[weight],
+                    parameters_gradients(right.parameters, l)[weight],
+                    weight_shape(config, sizes, weight).count, weight_name(sizes, weight), l);
+    }
+    compare(&device, device.parameters->norm_gradient,
+            (const float *)right.parameters->norm_gradient, config->hidden_size, "final norm", -1);
+    compare(&device, device.parameters->head_gradient,
+            (const float *)right.parameters->head_gradient,
+            (int64_t)config->vocab_size * config->hidden_size, "head", -1);
+    close_student(&device);
+    close_student(&right);
+    backend->close(backend);
+    host->close(host);
+}
+
 static void check_all(const char *directory, int layer, bool recompute) {
+    const char *name = getenv("TEST_DEVICE");
+    if (name) {
+        compare_all(name, directory, layer, recompute);
+        return;
+    }
     struct backend *backend;
     struct student student;
     succeeds(backend_open_cpu(&backend));
@@ -154,12 +216,13 @@ static void check_all(const char *directory, int layer, bool recompute) {
             checked += count;
         }
     }
-    check(&student, model->final_norm, student.parameters->norm_gradient, config->hidden_size,
-          "final norm", -1);
+    check(&student, (float *)model->final_norm, (float *)student.parameters->norm_gradient,
+          config->hidden_size, "final norm", -1);
     checked += config->hidden_size;
     int64_t head = (int64_t)config->vocab_size * config->hidden_size;
     if (!config->tie_word_embeddings) {
-        check(&student, model->head, student.parameters->head_gradient, head, "head", -1);
+        check(&student, (float *)model->head, (float *)student.parameters->head_gradient, head,
+              "head", -1);
         checked += head;
     } else {
         ck_assert_ptr_null(student.parameters->head_gradient);

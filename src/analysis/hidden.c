@@ -153,7 +153,7 @@ struct pass {
     struct hidden *hidden;
     struct model *model;
     struct trace trace;
-    void *device; /* acc [largest, D] */
+    struct acc *device; /* [largest, D] */
     int64_t tokens;
     int longest;
 };
@@ -202,7 +202,7 @@ static enum status embed(struct hidden *hidden, struct model *model) {
         if (status) break;
         backend->embedding->embed(backend, pass.device, batch.ids, model->embedding,
                                   batch.sequences.tokens, hidden->width);
-        transfer(hidden, pass.device, from, count, hidden->count, false);
+        transfer(hidden, (char *)pass.device, from, count, hidden->count, false);
         token_batch_free(&batch);
         from += count;
     }
@@ -219,11 +219,11 @@ static enum status advance_group(struct pass *pass, int64_t from, int count, int
     enum status status = model_layer(&layer, model, index);
     if (!status) status = hidden_batch(&batch, hidden, from, count, hidden->count);
     if (status) return status;
-    transfer(hidden, pass->device, from, count, hidden->count, true);
+    transfer(hidden, (char *)pass->device, from, count, hidden->count, true);
     block_mix(model, layer, &layer->mixer, &pass->trace, pass->device, pass->device,
               &batch.sequences);
     block_mlp(model, layer, &pass->trace, pass->device, pass->device, batch.sequences.tokens);
-    transfer(hidden, pass->device, from, count, hidden->count, false);
+    transfer(hidden, (char *)pass->device, from, count, hidden->count, false);
     token_batch_free(&batch);
     return STATUS_OK;
 }

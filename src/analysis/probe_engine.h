@@ -24,9 +24,9 @@ struct probe_engine {
     struct tape **tapes;      /* [together]: of the probes of a group, by their place in it */
     struct parked *parked;    /* inputs of their blocks; or NULL */
     struct trace eval_trace;  /* without gradients */
-    void *trunk;         /* acc [tokens, D]: what runs on beside a group's first probes until the
-                            last one has left; NULL when probes go one by one */
-    void *target_hidden; /* acc [tokens, D] */
+    struct acc *trunk;        /* [tokens, D]: what runs on beside a group's first probes until the
+                           last one has left; NULL when probes go one by one */
+    struct acc *target_hidden; /* [tokens, D] */
     struct loss *loss;
     struct scorer *scorer;
     bool stale; /* the student's head and final norm have been trained */

@@ -112,7 +112,7 @@ struct passage {
     struct probe_group *group;
     const bool *takes_part; /* [count] */
     int first, last;        /* the layers between which probes leave the trunk */
-    void *trunk;            /* acc [tokens, D] */
+    struct acc *trunk;      /* [tokens, D] */
     const struct sequences *rows;
     struct token_batch *units; /* [unit_count]: the same rows in the units of hidden.h; none when
                                   the trunk does not go on */
@@ -180,12 +180,12 @@ static size_t token_bytes(const struct probe_engine *engine) {
 
 static void advance_trunk(struct passage *passage, const struct layer *layer) {
     struct probe_engine *engine = passage->group->engine;
-    char *h = passage->trunk;
+    struct acc *h = passage->trunk;
     for (int i = 0; i < passage->unit_count; i++) {
         const struct sequences *rows = &passage->units[i].sequences;
         block_mix(engine->student, layer, &layer->mixer, &engine->eval_trace, h, h, rows);
         block_mlp(engine->student, layer, &engine->eval_trace, h, h, rows->tokens);
-        h += (size_t)rows->tokens * token_bytes(engine);
+        h = acc_at(engine->backend, h, rows->tokens * engine->student->config->hidden_size);
     }
 }
 

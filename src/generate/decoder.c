@@ -28,10 +28,10 @@ struct decoder {
     struct decoder_options options;
     struct layer_past *past; /* [L] */
     struct trace trace;
-    void *hidden;         /* acc [max(prefill tokens, slots), D] */
-    void *last;           /* acc [slots, D]: of the prompts' last tokens */
-    void *logits;         /* acc [slots, V] */
-    void *lse;            /* acc [slots] */
+    struct acc *hidden;   /* [max(prefill tokens, slots), D] */
+    struct acc *last;     /* [slots, D]: of the prompts' last tokens */
+    struct acc *logits;   /* [slots, V] */
+    struct acc *lse;      /* [slots] */
     int32_t *argmax;      /* device [slots] */
     int32_t *inputs;      /* device [3, slots]: ids, positions, slots */
     int32_t *host_inputs; /* [3, slots] */
@@ -97,10 +97,10 @@ static enum status alloc_arrays(struct decoder *decoder) {
         void **array;
         size_t bytes;
     } arrays[] = {
-        {&decoder->hidden, (size_t)most_tokens(&decoder->options) * width},
-        {&decoder->last, slots * width},
-        {&decoder->logits, slots * (size_t)config->vocab_size * acc},
-        {&decoder->lse, slots * acc},
+        {(void **)&decoder->hidden, (size_t)most_tokens(&decoder->options) * width},
+        {(void **)&decoder->last, slots * width},
+        {(void **)&decoder->logits, slots * (size_t)config->vocab_size * acc},
+        {(void **)&decoder->lse, slots * acc},
         {(void **)&decoder->argmax, slots * ids},
         {(void **)&decoder->inputs, 3 * slots * ids},
         {(void **)&decoder->device_offsets, (slots + 1) * ids},

@@ -12,12 +12,12 @@
 struct scorer {
     const struct model *teacher, *student;
     int chunk;                     /* predictions at a time */
-    void *gathered;                /* acc [chunk, D] of scattered tokens */
-    void *teacher_logits, *logits; /* acc [chunk, V] */
-    void *normed;                  /* act [chunk, D] */
-    void *rstd, *lse;              /* acc [chunk] */
+    struct acc *gathered;          /* [chunk, D] of scattered tokens */
+    struct acc *teacher_logits, *logits; /* [chunk, V] */
+    struct act *normed;                  /* [chunk, D] */
+    struct acc *rstd, *lse;              /* [chunk] */
     int32_t *argmax, *target;      /* device [chunk] */
-    void *branch_lse;              /* acc [chunk] */
+    struct acc *branch_lse;        /* [chunk] */
     int32_t *branch_argmax;        /* device [chunk] */
     int held_most;                 /* branches whose values wait for one download */
     char *values;                  /* acc [held_most][METRIC_COUNT][chunk] */
@@ -73,15 +73,15 @@ static enum status allocate(struct scorer *scorer) {
         void **to;
         size_t bytes;
     } buffers[] = {
-        {&scorer->teacher_logits, logits},
-        {&scorer->logits, logits},
-        {&scorer->gathered, rows * (size_t)width * acc},
-        {&scorer->normed, rows * (size_t)width * dtype_size(backend->act)},
-        {&scorer->rstd, rows * acc},
-        {&scorer->lse, rows * acc},
+        {(void **)&scorer->teacher_logits, logits},
+        {(void **)&scorer->logits, logits},
+        {(void **)&scorer->gathered, rows * (size_t)width * acc},
+        {(void **)&scorer->normed, rows * (size_t)width * dtype_size(backend->act)},
+        {(void **)&scorer->rstd, rows * acc},
+        {(void **)&scorer->lse, rows * acc},
         {(void **)&scorer->argmax, rows * sizeof(int32_t)},
         {(void **)&scorer->target, rows * sizeof(int32_t)},
-        {&scorer->branch_lse, rows * acc},
+        {(void **)&scorer->branch_lse, rows * acc},
         {(void **)&scorer->branch_argmax, rows * sizeof(int32_t)},
         {(void **)&scorer->values, values * acc},
     };

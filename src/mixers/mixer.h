@@ -111,11 +111,11 @@ struct mixer_pass {
     struct backend *backend;
     const struct mixer *mixer;
     const struct mixer_host *host;
-    const void *rope;                /* acc [positions, 2, E/2] of this layer, or NULL */
+    const struct acc *rope;          /* [positions, 2, E/2] of this layer, or NULL */
     void *buffer[MIXER_MAX_BUFFERS]; /* by the kind's rows */
     const struct sequences *sequences;
     const struct past_use *past; /* NULL: nothing is kept */
-    const void *input;           /* act [n, D], normalised */
+    const struct act *input;     /* [n, D], normalised */
 };
 
 struct mixer_kind {
@@ -152,11 +152,11 @@ struct mixer_kind {
     /* The same of the sizes of a new mixer: STATUS_USAGE naming an option; or NULL. */
     enum status (*check_new)(const struct mixer_sizes *, const struct mixer_host *);
     /* h acc [n, D] += mixer(pass->input); one more token a sequence with pass->past->step. */
-    void (*forward)(const struct mixer_pass *, void *h);
+    void (*forward)(const struct mixer_pass *, struct acc *h);
     /* From the gradient dout act [n, D] of what forward added: gradients of the weights, added to
      * acc arrays `gradients` (by weight, NULL entries are frozen), and dinput act [n, D], that of
      * the input, unless it is NULL. The buffers hold what the forward pass left. */
-    void (*backward)(const struct mixer_pass *, const void *dout, void *dinput,
+    void (*backward)(const struct mixer_pass *, const struct act *dout, struct act *dinput,
                      void *const *gradients);
     /* Rows of a sequence of `tokens` tokens that the past keeps; NULL: one, whatever it is. */
     int64_t (*past_rows)(const struct mixer_sizes *, int64_t tokens);

@@ -43,8 +43,8 @@ void block_forward(const struct model *model, const struct block_state *state,
 }
 
 /* The residual gradient as a matrix input. */
-static const void *as_input(const struct model *model, struct backward *scratch, const void *dh,
-                            int64_t tokens) {
+static const void *as_input(const struct model *model, struct backward *scratch,
+                            const struct acc *dh, int64_t tokens) {
     struct backend *backend = model->backend;
     void *dout = scratch->buffer[BLOCK_DOUT];
     if (!dout) return dh;
@@ -53,7 +53,7 @@ static const void *as_input(const struct model *model, struct backward *scratch,
 }
 
 void block_backward_mlp(const struct model *model, const struct block_state *state,
-                        struct backward *scratch, void *dh, void *const *gradients,
+                        struct backward *scratch, struct acc *dh, void *const *gradients,
                         const struct sequences *sequences) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
@@ -94,8 +94,8 @@ static bool wants(void *const *into, int from, int to) {
 }
 
 void block_backward_mixer(const struct model *model, const struct block_state *state,
-                          struct backward *scratch, void *dh, void *const *gradients, bool stop,
-                          const struct sequences *sequences) {
+                          struct backward *scratch, struct acc *dh, void *const *gradients,
+                          bool stop, const struct sequences *sequences) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     struct trace *trace = state->trace;

@@ -113,12 +113,13 @@ struct mixer_pass block_pass(const struct model *model, const struct mixer *mixe
 /* ---- passes */
 
 void block_mix(const struct model *model, const struct layer *layer, const struct mixer *mixer,
-               struct trace *trace, void *h, const void *from, const struct sequences *sequences) {
+               struct trace *trace, struct acc *h, const struct acc *from,
+               const struct sequences *sequences) {
     block_mix_past(model, layer, mixer, trace, h, from, sequences, NULL);
 }
 
 void block_mix_past(const struct model *model, const struct layer *layer, const struct mixer *mixer,
-                    struct trace *trace, void *h, const void *from,
+                    struct trace *trace, struct acc *h, const struct acc *from,
                     const struct sequences *sequences, const struct past_use *past) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
@@ -130,8 +131,8 @@ void block_mix_past(const struct model *model, const struct layer *layer, const 
     mixer->sizes.kind->forward(&pass, h);
 }
 
-void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace, void *h,
-               const void *from, int64_t tokens) {
+void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace,
+               struct acc *h, const struct acc *from, int64_t tokens) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     int64_t width = config->hidden_size, inner = config->intermediate_size;
@@ -147,8 +148,8 @@ void block_mlp(const struct model *model, const struct layer *layer, struct trac
                               inner);
 }
 
-void model_logits(const struct model *model, void *logits, void *normed, void *rstd, const void *h,
-                  int64_t rows) {
+void model_logits(const struct model *model, struct acc *logits, struct act *normed,
+                  struct acc *rstd, const struct acc *h, int64_t rows) {
     struct backend *backend = model->backend;
     const struct model_config *config = model->config;
     backend->norm->rmsnorm(backend, normed, rstd, h, model->final_norm, config->rms_norm_eps, rows,

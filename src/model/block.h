@@ -54,17 +54,18 @@ void trace_free(struct trace *trace, struct backend *backend);
 /* h acc [n, D] += mixer(rmsnorm(h)): the first half of a block, with `mixer` in the place of the
  * layer's own. `from` is what is normalised (acc [n, D]); it may be h itself. */
 void block_mix(const struct model *model, const struct layer *layer, const struct mixer *mixer,
-               struct trace *trace, void *h, const void *from, const struct sequences *sequences);
+               struct trace *trace, struct acc *h, const struct acc *from,
+               const struct sequences *sequences);
 
 /* The same for generation: what later tokens need is kept in `past`; with past->step every sequence
  * is one token that continues it (sequences->positions say where). */
 void block_mix_past(const struct model *model, const struct layer *layer, const struct mixer *mixer,
-                    struct trace *trace, void *h, const void *from,
+                    struct trace *trace, struct acc *h, const struct acc *from,
                     const struct sequences *sequences, const struct past_use *past);
 
 /* h acc [n, D] += mlp(rmsnorm(from)): the second half. */
-void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace, void *h,
-               const void *from, int64_t tokens);
+void block_mlp(const struct model *model, const struct layer *layer, struct trace *trace,
+               struct acc *h, const struct acc *from, int64_t tokens);
 
 /* Where the backward pass keeps activation gradients; one serves every block. */
 struct backward {
@@ -84,8 +85,8 @@ struct block_state {
     const struct layer *layer;
     const struct mixer *mixer; /* NULL: the layer goes without one, middle = input */
     struct trace *trace;       /* with gradients */
-    const void *input;
-    void *middle, *output;
+    const struct acc *input;
+    struct acc *middle, *output;
 };
 
 void block_forward(const struct model *model, const struct block_state *state,
@@ -96,14 +97,14 @@ void block_forward(const struct model *model, const struct block_state *state,
  * accumulate into, NULL for frozen weights: those cost nothing. With `stop` the input's gradient is
  * not needed, and dh is left undefined. */
 void block_backward_mlp(const struct model *model, const struct block_state *state,
-                        struct backward *scratch, void *dh, void *const *gradients,
+                        struct backward *scratch, struct acc *dh, void *const *gradients,
                         const struct sequences *sequences);
 void block_backward_mixer(const struct model *model, const struct block_state *state,
-                          struct backward *scratch, void *dh, void *const *gradients, bool stop,
-                          const struct sequences *sequences);
+                          struct backward *scratch, struct acc *dh, void *const *gradients,
+                          bool stop, const struct sequences *sequences);
 
 /* Final norm and head of rows of h: logits acc [rows, V]. `normed` act [rows, D] is scratch. */
-void model_logits(const struct model *model, void *logits, void *normed, void *rstd, const void *h,
-                  int64_t rows);
+void model_logits(const struct model *model, struct acc *logits, struct act *normed,
+                  struct acc *rstd, const struct acc *h, int64_t rows);
 
 #endif

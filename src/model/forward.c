@@ -33,7 +33,8 @@ void forward_close(struct forward *forward) {
     free(forward);
 }
 
-enum status forward_run(struct forward *forward, void *hidden, const struct token_batch *batch) {
+enum status forward_run(struct forward *forward, struct acc *hidden,
+                        const struct token_batch *batch) {
     struct model *model = forward->model;
     struct backend *backend = model->backend;
     const struct sequences *sequences = &batch->sequences;

@@ -13,7 +13,7 @@ enum status forward_open(struct forward **out, struct model *model, int rows, in
 void forward_close(struct forward *forward); /* accepts NULL */
 
 /* hidden acc [tokens, D]: what the last block leaves, before the final norm. */
-enum status forward_run(struct forward *forward, void *hidden,
+enum status forward_run(struct forward *forward, struct acc *hidden,
                         const struct token_batch *batch) STATUS_CHECKED;
 
 #endif

@@ -37,12 +37,14 @@ static enum status load_tensor(void **to, struct model *model, enum tensor_role 
 enum status model_load(struct model *model) {
     struct backend *backend = model->backend;
     enum status status = backend->discrete ? model_stream_layers(model) : STATUS_OK;
-    if (!status) status = load_tensor(&model->embedding, model, TENSOR_EMBEDDING, backend->act);
-    if (!status) status = load_tensor(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
+    if (!status)
+        status = load_tensor((void **)&model->embedding, model, TENSOR_EMBEDDING, backend->act);
+    if (!status)
+        status = load_tensor((void **)&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
     if (!status && model->config->tie_word_embeddings)
         model->head = model->embedding;
     else if (!status)
-        status = load_tensor(&model->head, model, TENSOR_HEAD, backend->act);
+        status = load_tensor((void **)&model->head, model, TENSOR_HEAD, backend->act);
     return status ? status : backend->sync(backend);
 }
 
@@ -50,11 +52,12 @@ enum status model_reload_outside(struct model *model) {
     struct backend *backend = model->backend;
     backend->free(backend, model->final_norm);
     model->final_norm = NULL;
-    enum status status = load_tensor(&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
+    enum status status =
+        load_tensor((void **)&model->final_norm, model, TENSOR_FINAL_NORM, backend->acc);
     if (status || model->config->tie_word_embeddings) return status;
     backend->free(backend, model->head);
     model->head = NULL;
-    return load_tensor(&model->head, model, TENSOR_HEAD, backend->act);
+    return load_tensor((void **)&model->head, model, TENSOR_HEAD, backend->act);
 }
 
 enum status model_open(struct model **out, struct backend *backend, const char *directory,

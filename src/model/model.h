@@ -46,10 +46,10 @@ struct model {
     const struct model_config *config;
     struct mixer_host host;  /* what mixers see of it */
     struct backend *backend; /* borrowed */
-    void *embedding;         /* act [V, D] */
-    void *head;              /* act [V, D]; the embedding itself when tied */
-    void *final_norm;        /* acc [D] */
-    void *rope;              /* acc [positions, 2, E/2]; see backend.h; grown by model_prepare */
+    struct act *embedding;   /* [V, D] */
+    struct act *head;        /* [V, D]; the embedding itself when tied */
+    struct acc *final_norm;  /* [D] */
+    struct acc *rope;        /* [positions, 2, E/2]; see backend.h; grown by model_prepare */
     int rope_positions;
     struct layer *resident;      /* [L] layers kept loaded, or NULL; see model_keep_layers */
     struct layer slot;           /* the one layer loaded otherwise; index -1: none yet */

@@ -33,10 +33,10 @@ struct loss {
     const struct model *student, *teacher;
     struct train_loss settings;
     int chunk;
-    void *student_logits, *teacher_logits;             /* acc [chunk, V] */
-    void *dlogits;                                     /* act [chunk, V] */
-    void *normed, *dnormed;                            /* act [chunk, D] */
-    void *rstd, *teacher_rstd, *lse, *values, *weight; /* acc [chunk] */
+    struct acc *student_logits, *teacher_logits;             /* [chunk, V] */
+    struct act *dlogits;                                     /* [chunk, V] */
+    struct act *normed, *dnormed;                            /* [chunk, D] */
+    struct acc *rstd, *teacher_rstd, *lse, *values, *weight; /* [chunk] */
     void *argmax, *target;                             /* int32 [chunk] */
     double *host;                                      /* [chunk] */
     float *host_weight;                                /* [chunk] */
@@ -44,8 +44,8 @@ struct loss {
     int32_t *host_target;                              /* [chunk] */
     /* The teacher's side of batches that come again. */
     int64_t slots, slot_tokens;
-    void *kept_logits; /* acc [slots, slot_tokens, V] */
-    void *kept_lse;    /* acc [slots, slot_tokens] */
+    struct acc *kept_logits; /* [slots, slot_tokens, V] */
+    struct acc *kept_lse;    /* [slots, slot_tokens] */
     bool *filled;      /* [slots] */
 };
 
@@ -106,16 +106,16 @@ static void list_buffers(struct buffer out[BUFFERS], struct loss *loss) {
     size_t vocabulary = (size_t)loss->student->config->vocab_size;
     size_t width = (size_t)loss->student->config->hidden_size;
     const struct buffer buffers[BUFFERS] = {
-        {&loss->student_logits, rows * vocabulary * acc},
-        {&loss->teacher_logits, loss->teacher ? rows * vocabulary * acc : 0},
-        {&loss->dlogits, rows * vocabulary * act},
-        {&loss->normed, rows * width * act},
-        {&loss->dnormed, rows * width * act},
-        {&loss->rstd, rows * acc},
-        {&loss->teacher_rstd, rows * acc},
-        {&loss->lse, rows * acc},
-        {&loss->values, rows * acc},
-        {&loss->weight, rows * acc},
+        {(void **)&loss->student_logits, rows * vocabulary * acc},
+        {(void **)&loss->teacher_logits, loss->teacher ? rows * vocabulary * acc : 0},
+        {(void **)&loss->dlogits, rows * vocabulary * act},
+        {(void **)&loss->normed, rows * width * act},
+        {(void **)&loss->dnormed, rows * width * act},
+        {(void **)&loss->rstd, rows * acc},
+        {(void **)&loss->teacher_rstd, rows * acc},
+        {(void **)&loss->lse, rows * acc},
+        {(void **)&loss->values, rows * acc},
+        {(void **)&loss->weight, rows * acc},
         {&loss->argmax, rows * sizeof(int32_t)},
         {&loss->target, rows * sizeof(int32_t)},
     };
@@ -236,9 +236,8 @@ static struct target find_target(struct loss *loss, const struct loss_batch *bat
         target.lse = (char *)loss->kept_lse + position * acc;
         if (loss->filled[batch->slot]) return target;
     }
-    const char *hidden = (const char *)batch->teacher;
     model_logits(teacher, target.logits, loss->normed, loss->teacher_rstd,
-                 hidden + (size_t)(from * teacher->config->hidden_size) * acc, rows);
+                 acc_at(backend, batch->teacher, from * teacher->config->hidden_size), rows);
     backend->loss->logit_summary(backend, target.lse, loss->argmax, target.logits,
                                  loss->settings.temperature, rows, vocabulary);
     return target;
@@ -259,9 +258,9 @@ static void upload_positions(struct loss *loss, const struct loss_batch *batch, 
 
 /* `rows` of the batch from position `from` on, whose states begin at `student` and `dh`; what they
  * add to the loss goes into `*sum`. */
-static enum status run_chunk(struct loss *loss, double *sum, void *dh, const void *student,
-                             const struct loss_batch *batch, int64_t from, int64_t rows,
-                             const struct loss_sink *sink) {
+static enum status run_chunk(struct loss *loss, double *sum, struct acc *dh,
+                             const struct acc *student, const struct loss_batch *batch,
+                             int64_t from, int64_t rows, const struct loss_sink *sink) {
     const struct model *model = loss->student;
     struct backend *backend = model->backend;
     int64_t width = model->config->hidden_size, vocabulary = model->config->vocab_size;
@@ -288,13 +287,13 @@ static enum status run_chunk(struct loss *loss, double *sum, void *dh, const voi
     return status;
 }
 
-enum status loss_run(struct loss *loss, double *sum, void *dh, const void *student,
+enum status loss_run(struct loss *loss, double *sum, struct acc *dh, const struct acc *student,
                      const struct loss_batch *batch, double denominator,
                      const struct loss_sink *sink) {
     struct backend *backend = loss->student->backend;
     const struct positions *positions = batch->positions;
-    size_t token = (size_t)loss->student->config->hidden_size * dtype_size(backend->acc);
-    backend->zero(backend, dh, (size_t)positions->tokens * token);
+    int64_t width = loss->student->config->hidden_size;
+    backend->zero(backend, dh, (size_t)(positions->tokens * width) * dtype_size(backend->acc));
     *sum = 0;
     for (int64_t from = 0; from < positions->tokens; from += loss->chunk) {
         int64_t rows = positions->tokens - from;
@@ -302,10 +301,10 @@ enum status loss_run(struct loss *loss, double *sum, void *dh, const void *stude
         if (!positions_any(positions, from, from + rows)) continue;
         enum status status = interrupt_check();
         if (status) return status;
-        size_t offset = (size_t)from * token;
+        int64_t offset = from * width;
         upload_positions(loss, batch, from, rows, denominator);
-        status = run_chunk(loss, sum, (char *)dh + offset, (const char *)student + offset, batch,
-                           from, rows, sink);
+        status = run_chunk(loss, sum, acc_at(backend, dh, offset), acc_at(backend, student, offset),
+                           batch, from, rows, sink);
         if (status) return status;
     }
     if (batch->slot >= 0) loss->filled[batch->slot] = true;

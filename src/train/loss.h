@@ -38,7 +38,7 @@ struct loss_draw {
 /* Rows that pass together. */
 struct loss_batch {
     const struct positions *positions;
-    const void *teacher;          /* acc [tokens, D]: its last hidden states; NULL without one */
+    const struct acc *teacher;    /* [tokens, D]: its last hidden states; NULL without one */
     int64_t slot;                 /* where its logits of these positions are kept, or -1 */
     const struct loss_draw *draw; /* NULL: the next tokens are the targets of the cross-entropy */
 };
@@ -49,13 +49,13 @@ int64_t loss_count(const struct loss *loss, const struct loss_batch *batch);
 /* Gradients of the student's head acc [V, D] and final norm acc [D], which are accumulated; NULL:
  * frozen. */
 struct loss_sink {
-    void *head, *norm;
+    struct acc *head, *norm;
 };
 
 /* `student` acc [tokens, D] are last hidden states; dh acc [tokens, D] is written: the gradient of
  * the sum over the batch's counted positions / `denominator`. `*sum` is that sum, not divided; NAN
  * when a value of it is not finite. */
-enum status loss_run(struct loss *loss, double *sum, void *dh, const void *student,
+enum status loss_run(struct loss *loss, double *sum, struct acc *dh, const struct acc *student,
                      const struct loss_batch *batch, double denominator,
                      const struct loss_sink *sink) STATUS_CHECKED;
 

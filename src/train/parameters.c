@@ -90,10 +90,11 @@ enum status parameters_add_outside(struct parameters *parameters, int group) {
     int64_t width = config->hidden_size, vocabulary = config->vocab_size;
     struct weight_shape norm = {1, width, false, width};
     struct weight_shape head = {vocabulary, width, true, vocabulary * width};
-    enum status status = add(parameters, group, config->n_layers, &parameters->norm_gradient,
-                             model->final_norm, &norm);
+    enum status status = add(parameters, group, config->n_layers,
+                             (void **)&parameters->norm_gradient, model->final_norm, &norm);
     if (status || config->tie_word_embeddings) return status;
-    return add(parameters, group, config->n_layers, &parameters->head_gradient, model->head, &head);
+    return add(parameters, group, config->n_layers, (void **)&parameters->head_gradient,
+               model->head, &head);
 }
 
 /* Whether the passes read another type than the optimizer writes. */

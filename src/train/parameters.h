@@ -33,8 +33,8 @@ struct parameter {
     void **slot;      /* where the gradient's address goes */
     size_t at;        /* its place in a section of the arena, in values … */
     size_t master_at; /* … and in the last one */
-    void *gradient, *moment1, *moment2; /* acc [count] */
-    void *master; /* acc [count]: the live weight itself when it has that type */
+    struct acc *gradient, *moment1, *moment2; /* [count] */
+    struct acc *master; /* [count]: the live weight itself when it has that type */
 };
 
 struct parameters {
@@ -44,7 +44,7 @@ struct parameters {
     size_t count, capacity;
     void *(*gradients)[WEIGHT_COUNT]; /* [L] */
     bool *trains;                     /* [L] */
-    void *head_gradient, *norm_gradient;
+    struct acc *head_gradient, *norm_gradient;
     char *arena;
     size_t section;                 /* values in each of the first three sections */
     double *squares, *host_squares; /* [count]: of each gradient, on the device and fetched */

@@ -202,7 +202,7 @@ int tape_parked_count(const struct model *model, int first) {
     return model->config->n_layers - 1 - first;
 }
 
-void *tape_stream(struct tape *tape, int layer) {
+struct acc *tape_stream(struct tape *tape, int layer) {
     return tape->streams[tape->options.park ? layer & 1 : 2 * layer];
 }
 
@@ -219,7 +219,7 @@ static size_t input_bytes(const struct tape *tape, const struct sequences *seque
            dtype_size(tape->model->backend->acc);
 }
 
-void *tape_gradient(struct tape *tape) {
+struct acc *tape_gradient(struct tape *tape) {
     return tape->dh;
 }
 

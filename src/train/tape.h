@@ -46,10 +46,10 @@ uint64_t tape_beside_bytes(const struct model *model, const struct tape_options 
 
 /* acc [tokens, D]: where the input of `layer` (n_layers: the output of the last) stands; it is put
  * there before tape_forward starts at that layer. */
-void *tape_stream(struct tape *tape, int layer);
+struct acc *tape_stream(struct tape *tape, int layer);
 
 /* acc [tokens, D]: the gradient of the last layer's output, to be set before tape_backward. */
-void *tape_gradient(struct tape *tape);
+struct acc *tape_gradient(struct tape *tape);
 
 /* One layer of tape_forward; several tapes go through the model together in this way. `mixer` (or
  * NULL) stands in the place of the layer's own. */
@@ -65,8 +65,8 @@ enum status tape_forward(struct tape *tape, int first, const struct mixer *mixer
  * `here` the stream at the place. */
 enum tape_place { TAPE_OUTPUT, TAPE_MIDDLE };
 struct tape_visitor {
-    enum status (*visit)(void *context, int layer, enum tape_place place, const void *dh,
-                         const void *before, const void *here);
+    enum status (*visit)(void *context, int layer, enum tape_place place, const struct acc *dh,
+                         const struct acc *before, const struct acc *here);
     void *context;
 };
 

@@ -58,7 +58,7 @@ struct estimator {
     struct loss *loss;
     /* Without: */
     struct trace trace;
-    void *before, *stream; /* acc [tokens, D] */
+    struct acc *before, *stream; /* [tokens, D] */
     /* Host copies, [tokens, D] each, and a value a token. */
     float *host_before, *host_after, *host_gradient;
     double *per_token;
@@ -171,7 +171,7 @@ static double *row_sums(const struct group *group, int place, int row) {
     return group->sums + entry * group->estimator->metrics;
 }
 
-static enum status download(const struct group *group, float *to, const void *from) {
+static enum status download(const struct group *group, float *to, const struct acc *from) {
     const struct model *model = group->estimator->model;
     struct backend *backend = model->backend;
     backend->download(backend, to, DTYPE_F32, from, backend->acc,
@@ -204,8 +204,8 @@ static enum status add_rows(const struct group *group, int layer, bool counted_o
 }
 
 /* per_token = gradient . (before - after) */
-static enum status visit(void *context, int layer, enum tape_place place, const void *dh,
-                         const void *before, const void *here) {
+static enum status visit(void *context, int layer, enum tape_place place, const struct acc *dh,
+                         const struct acc *before, const struct acc *here) {
     const struct group *group = context;
     struct estimator *estimator = group->estimator;
     int64_t tokens = group->positions->tokens, width = estimator->model->config->hidden_size;

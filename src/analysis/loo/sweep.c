@@ -17,7 +17,7 @@ struct sweep {
     struct sweep_options options;
     int copies;         /* states that go through a block at once */
     int64_t max_tokens; /* of a group */
-    void *states;       /* acc [on_device, tokens, D]: the trunk, then branches as they leave */
+    struct acc *states; /* [on_device, tokens, D]: the trunk, then branches as they leave */
     int on_device;      /* of 1 + branches states; the others are parked */
     struct parked *parked;
     struct trace trace;

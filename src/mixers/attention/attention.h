@@ -59,8 +59,8 @@ extern const struct past_row attention_past[ATTENTION_PAST];
 
 struct tensor_shape attention_tensor_shape(int tensor, const struct mixer_sizes *sizes,
                                            const struct mixer_host *host);
-void attention_forward(const struct mixer_pass *pass, void *h);
-void attention_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void attention_forward(const struct mixer_pass *pass, struct acc *h);
+void attention_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                         void *const *gradients);
 int64_t attention_past_rows(const struct mixer_sizes *sizes, int64_t tokens);
 double attention_operations(const struct mixer_sizes *sizes, const struct mixer_host *host,

@@ -25,7 +25,7 @@ static void unrotate(const struct mixer_pass *pass, void *const *gradients) {
         weights[ATTENTION_KEY_NORM], buffer[ATTENTION_B_K_RSTD], n, kv_heads, head_dim);
 }
 
-void attention_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void attention_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                         void *const *gradients) {
     const struct mixer_host *host = pass->host;
     struct backend *backend = pass->backend;

@@ -69,7 +69,7 @@ static void mix(const struct mixer_pass *pass) {
                                       &shape);
 }
 
-void attention_forward(const struct mixer_pass *pass, void *h) {
+void attention_forward(const struct mixer_pass *pass, struct acc *h) {
     const struct mixer_host *host = pass->host;
     struct backend *backend = pass->backend;
     int64_t inner = (int64_t)host->heads * host->head_dim;

@@ -41,7 +41,7 @@ static void mix_backward(const struct mixer_pass *pass, void *const *gradients) 
         weights[M2_CONV_BIAS_WEIGHT], pass->sequences, &shape);
 }
 
-void m2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void m2_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                  void *const *gradients) {
     struct backend *backend = pass->backend;
     const struct mamba_shape shape = m2_shape_of(&pass->mixer->sizes);

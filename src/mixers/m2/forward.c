@@ -57,7 +57,7 @@ static void mix(const struct mixer_pass *pass) {
     if (past) backend->conv->conv_store(backend, conv, past->slots, x, stride, sequences, &shape);
 }
 
-void m2_forward(const struct mixer_pass *pass, void *h) {
+void m2_forward(const struct mixer_pass *pass, struct acc *h) {
     struct backend *backend = pass->backend;
     const struct mamba_shape shape = m2_shape_of(&pass->mixer->sizes);
     int64_t n = pass->sequences->tokens, width = pass->host->hidden, inner = shape.d_inner;

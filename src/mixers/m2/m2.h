@@ -134,8 +134,8 @@ void m2_remark(struct text *text, const struct mixer_choices *choices);
  * channels. The identity for M2_ALIGN_PAPER. */
 int m2_subhead(const struct mixer_host *host, int d_state, int align, int position);
 
-void m2_forward(const struct mixer_pass *pass, void *h);
-void m2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void m2_forward(const struct mixer_pass *pass, struct acc *h);
+void m2_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                  void *const *gradients);
 
 /* The sizes as the ops take them. */
