@@ -152,7 +152,9 @@ static const char *rope_name(enum rope_kind kind) {
 /* "attention, window 4096": a mixer with the sizes that can be chosen. */
 static void describe(char out[96], const struct mixer_sizes *mixer) {
     const struct mixer_kind *kind = mixer->kind;
-    size_t used = (size_t)snprintf(out, 96, "%s", kind->former ? kind->former : kind->name);
+    char text[MIXER_TEXT_SIZE];
+    size_t used =
+        (size_t)snprintf(out, 96, "%s", kind->former ? kind->former : mixer_text(text, mixer));
     for (int i = 0; i < kind->n_sizes && used < 96; i++) {
         const struct size_row *row = &kind->sizes[i];
         if (row->option || (row->block_word && mixer->value[i]))

@@ -45,11 +45,24 @@ static enum status open_inputs(struct conversion *out) {
     return list_parse(&out->layers, settings->layers, 0, last, "--layers");
 }
 
+/* Whether a format has a word for every new mixer. */
+static bool can_hold(const struct convert_options *options, enum mixer_format format) {
+    const struct model_config *config = checkpoint_config(options->base);
+    for (size_t i = 0; i < options->layers.count; i++) {
+        int layer = options->layers.values[i];
+        if (layer >= config->n_layers || !config_is_attention(config, layer)) continue;
+        const struct mixer_sizes *kind = options->kinds ? options->kinds[i] : NULL;
+        if (!(kind ? kind : &options->choices.sizes)->kind->type[format]) return false;
+    }
+    return true;
+}
+
 static enum status choose_format(enum config_family *out, const char *name,
-                                 const struct checkpoint *base) {
+                                 const struct convert_options *options) {
     if (name) return convert_format_from_name(out, name);
-    const struct model_config *config = checkpoint_config(base);
+    const struct model_config *config = checkpoint_config(options->base);
     *out = config->family == FAMILY_APRIEL_H1 ? FAMILY_APRIEL_H1 : convert_format_for(config);
+    if (*out == FAMILY_APRIEL_H1 && !can_hold(options, MIXER_APRIEL_H1)) *out = FAMILY_APRIEL2;
     return STATUS_OK;
 }
 
@@ -110,7 +123,7 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
                                       .kinds = (const struct mixer_sizes *const *)out->kinds,
                                       .choices = settings->choices,
                                       .max_shard_bytes = settings->max_shard_bytes};
-    status = choose_format(&options.format, settings->format, options.base);
+    status = choose_format(&options.format, settings->format, &options);
     if (!status) status = convert_prepare(&out->job, &options);
     if (status) return status;
     out->provenance = provenance_json(out);
