@@ -1,7 +1,9 @@
 #include "mixers/attention/attention.h"
 #include "mixers/m2/m2.h"
+#include "mixers/window/window.h"
 
 const struct mixer_kind *const mixer_kinds[MIXER_MAX_KINDS + 1] = {
     &attention_kind,
     &m2_kind,
+    &window_kind,
 };

@@ -141,7 +141,8 @@ beta2 new $M --beta2 0.9
 epsilon new $M --epsilon 1e-6
 stop-when-stable new $M --stop-when-stable 1
 group new $M --stop-when-stable 1 --group 1
-kind other
+kind new $M --kind window:4
+train-window new $M --kind window:4 --train-window
 init new $M --init published
 align new $M --align paper
 conv-init new $M --conv-init random
@@ -252,6 +253,7 @@ written d-state new --d-state 8
 written dt-rank new --dt-rank 5
 written d-conv new --d-conv 3
 written init new --init published
+written kind new --kind window:4
 for choice in 'align paper' 'conv-init random' 'dt-bias twice' 'gate random' 'skip one' 'c-scale one' \
     'a-init one' 'dt-range 0.01,0.1' 'qkv-bias drop'; do
     written "${choice% *}" new "--${choice% *}" "${choice#* }"
