@@ -105,7 +105,7 @@ START_TEST(values_of_no_use) {
         {LOOSE("run") "UPDATE run SET base = NULL WHERE id = 2",
          "table \"run\", row 2: column \"base\" is NULL, not a text"},
         {"UPDATE run SET base = 'txtt' WHERE id = 5",
-         "table \"run\", row 5: column \"base\" is not a layout of t and m"},
+         "table \"run\", row 5: column \"base\" is not a layout of the letters of mixers"},
         {LOOSE("run") "UPDATE run SET kind = x'6c6f6f' WHERE id = 1",
          "table \"run\", row 1: column \"kind\" is a blob, not a text"},
         {"UPDATE run SET parameters = 'no' WHERE id = 3",

@@ -47,7 +47,7 @@ enum option_identity {
 #define GROUP_SAMPLING "generated text"
 #define GROUP_ANSWERS "tasks with generated answers"
 #define GROUP_TRAINING "training"
-#define GROUP_MIXERS "new Mamba mixers"
+#define GROUP_MIXERS "new mixers"
 #define GROUP_CHOICE "choosing layers"
 #define GROUP_SERVING "estimate of serving"
 #define GROUP_SCHEDULE "the whole schedule"

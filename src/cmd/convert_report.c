@@ -79,16 +79,14 @@ static void print_mixers(const struct convert_job *job) {
     struct mixer_choices choices;
     mixer_choices_for(&choices, &job->options.choices, mixer);
     struct text text = {0};
+    char name[MIXER_TEXT_SIZE];
     text_append(&text, "new mixers:");
-    if (!mixer->kind->former) {
-        char name[MIXER_TEXT_SIZE];
-        text_append(&text, " %s;", mixer_text(name, mixer));
-    }
-    for (int i = 0, shown = 0; i < mixer->kind->n_sizes; i++)
-        if (mixer->kind->sizes[i].type == SIZE_WHOLE && mixer->kind->sizes[i].inspected)
+    if (!mixer->kind->former) text_append(&text, " %s", mixer_text(name, mixer));
+    for (int i = 0, shown = !mixer->kind->former; i < mixer->kind->n_sizes; i++)
+        if (mixer->kind->sizes[i].inspected && mixer->kind->sizes[i].type == SIZE_WHOLE &&
+            i != mixer->kind->parameter)
             text_append(&text, "%s %s %" PRId64, shown++ ? "," : "", mixer->kind->sizes[i].name,
                         mixer->value[i]);
-    text_append(&text, "; ");
     mixer_choices_append(&text, &choices);
     text_append(&text, "; seed %lld\n", (long long)choices.seed);
     if (mixer->kind->remark) mixer->kind->remark(&text, &choices);

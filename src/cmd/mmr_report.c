@@ -15,8 +15,15 @@ static double value_of(const struct store_score_list *list, int layer, const cha
     return score ? score->value : NAN;
 }
 
+/* A probe that trains nothing has none. */
+static const char *format_loss(char out[32], double loss) {
+    if (isnan(loss)) return "-";
+    snprintf(out, 32, "%.6f", loss);
+    return out;
+}
+
 static void print_table(const struct store_score_list *list, const char *loss) {
-    char first[32], last[32];
+    char first[32], last[32], start[32], end[32];
     snprintf(first, sizeof first, "train_%s_first", loss);
     snprintf(last, sizeof last, "train_%s_last", loss);
     printf("%5s  %10s %10s  %12s  %12s %8s  %6s\n", "layer", "first loss", "last loss",
@@ -26,8 +33,8 @@ static void print_table(const struct store_score_list *list, const char *loss) {
         if (strcmp(before->metric, "heldout_rkl_before") != 0) continue;
         int layer = before->layer;
         const struct store_score *after = score_list_find(list, layer, "heldout_rkl_after");
-        printf("%5d  %10.6f %10.6f  %13.6f  ", layer, value_of(list, layer, first),
-               value_of(list, layer, last), before->value);
+        printf("%5d  %10s %10s  %13.6f  ", layer, format_loss(start, value_of(list, layer, first)),
+               format_loss(end, value_of(list, layer, last)), before->value);
         char error[32] = "-"; /* a single row has no standard error */
         if (after && isfinite(after->stderr_value))
             snprintf(error, sizeof error, "%.2g", after->stderr_value);

@@ -171,7 +171,7 @@ void mixer_choices_append(struct text *text, const struct mixer_choices *choices
     for (int i = 0; i < kind->n_choices; i++) {
         const struct choice_row *row = &kind->choices[i];
         if (!row->of_init) continue;
-        text_append(text, "%s%s %s", first ? "" : ", ", row->option, row->words[choices->word[i]]);
+        text_append(text, "%s %s %s", first ? ";" : ",", row->option, row->words[choices->word[i]]);
         first = false;
     }
 }

@@ -69,7 +69,7 @@ void mixer_choices_range(double *low, double *high, const struct mixer_choices *
 struct json *mixer_choices_to_json(const struct mixer_choices *choices,
                                    const struct mixer_sizes *sizes);
 
-/* "align gqa, conv-init identity": the choices that are always said, for people. */
+/* "; align gqa, conv-init identity": the choices that are always said, for people. */
 void mixer_choices_append(struct text *text, const struct mixer_choices *choices);
 
 /* Whether `value` is what a run has under `key` when nothing is said, as mixer_choices_to_json

@@ -25,13 +25,31 @@ enum status plan_format_from_name(enum plan_format *out, const char *name) {
                       "no format \"%s\"; there are plan, hf, fast-llm, surgery and csv", name);
 }
 
+/* By what each layer of a stage is replaced: as it is ranked, or as the base has it, of which the
+ * plan knows the letter. Layers that `model` has replaced already stay what they are. */
+static enum status list_kinds(const struct mixer_sizes **kinds, struct mixer_sizes *of_base,
+                              const struct plan *plan, const struct plan_stage *stage,
+                              const struct model_config *model, const char *source) {
+    for (size_t i = 0; i < stage->layers.count; i++) {
+        int layer = stage->layers.values[i];
+        kinds[i] = plan_mixer_of(plan, layer);
+        if (kinds[i] || !plan->base_layout || !config_is_attention(model, layer)) continue;
+        of_base[i] = (struct mixer_sizes){.kind = mixer_kind_of_letter(plan->base_layout[layer])};
+        kinds[i] = &of_base[i];
+        if (of_base[i].kind->parameter >= 0)
+            return status_fail("\"%s\" does not say the size of the %s in layer %d, which the base "
+                               "has: name that hybrid as --model",
+                               source, of_base[i].kind->singular, layer);
+    }
+    return STATUS_OK;
+}
+
 enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
                              const struct plan_stage *stage, const struct plan_mixers *mixers,
                              const char *source) {
     enum status status = STATUS_OK;
     const struct mixer_sizes *kinds[PLAN_MAX_LAYERS];
-    for (size_t i = 0; stage && i < stage->layers.count; i++)
-        kinds[i] = plan_mixer_of(plan, stage->layers.values[i]);
+    struct mixer_sizes of_base[PLAN_MAX_LAYERS];
     *out = (struct plan_hybrid){.complete = true};
     shape_read_weights(&out->weights, plan->shape);
     if (mixers->model)
@@ -41,6 +59,7 @@ enum status plan_hybrid_open(struct plan_hybrid *out, const struct plan *plan,
     if (!status && out->base->n_layers != plan->layers)
         status = status_fail("\"%s\" is for %d layers, \"%s\" has %d", source, plan->layers,
                              mixers->model_name, out->base->n_layers);
+    if (!status && stage) status = list_kinds(kinds, of_base, plan, stage, out->base, source);
     if (!status && !stage)
         status = config_copy(&out->hybrid.config, out->base);
     else if (!status)

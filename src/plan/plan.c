@@ -135,6 +135,7 @@ static int version_of(const struct plan *plan) {
 }
 
 static struct json *ranking_to_json(const struct plan *plan) {
+    bool says = version_of(plan) > 1;
     char mixer[MIXER_TEXT_SIZE];
     struct json *array = js_new_array();
     for (size_t i = 0; i < plan->n_ranked; i++) {
@@ -145,7 +146,7 @@ static struct json *ranking_to_json(const struct plan *plan) {
         js_set_number(object, "score", entry->score);
         js_set_number(object, "stderr", entry->stderr_score); /* unknown: null */
         js_set_integer(object, "tie_group", entry->tie_group);
-        if (is_said(&entry->mixer))
+        if (says && entry->mixer.kind)
             js_set_string(object, "mixer", mixer_text(mixer, &entry->mixer));
         js_append(array, object);
     }

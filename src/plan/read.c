@@ -120,7 +120,6 @@ static enum status read_entry(struct plan_entry *entry, const struct json *objec
     const char *mixer = js_string_or(js_member(object, "mixer"), NULL);
     if (mixer && mixer_from_text(&entry->mixer, mixer, "\"mixer\""))
         return status_fail("\"%s\": layer %lld: %s", source, (long long)layer, status_message());
-    if (!entry->mixer.kind) entry->mixer.kind = mixer_kinds[1];
     const struct json *error = js_member(object, "stderr");
     entry->layer = (int)layer;
     entry->tie_group = (int)group;

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/version.h"
 #include "checkpoint/checkpoint.h"
+#include "mixers/sizes.h"
 #include "scores/reader.h"
 
 enum { TIME_SIZE = sizeof "2026-01-31T12:00:00Z" };
@@ -366,11 +367,13 @@ static const char select_runs[] =
     " FROM run LEFT JOIN model ON model.id = run.model"
     " LEFT JOIN dataset ON dataset.id = run.dataset WHERE ?1 = 0 OR run.id = ?1 ORDER BY run.id";
 
-/* A letter a layer. */
+/* A letter a layer, that of its mixer's kind. */
 static char *read_layout(struct reader *reader, int column) {
     char *base = reader_text(reader, column, 0);
-    if (!base || !base[strspn(base, "tm")]) return base;
-    reader_fail(reader, column, "is not a layout of t and m");
+    const char *letter = base;
+    while (letter && *letter && mixer_kind_of_letter(*letter)) letter++;
+    if (!letter || !*letter) return base;
+    reader_fail(reader, column, "is not a layout of the letters of mixers");
     free(base);
     return NULL;
 }

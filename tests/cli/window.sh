@@ -45,6 +45,26 @@ fails 1 "\"$demo\" has window mixers, which apriel-h1 cannot express; use --form
 "$program" inspect direct >found 2>errors
 [ "$(grep -c 'window:8: no attention to replace' found)" -ge 1 ] || complain "inspect: $(cat found)"
 
+# Probes on top of it, whose base the database knows by its letters; a plan of both kinds.
+"$program" mmr "$demo" --base first --data rows.h5 --db a.db --steps 1 --layers 0,5 --batch 2 --heldout 2 --json >found
+run=$(sed -n 's/.*"run": \([0-9]*\).*/\1/p' found | head -1)
+"$program" plan --db a.db --run "$run" --stages 2 -o on.json --quiet >out
+grep -q '"layout": "[tw]*w[tmw]*m[tm]*"\|"layout": "[tm]*m[tm]*w[tw]*"' on.json || complain "a plan on top: $(cat on.json)"
+"$program" convert "$demo" --from first --plan on.json -o on --quiet >out
+"$program" plan --db a.db --run 1 --run "$run@1" --stages 2 -o both.json --quiet >out
+"$program" convert "$demo" --plan both.json -o both --quiet >out
+cmp on/model.safetensors both/model.safetensors || complain "a plan of both kinds: other weights than step by step"
+! "$program" plan --plan on.json --format fast-llm >out 2>errors || complain "fast-llm: a window of no size"
+grep -q 'name that hybrid as --model' errors || complain "fast-llm: $(cat errors)"
+"$program" plan --plan on.json --format fast-llm --model first >found
+grep -q 'window_size: 8' found || complain "fast-llm --model: $(cat found)"
+# A plan that says no kind leaves it to the conversion.
+"$program" loo "$demo" --data rows.h5 --db loo.db --layers 0-2 --quiet >out
+"$program" plan --db loo.db --run 1 --stages 1 -o loo.json --quiet >out
+grep -q '"version": 1' loo.json || complain "a plan of layers alone: $(cat loo.json)"
+"$program" convert "$demo" --plan loo.json --kind window:8 -o said --quiet >found
+grep -qx 'new mixers: window:8; seed 0' found || complain "convert --plan --kind: $(cat found)"
+
 # Mixed with another kind; every weight of the windows is the model's own.
 "$program" convert "$demo" --from direct --layers 1,4,9 --kind m2 -o mixed --quiet >out 2>errors || complain "mixed: $(cat errors)"
 "$program" inspect mixed --json >found
