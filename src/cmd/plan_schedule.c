@@ -90,8 +90,8 @@ static enum status score(struct schedule_run *run, size_t index) {
                  : mmr_report(&outcome.mmr, &steps->mmr_values, false);
 }
 
-static enum status show_plan(const struct plan *plan, char *path) {
-    const struct plan_mixers mixers = {0};
+static enum status show_plan(const struct schedule_run *run, const struct plan *plan, char *path) {
+    const struct plan_mixers mixers = {.choices = run->schedule.settings.convert.choices};
     const struct serving_device device = serving_defaults();
     enum status status = path ? plan_summary_print(plan) : STATUS_FAILED;
     if (!status) status = plan_serving_print(plan, &mixers, &device);
@@ -107,7 +107,7 @@ static enum status plan(struct schedule_run *run, size_t index) {
     if (status) return status;
     status = schedule_plan(&plan, schedule, index);
     if (!status && !run->json)
-        status = show_plan(&plan, schedule_plan_path(schedule, schedule->steps[index].after));
+        status = show_plan(run, &plan, schedule_plan_path(schedule, schedule->steps[index].after));
     plan_free(&plan);
     return status;
 }
@@ -186,7 +186,8 @@ static enum status take_all(struct schedule_run *run) {
     enum status status = note(run, &words, false);
     if (!status) status = options_apply(run->arguments);
     if (!status) status = schedule_plan_all(&plan, &run->schedule);
-    if (!status && !run->json) status = show_plan(&plan, schedule_plan_all_path(&run->schedule));
+    if (!status && !run->json)
+        status = show_plan(run, &plan, schedule_plan_all_path(&run->schedule));
     plan_free(&plan);
     return status;
 }
