@@ -219,18 +219,30 @@ static enum status compute(struct work *work, struct compare_result *out) {
     return compare_record_finish(&work->record, status);
 }
 
+static int64_t count_groups(const struct work *work, int64_t rows) {
+    int64_t groups = 0;
+    for (int64_t first = 0; first < rows; groups++)
+        first = tokenset_group_end(work->set, first, rows, work->group_tokens);
+    return groups;
+}
+
+/* Layers are loaded for every group. */
 static enum status predict(struct compare_result *out, struct work *work) {
     struct side *sides[] = {&work->student, &work->teacher};
     double counted = timing_counted(work->set, out->rows), seconds = log_elapsed();
+    double groups = (double)count_groups(work, out->rows);
     enum status status = STATUS_OK;
     for (int i = 0; !status && i < 2; i++) {
         struct timing timing;
-        if (!sides[i]->model) continue;
-        int layers = sides[i]->model->config->n_layers;
-        status = timing_passes(&timing, sides[i]->model, work->set, work->max_tokens);
+        struct model *model = sides[i]->model;
+        if (!model) continue;
+        int layers = model->config->n_layers;
+        status = timing_passes(&timing, model, work->set, work->max_tokens);
         if (timing.block == 0) return status; /* not known */
-        seconds += timing.open + layers * timing.layer;
-        seconds += (double)out->tokens * layers * timing.block + counted * timing.score;
+        double passes = (double)out->tokens * layers * timing.block;
+        seconds += timing.open +
+                   timing_loads(&timing, layers, passes, groups, work->backend->discrete) +
+                   counted * timing.score;
     }
     out->memory.seconds = seconds;
     return status;

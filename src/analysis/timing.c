@@ -7,6 +7,7 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "kernels/ops/embedding.h"
 #include "measure/scorer.h"
 #include "model/forward.h"
 
@@ -19,14 +20,12 @@ double timing_counted(const struct tokenset *set, int64_t rows) {
     return (double)counted;
 }
 
-static void forget_layers(struct model *model) {
+void timing_forget_layers(struct model *model, int kept) {
     struct model_config *config = (struct model_config *)(uintptr_t)model->config;
-    if (config->n_layers > LAYERS) config->n_layers = LAYERS;
+    if (config->n_layers > kept) config->n_layers = kept;
 }
 
-/* The first rows of a set, each cut to at most `length` tokens. Offsets are the caller's to free,
- * and the ids. */
-static enum status cut_rows(struct tokenset *out, const struct tokenset *set, int64_t rows,
+enum status timing_cut_rows(struct tokenset *out, const struct tokenset *set, int64_t rows,
                             int64_t length) {
     *out = (struct tokenset){.rows = (uint64_t)rows, .vocab_size = set->vocab_size};
     out->row_offsets = memory_calloc((size_t)rows + 1, sizeof *out->row_offsets);
@@ -41,21 +40,31 @@ static enum status cut_rows(struct tokenset *out, const struct tokenset *set, in
     return STATUS_OK;
 }
 
-static void free_rows(struct tokenset *set) {
+void timing_free_rows(struct tokenset *set) {
     free(set->row_offsets);
     free(set->ids);
 }
 
-/* The second of two times: the first one loads and allocates, `*more` seconds of it. */
-static enum status time_forward(double *seconds, double *more, struct forward *forward,
-                                void *hidden, const struct token_batch *batch) {
+static enum status time_pass(double *seconds, struct forward *forward, void *hidden,
+                             const struct token_batch *batch) {
     double start = log_seconds();
     enum status status = forward_run(forward, hidden, batch);
-    double first = log_seconds() - start;
-    start = log_seconds();
-    if (!status) status = forward_run(forward, hidden, batch);
     *seconds = log_seconds() - start;
-    *more = fmax(0, first - *seconds);
+    return status;
+}
+
+/* A pass. The first one of all also loads, and sets up what is set up once: `*once` seconds; in the
+ * second its layers are loaded anew: `*load` seconds of it. */
+static enum status time_forward(double *seconds, double *once, double *load,
+                                struct forward *forward, struct model *model, void *hidden,
+                                const struct token_batch *batch) {
+    double first = 0, second = 0;
+    enum status status = time_pass(&first, forward, hidden, batch);
+    for (int l = 0; l < model->config->n_layers; l++) model_forget_layer(model, l);
+    if (!status) status = time_pass(&second, forward, hidden, batch);
+    if (!status) status = time_pass(seconds, forward, hidden, batch);
+    *once = fmax(0, first - second);
+    *load = fmax(0, second - *seconds);
     return status;
 }
 
@@ -82,7 +91,7 @@ static enum status time_rows(struct timing *out, double *seconds, struct model *
     struct scorer *scorer = NULL;
     size_t bytes =
         (size_t)set->tokens * (size_t)model->config->hidden_size * dtype_size(backend->acc);
-    double passes = 0, scores = 0, more = 0;
+    double passes = 0, scores = 0, once = 0, load = 0;
     bool first = out->block == 0;
     void *hidden = backend->alloc(backend, bytes, "hidden states");
     enum status status = hidden ? STATUS_OK : STATUS_FAILED;
@@ -92,8 +101,12 @@ static enum status time_rows(struct timing *out, double *seconds, struct model *
     if (!status) status = scorer_open(&scorer, model, model, 0);
     if (!status)
         status = token_batch_create(&batch, backend, set->ids, set->row_offsets, (int)set->rows);
-    if (!status) status = time_forward(&passes, &more, forward, hidden, &batch);
-    if (first && backend->discrete) out->open += more;
+    if (!status && first)
+        status = time_forward(&passes, &once, &load, forward, model, hidden, &batch);
+    else if (!status)
+        status = time_pass(&passes, forward, hidden, &batch);
+    if (first) out->open += once;
+    if (first) out->layer = load / model->config->n_layers;
     if (!status) status = time_scores(&scores, scorer, set, hidden);
     if (!status && passes + scores < ENOUGH) status = time_scores(&scores, scorer, set, hidden);
     out->block = passes / (double)set->tokens / model->config->n_layers;
@@ -113,11 +126,11 @@ static enum status time_passes(struct timing *out, struct model *model, const st
     enum status status = STATUS_OK;
     for (double seconds = 0; !status;) {
         struct tokenset part;
-        status = cut_rows(&part, set, rows, length);
+        status = timing_cut_rows(&part, set, rows, length);
         if (!status) status = time_rows(out, &seconds, model, &part);
         double a_token = seconds / (double)part.tokens;
         int64_t room = (int64_t)(MOST / a_token);
-        free_rows(&part);
+        timing_free_rows(&part);
         if (room > most_tokens) room = most_tokens;
         if (status || seconds > ENOUGH || room < 2 * rows * length || length >= longest) break;
         length = room < longest ? room : longest;
@@ -134,12 +147,10 @@ static bool is_too_large(const struct model *model) {
 
 static enum status load(struct timing *out, struct model *model) {
     double start = log_seconds();
-    forget_layers(model);
+    timing_forget_layers(model, LAYERS);
     enum status status = model_load(model);
-    double loaded = log_seconds();
     if (!status) status = model_keep_layers(model);
-    out->open = loaded - start;
-    if (model->backend->discrete) out->layer = (log_seconds() - loaded) / model->config->n_layers;
+    out->open = log_seconds() - start;
     return status;
 }
 
@@ -149,6 +160,12 @@ enum status timing_passes(struct timing *out, struct model *model, const struct 
     if (is_too_large(model)) return STATUS_OK;
     enum status status = load(out, model);
     return status ? status : time_passes(out, model, set, most_tokens);
+}
+
+double timing_loads(const struct timing *timing, int layers, double computing, double times,
+                    bool beside) {
+    double loading = timing->layer * layers * times;
+    return beside ? fmax(computing, loading) : computing + loading;
 }
 
 static enum status time_step(double *seconds, struct probe_engine *engine, int layer) {
@@ -195,9 +212,9 @@ static enum status time_part(struct steps *out, struct model *model, const struc
                              const struct probe_settings *settings,
                              const struct train_memory *memory, int64_t rows, int64_t length) {
     struct tokenset part;
-    enum status status = cut_rows(&part, set, rows, length);
+    enum status status = timing_cut_rows(&part, set, rows, length);
     if (!status) status = time_steps(out, model, &part, settings, memory);
-    free_rows(&part);
+    timing_free_rows(&part);
     return status;
 }
 
@@ -223,5 +240,83 @@ enum status timing_probes(struct timing *out, struct model *model, const struct 
     if (many.tokens < 2 * few.tokens) return status;
     out->step = fmax(0, (many.top - few.top) / (many.tokens - few.tokens));
     out->update = fmax(0, many.top - out->step * many.tokens);
+    return status;
+}
+
+/* ---- layers of several kinds */
+
+struct block_trial {
+    struct model *model;
+    struct token_batch batch;
+    struct trace trace;
+    void *hidden; /* acc [tokens, D] */
+};
+
+/* The second of two passes through a layer. */
+static enum status time_block(double *seconds, struct block_trial *trial, int index) {
+    struct model *model = trial->model;
+    const struct layer *layer;
+    const struct sequences *sequences = &trial->batch.sequences;
+    enum status status = model_layer(&layer, model, index);
+    for (int i = 0; !status && i < 2; i++) {
+        double start = log_seconds();
+        block_mix(model, layer, &layer->mixer, &trial->trace, trial->hidden, trial->hidden,
+                  sequences);
+        block_mlp(model, layer, &trial->trace, trial->hidden, trial->hidden, sequences->tokens);
+        status = model->backend->sync(model->backend);
+        *seconds = log_seconds() - start;
+    }
+    return status;
+}
+
+static enum status open_trial(struct block_trial *out, struct model *model,
+                              const struct tokenset *rows) {
+    struct backend *backend = model->backend;
+    int longest = (int)tokenset_longest_row(rows);
+    struct trace_needs needs =
+        trace_needs_of(model, (int)rows->rows, (int64_t)rows->tokens, longest);
+    *out = (struct block_trial){.model = model};
+    enum status status = model_prepare(model, longest);
+    if (!status)
+        status =
+            token_batch_create(&out->batch, backend, rows->ids, rows->row_offsets, (int)rows->rows);
+    if (!status) status = trace_alloc(&out->trace, model, &needs);
+    if (status) return status;
+    out->hidden = backend->alloc(backend,
+                                 (size_t)rows->tokens * (size_t)model->config->hidden_size *
+                                     dtype_size(backend->acc),
+                                 "hidden states");
+    if (!out->hidden) return STATUS_FAILED;
+    backend->embedding->embed(backend, out->hidden, out->batch.ids, model->embedding,
+                              (int64_t)rows->tokens, model->config->hidden_size);
+    return STATUS_OK;
+}
+
+static int first_of_kind(const struct model_config *config, int layer) {
+    int first = 0;
+    while (config->layers[first].mixer.kind != config->layers[layer].mixer.kind) first++;
+    return first;
+}
+
+enum status timing_layers(double *out, struct model *model, const struct tokenset *set) {
+    enum { ROWS = 2, TOKENS = 256 };
+    const struct model_config *config = model->config;
+    struct block_trial trial = {0};
+    struct tokenset rows = {0};
+    enum status status = model_load(model);
+    if (!status)
+        status = timing_cut_rows(&rows, set, set->rows < ROWS ? (int64_t)set->rows : ROWS, TOKENS);
+    if (!status) status = open_trial(&trial, model, &rows);
+    for (int l = 0; !status && l < config->n_layers; l++) {
+        int first = first_of_kind(config, l);
+        if (first < l)
+            out[l] = out[first];
+        else
+            status = time_block(&out[l], &trial, l);
+    }
+    model->backend->free(model->backend, trial.hidden);
+    trace_free(&trial.trace, model->backend);
+    token_batch_free(&trial.batch);
+    timing_free_rows(&rows);
     return status;
 }

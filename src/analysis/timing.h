@@ -7,7 +7,7 @@
 
 struct timing {
     double open;  /* seconds: what is loaded and set up once, without layers */
-    double layer; /* seconds: a layer to the device; on the CPU 0, being part of its passes */
+    double layer; /* seconds: to load a layer */
     /* seconds a token */
     double block;      /* of one state through one layer */
     double score;      /* logits of one state, and their comparison */
@@ -15,6 +15,18 @@ struct timing {
     double step_layer; /* more for every layer below the last */
     double update;     /* seconds a step, whatever its tokens */
 };
+
+/* `computing` seconds of passes, and the loads of all `layers`, each so many times: `beside` the
+ * passes, or before them. */
+double timing_loads(const struct timing *timing, int layers, double computing, double times,
+                    bool beside);
+
+/* For timings of one's own. All but the first layers of a model that is good for nothing else
+ * afterwards; and the first rows of a set, each cut to at most `length` tokens. */
+void timing_forget_layers(struct model *model, int kept);
+enum status timing_cut_rows(struct tokenset *out, const struct tokenset *set, int64_t rows,
+                            int64_t length) STATUS_CHECKED;
+void timing_free_rows(struct tokenset *set);
 
 /* Tokens of the first rows whose logits enter a metric. */
 double timing_counted(const struct tokenset *set, int64_t rows);
@@ -29,5 +41,10 @@ enum status timing_passes(struct timing *out, struct model *model, const struct 
 enum status timing_probes(struct timing *out, struct model *model, const struct tokenset *set,
                           const struct probe_settings *settings,
                           const struct train_memory *memory) STATUS_CHECKED;
+
+/* Seconds of one small pass through each layer `out` [L] of a model that is described and not
+ * loaded: the first of each kind is timed, for comparison with each other. */
+enum status timing_layers(double *out, struct model *model,
+                          const struct tokenset *set) STATUS_CHECKED;
 
 #endif

@@ -22,6 +22,17 @@ plan loo "$demo" --data rows.h5
 grep -q '^about [0-9ms]* at the speed measured now$' plan || complain "loo: no time: $(tail -n 1 plan)"
 plan mmr "$demo" --data rows.h5 --heldout 4
 grep -q "^about " plan || complain "mmr: no time: $(tail -n 1 plan)"
+timed() {
+    plan "$@"
+    grep -q '^about [0-9dhms]* at the speed measured now$' plan || complain "$*: no time: $(tail -n 1 plan)"
+    seconds=$(sed -n 's/^ *"seconds": \([0-9.e+-]*\).*/\1/p' plan.json)
+    awk -v seconds="$seconds" 'BEGIN { exit !(seconds > 0.01 && seconds < 1e5) }' || complain "$*: $seconds seconds"
+}
+for estimate in cosine fisher first-order; do timed loo "$demo" --data rows.h5 --estimate $estimate --layers 2-9; done
+timed loo "$demo" --task recall --lengths 32 --limit 4 --layers 3
+"$program" convert "$demo" --layers 5,8-11 -o hybrid --quiet >out 2>errors || complain "convert: $(cat errors)"
+timed mmr "$demo" --base hybrid --data rows.h5 --heldout 4 --layers 3
+plan mmr "$demo" --data rows.h5 --heldout 4
 grep -q '^12 layers, 100 steps of 8 rows, layers kept; ' plan || complain "mmr: $(tail -n 1 plan)"
 grep -q '^shared inputs  *2097152 ' plan || complain "mmr: $(cat plan)"
 # What the program and its libraries take depends on the machine's threads.
@@ -29,9 +40,9 @@ own=$(awk '/^program and libraries/ { print $4 }' plan)
 plan mmr "$demo" --data rows.h5 --heldout 4 --device-memory $((140000000 + own))
 grep -q '^12 layers, 100 steps of 8 rows, layers kept, blocks computed again for their gradients; ' plan ||
     complain "mmr in 140M: $(cat plan)"
-plan mmr "$demo" --data rows.h5 --heldout 4 --device-memory $((100000000 + own))
+plan mmr "$demo" --data rows.h5 --heldout 4 --device-memory $((96000000 + own))
 grep -q '^12 layers, 100 steps of 8 rows, layers streamed, blocks computed again for their gradients; ' plan ||
-    complain "mmr in 100M: $(cat plan)"
+    complain "mmr in 96M: $(cat plan)"
 plan eval "$demo" --data rows.h5 --teacher "$demo"
 grep -q '^groups of up to 2048 tokens; ' plan || complain "eval: $(tail -n 1 plan)"
 plan eval "$demo" --data rows.h5 --device-memory 45M
@@ -59,7 +70,7 @@ for limit in v d; do
 done
 
 # Every way of mmr gives the same bits.
-for size in 1G $((140000000 + own)) $((100000000 + own)); do
+for size in 1G $((140000000 + own)) $((96000000 + own)); do
     "$program" mmr "$demo" --data rows.h5 --heldout 4 --device cpu --db $size.db --steps 3 --layers 2,9 \
         --device-memory $size --quiet >out 2>errors || complain "mmr in $size: $(cat errors)"
     "$program" scores --db $size.db --run 1 --export sequences | cut -d, -f2- >$size.csv

@@ -1,14 +1,13 @@
 #include "analysis/loo/loo.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "analysis/layers.h"
 #include "analysis/loo/loo_budget.h"
 #include "analysis/loo/loo_task.h"
+#include "analysis/loo/loo_timing.h"
 #include "analysis/record.h"
-#include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "scores/kinds.h"
@@ -228,28 +227,10 @@ static enum status budget_memory(struct work *work) {
                       settings->device_memory);
 }
 
-/* How long the sweep will take; 0 for what is not predicted, estimates and tasks. */
 static enum status predict(double *seconds, struct work *work) {
-    const struct int_list *layers = &work->layers;
-    double tokens = (double)work->set->tokens, passes = 0;
-    double before = log_elapsed();
-    struct timing timing;
-    *seconds = 0;
-    if (work->settings->estimate || work->settings->items) return STATUS_OK;
-    size_t next = 0;
-    for (int l = 0; l < work->model->config->n_layers; l++) {
-        passes += 1 + (double)next;
-        if (next < layers->count && layers->values[next] == l) next++;
-    }
-    enum status status = timing_passes(&timing, work->model, work->set, work->cut.tokens);
-    if (timing.block == 0) return status; /* not known */
-    double computing =
-        tokens * passes * timing.block + timing_counted(work->set, (int64_t)work->set->rows) *
-                                             (double)(1 + layers->count) * timing.score;
-    double loading = work->model->config->n_layers * timing.layer;
-    *seconds = before + timing.open +
-               (work->cut.keeps_layers ? computing + loading : fmax(computing, loading));
-    return status;
+    struct estimator_options estimate = estimate_of(work);
+    return loo_timing(seconds, work->model, work->set, work->settings->items,
+                      work->settings->estimate ? &estimate : NULL, &work->layers, &work->cut);
 }
 
 enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *settings) {

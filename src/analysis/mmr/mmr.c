@@ -158,33 +158,62 @@ static void tell(const struct mmr_work *work) {
     if (work->traffic[0]) log_note("layers are streamed: %s", work->traffic);
 }
 
-/* How long all probes will take; not known on top of a hybrid, or where everything trains. */
+/* How much longer than an attention layer of the teacher each layer of the student takes: [L]; the
+ * caller frees. */
+static enum status compare_layers(double **out, struct mmr_work *work) {
+    int layers = work->student->config->n_layers;
+    double *seconds = *out = memory_calloc((size_t)layers, sizeof *seconds), usual = 0;
+    if (!seconds) return STATUS_FAILED;
+    enum status status = STATUS_OK;
+    if (work->student != work->teacher) status = timing_layers(seconds, work->student, work->set);
+    for (int l = 0; l < layers; l++)
+        if (work->student->config->layers[l].mixer.kind ==
+            work->teacher->config->layers[0].mixer.kind)
+            usual = seconds[l];
+    for (int l = 0; l < layers; l++) seconds[l] = usual > 0 ? seconds[l] / usual : 1;
+    return status;
+}
+
+/* Tokens of all held-out rows. */
+static double count_heldout(const struct mmr_work *work) {
+    const struct tokenset *set = work->set;
+    uint64_t first = set->rows - (uint64_t)work->settings->probe.data.heldout;
+    return (double)(set->tokens - set->row_offsets[first]);
+}
+
+/* What `timing` and layers of these relations give for the probe of a layer. */
+static double predict_probe(const struct mmr_work *work, const struct timing *timing,
+                            const double *relations, int layer, double a_step, double held) {
+    const struct probe_settings *probe = &work->settings->probe;
+    double above = 0, steps = (double)probe->schedule.steps;
+    for (int l = layer + 1; l < work->student->config->n_layers; l++) above += relations[l];
+    return steps * (a_step * (timing->step + above * timing->step_layer) + timing->update) +
+           2 * held * ((1 + above) * timing->block + 2 * timing->score);
+}
+
+/* How long all probes will take; not known where everything trains. */
 static enum status predict(struct mmr_work *work) {
     const struct mmr_settings *settings = work->settings;
     const struct probe_settings *probe = &settings->probe;
     const struct tokenset *set = work->set;
     struct timing timing;
-    if (work->student != work->teacher) return STATUS_OK;
+    if (work->student != work->teacher && !settings->hybrid) return STATUS_OK;
     int layers = work->student->config->n_layers;
-    double tokens = (double)set->tokens, held = 0, seconds = log_elapsed();
-    double a_step = tokens / (double)set->rows * probe->data.batch;
-    for (int64_t row = (int64_t)set->rows - probe->data.heldout; row < (int64_t)set->rows; row++)
-        held += (double)(set->row_offsets[row + 1] - set->row_offsets[row]);
-    enum status status =
-        timing_probes(&timing, work->student, set, probe, &work->arrangement.memory);
-    if (timing.block == 0) return status; /* not known */
-    double once = seconds + timing.open + layers * timing.layer;
-    seconds = 0;
-    for (size_t i = 0; i < work->layers.count; i++) {
-        int above = layers - work->layers.values[i];
-        seconds += (double)probe->schedule.steps * a_step *
-                   (timing.step + (above - 1) * timing.step_layer);
-        seconds += (double)probe->schedule.steps * timing.update;
-        seconds += 2 * held * (above * timing.block + 2 * timing.score);
-    }
-    double shared = fmin(tokens - held, (double)probe->schedule.steps * a_step) + held;
-    work->outcome->memory.seconds =
-        once + seconds * settings->seeds + 2 * shared * layers * timing.block;
+    double before = log_elapsed(), held = count_heldout(work), all = 0, *relations = NULL;
+    double a_step = (double)set->tokens / (double)set->rows * probe->data.batch;
+    double start = log_seconds();
+    enum status status = compare_layers(&relations, work);
+    double opened = work->student == work->teacher ? 0 : log_seconds() - start;
+    if (!status)
+        status = timing_probes(&timing, work->teacher, set, probe, &work->arrangement.memory);
+    bool known = !status && timing.block > 0;
+    for (size_t i = 0; known && i < work->layers.count; i++)
+        all += predict_probe(work, &timing, relations, work->layers.values[i], a_step, held);
+    double shared = fmin((double)set->tokens - held, (double)probe->schedule.steps * a_step) + held;
+    if (known)
+        work->outcome->memory.seconds = before + opened + timing.open + layers * timing.layer +
+                                        all * settings->seeds + 2 * shared * layers * timing.block;
+    free(relations);
     return status;
 }
 
