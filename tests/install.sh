@@ -42,11 +42,29 @@ fi
 # Outside of git there is what `git archive` leaves.
 mkdir -p "$temporary/tree/src/base"
 cp "$source/src/base/commit.sh" "$temporary/tree/src/base"
+says() { # COMMIT RELEASE: what commit.sh says
+    [ "$("$temporary/tree/src/base/commit.sh")" = "$1" ] || fail "commit.sh: not $1"
+    [ "$("$temporary/tree/src/base/commit.sh" --release 2.5.0)" = "$2" ] || fail "commit.sh --release: not $2"
+}
 # shellcheck disable=SC2016 # a placeholder of git's
-for case in 'abcdef0|abcdef0' '$Format:%h$|unknown'; do
-    echo "${case%|*}" >"$temporary/tree/src/base/commit.txt"
-    [ "$("$temporary/tree/src/base/commit.sh")" = "${case#*|}" ] || fail "commit.sh of ${case%|*}"
+for case in 'abcdef0 |abcdef0|2.5.0' '$Format:%h %(describe:tags=true,match=v[0-9]*)$|unknown|2.5.0' \
+    'abcdef0 v2.5.0|abcdef0|2.5.0' 'abcdef0 v2.5.0-rc1-12-gabcdef0|abcdef0|2.5.0+12.gabcdef0' \
+    'abcdef0 %(describe:tags=true,match=v[0-9]*)|abcdef0|2.5.0'; do # by a git older than 2.32
+    echo "${case%%|*}" >"$temporary/tree/src/base/commit.txt"
+    rest=${case#*|}
+    says "${rest%|*}" "${rest#*|}"
 done
+# In git a release is refined by the commits behind its tag.
+if command -v git >/dev/null; then
+    in_tree() { HOME=$temporary git -C "$temporary/tree" -c user.name=n -c user.email=e "$@" >"$temporary/log" 2>&1; }
+    in_tree init && in_tree add . && in_tree commit -m one
+    says "$(git -C "$temporary/tree" rev-parse --short=12 HEAD)" 2.5.0
+    in_tree tag v2.5.0
+    [ "$("$temporary/tree/src/base/commit.sh" --release 2.5.0)" = 2.5.0 ] || fail "commit.sh --release at a tag"
+    in_tree commit --allow-empty -m two
+    "$temporary/tree/src/base/commit.sh" --release 2.5.0 | grep -qE '^2\.5\.0\+1\.g[0-9a-f]{7}$' ||
+        fail "commit.sh --release one commit after a tag"
+fi
 
 # The quickstart, in a directory with a blank in its name.
 mkdir "$temporary/a user"

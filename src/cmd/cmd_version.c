@@ -55,7 +55,7 @@ static void find_gnuplot(char out[64]) {
 }
 
 static void print_text(const struct about *about) {
-    printf("apriel-tool %s\n", VERSION);
+    printf("apriel-tool %s\n", version_release());
     printf("commit    %s\n", version_commit());
     printf("compiler  %s\n", COMPILER);
     printf("CUDA      %s\n", *about->cuda ? about->cuda : "no");
@@ -67,7 +67,7 @@ static void print_text(const struct about *about) {
 
 static enum status print_json(const struct about *about) {
     struct json *document = document_begin("version"), *versions = js_new_object();
-    js_set_string(document, "release", VERSION);
+    js_set_string(document, "release", version_release());
     js_set_string(document, "commit", version_commit());
     js_set_string(document, "compiler", COMPILER);
     js_set_string(document, "cuda", *about->cuda ? about->cuda : NULL);
