@@ -75,23 +75,12 @@ START_TEST(tensors_by_role_and_by_name) {
     ck_assert_ptr_null(checkpoint_find_mixer(checkpoint, 0, &m2_kind, M2_T_IN_PROJ));
     ck_assert_ptr_null(
         checkpoint_find_mixer(checkpoint, config->n_layers, &attention_kind, ATTENTION_Q));
-    const struct checkpoint_tensor *bias = checkpoint_find_mixer(checkpoint, 1, &attention_kind,
-                                                                 ATTENTION_Q_BIAS),
-                                   *same;
+    const struct checkpoint_tensor *bias =
+        checkpoint_find_mixer(checkpoint, 1, &attention_kind, ATTENTION_Q_BIAS);
     ck_assert_ptr_nonnull(bias);
-    ck_assert_int_eq(checkpoint_get(checkpoint, &same, "model.layers.1.self_attn.q_proj.bias", 1,
-                                    (int64_t)config->n_heads * config->head_dim),
-                     STATUS_OK);
-    ck_assert_ptr_eq(bias, same);
-    ck_assert_int_eq(checkpoint_get(checkpoint, &same, "model.norm.weight", 1, (int64_t)1),
-                     STATUS_FAILED);
-    char expected[512];
-    snprintf(expected, sizeof expected,
-             "\"" MODELS "qwen2-tied/model.safetensors\": tensor \"model.norm.weight\" has shape "
-             "[%d], expected [1]",
-             config->hidden_size);
-    ck_assert_str_eq(status_message(), expected);
-    ck_assert_int_eq(checkpoint_get(checkpoint, &same, "x", 1, (int64_t)1), STATUS_FAILED);
+    ck_assert_int_eq(bias->count, config->n_heads * config->head_dim);
+    ck_assert(checkpoint_has(checkpoint, "model.layers.1.self_attn.q_proj.bias"));
+    ck_assert(!checkpoint_has(checkpoint, "x"));
     float value;
     ck_assert_int_eq(checkpoint_read_f32(checkpoint, bias, bias->count, 1, &value), STATUS_FAILED);
     checkpoint_close(checkpoint);

@@ -211,7 +211,6 @@ static void follow_steps(struct comparison *comparison, const struct variant *va
         must(decoder_logits(decoder, got, 0, active));
         for (int i = 0; i < active; i++) {
             compare(comparison, got + i * vocabulary, at[i]);
-            ck_assert_int_eq(decoder_length(decoder, rows[i]), at[i] + 1);
         }
     }
     /* A slot is used again. */

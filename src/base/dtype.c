@@ -6,13 +6,11 @@
 static const struct {
     const char *name;
     size_t size;
-    bool is_float;
 } table[DTYPE_COUNT] = {
-    [DTYPE_F64] = {"F64", 8, true},   [DTYPE_F32] = {"F32", 4, true},
-    [DTYPE_F16] = {"F16", 2, true},   [DTYPE_BF16] = {"BF16", 2, true},
-    [DTYPE_I64] = {"I64", 8, false},  [DTYPE_I32] = {"I32", 4, false},
-    [DTYPE_I16] = {"I16", 2, false},  [DTYPE_I8] = {"I8", 1, false},
-    [DTYPE_U8] = {"U8", 1, false},    [DTYPE_BOOL] = {"BOOL", 1, false},
+    [DTYPE_F64] = {"F64", 8},   [DTYPE_F32] = {"F32", 4}, [DTYPE_F16] = {"F16", 2},
+    [DTYPE_BF16] = {"BF16", 2}, [DTYPE_I64] = {"I64", 8}, [DTYPE_I32] = {"I32", 4},
+    [DTYPE_I16] = {"I16", 2},   [DTYPE_I8] = {"I8", 1},   [DTYPE_U8] = {"U8", 1},
+    [DTYPE_BOOL] = {"BOOL", 1},
 };
 
 size_t dtype_size(enum dtype dtype) {
@@ -21,10 +19,6 @@ size_t dtype_size(enum dtype dtype) {
 
 const char *dtype_name(enum dtype dtype) {
     return table[dtype].name;
-}
-
-bool dtype_is_float(enum dtype dtype) {
-    return table[dtype].is_float;
 }
 
 bool dtype_from_name(enum dtype *out, const char *name) {
@@ -85,7 +79,9 @@ static uint16_t f16_from_f32(float value) {
 void dtype_to_f32(float *out, const void *in, enum dtype in_dtype, size_t count) {
     const uint16_t *halves = in;
     switch (in_dtype) {
-    case DTYPE_F32: memcpy(out, in, count * sizeof *out); break;
+    case DTYPE_F32:
+        memcpy(out, in, count * sizeof *out);
+        break;
     case DTYPE_F64:
         for (size_t i = 0; i < count; i++) out[i] = (float)((const double *)in)[i];
         break;
@@ -95,7 +91,8 @@ void dtype_to_f32(float *out, const void *in, enum dtype in_dtype, size_t count)
     case DTYPE_F16:
         for (size_t i = 0; i < count; i++) out[i] = f32_from_f16(halves[i]);
         break;
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -114,7 +111,9 @@ void dtype_to_f64(double *out, const void *in, enum dtype in_dtype, size_t count
 void dtype_from_f32(void *out, enum dtype out_dtype, const float *in, size_t count) {
     uint16_t *halves = out;
     switch (out_dtype) {
-    case DTYPE_F32: memcpy(out, in, count * sizeof *in); break;
+    case DTYPE_F32:
+        memcpy(out, in, count * sizeof *in);
+        break;
     case DTYPE_F64:
         for (size_t i = 0; i < count; i++) ((double *)out)[i] = in[i];
         break;
@@ -124,6 +123,7 @@ void dtype_from_f32(void *out, enum dtype out_dtype, const float *in, size_t cou
     case DTYPE_F16:
         for (size_t i = 0; i < count; i++) halves[i] = f16_from_f32(in[i]);
         break;
-    default: break;
+    default:
+        break;
     }
 }

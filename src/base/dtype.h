@@ -23,7 +23,6 @@ enum dtype {
 size_t dtype_size(enum dtype dtype);
 const char *dtype_name(enum dtype dtype); /* "F32", "BF16", … */
 bool dtype_from_name(enum dtype *out, const char *name);
-bool dtype_is_float(enum dtype dtype);
 
 /* `count` elements of a float type to float32 / float64, exactly (F64 to float32 rounds). */
 void dtype_to_f32(float *out, const void *in, enum dtype in_dtype, size_t count);

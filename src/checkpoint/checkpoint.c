@@ -136,31 +136,6 @@ bool checkpoint_has(const struct checkpoint *checkpoint, const char *name) {
     return find_by_name(checkpoint, name) != NULL;
 }
 
-enum status checkpoint_get(const struct checkpoint *checkpoint,
-                           const struct checkpoint_tensor **out, const char *name, int rank, ...) {
-    const struct checkpoint_tensor *tensor = find_by_name(checkpoint, name);
-    if (!tensor)
-        return status_fail("\"%s\": tensor \"%s\" is missing", checkpoint->directory, name);
-    int64_t shape[TENSOR_MAX_RANK] = {0};
-    bool same = rank == tensor->rank && rank <= TENSOR_MAX_RANK;
-    va_list arguments;
-    va_start(arguments, rank);
-    for (int i = 0; i < rank && i < TENSOR_MAX_RANK; i++) {
-        shape[i] = va_arg(arguments, int64_t);
-        if (same) same = shape[i] == tensor->shape[i];
-    }
-    va_end(arguments);
-    if (!same) {
-        char found[TENSOR_SHAPE_SIZE], wanted[TENSOR_SHAPE_SIZE];
-        return status_fail(
-            "\"%s\": tensor \"%s\" has shape %s, expected %s", tensor->file, name,
-            tensor_shape_format(found, tensor->rank, tensor->shape),
-            tensor_shape_format(wanted, rank < TENSOR_MAX_RANK ? rank : TENSOR_MAX_RANK, shape));
-    }
-    *out = tensor;
-    return STATUS_OK;
-}
-
 size_t checkpoint_warning_count(const struct checkpoint *checkpoint) {
     return checkpoint->n_warnings;
 }

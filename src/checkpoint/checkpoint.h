@@ -61,10 +61,6 @@ const struct checkpoint_tensor *checkpoint_find_mixer(const struct checkpoint *c
 size_t checkpoint_count(const struct checkpoint *checkpoint);
 const struct checkpoint_tensor *checkpoint_at(const struct checkpoint *checkpoint, size_t index);
 
-/* By name, with the expected shape (`rank` int64_t values follow); a mismatch names both. */
-enum status checkpoint_get(const struct checkpoint *checkpoint,
-                           const struct checkpoint_tensor **out, const char *name, int rank,
-                           ...) STATUS_CHECKED;
 bool checkpoint_has(const struct checkpoint *checkpoint, const char *name);
 
 /* Elements [first, first + count) widened to float32 (all cores for large counts). NaN and infinite
@@ -79,9 +75,7 @@ enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
                                 const struct checkpoint_tensor *tensor, int64_t first,
                                 int64_t count, void *out) STATUS_CHECKED;
 
-/* The check alone, for code that uses `data` directly: of all elements, or of a range. */
-enum status checkpoint_check_finite(const struct checkpoint *checkpoint,
-                                    const struct checkpoint_tensor *tensor) STATUS_CHECKED;
+/* The check alone, for code that uses `data` directly. */
 enum status checkpoint_check_range(const struct checkpoint *checkpoint,
                                    const struct checkpoint_tensor *tensor, int64_t first,
                                    int64_t count) STATUS_CHECKED;

@@ -91,11 +91,6 @@ enum status checkpoint_check_range(const struct checkpoint *checkpoint,
     return read_elements(checkpoint, tensor, first, count, false, NULL);
 }
 
-enum status checkpoint_check_finite(const struct checkpoint *checkpoint,
-                                    const struct checkpoint_tensor *tensor) {
-    return checkpoint_check_range(checkpoint, tensor, 0, tensor->count);
-}
-
 void checkpoint_prefetch(const struct checkpoint *checkpoint,
                          const struct checkpoint_tensor *tensor) {
     (void)checkpoint;

@@ -265,28 +265,6 @@ const struct json *safetensors_metadata(const struct safetensors *file) {
     return js_member(file->header, "__metadata__");
 }
 
-enum status safetensors_get(const struct safetensors *file, const struct safetensors_entry **out,
-                            const char *name, enum dtype dtype, int rank, const int64_t *shape) {
-    const struct safetensors_entry *entry = safetensors_find(file, name);
-    if (!entry) return status_fail("\"%s\": tensor \"%s\" is missing", file->path, name);
-    bool any_float = dtype == DTYPE_COUNT;
-    bool fits = any_float ? entry->dtype != DTYPE_COUNT && dtype_is_float(entry->dtype)
-                          : entry->dtype == dtype;
-    if (!fits)
-        return status_fail("\"%s\": tensor \"%s\" is %s, expected %s", file->path, name,
-                           entry->dtype_name, any_float ? "a float type" : dtype_name(dtype));
-    bool same = entry->rank == rank;
-    for (int i = 0; i < rank && same; i++) same = entry->shape[i] == shape[i];
-    if (!same) {
-        char found[TENSOR_SHAPE_SIZE], wanted[TENSOR_SHAPE_SIZE];
-        return status_fail("\"%s\": tensor \"%s\" has shape %s, expected %s", file->path, name,
-                           tensor_shape_format(found, entry->rank, entry->shape),
-                           tensor_shape_format(wanted, rank, shape));
-    }
-    *out = entry;
-    return STATUS_OK;
-}
-
 static void advise(const void *data, size_t bytes, bool inside, int advice) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t begin = (uintptr_t)data, end = begin + bytes;

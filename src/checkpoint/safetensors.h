@@ -44,12 +44,6 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 /* The "__metadata__" object of strings, or NULL. */
 const struct json *safetensors_metadata(const struct safetensors *file);
 
-/* Fetch with the expected dtype (DTYPE_COUNT: any float type) and shape; absence or a mismatch
- * fails with the file, the tensor and both values. `shape` is [rank]. */
-enum status safetensors_get(const struct safetensors *file, const struct safetensors_entry **out,
-                            const char *name, enum dtype dtype, int rank,
-                            const int64_t *shape) STATUS_CHECKED;
-
 /* Hints to the kernel about a byte range of a mapping: needed soon, no longer needed. */
 void mapping_prefetch(const void *data, size_t bytes);
 void mapping_drop(const void *data, size_t bytes);

@@ -374,10 +374,6 @@ enum status decoder_logits(struct decoder *decoder, float *logits, int first, in
     return status;
 }
 
-int64_t decoder_length(const struct decoder *decoder, int slot) {
-    return decoder->lengths[slot];
-}
-
 void decoder_pretend(struct decoder *decoder, int slot, int64_t length) {
     decoder->lengths[slot] = length;
 }

@@ -44,9 +44,6 @@ enum status decoder_argmax(struct decoder *decoder, uint32_t *ids, int count) ST
 enum status decoder_logits(struct decoder *decoder, float *logits, int first,
                            int count) STATUS_CHECKED;
 
-/* Tokens in a slot. */
-int64_t decoder_length(const struct decoder *decoder, int slot);
-
 /* For measuring the speed at a context length without computing what leads to it: decoder_fill
  * makes up keys and values of every slot (standard normal) and clears the states, decoder_pretend
  * sets a slot's tokens. */

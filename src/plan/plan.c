@@ -226,11 +226,3 @@ char *plan_format_text(const struct plan *plan) {
     js_free(document);
     return text_finish(&text);
 }
-
-enum status plan_write(const char *path, const struct plan *plan) {
-    char *text = plan_format_text(plan);
-    if (!text) return STATUS_FAILED;
-    enum status status = output_write(path, text, strlen(text), OUTPUT_REPLACE);
-    free(text);
-    return status;
-}

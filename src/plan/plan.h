@@ -83,9 +83,6 @@ enum status plan_check_model(const struct plan *plan, const char *path,
 struct json *plan_to_json(const struct plan *plan);
 char *plan_format_text(const struct plan *plan);
 
-/* Write through a temporary sibling: the path holds the old file or the whole new one. */
-enum status plan_write(const char *path, const struct plan *plan) STATUS_CHECKED;
-
 void plan_free(struct plan *plan); /* accepts a zeroed plan */
 
 /* The stage with this number, from 1; 0: the last. Borrowed. `source` names the plan in the message

@@ -66,6 +66,7 @@ for setting in GNUTERM=x11 GNUTERM=qt GNUTERM=wxt GNUTERM=aqua GNUTERM=nonsense 
     [ -e first_setting ] || cp setting.svg first_setting
     cmp setting.svg first_setting || complain "$setting: another picture"
 done
+# shellcheck disable=SC2088 # no path is meant
 [ ! -e rc_was_read ] || complain "~/.gnuplot is read"
 
 # Nothing is replaced without --force, also not the data and the script beside the picture.

@@ -79,7 +79,7 @@ done
 
 # SIGTERM, twice in a row as `timeout` sends it (SIGINT, which a script in the background may have to
 # ignore, is handled alike): what is finished is kept, and the message says how to go on.
-for copy in 1 2 3 4 5 6 7 8 9 10; do cat "$golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
+for _ in 1 2 3 4 5 6 7 8 9 10; do cat "$golden/ids.jsonl"; done | "$tests/make_tokens" many.h5 2048
 "$program" loo "$demo" --data many.h5 --device cpu --db stopped.db --group-tokens 128 --quiet >out 2>errors &
 process=$!
 await_rows stopped.db sequences

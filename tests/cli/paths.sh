@@ -129,10 +129,13 @@ fails 1 '"org/other" does not exist; if it is a name on the Hugging Face hub, do
 
 # ~ inside quotes.
 always=inspect
+# shellcheck disable=SC2088 # the tilde is meant
 fails 1 "\"~/model\" does not exist; a shell replaces ~ outside quotes only (it is \"$HOME/model\", which is not there)" '~/model'
 model "$HOME/model"
+# shellcheck disable=SC2088 # the tilde is meant
 fails 1 "\"~/model\" does not exist; a shell replaces ~ outside quotes only (it is \"$HOME/model\", which is there)" '~/model'
 always="loo $demo --db s.db --data"
+# shellcheck disable=SC2088 # the tilde is meant
 fails 1 "cannot open \"~/t.h5\": No such file or directory; a shell replaces ~ outside quotes only (it is \"$HOME/t.h5\", which is not there)" '~/t.h5'
 
 # A directory above the models.
