@@ -10,6 +10,7 @@
 #include "mixer_choices.h"
 
 static uint64_t free_bytes;
+static int64_t group_tokens; /* of loo; 0: as it likes */
 
 static uint64_t memory_free(struct backend *backend) {
     (void)backend;
@@ -40,7 +41,7 @@ static enum status budget(struct loo_cut *cut, uint64_t bytes, uint64_t limit, i
     enum status status =
         model_describe(&model, &device, TEST_DATA "/../../recipes/apriel-15b", &random);
     ck_assert_msg(!status, "%s", status_message());
-    status = loo_budget(cut, model, &set, NULL, &options, NULL, 0, limit);
+    status = loo_budget(cut, model, &set, NULL, &options, NULL, group_tokens, limit);
     model->backend = NULL; /* nothing was allocated */
     checkpoint_close(model->checkpoint);
     free(model);
@@ -67,11 +68,21 @@ START_TEST(one_group_where_there_is_room) {
 }
 END_TEST
 
+/* Layers that pass through hide behind the arithmetic of large groups, and not of small ones. */
 START_TEST(layers_are_kept_for_several_groups) {
     struct loo_cut cut;
     ck_assert_int_eq(budget(&cut, 80 * GB, 0, 16, 4096), STATUS_OK);
     ck_assert_int_ge(cut.groups, 4);
     ck_assert_int_eq(cut.on_device, 51);
+    ck_assert(!cut.keeps_layers);
+    group_tokens = 256;
+    ck_assert_int_eq(budget(&cut, 80 * GB, 0, 16, 256), STATUS_OK);
+    ck_assert_int_eq(cut.groups, 16);
+    ck_assert(cut.keeps_layers);
+    ck_assert_int_eq(budget(&cut, 80 * GB, 30 * GB, 16, 256), STATUS_OK);
+    ck_assert_int_eq(cut.groups, 16);
+    ck_assert(!cut.keeps_layers); /* 27 GB of them */
+    group_tokens = 0;
 }
 END_TEST
 
