@@ -1,5 +1,5 @@
 #!/bin/sh
-# Checks the dependency order of the folders (DESIGN section 7): a file includes its own folder and
+# Checks the dependency order of the folders (doc/ARCHITECTURE.md): a file includes its own folder and
 # what stands left of it. Also: one folder per library, kernels/cpu and kernels/cuda apart, CUDA's
 # preprocessor switch in the backend selection only, and no circles of includes between files (a
 # header and the source of its name are one) but those that say why: #include "x.h" /* circle: … */

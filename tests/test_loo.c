@@ -1,6 +1,6 @@
 /* loo_run against a slow computation of the same numbers: every branch as a model of its own (the
  * ablated layer's output weights set to zero), one row at a time, metrics in double from the logits
- * by the formulas of DESIGN section 3. */
+ * by the formulas of doc/ARCHITECTURE.md. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -402,7 +402,6 @@ START_TEST(base_hybrid) {
 }
 END_TEST
 
-/* What is found in the database is not computed again: a wrong value put there stays. */
 /* Sums of a sweep over all rows with so many states on the device; the caller frees. */
 static double *sweep_sums(struct model *model, const struct tokenset *set,
                           struct sweep_options options, int on_device) {

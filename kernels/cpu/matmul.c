@@ -1,7 +1,7 @@
 /* Matrix products, in tiles of a fixed size, so that all threads share the
  * work and the result does not depend on how many there are. A product of few rows, which is bound
- * by reading w, has a kernel of its own: BLAS would copy w first, and a row's result would depend
- * on how many rows there are. */
+ * by reading w, has a kernel of its own: the library would copy w first, and a row's result would
+ * depend on how many rows there are. */
 #include <string.h>
 
 #include "kernels/cpu/gemm.h"

@@ -14,7 +14,7 @@ extern "C" {
 
 enum { SLOTS = 16, SLOT_BYTES = 4 << 20, AHEAD = SLOTS / 2 };
 
-/* What waits in a slot: a download whose bytes are not with the host yet. */
+/* One of the ring: pinned memory, and what is converted on its way. */
 struct slot {
     char *host, *device; /* SLOT_BYTES each; device holds what is to be converted */
     cudaEvent_t done;    /* the device no longer uses the slot */

@@ -1,5 +1,5 @@
 /* Hidden states of many rows on the host: the trunk that probes share, kept once and advanced layer
- * by layer (DESIGN section 4). */
+ * by layer. */
 #ifndef ANALYSIS_HIDDEN_H
 #define ANALYSIS_HIDDEN_H
 

@@ -1,4 +1,4 @@
-/* Which positions of a batch count, and what they should predict (DESIGN section 3, Metrics).
+/* Which positions of a batch count, and what they should predict (doc/ARCHITECTURE.md).
  * Without a mask every position counts for kl, rkl and top1, and every position with a next token
  * for ce. With a mask, position t counts (for all metrics) when token t + 1 is masked in. */
 #ifndef MEASURE_POSITIONS_H

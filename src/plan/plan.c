@@ -7,7 +7,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/output.h"
 #include "base/text.h"
 #include "base/version.h"
 

@@ -1,5 +1,5 @@
 /* Scores on disk: one SQLite database (WAL, foreign keys; `user_version` is the schema version) for
- * any number of models, token sets and runs. The tables are those of DESIGN section 5 and stand in
+ * any number of models, token sets and runs. The tables stand in
  * schema.c, with the migrations.
  *
  * A run has a key (kind, model, dataset, base, parameters, seed, kind of device, numbers version).

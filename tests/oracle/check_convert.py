@@ -2,7 +2,7 @@
 """Check a freshly converted hybrid tensor by tensor against the model it came from.
 
 Everything that is copied must be equal bit for bit and of the source's type; what the MIL
-initialisation takes from attention must lie where DESIGN.md section 3 puts it; what it draws must
+initialisation takes from attention must lie where recipes/initialisation.md puts it; what it draws must
 have the right bounds and moments and differ between layers. Reads apriel-h1 and apriel2.
 
 usage: check_convert.py SOURCE HYBRID [--align paper|gqa] [--conv-init random|identity]

@@ -8,7 +8,7 @@ linear layer and again before the softplus. A tensor that is missing, has anothe
 over is an error.
 
 usage:
-  hybrid.py MODEL --teacher MODEL --ids FILE.jsonl   ce, kl, rkl, top1 (DESIGN.md section 3)
+  hybrid.py MODEL --teacher MODEL --ids FILE.jsonl   ce, kl, rkl, top1 (doc/ARCHITECTURE.md)
       --rows A-B: these rows only (0-based, inclusive);  --tokens N: the first N of each row
       --save-logits FILE.npz: the last position's logits of every row;  --json: with every row
   hybrid.py --self-test GOLDEN_DIRECTORY DEMO_MODEL [MODELS_DIRECTORY]

@@ -158,7 +158,7 @@ class Mixer(torch.nn.Module):
 
 
 def gqa_align(parameters, heads, groups, head_dim):
-    """Permute the C rows of in_proj and the columns of out_proj as DESIGN.md's --align gqa."""
+    """Permute the C rows of in_proj and the columns of out_proj as --align gqa."""
     inner, n = parameters["A_log"].shape
     blocks, share = head_dim // n, heads // groups
     order = [(kv * share + r) * blocks + block
@@ -173,7 +173,7 @@ def gqa_align(parameters, heads, groups, head_dim):
 
 
 def mil_parameters(model, layer, d_state, seed=0):
-    """The published MIL initialisation (DESIGN.md section 3) drawn with torch."""
+    """The published MIL initialisation (recipes/initialisation.md) drawn with torch."""
     attention = model.model.layers[layer].self_attn
     generator = torch.Generator().manual_seed(seed * 1000 + layer)
     q, k, v, o = (getattr(attention, name).weight for name in ("q_proj", "k_proj", "v_proj", "o_proj"))

@@ -8,12 +8,15 @@
  *                Taylor series (Molchanov et al. 2017, arXiv 1611.06440). est_ce_abs: its absolute
  *                value in each sequence (Michel et al. 2019, arXiv 1905.10650, eq. 2 for a whole
  *                layer). The kl has no first-order term: the unmodified model is its minimum.
+ *
  *   fisher       est_kl: 1/2 (sum_t g_t . d_t)^2 with g of sum_t log p(y_t), each y_t drawn from
- * the model's own prediction: an unbiased estimate of the second-order term of the kl, 1/2 d^T F d
- * with F the Fisher information (Amari 1998), over the whole sequence. A draw scatters by about 1.4
- * times the value; rows (and `samples`) average it. cosine       est_cosine: 1 - cos(before_t,
- * after_t), a mean over positions: the block influence of ShortGPT (Men et al. 2024, arXiv
- * 2403.03853), of a mixer or of a layer.
+ *                the model's own prediction: an unbiased estimate of the second-order term of the
+ *                kl, 1/2 d^T F d with F the Fisher information (Amari 1998), over the whole
+ *                sequence. A draw scatters by about 1.4 times the value; rows (and `samples`)
+ *                average it.
+ *
+ *   cosine       est_cosine: 1 - cos(before_t, after_t), a mean over positions: the block influence
+ *                of ShortGPT (Men et al. 2024, arXiv 2403.03853), of a mixer or of a layer.
  *
  * All are per position; a small value means an unimportant layer. */
 #ifndef ANALYSIS_LOO_ESTIMATOR_H

@@ -1,5 +1,5 @@
 /* MMR scoring: a short distillation probe of a MIL-initialised Mamba mixer in the place of each
- * attention layer (DESIGN sections 1 and 4). */
+ * attention layer. */
 #ifndef ANALYSIS_MMR_MMR_H
 #define ANALYSIS_MMR_MMR_H
 
