@@ -64,9 +64,7 @@ fails 2 'eval: --device-memory goes with --data, not with --task' \
 
 # What ulimit leaves bounds the plan, which says so. Under the sanitizers nothing runs within it.
 for limit in v d; do
-    # shellcheck disable=SC3045 # dash and bash know them
     (ulimit -$limit 700000 && "$program" version) >out 2>&1 || continue
-    # shellcheck disable=SC3045
     (ulimit -$limit 700000 && plan mmr "$demo" --data rows.h5 --heldout 4) || bad=1
     grep -q " may be used on cpu (ulimit -$limit)\$" plan || complain "ulimit -$limit: $(tail -n 1 plan)"
 done

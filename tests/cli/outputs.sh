@@ -158,7 +158,6 @@ found=0
 for files in 4 5 6 7 8 10; do
     found=0
     (
-        # shellcheck disable=SC3045 # dash and bash know it
         ulimit -n $files
         exec "$program" data --tokenizer "$demo" -o few.h5 x.txt
     ) >out 2>errors || found=$?
