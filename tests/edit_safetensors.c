@@ -13,8 +13,8 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/text.h"
 #include "base/output.h"
+#include "base/text.h"
 #include "checkpoint/safetensors.h"
 
 enum { MOST = 256 };

@@ -145,8 +145,12 @@ static const struct {
     {"(1,2)", "12", false},
     {"1,1,2", "1,2,2", false},
     /* found by fuzzing: digits that one sign stands for, before a base */
-    {"\xc2\xbc" "1\xe2\x82\x87", "1", false},
-    {"\xc2\xb2" "1_7", "1_7", false},
+    {"\xc2\xbc"
+     "1\xe2\x82\x87",
+     "1", false},
+    {"\xc2\xb2"
+     "1_7",
+     "1_7", false},
     {"\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}", "\\begin{pmatrix}1\\\\2\\end{pmatrix}", true},
 };
 

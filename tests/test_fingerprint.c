@@ -13,9 +13,9 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/output.h"
 #include "base/random.h"
 #include "base/text.h"
-#include "base/output.h"
 #include "check_main.h"
 #include "checkpoint/checkpoint_internal.h"
 

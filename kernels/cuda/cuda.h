@@ -88,8 +88,8 @@ extern const struct optimizer_ops cuda_optimizer_ops; /* optimizer.cu */
         }                                                                                          \
     } while (0)
 
-/* The same for kernels of a decoding step, which call wait_for_previous (device.cuh): in a graph they
- * start while the kernel before them ends (programmatic dependent launch). */
+/* The same for kernels of a decoding step, which call wait_for_previous (device.cuh): in a graph
+ * they start while the kernel before them ends (programmatic dependent launch). */
 #define CUDA_LAUNCH_EARLY(cuda, kernel, grid, block, shared, ...)                                  \
     do {                                                                                           \
         cudaLaunchAttribute launch_early_ = {};                                                    \
@@ -103,7 +103,8 @@ extern const struct optimizer_ops cuda_optimizer_ops; /* optimizer.cu */
         launch_.attrs = &launch_early_;                                                            \
         launch_.numAttrs = (cuda)->recording && (cuda)->hopper_code;                               \
         if (!(cuda)->failed && launch_.gridDim.x && launch_.gridDim.y && launch_.gridDim.z)        \
-            (void)cuda_check((cuda), cudaLaunchKernelEx(&launch_, (kernel), __VA_ARGS__), #kernel);\
+            (void)cuda_check((cuda), cudaLaunchKernelEx(&launch_, (kernel), __VA_ARGS__),          \
+                             #kernel);                                                             \
     } while (0)
 
 /* More than 48 KB of shared memory must be asked for, once per kernel and device. */

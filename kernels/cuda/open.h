@@ -12,9 +12,9 @@ struct backend;
  * device, or the device is older than compute capability 8.0. close() frees it. */
 enum status backend_open_cuda(struct backend **out, int device) STATUS_CHECKED;
 
-/* Versions as CUDA's own functions give them: of the runtime (1000 * major + 10 * minor), of what the
- * driver supports (0: there is none), of cuBLASLt (10000 * major + 100 * minor + patch). False in a
- * build without CUDA. */
+/* Versions as CUDA's own functions give them: of the runtime (1000 * major + 10 * minor), of what
+ * the driver supports (0: there is none), of cuBLASLt (10000 * major + 100 * minor + patch). False
+ * in a build without CUDA. */
 bool cuda_versions(int out[3]);
 
 #endif

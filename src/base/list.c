@@ -42,7 +42,8 @@ enum status list_parse(struct int_list *out, const char *text, int low, int high
             if (!read_number(&cursor, low, high, &to) || to < from) goto malformed;
         }
         if (from < low || to > high) {
-            status = status_set(STATUS_USAGE, "%s: \"%s\" goes outside %d to %d", what, text, low, high);
+            status =
+                status_set(STATUS_USAGE, "%s: \"%s\" goes outside %d to %d", what, text, low, high);
             goto done;
         }
         for (int value = from; value <= to; value++) {

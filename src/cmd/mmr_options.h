@@ -7,7 +7,8 @@
 #include "cli/options.h"
 
 struct mmr_values {
-    const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache, *run_file;
+    const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache,
+        *run_file;
     struct mixer_values mixer;
     int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, together, limit, random_seed;
     uint64_t device_memory;

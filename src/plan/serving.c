@@ -9,10 +9,8 @@
 #include "model/device.h"
 
 struct serving_device serving_defaults(void) {
-    return (struct serving_device){.memory = device_h100.memory,
-                                   .speed = device_h100.peak,
-                                   .prompt = 1,
-                                   .output = 16384};
+    return (struct serving_device){
+        .memory = device_h100.memory, .speed = device_h100.peak, .prompt = 1, .output = 16384};
 }
 
 /* Whether the plan says enough of its model for an estimate. Sizes that do not divide have none:

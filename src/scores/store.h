@@ -321,8 +321,8 @@ struct store_bench {
     int64_t model, replaced, batch, memory;
     bool automatic;
     double tokens_per_second, step_seconds, first_token_seconds, bytes_per_token, roofline;
-    double spread; /* half of what lies between the least and the most rate, as a share of the middle
-                      one; NAN: not known */
+    double spread; /* half of what lies between the least and the most rate, as a share of the
+                      middle one; NAN: not known */
     char *created, *device, *version, *model_name;
     char *settings; /* JSON object with sorted keys */
 };

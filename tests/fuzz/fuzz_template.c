@@ -1,5 +1,5 @@
-/* Chat templates: hostile text, rendered with a conversation. What comes out is UTF-8, and the spans
- * of {% generation %} lie in it, in order. */
+/* Chat templates: hostile text, rendered with a conversation. What comes out is UTF-8, and the
+ * spans of {% generation %} lie in it, in order. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -71,7 +71,8 @@ struct sender {
 static void *send(void *context) {
     struct sender *s = context;
     s->backend->event_wait(s->backend, s->room, QUEUE_WEIGHTS);
-    s->backend->queue_upload(s->backend, QUEUE_WEIGHTS, s->to, s->to_type, s->pinned, s->type, COUNT);
+    s->backend->queue_upload(s->backend, QUEUE_WEIGHTS, s->to, s->to_type, s->pinned, s->type,
+                             COUNT);
     s->backend->event_record(s->backend, s->sent, QUEUE_WEIGHTS);
     return NULL;
 }

@@ -1,6 +1,6 @@
 /* The leave-one-out sweep: trunk and branches advance together, layer by layer, so that each
- * layer's weights are needed once for all of them (doc/ARCHITECTURE.md). Branch i equals the trunk up
- * to layer i: L layers cost L (L + 1) / 2 block passes. */
+ * layer's weights are needed once for all of them (doc/ARCHITECTURE.md). Branch i equals the trunk
+ * up to layer i: L layers cost L (L + 1) / 2 block passes. */
 #ifndef ANALYSIS_LOO_SWEEP_H
 #define ANALYSIS_LOO_SWEEP_H
 
