@@ -204,7 +204,7 @@ static size_t mixed_tokens(const struct parser *parser, struct digits *top, stru
         int above = fraction_part(top, at + 1, &used);
         int below = above < 0 ? -1 : fraction_part(bottom, at + 1 + above, &used);
         if (below < 0 || used) return 0;
-        taken = (size_t)(1 + above + below);
+        taken = 1 + (size_t)above + (size_t)below;
     }
     return taken && digits_value(*top) < digits_value(*bottom) ? taken : 0;
 }

@@ -278,7 +278,8 @@ static bool read_list(struct answer_set *out, const struct answer_tree *tree,
         for (int i = part->first; i >= 0; i = tree->nodes[i].next) {
             const struct answer_node *at = &tree->nodes[i];
             if (at->kind != NODE_VARIABLE) continue;
-            if (name && (at->length != name->length || memcmp(at->text, name->text, at->length)))
+            if (name &&
+                (at->length != name->length || memcmp(at->text, name->text, at->length) != 0))
                 return false;
             name = at;
         }

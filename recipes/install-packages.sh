@@ -1,6 +1,10 @@
 #!/bin/sh
 # Installs what building and testing need, through apt-get, and only what is missing. Run by
 # tests/run.sh and recipes/quickstart.sh; on systems without apt-get it names what to install.
+#
+# usage: recipes/install-packages.sh [--checks]
+#   --checks   also what checks the sources: clang-format and clang-tidy 14 and shellcheck, of which a
+#              system may have none; without them those tests are skipped
 set -eu
 
 missing=""
@@ -33,6 +37,14 @@ need check pkg-config --exists check
 need gnuplot-nox sh -c 'command -v gnuplot'
 need sqlite3 sh -c 'command -v sqlite3'
 
+if [ "${1-}" = --checks ]; then
+    known() { # PACKAGE: of another system's, none
+        ! command -v apt-cache >/dev/null || [ -n "$(apt-cache search --names-only "^$1\$" 2>/dev/null)" ]
+    }
+    command -v apt-get >/dev/null && for check in clang-format-14 clang-tidy-14 shellcheck; do
+        command -v "$check" >/dev/null || ! known "$check" || missing="$missing $check"
+    done
+fi
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null; then
     echo "install-packages: install these first (Debian's names):$missing" >&2

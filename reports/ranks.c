@@ -78,7 +78,7 @@ static enum status find_borders(struct borders *out, const struct figure *figure
             int layer = plan->stages[s].layers.values[i];
             out->at[s] += layer < figure->layers && figure->series[0].by_layer[layer];
         }
-    if (!plan) out->at[0] = (double)(figure->series[0].ranking.count / 2);
+    if (!plan) out->at[0] = floor((double)figure->series[0].ranking.count / 2);
     return STATUS_OK;
 }
 

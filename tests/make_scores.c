@@ -55,7 +55,7 @@ static enum status fill(struct store *store) {
                                 .parameters = "{\"ablate\":\"mixer\"}",
                                 .device = "cpu",
                                 .numbers = 1};
-    int64_t other;
+    int64_t other = 0;
     enum status status = store_add_model(&key.model, store, "aa11", "model-a", shape);
     if (!status) status = store_add_model(&other, store, "bb22", "model-b", shape);
     if (!status) status = store_add_dataset(&key.dataset, store, "cc33", "tokens.h5", ROWS, 210);

@@ -220,7 +220,7 @@ static void cpu_delta_step(struct backend *backend, struct act *out, struct acc 
                            const int32_t *slots, const struct delta_inputs *in, int count,
                            const struct delta_shape *shape) {
     int dk = shape->key_dim, dv = shape->value_dim;
-    size_t size = (size_t)(2 * dk + dv);
+    size_t size = 2 * (size_t)dk + (size_t)dv;
     real *memory = cpu_scratch(backend, (size_t)omp_get_max_threads() * size * sizeof *memory,
                                "a step of the gated delta rule");
     if (!memory) return;

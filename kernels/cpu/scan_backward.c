@@ -44,7 +44,8 @@ static size_t round_up(size_t bytes) {
 
 /* Cuts one thread's workspace out of `memory`, or only measures it when that is NULL. */
 static size_t cut_workspace(struct workspace *work, char *memory, const struct scan_backward *op) {
-    size_t states = (size_t)op->shape->d_state, groups = (size_t)(op->repeat * op->groups_per_head);
+    size_t states = (size_t)op->shape->d_state,
+           groups = (size_t)op->repeat * (size_t)op->groups_per_head;
     size_t tile = states * LANES * sizeof(real), sums = SCAN_CHUNK * states * sizeof(real);
     size_t sizes[] = {(SCAN_CHUNK + 1) * tile,       SCAN_CHUNK * tile, sums, sums,
                       groups * sizeof *work->groups, 3 * groups * tile};

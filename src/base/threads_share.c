@@ -73,10 +73,10 @@ static void *look(void *context) {
     struct watch *watch = context;
     pthread_t thread;
     bool crowded = is_crowded(watch->threads);
-    for (bool told = read_delay(&watch->delay); told; crowded = sample(&watch->delay) > BUSY)
+    if (!read_delay(&watch->delay)) return NULL;
+    for (;; crowded = sample(&watch->delay) > BUSY)
         if (crowded && pthread_create(&thread, NULL, crowd, watch) == 0)
             (void)pthread_join(thread, NULL);
-    return NULL;
 }
 
 void threads_share_begin(void) {

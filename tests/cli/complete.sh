@@ -84,8 +84,10 @@ accepted() {
 "$program" data --tokenizer "$demo" -o work/t.h5 --seq-len 64 "$source/recipes/gsm8k-excerpt.jsonl" --quiet >found
 accepted convert --init --align --conv-init --dt-bias --gate --skip --c-scale --a-init --qkv-bias \
     --format -- "$demo" --layers 0 --dry-run
-accepted loo --ablate --estimate -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
-accepted mmr --loss --train --schedule -- "$demo" --data work/t.h5 --layers 0 --dry-run --device cpu
+printf '%s\n' '[1,5,9,13,2,7]' '[3,1,4,1,5,9]' | "$tests/make_tokens" work/few.h5 300
+accepted loo --ablate --estimate -- "$models/qwen2-tied" --data work/few.h5 --db work/few.db --layers 0 --device cpu
+accepted mmr --loss --train --schedule -- "$models/qwen2-tied" --data work/few.h5 --db work/few.db --layers 0 --steps 1 \
+    --batch 1 --heldout 1 --device cpu
 "$program" loo "$demo" --data work/t.h5 --db work/s.db --layers 0-1 --estimate fisher --device cpu --quiet >found
 accepted scores --sort -- --db work/s.db --run 1
 accepted scores --export -- --db work/s.db

@@ -24,7 +24,8 @@ static void check(const struct tokenset *set) {
     size_t length = strlen(set->tokenizer_sha256);
     if (length != 0 && length != SHA256_HEX_SIZE - 1) abort();
     if (strlen(set->fingerprint) != SHA256_HEX_SIZE - 1) abort();
-    if (tokenset_fingerprint(fingerprint, set) || strcmp(fingerprint, set->fingerprint)) abort();
+    if (tokenset_fingerprint(fingerprint, set) || strcmp(fingerprint, set->fingerprint) != 0)
+        abort();
     if (strlen(set->sources) > (1 << 24)) abort();
 }
 
