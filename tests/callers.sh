@@ -13,6 +13,7 @@ file_remove_directory   what a test leaves
 mixer_from_text         a kind and its size in words, until a kind needs them
 mixer_kind_count        how many kinds there are, for the tests of every kind
 mixer_text              the same
+mixer_trains            whether something of a mixer trains
 numbers_name            the table of numbers versions, against the stored digests
 probe_mixer             a probe's mixer, to start it from the golden parameters
 probe_mixer_was_set     the same

@@ -12,7 +12,7 @@ if [ "${1-}" = -v ]; then
 fi
 cd "${1:-.}"
 longest=120 usual=30 file=600
-longer="kernels/cuda/scan.cu kernels/cuda/scan_backward.cu tests/test_chat.c" # to be cut
+longer="kernels/cuda/scan.cu kernels/cuda/scan_backward.cu tests/test_chat.c tests/test_generate.c" # to be cut
 
 files=$(find src kernels eval reports tests -type f \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' \) | sort)
 if [ -z "$files" ]; then

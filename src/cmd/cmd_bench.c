@@ -12,12 +12,12 @@
 #include "base/number.h"
 #include "cli/document.h"
 #include "cli/mixer_option.h"
-#include "model/replacement.h"
 #include "cli/next.h"
 #include "cli/options.h"
 #include "cli/table.h"
 #include "cmd/commands.h"
 #include "generate/bench.h"
+#include "model/replacement.h"
 #include "plan/plan.h"
 
 struct bench_command {

@@ -11,7 +11,7 @@ enum status convert_write_weights(const struct convert_job *job,
 /* A temporary directory beside `output`, locked while this process lives. */
 struct staging {
     char *path;
-    int lock; /* descriptor; -1: none */
+    int lock;     /* descriptor; -1: none */
     char *output; /* the name that it gets, without slashes at its end */
 };
 

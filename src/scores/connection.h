@@ -76,8 +76,8 @@ enum status connection_integer(int64_t *out, struct store *store, const char *sq
  * STORE_LAYERS_MOST. */
 enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) STATUS_CHECKED;
 
-/* Fails where the run says that it is done and lacks rows, layers, steps or items of it: to be asked
- * after what it has of them is read. */
+/* Fails where the run says that it is done and lacks rows, layers, steps or items of it: to be
+ * asked after what it has of them is read. */
 enum status whole_check(struct store *store, int64_t run) STATUS_CHECKED;
 
 enum { SCHEMA_VERSION = 9, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
