@@ -63,10 +63,10 @@ struct bench {
     struct acc *dweight;              /* [v, d] */
     struct acc *vector[4], *rstd, *lse, *states;
     size_t states_bytes;
-    struct acc *logits[2], *row_values[5];     /* [rows, v], [rows] */
-    struct act *dlogits;                       /* [rows, v] */
-    int32_t *ids;                              /* [tokens] below v */
-    struct acc *parameter[4];                  /* [parameters] */
+    struct acc *logits[2], *row_values[5]; /* [rows, v], [rows] */
+    struct act *dlogits;                   /* [rows, v] */
+    int32_t *ids;                          /* [tokens] below v */
+    struct acc *parameter[4];              /* [parameters] */
     int64_t parameters;
     void *host; /* BF16 [host_count], for transfers */
     int64_t host_count;

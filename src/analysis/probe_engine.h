@@ -20,12 +20,12 @@ struct probe_engine {
     struct hidden inputs, targets; /* at the present layer; the teacher's last */
     int64_t max_tokens;
     int max_rows, longest;
-    struct mixer_sizes mixer; /* of the new mixers */
-    struct tape **tapes;      /* [together]: of the probes of a group, by their place in it */
-    struct parked *parked;    /* inputs of their blocks; or NULL */
-    struct trace eval_trace;  /* without gradients */
-    struct acc *trunk;        /* [tokens, D]: what runs on beside a group's first probes until the
-                           last one has left; NULL when probes go one by one */
+    struct mixer_sizes mixer;  /* of the new mixers */
+    struct tape **tapes;       /* [together]: of the probes of a group, by their place in it */
+    struct parked *parked;     /* inputs of their blocks; or NULL */
+    struct trace eval_trace;   /* without gradients */
+    struct acc *trunk;         /* [tokens, D]: what runs on beside a group's first probes until the
+                            last one has left; NULL when probes go one by one */
     struct acc *target_hidden; /* [tokens, D] */
     struct loss *loss;
     struct scorer *scorer;

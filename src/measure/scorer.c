@@ -11,18 +11,18 @@
 
 struct scorer {
     const struct model *teacher, *student;
-    int chunk;                     /* predictions at a time */
-    struct acc *gathered;          /* [chunk, D] of scattered tokens */
+    int chunk;                           /* predictions at a time */
+    struct acc *gathered;                /* [chunk, D] of scattered tokens */
     struct acc *teacher_logits, *logits; /* [chunk, V] */
     struct act *normed;                  /* [chunk, D] */
     struct acc *rstd, *lse;              /* [chunk] */
-    int32_t *argmax, *target;      /* device [chunk] */
-    struct acc *branch_lse;        /* [chunk] */
-    int32_t *branch_argmax;        /* device [chunk] */
-    int held_most;                 /* branches whose values wait for one download */
-    char *values;                  /* acc [held_most][METRIC_COUNT][chunk] */
-    double *host;                  /* likewise */
-    int32_t *host_argmax;          /* [chunk] */
+    int32_t *argmax, *target;            /* device [chunk] */
+    struct acc *branch_lse;              /* [chunk] */
+    int32_t *branch_argmax;              /* device [chunk] */
+    int held_most;                       /* branches whose values wait for one download */
+    char *values;                        /* acc [held_most][METRIC_COUNT][chunk] */
+    double *host;                        /* likewise */
+    int32_t *host_argmax;                /* [chunk] */
     bool keep_nonfinite;
     int held;    /* branches whose values are on the device */
     int *branch; /* [held_most]: which, 0: the teacher */

@@ -37,16 +37,16 @@ struct loss {
     struct act *dlogits;                                     /* [chunk, V] */
     struct act *normed, *dnormed;                            /* [chunk, D] */
     struct acc *rstd, *teacher_rstd, *lse, *values, *weight; /* [chunk] */
-    void *argmax, *target;                             /* int32 [chunk] */
-    double *host;                                      /* [chunk] */
-    float *host_weight;                                /* [chunk] */
-    float *host_logits;                                /* [chunk, V]; only for drawing */
-    int32_t *host_target;                              /* [chunk] */
+    void *argmax, *target;                                   /* int32 [chunk] */
+    double *host;                                            /* [chunk] */
+    float *host_weight;                                      /* [chunk] */
+    float *host_logits;                                      /* [chunk, V]; only for drawing */
+    int32_t *host_target;                                    /* [chunk] */
     /* The teacher's side of batches that come again. */
     int64_t slots, slot_tokens;
     struct acc *kept_logits; /* [slots, slot_tokens, V] */
     struct acc *kept_lse;    /* [slots, slot_tokens] */
-    bool *filled;      /* [slots] */
+    bool *filled;            /* [slots] */
 };
 
 /* As the scorer's, but no more than there are tokens. */
