@@ -62,7 +62,8 @@ struct entry {
  * from its own rounding (2^-9) and, in attention and its gradient, from probabilities rounded to
  * BF16. The float32 of distill_loss is the rounding of the teacher's log-sum-exp, about 10, against
  * differences of probabilities; that of scan_step includes the states that CUDA's scan leaves in
- * float32, whose dt comes from an approximate logarithm (within 4e-5). */
+ * float32, whose dt comes from an approximate logarithm (within 4e-5). CUDA's ssd and delta also
+ * round what their products take (states, decayed scores, what is written at a token) to BF16. */
 static const struct entry entries[] = {
     MEMORY(alloc),
     MEMORY(free),
@@ -116,12 +117,12 @@ static const struct entry entries[] = {
     SCAN(scan_backward, 1e-9, 5e-5, 4e-3),
     SCAN(scan_step, 1e-12, 5e-5, 4e-3),
     SSD(ssd_checkpoint_bytes, 0, 0, 0),
-    SSD(ssd, 1e-12, 2e-5, 1e-2),
-    SSD(ssd_backward, 1e-9, 5e-5, 2e-2),
+    SSD(ssd, 1e-12, 2e-5, 2e-2),
+    SSD(ssd_backward, 1e-9, 5e-5, 3e-2),
     SSD(ssd_step, 1e-12, 1e-5, 4e-3),
     DELTA(delta_checkpoint_bytes, 0, 0, 0),
-    DELTA(delta, 1e-12, 2e-5, 1e-2),
-    DELTA(delta_backward, 1e-9, 5e-5, 2e-2),
+    DELTA(delta, 1e-12, 2e-5, 4e-2),
+    DELTA(delta_backward, 1e-9, 5e-5, 4e-2),
     DELTA(delta_step, 1e-12, 1e-5, 4e-3),
     GATED_NORM(gated_norm, 1e-13, 2e-6, 4e-3),
     GATED_NORM(gated_norm_backward, 1e-9, 2e-5, 4e-3),
@@ -131,19 +132,20 @@ static const struct entry entries[] = {
     OPTIMIZER(adamw, 1e-13, 2e-6, 4e-3),
     OPTIMIZER(sum_squares, 1e-13, 1e-5, 0),
 };
-/* In float32 and BF16 the golden parameters are rounded too. */
-#define GOLDEN_MIXER(title, family, function)                                                      \
+/* In float32 and BF16 the golden parameters are rounded too. Exact arithmetic on parameters, inputs
+ * and activations rounded to BF16 is off by 5.6e-2 in a mixer of Gated DeltaNet. */
+#define GOLDEN_MIXER(title, family, function, bf16)                                                \
     {                                                                                              \
         .name = title, .table = offsetof(struct backend, family), .run = function, .limit = {      \
             1e-10,                                                                                 \
             1e-5,                                                                                  \
-            3e-2                                                                                   \
+            bf16                                                                                   \
         }                                                                                          \
     }
 static const struct entry golden_mixers[] = {
-    GOLDEN_MIXER("mixer of the golden file", scan, case_golden_mixer),
-    GOLDEN_MIXER("golden mixers of Mamba-2", ssd, case_golden_mamba2),
-    GOLDEN_MIXER("golden mixers of Gated DeltaNet", delta, case_golden_gdn),
+    GOLDEN_MIXER("mixer of the golden file", scan, case_golden_mixer, 3e-2),
+    GOLDEN_MIXER("golden mixers of Mamba-2", ssd, case_golden_mamba2, 3e-2),
+    GOLDEN_MIXER("golden mixers of Gated DeltaNet", delta, case_golden_gdn, 6e-2),
 };
 enum {
     GOLDEN = sizeof golden_mixers / sizeof *golden_mixers,

@@ -157,6 +157,9 @@ static void fill_tables(struct backend *backend) {
     backend->mlp = &cuda_mlp_ops;
     backend->conv = &cuda_conv_ops;
     backend->scan = &cuda_scan_ops;
+    backend->ssd = &cuda_ssd_ops;
+    backend->delta = &cuda_delta_ops;
+    backend->gated_norm = &cuda_gated_norm_ops;
     backend->loss = &cuda_loss_ops;
     backend->optimizer = &cuda_optimizer_ops;
 }

@@ -70,12 +70,15 @@ extern const struct embedding_ops cuda_embedding_ops; /* embed.cu */
 extern const struct product_ops cuda_product_ops;     /* matmul*.cu */
 extern const struct norm_ops cuda_norm_ops;           /* norm.cu, head_norm.cu */
 extern const struct attention_ops
-    cuda_attention_ops;                     /* attention*.cu, rope.cu, decode_attention.cu */
-extern const struct mlp_ops cuda_mlp_ops;   /* mlp.cu */
-extern const struct conv_ops cuda_conv_ops; /* conv.cu, decode.cu */
-extern const struct scan_ops cuda_scan_ops; /* scan*.cu, decode.cu */
-extern const struct loss_ops cuda_loss_ops; /* loss.cu */
-extern const struct optimizer_ops cuda_optimizer_ops; /* optimizer.cu */
+    cuda_attention_ops;                       /* attention*.cu, rope.cu, decode_attention.cu */
+extern const struct mlp_ops cuda_mlp_ops;     /* mlp.cu */
+extern const struct conv_ops cuda_conv_ops;   /* conv.cu, decode.cu */
+extern const struct scan_ops cuda_scan_ops;   /* scan*.cu, decode.cu */
+extern const struct ssd_ops cuda_ssd_ops;     /* ssd*.cu, recurrent_step.cu */
+extern const struct delta_ops cuda_delta_ops; /* delta*.cu, recurrent_step.cu */
+extern const struct gated_norm_ops cuda_gated_norm_ops; /* gated_norm.cu */
+extern const struct loss_ops cuda_loss_ops;             /* loss.cu */
+extern const struct optimizer_ops cuda_optimizer_ops;   /* optimizer.cu */
 
 /* kernel<<<grid, block, shared bytes>>>(arguments) on the stream, checked; an empty grid or an
  * earlier fault skips it. A kernel template with several arguments goes in parentheses. */

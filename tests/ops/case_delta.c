@@ -220,7 +220,8 @@ static struct delta_inputs inputs_of(const struct buffer in[INPUTS]) {
 static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
     size_t bytes =
         ops->backend->delta->delta_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
-    int64_t count = (int64_t)(bytes / dtype_size(ops->backend->acc));
+    size_t size = dtype_size(ops->backend->acc);
+    int64_t count = (int64_t)((bytes + size - 1) / size);
     return ops_output(ops, ops->backend->acc, 1, count, count);
 }
 

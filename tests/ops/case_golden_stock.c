@@ -121,7 +121,8 @@ static void with_file(struct ops *ops, const char *name, int64_t hidden,
 }
 
 static struct buffer checkpoints(const struct run *r, size_t bytes) {
-    int64_t count = (int64_t)(bytes / dtype_size(r->b->acc));
+    size_t size = dtype_size(r->b->acc);
+    int64_t count = (int64_t)((bytes + size - 1) / size);
     return ops_output(r->ops, r->b->acc, 1, count, count);
 }
 
