@@ -21,6 +21,15 @@ template <int TS, int SG> struct pass_layout {
     static_assert(VECTORS <= SCAN_THREADS && ROW_VECTORS >= 1, "the loads are dealt out");
 };
 
+/* One block of tokens, as the walk reads it: rows of shared memory. Each is an array of its own there;
+ * of one struct nvcc 13.0 makes a forward pass for 64 states that is 8 % slower. */
+template <int TS, int SG> struct pass_tiles {
+    typedef pass_layout<TS, SG> L;
+    float (*dt)[L::CHANNELS], (*u)[L::CHANNELS];
+    float (*enter)[L::ROW]; /* what the inputs are multiplied with */
+    float (*leave)[L::ROW]; /* and the states, for the outputs */
+};
+
 /* Where a block's local channel lies. */
 struct channel_place {
     int sub_head, channel, valid; /* channels from here on that exist in this group */
@@ -40,13 +49,6 @@ __device__ inline struct channel_place place_channel(const struct scan_call &cal
     return place;
 }
 
-/* What a thread loads for one block of tokens: 8 channels of one token, parts of rows of b and c.
- * Forward `first` is x, backward it is dout. */
-template <int TS, int SG> struct pass_load {
-    struct packed<8> first, dt, z, enter[pass_layout<TS, SG>::ROW_VECTORS],
-        leave[pass_layout<TS, SG>::ROW_VECTORS];
-};
-
 /* The states of a thread's channels to or from [I, N] at `memory`. */
 template <int TS, int SG, bool STORE>
 __device__ inline void move_states(float (&h)[2][TS], float *memory, const struct scan_call &call,
@@ -65,84 +67,89 @@ __device__ inline void move_states(float (&h)[2][TS], float *memory, const struc
         }
 }
 
-/* LOCAL: from a zero state, only what leaves the segment is kept. */
-template <int TS, int SG, bool BACKWARD, bool LOCAL>
-__global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_call call) {
-    typedef pass_layout<TS, SG> L;
-    constexpr bool WRITES = !BACKWARD && !LOCAL;
-    __shared__ __align__(16) float dt_tile[SCAN_BLOCK][L::CHANNELS],
-        u_tile[SCAN_BLOCK][L::CHANNELS];
-    __shared__ __align__(16) float enter_tile[SCAN_BLOCK][L::ROW];
-    __shared__ __align__(16) float leave_tile[WRITES ? SCAN_BLOCK : 1][L::ROW];
+/* A block's work: tokens [start, end) of one segment of one sequence, for one block of channels. */
+struct pass_span {
+    int block, sequence, length, start, end;
+    int64_t token;   /* of the sequence's start */
+    int64_t segment; /* among those of all sequences */
+};
 
+template <int TS, int SG>
+__device__ inline struct pass_span find_span(const struct scan_call &call) {
+    typedef pass_layout<TS, SG> L;
     int per_head = (call.states + L::WIDTH - 1) / L::WIDTH;
     int groups = call.inner / call.states * per_head;
-    int blocks = (groups + L::GROUPS - 1) / L::GROUPS, block = blockIdx.x % blocks;
-    int segment = blockIdx.x / blocks % call.segments;
-    int sequence = blockIdx.x / blocks / call.segments;
-    int64_t token = call.offsets[sequence];
-    int length = (int)(call.offsets[sequence + 1] - token);
-    int start = segment * call.segment_tokens, end = min(length, start + call.segment_tokens);
-    if (start >= end) return;
-    if (LOCAL && (BACKWARD ? start == 0 : end == length)) return; /* nothing comes after it */
+    int blocks = (groups + L::GROUPS - 1) / L::GROUPS,
+        segment = blockIdx.x / blocks % call.segments;
+    struct pass_span span;
+    span.block = blockIdx.x % blocks;
+    span.sequence = blockIdx.x / blocks / call.segments;
+    span.token = call.offsets[span.sequence];
+    span.length = (int)(call.offsets[span.sequence + 1] - span.token);
+    span.start = segment * call.segment_tokens;
+    span.end = min(span.length, span.start + call.segment_tokens);
+    span.segment = (int64_t)span.sequence * call.segments + segment;
+    return span;
+}
 
-    /* This thread's part of the loads ... */
-    int row = threadIdx.x / (L::CHANNELS / 8), column = threadIdx.x % (L::CHANNELS / 8) * 8;
-    struct channel_place loads = place_channel<TS, SG>(call, block, column);
-    if (threadIdx.x >= L::VECTORS) loads.valid = 0;
-    float dt_bias[8] = {}, d[8] = {};
+/* What a thread loads for one block of tokens: 8 channels of one token, parts of rows of b and c.
+ * Forward `first` is x, backward it is dout. */
+template <int TS, int SG> struct pass_load {
+    struct packed<8> first, dt, z, enter[pass_layout<TS, SG>::ROW_VECTORS],
+        leave[pass_layout<TS, SG>::ROW_VECTORS];
+};
+
+/* A thread's part of the loads and of the outputs. */
+template <int TS, int SG, bool BACKWARD, bool WRITES> struct pass_loader {
+    typedef pass_layout<TS, SG> L;
+    const struct scan_call &call;
+    const struct pass_span &span;
+    const struct pass_tiles<TS, SG> &tiles;
+    int row, column;
+    struct channel_place place;
+    float dt_bias[8], d[8];
+
+    __device__ inline void begin() {
+        row = threadIdx.x / (L::CHANNELS / 8);
+        column = threadIdx.x % (L::CHANNELS / 8) * 8;
+        place = place_channel<TS, SG>(call, span.block, column);
+        if (threadIdx.x >= L::VECTORS) place.valid = 0;
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-        if (i < loads.valid) {
-            dt_bias[i] = call.dt_bias[loads.channel + i];
-            if (WRITES) d[i] = call.d[loads.channel + i];
+        for (int i = 0; i < 8; i++) {
+            dt_bias[i] = i < place.valid ? call.dt_bias[place.channel + i] : 0.0f;
+            d[i] = WRITES && i < place.valid ? call.d[place.channel + i] : 0.0f;
         }
-    /* ... and of the states. */
-    int lane = threadIdx.x % SG, pair = threadIdx.x / SG * L::TC;
-    struct channel_place place = place_channel<TS, SG>(call, block, pair);
-    int row_start = pair / L::WIDTH * L::NP;
-    float a[2][TS] = {}, h[2][TS] = {}, dt_sum[2] = {};
-    move_states<TS, SG, false>(a, (float *)call.a_log, call, place, lane);
-#pragma unroll
-    for (int j = 0; j < 2; j++)
-#pragma unroll
-        for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
-    int64_t size = (int64_t)call.inner * call.states;
-    int64_t at = (int64_t)sequence * call.segments + segment;
-    if (!LOCAL && call.segments > 1)
-        move_states<TS, SG, false>(h, call.segment_states + at * size, call, place, lane);
+    }
 
-    auto fetch = [&](struct pass_load<TS, SG> *to, int t) {
-        int64_t from = token + t + row;
-        int valid = t + row < end ? loads.valid : 0;
+    /* The block of tokens at t of the sequence, from memory. */
+    __device__ inline void fetch(struct pass_load<TS, SG> *to, int t) const {
+        int64_t from = span.token + t + row;
+        int valid = t + row < span.end ? place.valid : 0;
         const bf16 *first =
             BACKWARD ? call.dout + from * call.inner : call.x + from * call.x_stride;
-        to->first = load_some<8>(first + loads.channel, valid, call.aligned);
-        to->dt = load_some<8>(call.dt + from * call.dt_stride + loads.channel, valid, call.aligned);
-        if (WRITES || (BACKWARD))
+        to->first = load_some<8>(first + place.channel, valid, call.aligned);
+        to->dt = load_some<8>(call.dt + from * call.dt_stride + place.channel, valid, call.aligned);
+        if (WRITES || BACKWARD)
             to->z =
-                load_some<8>(call.z + from * call.z_stride + loads.channel, valid, call.aligned);
+                load_some<8>(call.z + from * call.z_stride + place.channel, valid, call.aligned);
 #pragma unroll
         for (int i = 0; i < L::ROW_VECTORS; i++) {
             int index = (i * SCAN_THREADS + threadIdx.x) * 8, n = index % L::NP;
-            int64_t where = token + t + index / L::ROW;
+            int64_t where = span.token + t + index / L::ROW;
             struct channel_place group =
-                place_channel<TS, SG>(call, block, index % L::ROW / L::NP * L::WIDTH);
-            valid = t + index / L::ROW < end && group.valid > 0 ? call.states - n : 0;
+                place_channel<TS, SG>(call, span.block, index % L::ROW / L::NP * L::WIDTH);
+            valid = t + index / L::ROW < span.end && group.valid > 0 ? call.states - n : 0;
             const bf16 *b =
                 call.b + where * call.b_stride + group.sub_head / call.repeat * call.states + n;
             const bf16 *c = call.c + where * call.c_stride + group.sub_head * call.states + n;
             to->enter[i] = load_some<8>(BACKWARD ? c : b, valid, call.aligned);
             if (WRITES) to->leave[i] = load_some<8>(c, valid, call.aligned);
         }
-    };
+    }
 
-    struct pass_load<TS, SG> next;
-    int count = (end - start + SCAN_BLOCK - 1) / SCAN_BLOCK;
-    fetch(&next, start + (BACKWARD ? count - 1 : 0) * SCAN_BLOCK);
-    for (int k = 0; k < count; k++) {
-        int t = start + (BACKWARD ? count - 1 - k : k) * SCAN_BLOCK;
-        struct pass_load<TS, SG> now = next;
+    /* What was fetched for t into the tiles: absent tokens and channels have dt = 0 and no input.
+     */
+    __device__ inline void put(const struct pass_load<TS, SG> &now, int t) const {
         if (threadIdx.x < L::VECTORS) {
             float first[8], dt[8], z[8], u[8];
             widen(first, now.first);
@@ -150,91 +157,169 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
             if (BACKWARD) widen(z, now.z);
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                bool valid = t + row < end && i < loads.valid;
+                bool valid = t + row < span.end && i < place.valid;
                 dt[i] = valid ? scan_softplus(dt[i] + dt_bias[i]) : 0.0f;
                 u[i] = first[i] * (BACKWARD ? z[i] * scan_sigmoid(z[i]) : dt[i]);
             }
-            store(&dt_tile[row][column], dt);
-            store(&u_tile[row][column], u);
+            store(&tiles.dt[row][column], dt);
+            store(&tiles.u[row][column], u);
         }
 #pragma unroll
         for (int i = 0; i < L::ROW_VECTORS; i++) {
             int index = (i * SCAN_THREADS + threadIdx.x) * 8;
             float wide[8];
             widen(wide, now.enter[i]);
-            store(&enter_tile[index / L::ROW][index % L::ROW], wide);
+            store(&tiles.enter[index / L::ROW][index % L::ROW], wide);
             if (WRITES) {
                 widen(wide, now.leave[i]);
-                store(&leave_tile[index / L::ROW][index % L::ROW], wide);
+                store(&tiles.leave[index / L::ROW][index % L::ROW], wide);
             }
-        }
-        __syncthreads();
-        if (k + 1 < count) fetch(&next, BACKWARD ? t - SCAN_BLOCK : t + SCAN_BLOCK);
-
-        bool boundary = BACKWARD ? (t + SCAN_BLOCK) % SCAN_CHUNK == 0 || t + SCAN_BLOCK >= length
-                                 : t % SCAN_CHUNK == 0;
-        if (!LOCAL && boundary && call.checkpoints)
-            move_states<TS, SG, true>(
-                h,
-                call.checkpoints + (BACKWARD ? scan_first_chunk(token, sequence) + t / SCAN_CHUNK
-                                             : scan_checkpoint(token, sequence, t, call.states)) *
-                                       size,
-                call, place, lane);
-
-#pragma unroll 1
-        for (int piece = 0; piece < SCAN_BLOCK; piece += 4) {
-            float y[8] = {};
-#pragma unroll
-            for (int q = 0; q < 4; q++) {
-                int step = BACKWARD ? SCAN_BLOCK - 1 - piece - q : piece + q;
-                float dt[2], u[2], enter[TS], leave[TS];
-                load(dt, &dt_tile[step][pair]);
-                load(u, &u_tile[step][pair]);
-                load_states<TS, SG>(enter, &enter_tile[step][row_start], lane);
-                if (WRITES) load_states<TS, SG>(leave, &leave_tile[step][row_start], lane);
-#pragma unroll
-                for (int j = 0; j < 2; j++) {
-                    if (LOCAL) dt_sum[j] += dt[j];
-#pragma unroll
-                    for (int i = 0; i < TS; i++) {
-                        float decay = scan_exp2(dt[j] * a[j][i]), in = u[j] * enter[i];
-                        h[j][i] = BACKWARD ? decay * (h[j][i] + in) : fmaf(decay, h[j][i], in);
-                        if (WRITES) y[2 * q + j] = fmaf(h[j][i], leave[i], y[2 * q + j]);
-                    }
-                }
-            }
-            if (WRITES) {
-                scatter_sums<8, SG>(y, lane);
-                int kept = scan_kept<8, SG>(lane);
-                float *to = &u_tile[piece + kept / 2][pair + kept % 2];
-                __syncwarp(); /* the other lanes have read u */
-                if (SG == 4)
-                    *(float2 *)to = make_float2(y[0], y[1]);
-                else if (lane < 8)
-                    *to = y[0];
-            }
-        }
-        __syncthreads();
-        if (WRITES && threadIdx.x < L::VECTORS && t + row < end && loads.valid > 0) {
-            float x[8], z[8], y[8];
-            widen(x, now.first);
-            widen(z, now.z);
-            load(y, &u_tile[row][column]);
-#pragma unroll
-            for (int i = 0; i < 8; i++) y[i] = fmaf(d[i], x[i], y[i]) * z[i] * scan_sigmoid(z[i]);
-            store_some(call.out + (token + t + row) * call.inner + loads.channel, y, loads.valid,
-                       call.aligned);
         }
     }
-    /* Absent tokens had dt = 0: they left the state as it was. */
-    if (WRITES && call.final && end == length)
-        move_states<TS, SG, true>(h, call.final + call.slots[sequence] * size, call, place, lane);
-    if (!LOCAL) return;
-    move_states<TS, SG, true>(h, call.segment_states + at * size, call, place, lane);
+
+    /* The outputs of the block at t: the walk left <state, C> in the place of u. */
+    __device__ inline void finish(const struct pass_load<TS, SG> &now, int t) const {
+        if (threadIdx.x >= L::VECTORS || t + row >= span.end || place.valid <= 0) return;
+        float x[8], z[8], y[8];
+        widen(x, now.first);
+        widen(z, now.z);
+        load(y, &tiles.u[row][column]);
 #pragma unroll
-    for (int j = 0; j < 2; j++)
-        if (lane == 0 && j < place.valid)
-            call.segment_sums[at * call.inner + place.channel + j] = dt_sum[j];
+        for (int i = 0; i < 8; i++) y[i] = fmaf(d[i], x[i], y[i]) * z[i] * scan_sigmoid(z[i]);
+        store_some(call.out + (span.token + t + row) * call.inner + place.channel, y, place.valid,
+                   call.aligned);
+    }
+};
+
+/* A thread's states: TS of each of two channels. */
+template <int TS, int SG, bool BACKWARD, bool LOCAL> struct pass_walker {
+    typedef pass_layout<TS, SG> L;
+    static constexpr bool WRITES = !BACKWARD && !LOCAL;
+    const struct scan_call &call;
+    const struct pass_span &span;
+    const struct pass_tiles<TS, SG> &tiles;
+    int lane, pair, row_start; /* first channel; where its sub-head's values lie in a row */
+    int64_t size;              /* [I, N] */
+    struct channel_place place;
+    float a[2][TS], h[2][TS], dt_sum[2];
+
+    __device__ inline void begin() {
+        lane = threadIdx.x % SG;
+        pair = threadIdx.x / SG * L::TC;
+        row_start = pair / L::WIDTH * L::NP;
+        size = (int64_t)call.inner * call.states;
+        place = place_channel<TS, SG>(call, span.block, pair);
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            dt_sum[j] = 0;
+#pragma unroll
+            for (int i = 0; i < TS; i++) a[j][i] = h[j][i] = 0;
+        }
+        move_states<TS, SG, false>(a, (float *)call.a_log, call, place, lane);
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+#pragma unroll
+            for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
+        if (!LOCAL && call.segments > 1)
+            move_states<TS, SG, false>(h, call.segment_states + span.segment * size, call, place,
+                                       lane);
+    }
+
+    /* The state that the block at t begins with, where the other pass wants it. */
+    __device__ inline void checkpoint(int t) {
+        bool boundary = BACKWARD
+                            ? (t + SCAN_BLOCK) % SCAN_CHUNK == 0 || t + SCAN_BLOCK >= span.length
+                            : t % SCAN_CHUNK == 0;
+        if (LOCAL || !boundary || !call.checkpoints) return;
+        int64_t row = BACKWARD ? scan_first_chunk(span.token, span.sequence) + t / SCAN_CHUNK
+                               : scan_checkpoint(span.token, span.sequence, t, call.states);
+        move_states<TS, SG, true>(h, call.checkpoints + row * size, call, place, lane);
+    }
+
+    /* Four tokens of the tiles, from `piece` on in the order of the walk; forward their outputs
+     * take the place of u. */
+    __device__ inline void walk(int piece) {
+        float y[8] = {};
+#pragma unroll
+        for (int q = 0; q < 4; q++) {
+            int step = BACKWARD ? SCAN_BLOCK - 1 - piece - q : piece + q;
+            float dt[2], u[2], enter[TS], leave[TS];
+            load(dt, &tiles.dt[step][pair]);
+            load(u, &tiles.u[step][pair]);
+            load_states<TS, SG>(enter, &tiles.enter[step][row_start], lane);
+            if (WRITES) load_states<TS, SG>(leave, &tiles.leave[step][row_start], lane);
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                if (LOCAL) dt_sum[j] += dt[j];
+#pragma unroll
+                for (int i = 0; i < TS; i++) {
+                    float decay = scan_exp2(dt[j] * a[j][i]), in = u[j] * enter[i];
+                    h[j][i] = BACKWARD ? decay * (h[j][i] + in) : fmaf(decay, h[j][i], in);
+                    if (WRITES) y[2 * q + j] = fmaf(h[j][i], leave[i], y[2 * q + j]);
+                }
+            }
+        }
+        if (!WRITES) return;
+        scatter_sums<8, SG>(y, lane);
+        int kept = scan_kept<8, SG>(lane);
+        float *to = &tiles.u[piece + kept / 2][pair + kept % 2];
+        __syncwarp(); /* the other lanes have read u */
+        if (SG == 4)
+            *(float2 *)to = make_float2(y[0], y[1]);
+        else if (lane < 8)
+            *to = y[0];
+    }
+
+    /* What leaves the segment. Absent tokens had dt = 0: they left the state as it was. */
+    __device__ inline void end() {
+        if (WRITES && call.final && span.end == span.length)
+            move_states<TS, SG, true>(h, call.final + call.slots[span.sequence] * size, call, place,
+                                      lane);
+        if (!LOCAL) return;
+        move_states<TS, SG, true>(h, call.segment_states + span.segment * size, call, place, lane);
+#pragma unroll
+        for (int j = 0; j < 2; j++)
+            if (lane == 0 && j < place.valid)
+                call.segment_sums[span.segment * call.inner + place.channel + j] = dt_sum[j];
+    }
+};
+
+/* LOCAL: from a zero state, only what leaves the segment is kept. */
+template <int TS, int SG, bool BACKWARD, bool LOCAL>
+__global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_call call) {
+    constexpr bool WRITES = !BACKWARD && !LOCAL;
+    typedef pass_layout<TS, SG> L;
+    __shared__ __align__(16) float dt[SCAN_BLOCK][L::CHANNELS], u[SCAN_BLOCK][L::CHANNELS];
+    __shared__ __align__(16) float enter[SCAN_BLOCK][L::ROW], leave[WRITES ? SCAN_BLOCK : 1][L::ROW];
+    const struct pass_tiles<TS, SG> tiles = {dt, u, enter, leave};
+    struct pass_span span = find_span<TS, SG>(call);
+    if (span.start >= span.end) return;
+    if (LOCAL && (BACKWARD ? span.start == 0 : span.end == span.length))
+        return; /* nothing comes after it */
+    struct pass_loader<TS, SG, BACKWARD, WRITES> loader = {
+        call, span, tiles
+    };
+    struct pass_walker<TS, SG, BACKWARD, LOCAL> walker = {
+        call, span, tiles
+    };
+    loader.begin();
+    walker.begin();
+    struct pass_load<TS, SG> next;
+    int count = (span.end - span.start + SCAN_BLOCK - 1) / SCAN_BLOCK;
+    loader.fetch(&next, span.start + (BACKWARD ? count - 1 : 0) * SCAN_BLOCK);
+    for (int k = 0; k < count; k++) {
+        int t = span.start + (BACKWARD ? count - 1 - k : k) * SCAN_BLOCK;
+        struct pass_load<TS, SG> now = next;
+        loader.put(now, t);
+        __syncthreads();
+        if (k + 1 < count) loader.fetch(&next, BACKWARD ? t - SCAN_BLOCK : t + SCAN_BLOCK);
+        walker.checkpoint(t);
+#pragma unroll 1
+        for (int piece = 0; piece < SCAN_BLOCK; piece += 4) walker.walk(piece);
+        __syncthreads();
+        if (WRITES) loader.finish(now, t);
+    }
+    walker.end();
 }
 
 /* What leaves each segment becomes what enters it. */

@@ -7,50 +7,8 @@
  *
  * Sums over a channel's states go through shuffles, sums over channels through shared memory, sums
  * over chunks (parameter gradients) through a last kernel, all in a fixed order. */
-#include "kernels/cuda/scan.cuh"
 #include "kernels/cuda/scan.h"
-
-enum { WARPS = SCAN_THREADS / 32, PIECE = 4, PIECES = SCAN_BLOCK / PIECE };
-enum { BLOCKS = SCAN_CHUNK / SCAN_BLOCK };
-
-struct scan_backward_call {
-    struct scan_call scan; /* its checkpoints: E at the end of each chunk [chunks, I, N], replaced
-                              by the chunk's sums for da_log */
-    const float *states;   /* the forward pass's checkpoints */
-    bf16 *dx, *ddt, *dz, *db, *dc;
-    int64_t x_stride, dt_stride, z_stride, b_stride, c_stride;
-    bool aligned;
-    float *db_sums;                /* [tokens, X], when N is large */
-    float *bias_sums, *d_sums;     /* [chunks, I] */
-    float *ddt_bias, *da_log, *dd; /* each may be NULL */
-};
-
-/* A warp owns HEIGHT channels of one sub-head with all their states: SG lanes to a channel's
- * states, ROWS rows of lanes, TC channels to a row. A block takes CHANNELS at a time: with few
- * states one sub-head to a warp, else one sub-head (or a part) to all warps. */
-template <int TS, int SG, int TC> struct backward_layout {
-    static constexpr int NP = TS * SG, ROWS = 32 / SG, HEIGHT = ROWS * TC;
-    static constexpr int CHANNELS = WARPS * HEIGHT, ELEMENTS = TC * TS;
-    static constexpr bool APART = HEIGHT >= NP; /* sub-heads by warps */
-    static constexpr int HEADS = APART ? WARPS : 1;
-    static constexpr int VECTOR = CHANNELS < 8 ? CHANNELS : 8;
-    static constexpr int VECTORS = SCAN_BLOCK * CHANNELS / VECTOR;
-    static constexpr int COUNT = PIECE * TC;  /* sums over states of a piece */
-    static constexpr int PART = 32 * TS + 16; /* one step of one warp, and a skew */
-    static constexpr int PARTS = WARPS * PIECE * PART;
-    static constexpr bool GLOBAL_DB = NP > 32; /* db is summed in memory, not in db_tile */
-
-    /* float32 elements of each part of shared memory */
-    static constexpr int TILE = SCAN_BLOCK * CHANNELS, B_TILE = SCAN_BLOCK * NP;
-    static constexpr int C_TILE = B_TILE * HEADS;
-    static constexpr int STARTS = ELEMENTS * SCAN_THREADS; /* one set of states */
-    static constexpr int DC_TILE = APART || NP <= CHANNELS ? 0 : SCAN_CHUNK * NP;
-    static constexpr int DB_TILE = GLOBAL_DB ? 0 : SCAN_CHUNK * NP;
-    static constexpr int DB_WARPS = APART ? WARPS * B_TILE : 0;
-    static constexpr int BYTES = 4 * (3 * TILE + B_TILE + C_TILE + (BLOCKS + PIECES) * STARTS +
-                                      (APART ? 1 : 2) * PARTS + DC_TILE + DB_TILE + DB_WARPS);
-    static_assert(VECTORS <= SCAN_THREADS && 2 * TILE <= PARTS * (APART ? 1 : 2), "dealt out");
-};
+#include "kernels/cuda/scan_backward.cuh"
 
 template <int TS, int SG, int TC, bool STORE>
 __device__ inline void move_states(float (&h)[TC][TS], float *memory, int channel, int valid,
@@ -121,346 +79,204 @@ __device__ inline void store_sums(float *tile, float (&value)[PIECE * TC], int f
         *to = value[0];
 }
 
+/* What a walker needs of one token. */
+template <int TS, int TC> struct backward_step { float dt[TC], u[TC], dy[TC], b[TS], c[TS]; };
+
+/* A thread's states of TC channels: h before a token, e what it receives from later ones. */
+template <int TS, int SG, int TC> struct backward_walker {
+    typedef backward_layout<TS, SG, TC> L;
+    const struct scan_backward_call &call;
+    const struct backward_chunk &chunk;
+    float *shared;
+    int warp, lane, lane_row, pair; /* pair: the first channel of the block's */
+    int channel, valid;
+    float a[TC][TS], h[TC][TS], e[TC][TS], a_sum[TC][TS];
+    float decay[PIECE][TC][TS], before[PIECE][TC][TS];
+
+    __device__ inline void begin(const struct backward_pass<TS, SG, TC> &pass) {
+        const struct scan_call &scan = call.scan;
+        warp = threadIdx.x / 32;
+        lane = threadIdx.x % SG;
+        lane_row = threadIdx.x % 32 / SG;
+        pair = warp * L::HEIGHT + lane_row * TC;
+        channel = pass.place(pair, &valid);
+#pragma unroll
+        for (int j = 0; j < TC; j++)
+#pragma unroll
+            for (int i = 0; i < TS; i++) a[j][i] = h[j][i] = e[j][i] = a_sum[j][i] = 0;
+        move_states<TS, SG, TC, false>(a, (float *)scan.a_log, channel, valid, scan.states, lane);
+#pragma unroll
+        for (int j = 0; j < TC; j++)
+#pragma unroll
+            for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
+        move_states<TS, SG, TC, false>(h, (float *)call.states + chunk.checkpoint * chunk.size,
+                                       channel, valid, scan.states, lane);
+        move_states<TS, SG, TC, false>(e, scan.checkpoints + chunk.slot * chunk.size, channel,
+                                       valid, scan.states, lane);
+    }
+
+    __device__ inline void sweep_step(int step) {
+        float dt[TC], u[TC], b[TS];
+        load(dt, shared + L::DT + step * L::CHANNELS + pair);
+        load(u, shared + L::U + step * L::CHANNELS + pair);
+        load_states<TS, SG>(b, shared + L::B + step * L::NP, lane);
+        advance(h, decay[0], a, dt, u, b);
+    }
+
+    /* The states before each piece of a block, from those before the block. */
+    __device__ inline void sweep_block(int block) {
+        recall_states(h, shared + L::BLOCK_STARTS + block * L::STARTS);
+        for (int piece = 0; piece < PIECES; piece++) {
+            keep_states(shared + L::PIECE_STARTS + piece * L::STARTS, h);
+            if (piece + 1 == PIECES) break;
+#pragma unroll
+            for (int q = 0; q < PIECE; q++) sweep_step(piece * PIECE + q);
+        }
+    }
+
+    __device__ inline void load_step(struct backward_step<TS, TC> *to, int step) const {
+        const float *c = shared + L::C + (step * L::HEADS + (L::APART ? warp : 0)) * L::NP;
+        load(to->dt, shared + L::DT + step * L::CHANNELS + pair);
+        load(to->u, shared + L::U + step * L::CHANNELS + pair);
+        load(to->dy, shared + L::DY + step * L::CHANNELS + pair);
+        load_states<TS, SG>(to->b, shared + L::B + step * L::NP, lane);
+        load_states<TS, SG>(to->c, c, lane);
+    }
+
+    /* A piece's tokens in order: states and decays are kept, y and dc's parts summed. */
+    __device__ inline void go_forward(int first, float (&y)[L::COUNT]) {
+        recall_states(h, shared + L::PIECE_STARTS + first / PIECE * L::STARTS);
+#pragma unroll
+        for (int q = 0; q < PIECE; q++) {
+            struct backward_step<TS, TC> now;
+            float dc[TS] = {};
+            load_step(&now, first + q);
+#pragma unroll
+            for (int j = 0; j < TC; j++)
+#pragma unroll
+                for (int i = 0; i < TS; i++) before[q][j][i] = h[j][i];
+            advance(h, decay[q], a, now.dt, now.u, now.b);
+#pragma unroll
+            for (int j = 0; j < TC; j++)
+#pragma unroll
+                for (int i = 0; i < TS; i++) {
+                    y[q * TC + j] = fmaf(h[j][i], now.c[i], y[q * TC + j]);
+                    dc[i] = fmaf(h[j][i], now.dy[j], dc[i]);
+                }
+            store_part<TS, SG>(shared + L::DC_PARTS + (warp * PIECE + q) * L::PART, dc, lane_row,
+                               lane);
+        }
+    }
+
+    /* And back: the gradients of u and of dt's exponent, and db's parts. */
+    __device__ inline void go_back(int first, float (&du)[L::COUNT], float (&ddt)[L::COUNT]) {
+#pragma unroll
+        for (int q = PIECE - 1; q >= 0; q--) {
+            struct backward_step<TS, TC> now;
+            float db[TS] = {};
+            load_step(&now, first + q);
+#pragma unroll
+            for (int j = 0; j < TC; j++)
+#pragma unroll
+                for (int i = 0; i < TS; i++) {
+                    float g = fmaf(now.c[i], now.dy[j], e[j][i]);
+                    db[i] = fmaf(g, now.u[j], db[i]);
+                    du[q * TC + j] = fmaf(g, now.b[i], du[q * TC + j]);
+                    e[j][i] = g * decay[q][j][i];
+                    float decayed = e[j][i] * before[q][j][i];
+                    ddt[q * TC + j] = fmaf(decayed, a[j][i], ddt[q * TC + j]);
+                    a_sum[j][i] = fmaf(decayed, now.dt[j], a_sum[j][i]);
+                }
+            store_part<TS, SG>(shared + L::DB_PARTS + (warp * PIECE + q) * L::PART, db, lane_row,
+                               lane);
+        }
+    }
+
+    /* The tiles' values of a piece are used up: sums over states take their place. */
+    __device__ inline void store_piece(int first, float (&y)[L::COUNT], float (&du)[L::COUNT],
+                                       float (&ddt)[L::COUNT]) const {
+        store_sums<TS, SG, TC>(shared + L::DY, y, first, pair, lane);
+        store_sums<TS, SG, TC>(shared + L::U, du, first, pair, lane);
+        store_sums<TS, SG, TC>(shared + L::DT, ddt, first, pair, lane);
+    }
+};
+
+/* One piece of a block. Where warps have sub-heads of their own, dc's and db's parts take turns in
+ * the same memory; else the block meets before sums cross warps. */
+template <int TS, int SG, int TC>
+__device__ inline void walk_piece(struct backward_walker<TS, SG, TC> &walker,
+                                  const struct backward_sums<TS, SG, TC> &sums, int block,
+                                  int first) {
+    typedef backward_layout<TS, SG, TC> L;
+    float y[L::COUNT] = {}, du[L::COUNT] = {}, ddt[L::COUNT] = {};
+    walker.go_forward(first, y);
+    if (L::APART) {
+        __syncwarp();
+        sums.finish_dc(block, first);
+        __syncwarp();
+    }
+    walker.go_back(first, du, ddt);
+    __syncwarp();
+    walker.store_piece(first, y, du, ddt);
+    if (L::APART) {
+        sums.finish_db(block, first);
+        __syncwarp();
+    } else {
+        __syncthreads();
+        sums.finish_dc(block, first);
+        sums.finish_db(block, first);
+        __syncthreads();
+    }
+}
+
 template <int TS, int SG, int TC>
 __global__ void __launch_bounds__(SCAN_THREADS, 3)
     scan_backward_kernel(struct scan_backward_call call) {
     typedef backward_layout<TS, SG, TC> L;
     extern __shared__ __align__(16) float shared[];
-    float *dt_tile = shared, *u_tile = dt_tile + L::TILE, *dy_tile = u_tile + L::TILE;
-    float *b_tile = dy_tile + L::TILE, *c_tile = b_tile + L::B_TILE;
-    float *block_starts = c_tile + L::C_TILE, *piece_starts = block_starts + BLOCKS * L::STARTS;
-    float *dc_parts = piece_starts + PIECES * L::STARTS;
-    float *db_parts = dc_parts + (L::APART ? 0 : L::PARTS), *dc_tile = db_parts + L::PARTS;
-    float *db_tile = dc_tile + L::DC_TILE, *db_warps = db_tile + L::DB_TILE;
-
-    const struct scan_call &scan = call.scan;
-    int states = scan.states, sources = scan.source_width / states, source = blockIdx.x % sources;
-    int chunks = (scan.longest + SCAN_CHUNK - 1) / SCAN_CHUNK;
-    int chunk = blockIdx.x / sources % chunks, sequence = blockIdx.x / sources / chunks;
-    int64_t token = scan.offsets[sequence];
-    int length = (int)(scan.offsets[sequence + 1] - token) - chunk * SCAN_CHUNK;
-    if (length <= 0) return;
-    length = min(length, (int)SCAN_CHUNK);
-    token += (int64_t)chunk * SCAN_CHUNK; /* the chunk's tokens: token .. token + length */
-    int64_t slot = scan_first_chunk(scan.offsets[sequence], sequence) + chunk;
-    int64_t size = (int64_t)scan.inner * states;
-    int blocks = (length + SCAN_BLOCK - 1) / SCAN_BLOCK;
-    int per_head = L::APART ? 1 : (states + L::CHANNELS - 1) / L::CHANNELS;
-    int passes = L::APART ? (scan.repeat + WARPS - 1) / WARPS : scan.repeat * per_head;
-
-    int warp = threadIdx.x / 32, lane = threadIdx.x % SG, lane_row = threadIdx.x % 32 / SG;
-    int pair = warp * L::HEIGHT + lane_row * TC; /* this thread's first channel of CHANNELS */
-    int row = threadIdx.x / (L::CHANNELS / L::VECTOR);
-    int column = threadIdx.x % (L::CHANNELS / L::VECTOR) * L::VECTOR;
-
-    for (int pass = 0; pass < passes; pass++) {
-        int head = L::APART ? pass * WARPS : pass / per_head; /* of the source's repeats */
-        int part = L::APART ? 0 : pass % per_head * L::CHANNELS;
-        auto place = [&](int local, int *valid) {
-            int repeat = L::APART ? head + local / L::HEIGHT : head;
-            int offset = L::APART ? local % L::HEIGHT : part + local;
-            *valid = repeat < scan.repeat ? states - offset : 0;
-            return (source * scan.repeat + repeat) * states + offset;
-        };
-        int valid, loads_valid, channel = place(pair, &valid);
-        int loads = place(column, &loads_valid);
-        if (threadIdx.x >= L::VECTORS) loads_valid = 0;
-        float dt_bias[L::VECTOR] = {}, d[L::VECTOR] = {};
-        float bias_sum[L::VECTOR] = {}, d_sum[L::VECTOR] = {};
-#pragma unroll
-        for (int i = 0; i < L::VECTOR; i++)
-            if (i < loads_valid) {
-                dt_bias[i] = scan.dt_bias[loads + i];
-                d[i] = scan.d[loads + i];
-            }
-        float a[TC][TS] = {}, h[TC][TS] = {}, e[TC][TS] = {}, a_sum[TC][TS] = {};
-        float decay[PIECE][TC][TS], before[PIECE][TC][TS];
-        move_states<TS, SG, TC, false>(a, (float *)scan.a_log, channel, valid, states, lane);
-#pragma unroll
-        for (int j = 0; j < TC; j++)
-#pragma unroll
-            for (int i = 0; i < TS; i++) a[j][i] = -SCAN_LOG2_E * __expf(a[j][i]);
-        int64_t kept =
-            scan_checkpoint(scan.offsets[sequence], sequence, chunk * SCAN_CHUNK, states);
-        move_states<TS, SG, TC, false>(h, (float *)call.states + kept * size, channel, valid,
-                                       states, lane);
-        move_states<TS, SG, TC, false>(e, scan.checkpoints + slot * size, channel, valid, states,
-                                       lane);
-
-        /* One block of tokens into shared memory; the forward sweep needs no dy and c. */
-        auto stage = [&](int block, bool all) {
-            int t = block * SCAN_BLOCK + row;
-            int64_t from = token + t;
-            int some = t < length ? loads_valid : 0;
-            if (threadIdx.x < L::VECTORS) {
-                float x[L::VECTOR], dt[L::VECTOR], u[L::VECTOR];
-                widen(x, load_some<L::VECTOR>(scan.x + from * scan.x_stride + loads, some,
-                                              scan.aligned));
-                widen(dt, load_some<L::VECTOR>(scan.dt + from * scan.dt_stride + loads, some,
-                                               scan.aligned));
-#pragma unroll
-                for (int i = 0; i < L::VECTOR; i++) {
-                    dt[i] = i < some ? scan_softplus(dt[i] + dt_bias[i]) : 0.0f;
-                    u[i] = dt[i] * x[i];
-                }
-                store(dt_tile + row * L::CHANNELS + column, dt);
-                store(u_tile + row * L::CHANNELS + column, u);
-                if (all) {
-                    float z[L::VECTOR], dout[L::VECTOR];
-                    widen(z, load_some<L::VECTOR>(scan.z + from * scan.z_stride + loads, some,
-                                                  scan.aligned));
-                    widen(dout, load_some<L::VECTOR>(scan.dout + from * scan.inner + loads, some,
-                                                     scan.aligned));
-#pragma unroll
-                    for (int i = 0; i < L::VECTOR; i++) dout[i] *= z[i] * scan_sigmoid(z[i]);
-                    store(dy_tile + row * L::CHANNELS + column, dout);
-                }
-            }
-            for (int i = threadIdx.x; i < L::B_TILE / 8; i += SCAN_THREADS) {
-                int step = i * 8 / L::NP, n = i * 8 % L::NP, at = block * SCAN_BLOCK + step;
-                float wide[8];
-                widen(wide,
-                      load_some<8>(scan.b + (token + at) * scan.b_stride + source * states + n,
-                                   at < length ? states - n : 0, scan.aligned));
-                store(b_tile + i * 8, wide);
-            }
-            if (!all) return;
-            for (int i = threadIdx.x; i < L::C_TILE / 8; i += SCAN_THREADS) {
-                int step = i * 8 / (L::HEADS * L::NP), n = i * 8 % L::NP;
-                int at = block * SCAN_BLOCK + step, repeat = head + i * 8 / L::NP % L::HEADS;
-                const bf16 *c = scan.c + (token + at) * scan.c_stride +
-                                (source * scan.repeat + repeat) * states + n;
-                float wide[8];
-                widen(wide, load_some<8>(c, at < length && repeat < scan.repeat ? states - n : 0,
-                                         scan.aligned));
-                store(c_tile + i * 8, wide);
-            }
-        };
-        auto sweep_step = [&](int step) {
-            float dt[TC], u[TC], b[TS];
-            load(dt, dt_tile + step * L::CHANNELS + pair);
-            load(u, u_tile + step * L::CHANNELS + pair);
-            load_states<TS, SG>(b, b_tile + step * L::NP, lane);
-            advance(h, decay[0], a, dt, u, b);
-        };
-
-        for (int block = 0; block < blocks; block++) {
-            keep_states(block_starts + block * L::STARTS, h);
-            if (block + 1 == blocks) break;
-            stage(block, false);
+    struct backward_chunk chunk;
+    if (!find_chunk(&chunk, call.scan)) return;
+    struct backward_pass<TS, SG, TC> pass(call.scan, chunk);
+    struct backward_mover<TS, SG, TC> mover = {
+        call, chunk, pass, shared
+    };
+    struct backward_walker<TS, SG, TC> walker = {
+        call, chunk, shared
+    };
+    int warp = threadIdx.x / 32, from = L::APART ? threadIdx.x % 32 : threadIdx.x;
+    struct backward_sums<TS, SG, TC> sums = {
+        call, chunk, pass, shared, warp, from
+    };
+    for (int k = 0; k < pass.count; k++) {
+        pass.begin(k);
+        mover.begin();
+        walker.begin(pass);
+        for (int block = 0; block < chunk.blocks; block++) {
+            keep_states(shared + L::BLOCK_STARTS + block * L::STARTS, walker.h);
+            if (block + 1 == chunk.blocks) break;
+            mover.stage(block, false);
             __syncthreads();
 #pragma unroll 4
-            for (int step = 0; step < SCAN_BLOCK; step++) sweep_step(step);
+            for (int step = 0; step < SCAN_BLOCK; step++) walker.sweep_step(step);
             __syncthreads();
         }
-
-        for (int block = blocks - 1; block >= 0; block--) {
-            stage(block, true);
+        for (int block = chunk.blocks - 1; block >= 0; block--) {
+            mover.stage(block, true);
             __syncthreads();
-            recall_states(h, block_starts + block * L::STARTS);
-            for (int piece = 0; piece < PIECES; piece++) {
-                keep_states(piece_starts + piece * L::STARTS, h);
-                if (piece + 1 == PIECES) break;
-#pragma unroll
-                for (int q = 0; q < PIECE; q++) sweep_step(piece * PIECE + q);
-            }
+            walker.sweep_block(block);
 #pragma unroll 1
-            for (int piece = PIECES - 1; piece >= 0; piece--) {
-                int first = piece * PIECE;
-                float y[L::COUNT] = {}, du[L::COUNT] = {}, ddt[L::COUNT] = {};
-                recall_states(h, piece_starts + piece * L::STARTS);
-#pragma unroll
-                for (int q = 0; q < PIECE; q++) {
-                    int step = first + q;
-                    float dt[TC], u[TC], dy[TC], b[TS], c[TS], dc[TS] = {};
-                    load(dt, dt_tile + step * L::CHANNELS + pair);
-                    load(u, u_tile + step * L::CHANNELS + pair);
-                    load(dy, dy_tile + step * L::CHANNELS + pair);
-                    load_states<TS, SG>(b, b_tile + step * L::NP, lane);
-                    load_states<TS, SG>(
-                        c, c_tile + (step * L::HEADS + (L::APART ? warp : 0)) * L::NP, lane);
-#pragma unroll
-                    for (int j = 0; j < TC; j++)
-#pragma unroll
-                        for (int i = 0; i < TS; i++) before[q][j][i] = h[j][i];
-                    advance(h, decay[q], a, dt, u, b);
-#pragma unroll
-                    for (int j = 0; j < TC; j++)
-#pragma unroll
-                        for (int i = 0; i < TS; i++) {
-                            y[q * TC + j] = fmaf(h[j][i], c[i], y[q * TC + j]);
-                            dc[i] = fmaf(h[j][i], dy[j], dc[i]);
-                        }
-                    store_part<TS, SG>(dc_parts + (warp * PIECE + q) * L::PART, dc, lane_row, lane);
-                }
-
-                /* Of outputs o = (step, state): the sum over rows of lanes, and over warps when
-                 * they share a sub-head. The same thread has the same o in every pass. */
-                auto sum_parts = [&](const float *parts, int o) {
-                    float total = 0;
-                    for (int w = L::APART ? warp : 0; w < (L::APART ? warp + 1 : WARPS); w++)
-#pragma unroll
-                        for (int r = 0; r < L::ROWS; r++)
-                            total +=
-                                parts[(w * PIECE + o / L::NP) * L::PART + r * L::NP + o % L::NP];
-                    return total;
-                };
-                int from = L::APART ? threadIdx.x % 32 : threadIdx.x;
-                constexpr int STEP = L::APART ? 32 : SCAN_THREADS;
-                auto finish_dc = [&]() {
-#pragma unroll
-                    for (int o = from; o < PIECE * L::NP; o += STEP) {
-                        int t = block * SCAN_BLOCK + first + o / L::NP, n = o % L::NP;
-                        int repeat = head + (L::APART ? warp : 0);
-                        float total = sum_parts(dc_parts, o);
-                        if (!L::APART && L::DC_TILE) {
-                            float *at = dc_tile + t * L::NP + n;
-                            total = part ? *at + total : total;
-                            *at = total;
-                            if (part + L::CHANNELS < states) continue;
-                        }
-                        if (t < length && n < states && repeat < scan.repeat)
-                            call.dc[(token + t) * call.c_stride +
-                                    (source * scan.repeat + repeat) * states + n] =
-                                __float2bfloat16(total);
-                    }
-                };
-                auto finish_db = [&]() {
-#pragma unroll
-                    for (int o = from; o < PIECE * L::NP; o += STEP) {
-                        int t = block * SCAN_BLOCK + first + o / L::NP, n = o % L::NP;
-                        float total = sum_parts(db_parts, o);
-                        if (L::APART) {
-                            db_warps[(warp * SCAN_BLOCK + first + o / L::NP) * L::NP + n] = total;
-                            continue;
-                        }
-                        if (t >= length || n >= states) continue;
-                        float *at = L::GLOBAL_DB ? call.db_sums + (token + t) * scan.source_width +
-                                                       source * states + n
-                                                 : db_tile + t * L::NP + n;
-                        total = pass ? *at + total : total;
-                        *at = total;
-                        if (pass + 1 == passes)
-                            call.db[(token + t) * call.b_stride + source * states + n] =
-                                __float2bfloat16(total);
-                    }
-                };
-                if (L::APART) {
-                    __syncwarp();
-                    finish_dc();
-                    __syncwarp();
-                }
-
-#pragma unroll
-                for (int q = PIECE - 1; q >= 0; q--) {
-                    int step = first + q;
-                    float dt[TC], u[TC], dy[TC], b[TS], c[TS], db[TS] = {};
-                    load(dt, dt_tile + step * L::CHANNELS + pair);
-                    load(u, u_tile + step * L::CHANNELS + pair);
-                    load(dy, dy_tile + step * L::CHANNELS + pair);
-                    load_states<TS, SG>(b, b_tile + step * L::NP, lane);
-                    load_states<TS, SG>(
-                        c, c_tile + (step * L::HEADS + (L::APART ? warp : 0)) * L::NP, lane);
-#pragma unroll
-                    for (int j = 0; j < TC; j++)
-#pragma unroll
-                        for (int i = 0; i < TS; i++) {
-                            float g = fmaf(c[i], dy[j], e[j][i]);
-                            db[i] = fmaf(g, u[j], db[i]);
-                            du[q * TC + j] = fmaf(g, b[i], du[q * TC + j]);
-                            e[j][i] = g * decay[q][j][i];
-                            float decayed = e[j][i] * before[q][j][i];
-                            ddt[q * TC + j] = fmaf(decayed, a[j][i], ddt[q * TC + j]);
-                            a_sum[j][i] = fmaf(decayed, dt[j], a_sum[j][i]);
-                        }
-                    store_part<TS, SG>(db_parts + (warp * PIECE + q) * L::PART, db, lane_row, lane);
-                }
-                __syncwarp();
-                /* The tiles' values of this piece are used up. */
-                store_sums<TS, SG, TC>(dy_tile, y, first, pair, lane);
-                store_sums<TS, SG, TC>(u_tile, du, first, pair, lane);
-                store_sums<TS, SG, TC>(dt_tile, ddt, first, pair, lane);
-                if (L::APART) {
-                    finish_db();
-                    __syncwarp();
-                } else {
-                    __syncthreads();
-                    finish_dc();
-                    finish_db();
-                    __syncthreads();
-                }
-            }
+            for (int piece = PIECES - 1; piece >= 0; piece--)
+                walk_piece(walker, sums, block, piece * PIECE);
             __syncthreads();
-
-            int t = block * SCAN_BLOCK + row, some = t < length ? loads_valid : 0;
-            if (some > 0 && threadIdx.x < L::VECTORS) {
-                int64_t at = token + t;
-                float x[L::VECTOR], dt[L::VECTOR], z[L::VECTOR], dout[L::VECTOR], y[L::VECTOR];
-                float du[L::VECTOR], ddt[L::VECTOR];
-                widen(x, load_some<L::VECTOR>(scan.x + at * scan.x_stride + loads, some,
-                                              scan.aligned));
-                widen(dt, load_some<L::VECTOR>(scan.dt + at * scan.dt_stride + loads, some,
-                                               scan.aligned));
-                widen(z, load_some<L::VECTOR>(scan.z + at * scan.z_stride + loads, some,
-                                              scan.aligned));
-                widen(dout, load_some<L::VECTOR>(scan.dout + at * scan.inner + loads, some,
-                                                 scan.aligned));
-                load(y, dy_tile + row * L::CHANNELS + column);
-                load(du, u_tile + row * L::CHANNELS + column);
-                load(ddt, dt_tile + row * L::CHANNELS + column);
-#pragma unroll
-                for (int i = 0; i < L::VECTOR; i++) {
-                    float raw = dt[i] + dt_bias[i], gate = scan_sigmoid(z[i]);
-                    float dy = dout[i] * z[i] * gate;
-                    z[i] =
-                        dout[i] * fmaf(d[i], x[i], y[i]) * (gate * fmaf(z[i], 1.0f - gate, 1.0f));
-                    ddt[i] = fmaf(x[i], du[i], SCAN_LN_2 * ddt[i]) * scan_sigmoid(raw);
-                    d_sum[i] = fmaf(dy, x[i], d_sum[i]);
-                    bias_sum[i] += ddt[i];
-                    x[i] = fmaf(scan_softplus(raw), du[i], d[i] * dy);
-                }
-                store_some(call.dx + at * call.x_stride + loads, x, some, call.aligned);
-                store_some(call.ddt + at * call.dt_stride + loads, ddt, some, call.aligned);
-                store_some(call.dz + at * call.z_stride + loads, z, some, call.aligned);
-            }
-            if (L::APART)
-                for (int o = threadIdx.x; o < L::B_TILE; o += SCAN_THREADS) {
-                    int step = block * SCAN_BLOCK + o / L::NP, n = o % L::NP;
-                    float total = pass ? db_tile[step * L::NP + n] : 0.0f;
-#pragma unroll
-                    for (int w = 0; w < WARPS; w++) total += db_warps[w * L::B_TILE + o];
-                    db_tile[step * L::NP + n] = total;
-                    if (pass + 1 == passes && step < length && n < states)
-                        call.db[(token + step) * call.b_stride + source * states + n] =
-                            __float2bfloat16(total);
-                }
+            mover.finish(block);
+            if (L::APART) sums.join_db(block);
             __syncthreads();
         }
-
         if (call.da_log)
-            move_states<TS, SG, TC, true>(a_sum, scan.checkpoints + slot * size, channel, valid,
-                                          states, lane);
-        if (call.ddt_bias || call.dd) {
-            /* Over the rows of the vectors, in order. */
-            float *bias_rows = dc_parts, *d_rows = bias_rows + L::TILE;
-            if (threadIdx.x < L::VECTORS) {
-                store(bias_rows + row * L::CHANNELS + column, bias_sum);
-                store(d_rows + row * L::CHANNELS + column, d_sum);
-            }
-            __syncthreads();
-            for (int l = threadIdx.x; l < L::CHANNELS; l += SCAN_THREADS) {
-                int exists, to = place(l, &exists);
-                float bias_total = 0, d_total = 0;
-                for (int r = 0; r < SCAN_BLOCK; r++) {
-                    bias_total += bias_rows[r * L::CHANNELS + l];
-                    d_total += d_rows[r * L::CHANNELS + l];
-                }
-                if (exists <= 0) continue;
-                call.bias_sums[slot * scan.inner + to] = bias_total;
-                call.d_sums[slot * scan.inner + to] = d_total;
-            }
-            __syncthreads();
-        }
+            move_states<TS, SG, TC, true>(
+                walker.a_sum, call.scan.checkpoints + chunk.slot * chunk.size, walker.channel,
+                walker.valid, call.scan.states, walker.lane);
+        if (call.ddt_bias || call.dd) mover.finish_sums();
     }
 }
 
