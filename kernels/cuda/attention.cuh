@@ -110,10 +110,6 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
     return *(uint32_t *)&pair;
 }
 
-__device__ inline uint32_t shared_address(const void *pointer) {
-    return (uint32_t)__cvta_generic_to_shared(pointer);
-}
-
 /* Tiles in shared memory: rows of E elements, the 16-byte pieces of a row permuted so that the
  * eight rows of an 8x8 matrix lie in different banks. */
 template <int E> __device__ inline int swizzle(int row, int piece) {

@@ -6,7 +6,7 @@
  * Which block computes a tile does not change its bits. */
 #include <math.h>
 
-#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/attention_hopper.cuh"
 
 enum { CONSUMERS = 2, ROWS = 64 * CONSUMERS, KEYS = 128, STAGES = 2 };
 enum { THREADS = 128 * (1 + CONSUMERS), CONSUMER_WARPS = 4 * CONSUMERS };
@@ -38,33 +38,33 @@ template <int E>
 __device__ static void produce(struct forward_shared<E> *shared, const struct forward_maps *maps,
                                const struct attention_call &call, unsigned long long *counter,
                                int64_t tiles) {
-    struct hopper_ring<STAGES> ring;
+    struct mbarrier_ring<STAGES> ring;
     for (int parity = 0;; parity ^= 1) {
         struct attention_tile tile;
         int64_t work;
         do work = (int64_t)atomicAdd(counter, 1ULL);
         while (work < tiles && !find_tile<ROWS, true>(&tile, call, call.heads, work));
-        barrier_wait(&shared->q_empty, parity ^ 1);
+        mbarrier_wait(&shared->q_empty, parity ^ 1);
         shared->work = work < tiles ? work : -1;
         if (work >= tiles) {
-            barrier_arrive(&shared->q_full);
+            mbarrier_arrive(&shared->q_full);
             return;
         }
-        barrier_expect(&shared->q_full, ROWS * E * (int)sizeof(bf16));
-        copy_tile<ROWS, E>(shared->q, &maps->q, tile.head * E, tile.first + tile.start,
-                           &shared->q_full);
+        mbarrier_expect_tx(&shared->q_full, ROWS * E * (int)sizeof(bf16));
+        tma_load_tile<ROWS, E>(shared->q, &maps->q, tile.head * E, tile.first + tile.start,
+                               &shared->q_full);
         int kv_head = tile.head / call.group;
         struct key_range range = tile_keys(&tile, call.window);
         for (int key = range.last; key >= range.first; key -= KEYS) {
             int at = ring.stage;
-            barrier_wait(&shared->k_empty[at], ring.parity ^ 1);
-            barrier_expect(&shared->k_full[at], KEYS * E * (int)sizeof(bf16));
-            copy_tile<KEYS, E>(shared->k[at], &maps->k, kv_head * E, tile.first + key,
-                               &shared->k_full[at]);
-            barrier_wait(&shared->v_empty[at], ring.parity ^ 1);
-            barrier_expect(&shared->v_full[at], KEYS * E * (int)sizeof(bf16));
-            copy_tile<KEYS, E>(shared->v[at], &maps->v, kv_head * E, tile.first + key,
-                               &shared->v_full[at]);
+            mbarrier_wait(&shared->k_empty[at], ring.parity ^ 1);
+            mbarrier_expect_tx(&shared->k_full[at], KEYS * E * (int)sizeof(bf16));
+            tma_load_tile<KEYS, E>(shared->k[at], &maps->k, kv_head * E, tile.first + key,
+                                   &shared->k_full[at]);
+            mbarrier_wait(&shared->v_empty[at], ring.parity ^ 1);
+            mbarrier_expect_tx(&shared->v_full[at], KEYS * E * (int)sizeof(bf16));
+            tma_load_tile<KEYS, E>(shared->v[at], &maps->v, kv_head * E, tile.first + key,
+                                   &shared->v_full[at]);
             ring.advance();
         }
     }
@@ -117,13 +117,13 @@ __device__ static void consume(struct forward_shared<E> *shared, const struct at
                                bf16 *out, float *lse, int consumer) {
     int lane = threadIdx.x & 31, warp = threadIdx.x / 32 % 4;
     float scale = call.scale * LOG2_E;
-    struct hopper_ring<STAGES> k_ring, v_ring;
+    struct mbarrier_ring<STAGES> k_ring, v_ring;
     auto release = [&](uint64_t *barrier) {
-        if (lane == 0) barrier_arrive(barrier);
+        if (lane == 0) mbarrier_arrive(barrier);
     };
-    if (consumer == 1) turn_give(1);
+    if (consumer == 1) named_barrier_arrive(1);
     for (int parity = 0;; parity ^= 1) {
-        barrier_wait(&shared->q_full, parity);
+        mbarrier_wait(&shared->q_full, parity);
         int64_t work = shared->work;
         if (work < 0) return;
         struct attention_tile tile;
@@ -139,36 +139,36 @@ __device__ static void consume(struct forward_shared<E> *shared, const struct at
         float s[KEYS / 8][4], result[E / 8][4] = {}, shrink[2];
         uint32_t p[KEYS / 16][4];
         struct softmax_rows rows = {{-INFINITY, -INFINITY}, {0, 0}};
-        barrier_wait(&shared->k_full[k_ring.stage], k_ring.parity);
-        products_begin();
+        mbarrier_wait(&shared->k_full[k_ring.stage], k_ring.parity);
+        wgmma_fence();
         products_rows<E, ROWS, KEYS>(s, q, shared->k[k_ring.stage]);
-        products_commit();
-        products_wait<0>();
-        hold(s);
+        wgmma_commit();
+        wgmma_wait<0>();
+        wgmma_hold(s);
         release(&shared->k_empty[k_ring.stage]);
         k_ring.advance();
         mask(s, range.last);
         update_rows(s, &rows, shrink, scale);
         pack_products<KEYS>(p, s);
         for (int key = range.last - KEYS; key >= range.first; key -= KEYS) {
-            barrier_wait(&shared->k_full[k_ring.stage], k_ring.parity);
-            turn_wait(1 + consumer);
-            products_begin();
+            mbarrier_wait(&shared->k_full[k_ring.stage], k_ring.parity);
+            named_barrier_sync(1 + consumer);
+            wgmma_fence();
             products_rows<E, ROWS, KEYS>(s, q, shared->k[k_ring.stage]);
-            products_commit();
-            barrier_wait(&shared->v_full[v_ring.stage], v_ring.parity);
-            products_begin();
+            wgmma_commit();
+            mbarrier_wait(&shared->v_full[v_ring.stage], v_ring.parity);
+            wgmma_fence();
             products_columns<E, KEYS>(result, p, shared->v[v_ring.stage]);
-            products_commit();
-            turn_give(2 - consumer);
-            products_wait<1>();
-            hold(s);
+            wgmma_commit();
+            named_barrier_arrive(2 - consumer);
+            wgmma_wait<1>();
+            wgmma_hold(s);
             release(&shared->k_empty[k_ring.stage]);
             k_ring.advance();
             mask(s, key);
             update_rows(s, &rows, shrink, scale);
-            products_wait<0>();
-            hold(result);
+            wgmma_wait<0>();
+            wgmma_hold(result);
             release(&shared->v_empty[v_ring.stage]);
             v_ring.advance();
 #pragma unroll
@@ -178,12 +178,12 @@ __device__ static void consume(struct forward_shared<E> *shared, const struct at
             pack_products<KEYS>(p, s);
         }
         release(&shared->q_empty);
-        barrier_wait(&shared->v_full[v_ring.stage], v_ring.parity);
-        products_begin();
+        mbarrier_wait(&shared->v_full[v_ring.stage], v_ring.parity);
+        wgmma_fence();
         products_columns<E, KEYS>(result, p, shared->v[v_ring.stage]);
-        products_commit();
-        products_wait<0>();
-        hold(result);
+        wgmma_commit();
+        wgmma_wait<0>();
+        wgmma_hold(result);
         release(&shared->v_empty[v_ring.stage]);
         v_ring.advance();
 
@@ -216,51 +216,25 @@ __global__ void __launch_bounds__(THREADS, 1)
     struct forward_shared<E> *shared =
         (struct forward_shared<E> *)(((uintptr_t)memory + 1023) / 1024 * 1024);
     if (threadIdx.x == 0) {
-        barrier_init(&shared->q_full, 1);
-        barrier_init(&shared->q_empty, CONSUMER_WARPS);
+        mbarrier_init(&shared->q_full, 1);
+        mbarrier_init(&shared->q_empty, CONSUMER_WARPS);
         for (int i = 0; i < STAGES; i++) {
-            barrier_init(&shared->k_full[i], 1);
-            barrier_init(&shared->v_full[i], 1);
-            barrier_init(&shared->k_empty[i], CONSUMER_WARPS);
-            barrier_init(&shared->v_empty[i], CONSUMER_WARPS);
+            mbarrier_init(&shared->k_full[i], 1);
+            mbarrier_init(&shared->v_full[i], 1);
+            mbarrier_init(&shared->k_empty[i], CONSUMER_WARPS);
+            mbarrier_init(&shared->v_empty[i], CONSUMER_WARPS);
         }
-        barrier_init_done();
+        mbarrier_init_fence();
     }
     __syncthreads();
     if (threadIdx.x < 128) {
-        registers_down<40>();
+        setmaxnreg_dec<40>();
         if (threadIdx.x == 0) produce<E>(shared, &maps, call, counter, tiles);
     } else {
-        registers_up<232>();
+        setmaxnreg_inc<232>();
         consume<E>(shared, call, out, lse, threadIdx.x / 128 - 1);
     }
 #endif
-}
-
-bool hopper_map(struct cuda_backend *cuda, CUtensorMap *map, const bf16 *at, int64_t tokens,
-                int64_t width, int64_t stride, int rows) {
-    typedef CUresult (*encode_function)(
-        CUtensorMap *, CUtensorMapDataType, cuuint32_t, void *, const cuuint64_t *,
-        const cuuint64_t *, const cuuint32_t *, const cuuint32_t *, CUtensorMapInterleave,
-        CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-    void *entry = NULL;
-    enum cudaDriverEntryPointQueryResult found;
-    if (!cuda_check(cuda,
-                    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                                     cudaEnableDefault, &found),
-                    "looking for cuTensorMapEncodeTiled"))
-        return false;
-    const cuuint64_t sizes[] = {(cuuint64_t)width, (cuuint64_t)tokens};
-    const cuuint64_t strides[] = {(cuuint64_t)stride * sizeof(bf16)};
-    const cuuint32_t box[] = {PANEL, (cuuint32_t)rows}, steps[] = {1, 1};
-    CUresult result =
-        entry ? ((encode_function)entry)(
-                    map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)at, sizes, strides, box,
-                    steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
-              : CUDA_ERROR_NOT_FOUND;
-    if (result != CUDA_SUCCESS) cuda_fail(cuda, "describing a tensor to the device: %d", result);
-    return result == CUDA_SUCCESS;
 }
 
 template <int E>
@@ -269,12 +243,12 @@ static void launch_hopper(struct cuda_backend *cuda, const struct attention_call
     struct forward_maps maps;
     unsigned long long *counter = (unsigned long long *)cuda_scratch(cuda, sizeof *counter);
     if (!counter ||
-        !hopper_map(cuda, &maps.q, call->q, call->tokens, (int64_t)call->heads * E, call->q_stride,
-                    ROWS) ||
-        !hopper_map(cuda, &maps.k, call->k, call->tokens, (int64_t)call->kv_heads * E,
-                    call->k_stride, KEYS) ||
-        !hopper_map(cuda, &maps.v, call->v, call->tokens, (int64_t)call->kv_heads * E,
-                    call->v_stride, KEYS))
+        !tma_map_rows(cuda, &maps.q, call->q, call->tokens, (int64_t)call->heads * E,
+                      call->q_stride, ROWS) ||
+        !tma_map_rows(cuda, &maps.k, call->k, call->tokens, (int64_t)call->kv_heads * E,
+                      call->k_stride, KEYS) ||
+        !tma_map_rows(cuda, &maps.v, call->v, call->tokens, (int64_t)call->kv_heads * E,
+                      call->v_stride, KEYS))
         return;
     int64_t tiles = count_tiles(call, call->heads, ROWS);
     int blocks = tiles < cuda->multiprocessors ? (int)tiles : cuda->multiprocessors;

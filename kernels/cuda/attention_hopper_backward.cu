@@ -5,7 +5,7 @@
  * consumers never wait for each other, so one's exponentials run beside the other's products. */
 #include <math.h>
 
-#include "kernels/cuda/hopper.cuh"
+#include "kernels/cuda/attention_hopper.cuh"
 
 enum { CONSUMERS = 2, ROWS = 64 * CONSUMERS, THREADS = 128 * (1 + CONSUMERS) };
 enum { CONSUMER_WARPS = 4 * CONSUMERS };
@@ -38,12 +38,12 @@ template <int E> struct key_shared {
 template <int STAGES>
 __device__ static inline void init_barriers(uint64_t *own_full, uint64_t *full, uint64_t *empty) {
     if (threadIdx.x == 0) {
-        barrier_init(own_full, 1);
+        mbarrier_init(own_full, 1);
         for (int i = 0; i < STAGES; i++) {
-            barrier_init(&full[i], 1);
-            barrier_init(&empty[i], CONSUMER_WARPS);
+            mbarrier_init(&full[i], 1);
+            mbarrier_init(&empty[i], CONSUMER_WARPS);
         }
-        barrier_init_done();
+        mbarrier_init_fence();
     }
     __syncthreads();
 }
@@ -58,18 +58,18 @@ produce_keys(struct query_shared<E> *shared, const struct backward_maps *maps,
              const struct attention_call &call, const struct attention_tile &tile,
              const struct step_range &keys) {
     int kv_head = tile.head / call.group, row = tile.first + tile.start;
-    barrier_expect(&shared->own_full, 2 * ROWS * E * (int)sizeof(bf16));
-    copy_tile<ROWS, E>(shared->q, &maps->q, tile.head * E, row, &shared->own_full);
-    copy_tile<ROWS, E>(shared->dout, &maps->dout, tile.head * E, row, &shared->own_full);
-    struct hopper_ring<QUERY_STAGES> ring;
+    mbarrier_expect_tx(&shared->own_full, 2 * ROWS * E * (int)sizeof(bf16));
+    tma_load_tile<ROWS, E>(shared->q, &maps->q, tile.head * E, row, &shared->own_full);
+    tma_load_tile<ROWS, E>(shared->dout, &maps->dout, tile.head * E, row, &shared->own_full);
+    struct mbarrier_ring<QUERY_STAGES> ring;
     for (int key = keys.first; key < keys.end; key += QUERY_KEYS, ring.advance()) {
         uint64_t *full = &shared->full[ring.stage];
-        barrier_wait(&shared->empty[ring.stage], ring.parity ^ 1);
-        barrier_expect(full, 2 * QUERY_KEYS * E * (int)sizeof(bf16));
-        copy_tile<QUERY_KEYS, E>(shared->k[ring.stage], &maps->k, kv_head * E, tile.first + key,
-                                 full);
-        copy_tile<QUERY_KEYS, E>(shared->v[ring.stage], &maps->v, kv_head * E, tile.first + key,
-                                 full);
+        mbarrier_wait(&shared->empty[ring.stage], ring.parity ^ 1);
+        mbarrier_expect_tx(full, 2 * QUERY_KEYS * E * (int)sizeof(bf16));
+        tma_load_tile<QUERY_KEYS, E>(shared->k[ring.stage], &maps->k, kv_head * E, tile.first + key,
+                                     full);
+        tma_load_tile<QUERY_KEYS, E>(shared->v[ring.stage], &maps->v, kv_head * E, tile.first + key,
+                                     full);
     }
 }
 
@@ -91,22 +91,22 @@ consume_keys(struct query_shared<E> *shared, const struct attention_backward_cal
                                statistic_row(tile.first, tile.sequence) + own + 8 * half];
     float s[QUERY_KEYS / 8][4], dp[QUERY_KEYS / 8][4], result[E / 8][4] = {};
     uint32_t ds[QUERY_KEYS / 16][4];
-    struct hopper_ring<QUERY_STAGES> ring;
-    hold(result);
-    barrier_wait(&shared->own_full, 0);
+    struct mbarrier_ring<QUERY_STAGES> ring;
+    wgmma_hold(result);
+    mbarrier_wait(&shared->own_full, 0);
     for (int key = keys.first; key < keys.end; key += QUERY_KEYS) {
         int last = ring.stage ^ 1;
-        barrier_wait(&shared->full[ring.stage], ring.parity);
-        products_begin();
+        mbarrier_wait(&shared->full[ring.stage], ring.parity);
+        wgmma_fence();
         products_rows<E, ROWS, QUERY_KEYS>(s, q, shared->k[ring.stage]);
-        products_commit();
-        products_wait<0>(); /* also the last tile's products with its keys, which frees ds */
-        hold(s);
-        hold(result);
-        products_begin();
+        wgmma_commit();
+        wgmma_wait<0>(); /* also the last tile's products with its keys, which frees ds */
+        wgmma_hold(s);
+        wgmma_hold(result);
+        wgmma_fence();
         products_rows<E, ROWS, QUERY_KEYS>(dp, dout, shared->v[ring.stage]);
-        products_commit();
-        if (key > keys.first && lane == 0) barrier_arrive(&shared->empty[last]);
+        wgmma_commit();
+        if (key > keys.first && lane == 0) mbarrier_arrive(&shared->empty[last]);
         if (key + QUERY_KEYS - 1 > row || (window > 0 && key <= row + 63 - window))
 #pragma unroll
             for (int n = 0; n < QUERY_KEYS / 8; n++)
@@ -119,20 +119,20 @@ consume_keys(struct query_shared<E> *shared, const struct attention_backward_cal
 #pragma unroll
             for (int i = 0; i < 4; i++)
                 s[n][i] = exp2_fast(fmaf(s[n][i], scale, -statistic[i / 2].x));
-        products_wait<0>();
-        hold(dp);
+        wgmma_wait<0>();
+        wgmma_hold(dp);
 #pragma unroll
         for (int n = 0; n < QUERY_KEYS / 8; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) s[n][i] *= dp[n][i] - statistic[i / 2].y;
         pack_products<QUERY_KEYS>(ds, s);
-        products_begin();
+        wgmma_fence();
         products_columns<E, QUERY_KEYS>(result, ds, shared->k[ring.stage]);
-        products_commit();
+        wgmma_commit();
         ring.advance();
     }
-    products_wait<0>();
-    hold(result);
+    wgmma_wait<0>();
+    wgmma_hold(result);
     float factor[2] = {call.forward.scale, call.forward.scale};
     int start = row + 16 * warp;
     store_result<E / 8>(call.dq + (tile.first + start) * call.dq_stride + tile.head * E,
@@ -144,25 +144,26 @@ __device__ static void
 produce_queries(struct key_shared<E> *shared, const struct backward_maps *maps,
                 const struct attention_backward_call &call, const struct attention_tile &tile,
                 const struct step_range &queries) {
-    barrier_expect(&shared->own_full, 2 * ROWS * E * (int)sizeof(bf16));
+    mbarrier_expect_tx(&shared->own_full, 2 * ROWS * E * (int)sizeof(bf16));
     int row = tile.first + tile.start;
-    copy_tile<ROWS, E>(shared->k, &maps->k, tile.head * E, row, &shared->own_full);
-    copy_tile<ROWS, E>(shared->v, &maps->v, tile.head * E, row, &shared->own_full);
-    struct hopper_ring<KEY_STAGES> ring;
+    tma_load_tile<ROWS, E>(shared->k, &maps->k, tile.head * E, row, &shared->own_full);
+    tma_load_tile<ROWS, E>(shared->v, &maps->v, tile.head * E, row, &shared->own_full);
+    struct mbarrier_ring<KEY_STAGES> ring;
     int64_t padded = statistic_row(tile.first, tile.sequence);
     for (int i = 0; i < call.forward.group; i++) {
         int head = tile.head * call.forward.group + i;
         const float2 *statistics = call.statistics.at + head * call.statistics.rows + padded;
         for (int query = queries.first; query < queries.end; query += KEY_QUERIES, ring.advance()) {
             uint64_t *full = &shared->full[ring.stage];
-            barrier_wait(&shared->empty[ring.stage], ring.parity ^ 1);
-            barrier_expect(full, KEY_QUERIES * (2 * E * (int)sizeof(bf16) + (int)sizeof(float2)));
-            copy_tile<KEY_QUERIES, E>(shared->q[ring.stage], &maps->q, head * E, tile.first + query,
-                                      full);
-            copy_tile<KEY_QUERIES, E>(shared->dout[ring.stage], &maps->dout, head * E,
-                                      tile.first + query, full);
-            copy_bytes(shared->statistics[ring.stage], statistics + query,
-                       KEY_QUERIES * (int)sizeof(float2), full);
+            mbarrier_wait(&shared->empty[ring.stage], ring.parity ^ 1);
+            mbarrier_expect_tx(full,
+                               KEY_QUERIES * (2 * E * (int)sizeof(bf16) + (int)sizeof(float2)));
+            tma_load_tile<KEY_QUERIES, E>(shared->q[ring.stage], &maps->q, head * E,
+                                          tile.first + query, full);
+            tma_load_tile<KEY_QUERIES, E>(shared->dout[ring.stage], &maps->dout, head * E,
+                                          tile.first + query, full);
+            tma_load_bytes(shared->statistics[ring.stage], statistics + query,
+                           KEY_QUERIES * (int)sizeof(float2), full);
         }
     }
 }
@@ -178,26 +179,26 @@ consume_queries(struct key_shared<E> *shared, const struct attention_backward_ca
     const bf16 *k = shared->k + 64 * consumer * PANEL, *v = shared->v + 64 * consumer * PANEL;
     float s[KEY_QUERIES / 8][4], dp[KEY_QUERIES / 8][4], dk[E / 8][4] = {}, dv[E / 8][4] = {};
     uint32_t p[KEY_QUERIES / 16][4], ds[KEY_QUERIES / 16][4];
-    struct hopper_ring<KEY_STAGES> ring;
+    struct mbarrier_ring<KEY_STAGES> ring;
     int tiles = (queries.end - queries.first + KEY_QUERIES - 1) / KEY_QUERIES;
     int steps = tiles * call.forward.group, query = queries.first;
-    hold(dk);
-    hold(dv);
-    barrier_wait(&shared->own_full, 0);
+    wgmma_hold(dk);
+    wgmma_hold(dv);
+    mbarrier_wait(&shared->own_full, 0);
     for (int step = 0; step < steps; step++) {
         const float2 *statistics = shared->statistics[ring.stage] + lane % 4 * 2;
-        barrier_wait(&shared->full[ring.stage], ring.parity);
-        products_begin();
+        mbarrier_wait(&shared->full[ring.stage], ring.parity);
+        wgmma_fence();
         products_rows<E, ROWS, KEY_QUERIES>(s, k, shared->q[ring.stage]);
-        products_commit();
-        products_wait<0>(); /* also the last tile's products with its queries, which frees ds */
-        hold(s);
-        hold(dk);
-        products_begin();
+        wgmma_commit();
+        wgmma_wait<0>(); /* also the last tile's products with its queries, which frees ds */
+        wgmma_hold(s);
+        wgmma_hold(dk);
+        wgmma_fence();
         products_rows<E, ROWS, KEY_QUERIES>(dp, v, shared->dout[ring.stage]);
-        products_commit();
+        wgmma_commit();
         if (step > 0 && lane == 0)
-            barrier_arrive(&shared->empty[(ring.stage + KEY_STAGES - 1) % KEY_STAGES]);
+            mbarrier_arrive(&shared->empty[(ring.stage + KEY_STAGES - 1) % KEY_STAGES]);
         if (query < key + 63 || (window > 0 && key <= query + KEY_QUERIES - 1 - window))
 #pragma unroll
             for (int n = 0; n < KEY_QUERIES / 8; n++)
@@ -214,11 +215,11 @@ consume_queries(struct key_shared<E> *shared, const struct attention_backward_ca
             s[n][3] = exp2_fast(fmaf(s[n][3], scale, -of.z));
         }
         pack_products<KEY_QUERIES>(p, s);
-        products_begin();
+        wgmma_fence();
         products_columns<E, KEY_QUERIES>(dv, p, shared->dout[ring.stage]);
-        products_commit();
-        products_wait<1>();
-        hold(dp);
+        wgmma_commit();
+        wgmma_wait<1>();
+        wgmma_hold(dp);
 #pragma unroll
         for (int n = 0; n < KEY_QUERIES / 8; n++) {
             float4 of = *(const float4 *)(statistics + n * 8);
@@ -227,19 +228,19 @@ consume_queries(struct key_shared<E> *shared, const struct attention_backward_ca
             s[n][2] *= dp[n][2] - of.y;
             s[n][3] *= dp[n][3] - of.w;
         }
-        products_wait<0>(); /* frees p: there are no registers for ds beside it */
-        hold(dv);
+        wgmma_wait<0>(); /* frees p: there are no registers for ds beside it */
+        wgmma_hold(dv);
         pack_products<KEY_QUERIES>(ds, s);
-        products_begin();
+        wgmma_fence();
         products_columns<E, KEY_QUERIES>(dk, ds, shared->q[ring.stage]);
-        products_commit();
+        wgmma_commit();
         ring.advance();
         query += KEY_QUERIES;
         if (query >= queries.end) query = queries.first;
     }
-    products_wait<0>();
-    hold(dk);
-    hold(dv);
+    wgmma_wait<0>();
+    wgmma_hold(dk);
+    wgmma_hold(dv);
     float one[2] = {1, 1}, factor[2] = {call.forward.scale, call.forward.scale};
     int start = key + 16 * warp, valid = tile.length - start;
     store_result<E / 8>(call.dk + (tile.first + start) * call.dk_stride + tile.head * E,
@@ -267,10 +268,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     struct step_range keys = {first_key(tile.start, call.forward.window) / QUERY_KEYS * QUERY_KEYS,
                               min(tile.start + ROWS, tile.length)};
     if (threadIdx.x < 128) {
-        registers_down<24>();
+        setmaxnreg_dec<24>();
         if (threadIdx.x == 0) produce_keys<E>(shared, &maps, call.forward, tile, keys);
     } else {
-        registers_up<240>();
+        setmaxnreg_inc<240>();
         consume_keys<E>(shared, call, tile, keys, threadIdx.x / 128 - 1);
     }
 #endif
@@ -290,10 +291,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     struct step_range queries = {
         tile.start, window > 0 ? min(tile.length, tile.start + ROWS - 1 + window) : tile.length};
     if (threadIdx.x < 128) {
-        registers_down<24>();
+        setmaxnreg_dec<24>();
         if (threadIdx.x == 0) produce_queries<E>(shared, &maps, call, tile, queries);
     } else {
-        registers_up<240>();
+        setmaxnreg_inc<240>();
         consume_queries<E>(shared, call, tile, queries, threadIdx.x / 128 - 1);
     }
 #endif
@@ -305,10 +306,11 @@ static bool make_maps(struct cuda_backend *cuda, struct backward_maps *maps,
     const struct attention_call *forward = &call->forward;
     int64_t tokens = forward->tokens, queries = (int64_t)forward->heads * e;
     int64_t keys = (int64_t)forward->kv_heads * e;
-    return hopper_map(cuda, &maps->q, forward->q, tokens, queries, forward->q_stride, query_rows) &&
-           hopper_map(cuda, &maps->dout, call->dout, tokens, queries, queries, query_rows) &&
-           hopper_map(cuda, &maps->k, forward->k, tokens, keys, forward->k_stride, key_rows) &&
-           hopper_map(cuda, &maps->v, forward->v, tokens, keys, forward->v_stride, key_rows);
+    return tma_map_rows(cuda, &maps->q, forward->q, tokens, queries, forward->q_stride,
+                        query_rows) &&
+           tma_map_rows(cuda, &maps->dout, call->dout, tokens, queries, queries, query_rows) &&
+           tma_map_rows(cuda, &maps->k, forward->k, tokens, keys, forward->k_stride, key_rows) &&
+           tma_map_rows(cuda, &maps->v, forward->v, tokens, keys, forward->v_stride, key_rows);
 }
 
 template <int E>

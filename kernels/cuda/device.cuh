@@ -152,6 +152,11 @@ __device__ inline void wait_for_previous() {
 #endif
 }
 
+/* What instructions take for a place in shared memory. */
+__device__ inline uint32_t shared_address(const void *pointer) {
+    return (uint32_t)__cvta_generic_to_shared(pointer);
+}
+
 /* Weights that are wanted soon, into the L2 cache. */
 __device__ inline void fetch_soon(const void *address) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(address));

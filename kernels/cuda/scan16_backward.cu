@@ -7,6 +7,7 @@
  * Sums over a channel's states go through the tensor cores, sums over a sub-head's channels through
  * a warp's own shared memory, sums over repeats and tokens are the feeders' work, all in a fixed
  * order. What bounds it: some 25 instructions for each state of each token. */
+#include "kernels/cuda/hopper.cuh"
 #include "kernels/cuda/scan16.cuh"
 
 enum { TILE = SCAN_BLOCK, HEAD = 16, HEADS = 8, CHANNELS = HEAD * HEADS };
@@ -43,20 +44,12 @@ struct back_span {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 __device__ inline void copy_async16(void *to, const void *from) {
-    uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
+                 : "memory");
 }
 
 __device__ inline void copy_async_wait() {
     asm volatile("cp.async.wait_all;" ::: "memory");
-}
-
-template <int REGISTERS> __device__ inline void registers_up() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
-}
-
-template <int REGISTERS> __device__ inline void registers_down() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
 /* What finishes a feeder's 8 channels of a token, as memory has it. */
@@ -438,10 +431,10 @@ __global__ void __launch_bounds__(THREADS, 1)
     }
     __syncthreads();
     if (threadIdx.x < WALKERS) {
-        registers_up<WALKER_REGISTERS>();
+        setmaxnreg_inc<WALKER_REGISTERS>();
         walk(shared, call, span, block);
     } else {
-        registers_down<FEEDER_REGISTERS>();
+        setmaxnreg_dec<FEEDER_REGISTERS>();
         feed(shared, call, span, block);
     }
 #endif
@@ -457,17 +450,12 @@ static int64_t choose_segments(const struct cuda_backend *cuda, const struct sca
 
 bool cuda_scan16_backward_fits(const struct cuda_backend *cuda, const struct scan_call *call,
                                const struct scan_gradients *to, const void *dout) {
-#ifdef HOPPER_TARGET
     int64_t wide = to->x_stride | to->dt_stride | to->z_stride;
-    return cuda_scan16_fits(cuda, call) && cuda->major == 9 && cuda->minor == 0 &&
-           HEADS % call->repeat == 0 && aligned_to(dout, 16) && aligned_to(to->dx, 16) &&
-           aligned_to(to->ddt, 16) && aligned_to(to->dz, 16) && wide % 8 == 0 &&
-           aligned_to(to->db, 8) && aligned_to(to->dc, 8) &&
-           (to->b_stride | to->c_stride) % 4 == 0 &&
+    return cuda_scan16_fits(cuda, call) && hopper_usable(cuda) && HEADS % call->repeat == 0 &&
+           aligned_to(dout, 16) && aligned_to(to->dx, 16) && aligned_to(to->ddt, 16) &&
+           aligned_to(to->dz, 16) && wide % 8 == 0 && aligned_to(to->db, 8) &&
+           aligned_to(to->dc, 8) && (to->b_stride | to->c_stride) % 4 == 0 &&
            (int)sizeof(struct back_shared) <= cuda->shared_limit;
-#else
-    return false;
-#endif
 }
 
 void cuda_scan16_backward(struct cuda_backend *cuda, struct scan_call *scan,
