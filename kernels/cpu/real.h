@@ -1,4 +1,4 @@
-/* The CPU reference's element type: float, or double in the test build that checks gradients. */
+/* The CPU kernels' element type: float, or double in the test build that checks gradients. */
 #ifndef KERNELS_CPU_REAL_H
 #define KERNELS_CPU_REAL_H
 

@@ -2,7 +2,7 @@
  *
  * `act` is the type of matrix inputs (float32 on the CPU, BF16 on CUDA), `acc` the type of the
  * residual stream, of norm weights and statistics, losses, parameter gradients and optimizer state
- * (float32; both are float64 in the test build of the CPU reference). Neither struct is ever
+ * (float32; both are float64 in the test build of the CPU kernels). Neither struct is ever
  * completed: a pointer to one is memory of a device that holds such elements, and the compiler
  * refuses one where the other belongs. Only a backend knows what lies there. */
 #ifndef KERNELS_OPS_TYPES_H
