@@ -145,6 +145,7 @@ static char *number_in(const char *run_file) {
 
 void plan_steps_plan_words(struct words *words, const struct schedule *schedule,
                            const struct schedule_step *step, const char *run_file) {
+    char kind[MIXER_TEXT_SIZE];
     words_add_copy(words, "plan");
     words_add_path_option(words, "--db", schedule->settings.loo.database);
     if (step->run) {
@@ -155,6 +156,7 @@ void plan_steps_plan_words(struct words *words, const struct schedule *schedule,
     }
     words_add_number(words, "--stages", step->after);
     words_add_option(words, "--keep", schedule->settings.keep);
+    words_add_option(words, "--kind", schedule_kind(kind, schedule));
     words_add_copy(words, "-o");
     words_add_own_path(words, schedule_plan_path(schedule, step->after));
 }
@@ -178,6 +180,7 @@ void plan_steps_convert_words(struct words *words, const struct schedule *schedu
 }
 
 void plan_steps_all_words(struct words *words, const struct schedule *schedule) {
+    char kind[MIXER_TEXT_SIZE];
     words_add_copy(words, "plan");
     words_add_path_option(words, "--db", schedule->settings.loo.database);
     for (size_t i = 0; i < schedule->count; i++) {
@@ -188,6 +191,7 @@ void plan_steps_all_words(struct words *words, const struct schedule *schedule) 
     }
     words_add_option(words, "--stages", schedule->settings.counts);
     words_add_option(words, "--keep", schedule->settings.keep);
+    words_add_option(words, "--kind", schedule_kind(kind, schedule));
     words_add_copy(words, "-o");
     words_add_own_path(words, schedule_plan_all_path(schedule));
     words_add_copy(words, "--force"); /* with more stages than that of an earlier call */

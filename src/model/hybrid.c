@@ -11,15 +11,19 @@ static bool listed(const struct int_list *list, int layer) {
     return false;
 }
 
+static const char *adjective_of(const struct model_config *config, int layer) {
+    return config->layers[layer].mixer.kind->adjective;
+}
+
 static enum status list_added(struct hybrid *out, const struct model_config *base,
                               const struct int_list *layers, const char *name) {
     out->added.values = memory_calloc(layers->count, sizeof *out->added.values);
     if (!out->added.values) return STATUS_FAILED;
     for (int i = 0; i < base->n_layers; i++)
         if (!config_is_attention(base, i) && !listed(layers, i))
-            return status_fail("\"%s\": layer %d is Mamba already, but is not among the layers to "
-                               "be Mamba",
-                               name, i);
+            return status_fail("\"%s\": layer %d is %s already, but is not among the layers to be "
+                               "%s",
+                               name, i, adjective_of(base, i), adjective_of(base, i));
     for (size_t k = 0; k < layers->count; k++) {
         int layer = layers->values[k];
         if (layer < 0 || layer >= base->n_layers)

@@ -18,8 +18,8 @@ enum status schedule_check_refuse(const char *path, char *differs) {
     return status;
 }
 
-enum status schedule_check_plan(const char *path, const char *database, int64_t run, int count,
-                                const char *keep) {
+enum status schedule_check_plan(const char *path, const char *database, int64_t run,
+                                const char *kind, int count, const char *keep) {
     static const char *const ignored[] = {"tool", "tool_commit", "path", NULL};
     struct store *store = NULL;
     struct plan plan = {0};
@@ -27,7 +27,8 @@ enum status schedule_check_plan(const char *path, const char *database, int64_t 
     int64_t model;
     char *differs = NULL, *stages = text_format("%d", count);
     struct plan_choice choice = {.run = run};
-    struct plan_choices choices = {.runs = &choice, .count = 1, .keep = keep, .stages = stages};
+    struct plan_choices choices = {
+        .runs = &choice, .count = 1, .keep = keep, .stages = stages, .kind = kind};
     enum status status = stages ? store_open(&store, database, STORE_READ) : STATUS_FAILED;
     if (!status) status = plan_from_store(&plan, &model, store, &choices);
     if (!status) status = js_read_names(&there, path);

@@ -12,8 +12,8 @@
  * how; NULL: it was not, STATUS_OK. */
 enum status schedule_check_refuse(const char *path, char *differs) STATUS_CHECKED;
 
-/* The plan in `path`: as `run` gives it now. `keep` may be NULL. */
-enum status schedule_check_plan(const char *path, const char *database, int64_t run, int count,
-                                const char *keep) STATUS_CHECKED;
+/* The plan in `path`: as `run` gives it now. `kind` and `keep` may be NULL. */
+enum status schedule_check_plan(const char *path, const char *database, int64_t run,
+                                const char *kind, int count, const char *keep) STATUS_CHECKED;
 
 #endif

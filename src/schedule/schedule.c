@@ -58,6 +58,11 @@ static enum status make_steps(struct schedule *schedule) {
     return status;
 }
 
+const char *schedule_kind(char out[MIXER_TEXT_SIZE], const struct schedule *schedule) {
+    const struct mixer_sizes *mixer = &schedule->settings.convert.choices.sizes;
+    return mixer->kind == mixer_kinds[1] ? NULL : mixer_text(out, mixer);
+}
+
 /* A format that holds the hybrids: the one that is asked for, or the first that can, named where
  * convert would take another by itself. */
 static enum status choose_format(struct schedule *schedule, const struct model_config *config) {
@@ -265,7 +270,7 @@ static enum status read_plan(struct schedule *schedule, struct schedule_step *st
 static enum status check_plan(struct schedule *schedule, struct schedule_step *step,
                               const char *path) {
     const struct schedule_settings *settings = &schedule->settings;
-    char *base = NULL, *differs = NULL;
+    char kind[MIXER_TEXT_SIZE], *base = NULL, *differs = NULL;
     enum status status = read_plan(schedule, step);
     if (!status) status = base_of(&base, schedule, step);
     if (!status && base && !file_is_directory(base))
@@ -278,8 +283,8 @@ static enum status check_plan(struct schedule *schedule, struct schedule_step *s
     else
         free(differs);
     return status ? status
-                  : schedule_check_plan(path, settings->loo.database, step->run, step->after,
-                                        settings->keep);
+                  : schedule_check_plan(path, settings->loo.database, step->run,
+                                        schedule_kind(kind, schedule), step->after, settings->keep);
 }
 
 /* Make, write and record. */
@@ -301,11 +306,15 @@ static enum status make_plan(struct plan *out, const char *path, const char *dat
 
 enum status schedule_plan(struct plan *out, struct schedule *schedule, size_t index) {
     struct schedule_step *step = &schedule->steps[index];
+    char kind[MIXER_TEXT_SIZE];
     struct plan_choice choice = {.run = step->run};
     char *path = schedule_plan_path(schedule, step->after);
     char *stages = text_format("%d", step->after);
-    struct plan_choices choices = {
-        .runs = &choice, .count = 1, .keep = schedule->settings.keep, .stages = stages};
+    struct plan_choices choices = {.runs = &choice,
+                                   .count = 1,
+                                   .keep = schedule->settings.keep,
+                                   .stages = stages,
+                                   .kind = schedule_kind(kind, schedule)};
     *out = (struct plan){0};
     enum status status = path && stages ? STATUS_OK : STATUS_FAILED;
     if (!status)
@@ -318,11 +327,12 @@ enum status schedule_plan(struct plan *out, struct schedule *schedule, size_t in
 
 enum status schedule_plan_all(struct plan *out, const struct schedule *schedule) {
     struct plan_choice *runs = memory_calloc(schedule->count, sizeof *runs);
-    char *path = schedule_plan_all_path(schedule);
+    char kind[MIXER_TEXT_SIZE], *path = schedule_plan_all_path(schedule);
     struct plan_choices choices = {.runs = runs,
                                    .count = schedule->count,
                                    .keep = schedule->settings.keep,
-                                   .stages = schedule->settings.counts};
+                                   .stages = schedule->settings.counts,
+                                   .kind = schedule_kind(kind, schedule)};
     *out = (struct plan){0};
     enum status status = runs && path ? STATUS_OK : STATUS_FAILED;
     for (size_t i = 0; !status && i < schedule->count; i++)

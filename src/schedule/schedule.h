@@ -50,6 +50,9 @@ struct schedule {
  * is missing. The caller frees with schedule_close, after a failure too. */
 enum status schedule_open(struct schedule *out,
                           const struct schedule_settings *settings) STATUS_CHECKED;
+
+/* The kind of the new mixers where it is not the first, as `plan --kind` takes it; else NULL. */
+const char *schedule_kind(char out[MIXER_TEXT_SIZE], const struct schedule *schedule);
 void schedule_close(struct schedule *schedule);
 
 /* The work directory, made unless it is there. */
