@@ -41,7 +41,7 @@ static const struct answer_token *read_factor(struct unit *unit, const struct an
     bool word = at->kind == TOKEN_WORD && answer_unit_is_known(at->text, at->length);
     unit->factors++;
     if (letter || word) {
-        unit->words |= word;
+        unit->words |= word || at->worded;
         return read_power(unit, at + 1);
     }
     if (depth > 2) return NULL;
@@ -88,7 +88,7 @@ static bool is_sure(const struct unit *unit, const struct answer_token *at) {
         return unit->words || at->spaced ||
                (number && letter && unit->factors == 2 && *at->text == 'm');
     if (unit->factors == 1 && letter && strchr("CF", *at->text)) return false;
-    return at->spaced && (unit->words || (number && unit->factors == 1));
+    return (at->spaced || at->worded) && (unit->words || (number && unit->factors == 1));
 }
 
 bool parser_at_unit(struct parser *parser) {

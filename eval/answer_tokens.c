@@ -59,6 +59,7 @@ static void add(struct reader *reader, struct answer_token token, size_t length)
         return;
     }
     token.spaced = reader->spaced;
+    token.worded = reader->words > 0;
     token.from = reader->at;
     token.to = reader->at + length;
     out->tokens[out->count++] = token;

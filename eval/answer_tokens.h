@@ -32,6 +32,7 @@ struct answer_token {
     enum answer_token_kind kind;
     char mark;        /* of MARK, RELATION and SET */
     bool spaced;      /* a blank stood before it */
+    bool worded;      /* in \text{…} */
     const char *text; /* its name or digits; borrowed from the text that was read or constant */
     size_t length;
     size_t from, to; /* bytes of the text it was made from */

@@ -629,6 +629,10 @@ x ≥ 5 cm | x \ge 5 | refuse
 2 billion | 2\times10^9 | same
 5 million | 6000000 | differ
 3 dozen eggs | 36 | same
+8⁻¹\text{ N} | \frac18 | Rational(1,8) ; Rational(1,8)
+(4^{4} - \frac{2}{7})\text{ N} | \frac{1790}{7} | 4**4-Rational(2,7) ; Rational(1790,7)
+\frac{3}{2}\text{J} | 1.5 | Rational(3,2) ; Rational(3,2)
+5\text{ W} | 6 | 5 ; 6
 """
 
 
