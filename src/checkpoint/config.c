@@ -354,6 +354,7 @@ struct mixer_host config_host(const struct model_config *config) {
                                .heads = config->n_heads,
                                .kv_heads = config->n_kv_heads,
                                .head_dim = config->head_dim,
+                               .norm_eps = config->rms_norm_eps,
                                .q_bias = config->q_bias,
                                .k_bias = config->k_bias,
                                .v_bias = config->v_bias,

@@ -55,6 +55,7 @@ struct mixer_sizes {
 struct mixer_host {
     int64_t hidden, intermediate;  /* D, F */
     int heads, kv_heads, head_dim; /* H, G, E of the model's attention; all 0: it has none left */
+    double norm_eps;               /* of the model's RMS norms */
     bool q_bias, k_bias, v_bias, o_bias;
     bool qk_norm; /* RMSNorm of each query and key head before RoPE */
     double q_norm_eps, k_norm_eps;
