@@ -86,6 +86,8 @@ struct attention_source {
     int layer;
     /* Elements [first, first + count) of a tensor. */
     enum status (*read)(void *context, int tensor, int64_t first, int64_t count, float *out);
+    /* The weights of the norm before the mixer [D]. */
+    enum status (*input_norm)(void *context, float *out);
     /* As its checkpoint names it; NULL: it has none. */
     const char *(*name)(void *context, int tensor);
 };

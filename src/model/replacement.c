@@ -26,6 +26,14 @@ static enum status read_elements(void *context, int tensor, int64_t first, int64
     return checkpoint_read_f32(source->checkpoint, find(source, tensor), first, count, out);
 }
 
+static enum status read_norm(void *context, float *out) {
+    const struct replacement_source *source = context;
+    return checkpoint_read_f32(
+        source->checkpoint,
+        checkpoint_find(source->checkpoint, source->attention.layer, TENSOR_INPUT_NORM), 0,
+        source->host.hidden, out);
+}
+
 static const char *name_of(void *context, int tensor) {
     const struct checkpoint_tensor *found = find(context, tensor);
     return found ? found->name : NULL;
@@ -35,8 +43,12 @@ enum status replacement_source_open(struct replacement_source *out,
                                     const struct checkpoint *checkpoint, int layer) {
     const struct model_config *config = checkpoint_config(checkpoint);
     *out = (struct replacement_source){.checkpoint = checkpoint, .host = config_host(config)};
-    out->attention = (struct attention_source){
-        .context = out, .host = &out->host, .layer = layer, .read = read_elements, .name = name_of};
+    out->attention = (struct attention_source){.context = out,
+                                               .host = &out->host,
+                                               .layer = layer,
+                                               .read = read_elements,
+                                               .input_norm = read_norm,
+                                               .name = name_of};
     if (!config_is_attention(config, layer))
         return status_fail("\"%s\": layer %d has no attention to start a mixer from",
                            checkpoint_directory(checkpoint), layer);

@@ -16,6 +16,7 @@
 #include "kernels/ops/delta.h"
 #include "kernels/ops/gated_norm.h"
 #include "mixers/buffers.h"
+#include "mixers/choices.h"
 #include "mixers/past.h"
 #include "mixers/sizes.h"
 
@@ -79,5 +80,14 @@ struct delta_inputs gdn_locate(const struct mixer_pass *pass, const struct gdn_l
 void gdn_forward(const struct mixer_pass *pass, void *h);
 void gdn_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
                   void *const *gradients);
+
+/* A new mixer from attention (see init.c). */
+enum status gdn_check_new(const struct mixer_sizes *sizes, const struct mixer_host *host);
+enum status gdn_init(float *out, int tensor, const struct mixer_sizes *sizes,
+                     const struct mixer_choices *choices, const struct attention_source *source);
+char *gdn_origin(int tensor, const struct mixer_sizes *sizes, const struct mixer_choices *choices,
+                 const struct attention_source *source);
+const char *gdn_drops(enum mixer_part part, const struct mixer_choices *choices,
+                      const struct mixer_host *host);
 
 #endif

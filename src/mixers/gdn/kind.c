@@ -164,6 +164,7 @@ const struct mixer_kind gdn_kind = {
     .n_sizes = GDN_SIZES,
     .config = {[MIXER_APRIEL2] = apriel2},
     .check = check,
+    .check_new = gdn_check_new,
     .tensors = tensors,
     .n_tensors = GDN_TENSORS,
     .weights = weights,
@@ -176,4 +177,7 @@ const struct mixer_kind gdn_kind = {
     .forward = gdn_forward,
     .backward = gdn_backward,
     .operations = operations,
+    .init = gdn_init,
+    .origin = gdn_origin,
+    .drops = gdn_drops,
 };

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "mixers/attention/attention.h"
 #include "mixers/m2/m2.h"
+#include "mixers/start.h"
 
 /* silu^-1(1). */
 static const float open_gate = 1.2784645f;
@@ -120,14 +121,6 @@ static enum status read_rows(float *out, const struct mil *mil, int tensor, int6
     return STATUS_OK;
 }
 
-static float rounded(float value, enum dtype dtype) {
-    uint16_t bits;
-    if (dtype != DTYPE_BF16 && dtype != DTYPE_F16) return value;
-    dtype_from_f32(&bits, dtype, &value, 1);
-    dtype_to_f32(&value, &bits, dtype, 1);
-    return value;
-}
-
 /* The C rows: query rows (or biases, `width` 1), sub-head by sub-head in the chosen order, scaled.
  */
 static enum status read_queries(float *out, const struct mil *mil, int role, int64_t width) {
@@ -141,8 +134,7 @@ static enum status read_queries(float *out, const struct mil *mil, int role, int
     }
     if (chosen(mil, M2_C_SCALE, M2_C_ONE)) return status;
     float scale = 1 / sqrtf((float)mil->host->head_dim);
-    for (int64_t i = 0; i < heads * block; i++)
-        out[i] = rounded(out[i] * scale, mil->source->dtype);
+    for (int64_t i = 0; i < heads * block; i++) out[i] = start_rounded(out[i] * scale, mil->source);
     return status;
 }
 
@@ -153,12 +145,7 @@ static struct random_stream stream_of(const struct mil *mil, int role) {
 }
 
 static void fill_uniform(float *out, int64_t count, double bound, const struct mil *mil, int role) {
-    struct random_stream stream = stream_of(mil, role);
-#pragma omp parallel for schedule(static) if (count > 1 << 16)
-    for (int64_t i = 0; i < count; i++) {
-        double value = bound * (2 * random_uniform(&stream, (uint64_t)i) - 1);
-        out[i] = rounded((float)value, mil->source->dtype);
-    }
+    start_uniform(out, count, bound, m2_kind.tensors[role].name, mil->choices->seed, mil->source);
 }
 
 static void fill_gate(float *out, const struct mil *mil, bool bias) {
@@ -168,7 +155,7 @@ static void fill_gate(float *out, const struct mil *mil, bool bias) {
         fill_uniform(out, inner * width, 1 / sqrt((double)width), mil, M2_T_IN_PROJ);
         return;
     }
-    float value = bias && open ? rounded(open_gate, mil->source->dtype) : 0;
+    float value = bias && open ? start_rounded(open_gate, mil->source) : 0;
     for (int64_t i = 0; i < inner * (bias ? 1 : width); i++) out[i] = value;
 }
 
@@ -213,7 +200,7 @@ static void fill_dt_bias(float *out, const struct mil *mil) {
         double u = random_uniform(&stream, (uint64_t)i);
         double dt = fmax(exp(log(low) + u * (log(high) - log(low))), M2_DT_FLOOR);
         double b = factor * (dt + log(-expm1(-dt)));
-        out[i] = 2 * rounded((float)(b / 2), mil->source->dtype);
+        out[i] = 2 * start_rounded((float)(b / 2), mil->source);
     }
 }
 

@@ -173,6 +173,7 @@ const struct mixer_kind mamba2_kind = {
     .sizes = sizes,
     .n_sizes = MAMBA2_SIZES,
     .check = check,
+    .check_new = mamba2_check_new,
     .tensors = tensors,
     .n_tensors = MAMBA2_TENSORS,
     .weights = weights,
@@ -185,4 +186,7 @@ const struct mixer_kind mamba2_kind = {
     .forward = mamba2_forward,
     .backward = mamba2_backward,
     .operations = operations,
+    .init = mamba2_init,
+    .origin = mamba2_origin,
+    .drops = mamba2_drops,
 };

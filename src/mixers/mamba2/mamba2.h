@@ -14,6 +14,7 @@
 #include "kernels/ops/gated_norm.h"
 #include "kernels/ops/ssd.h"
 #include "mixers/buffers.h"
+#include "mixers/choices.h"
 #include "mixers/past.h"
 #include "mixers/sizes.h"
 
@@ -93,5 +94,14 @@ struct ssd_inputs mamba2_locate(const struct mixer_pass *pass, const struct mamb
 void mamba2_forward(const struct mixer_pass *pass, void *h);
 void mamba2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
                      void *const *gradients);
+
+/* A new mixer from attention (see init.c). */
+enum status mamba2_check_new(const struct mixer_sizes *sizes, const struct mixer_host *host);
+enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *sizes,
+                        const struct mixer_choices *choices, const struct attention_source *source);
+char *mamba2_origin(int tensor, const struct mixer_sizes *sizes,
+                    const struct mixer_choices *choices, const struct attention_source *source);
+const char *mamba2_drops(enum mixer_part part, const struct mixer_choices *choices,
+                         const struct mixer_host *host);
 
 #endif
