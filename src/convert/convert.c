@@ -53,8 +53,16 @@ static const char *apriel_h1_lacks(const struct model_config *config) {
     return config->qk_norm ? "query and key norms" : NULL;
 }
 
+static const char *apriel2_lacks(const struct model_config *config) {
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct mixer_kind *kind = config->layers[i].mixer.kind;
+        if (!kind->type[MIXER_APRIEL2]) return kind->plural;
+    }
+    return NULL;
+}
+
 const char *convert_format_lacks(enum config_family format, const struct model_config *config) {
-    return format == FAMILY_APRIEL_H1 ? apriel_h1_lacks(config) : NULL;
+    return format == FAMILY_APRIEL_H1 ? apriel_h1_lacks(config) : apriel2_lacks(config);
 }
 
 enum config_family convert_format_for(const struct model_config *config) {
@@ -108,9 +116,10 @@ enum status convert_prepare(struct convert_job *job, const struct convert_option
     job->config->family = options->format;
     const char *lacks = convert_format_lacks(options->format, job->config);
     if (lacks)
-        status = status_fail("\"%s\" has %s, which %s cannot express; use --format apriel2",
-                             checkpoint_directory(options->base), lacks,
-                             convert_format_name(options->format));
+        status = status_fail(
+            "\"%s\" has %s, which %s cannot express; %s", checkpoint_directory(options->base),
+            lacks, convert_format_name(options->format),
+            apriel2_lacks(job->config) ? "no format does yet" : "use --format apriel2");
     if (!status) status = plan_tensors(job);
     if (status) convert_free(job);
     return status;

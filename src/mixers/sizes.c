@@ -105,8 +105,23 @@ void mixer_config_write(struct json *object, const struct mixer_sizes *sizes,
         case CONFIG_DERIVED:
             js_set_integer(owner, key, row->derive(sizes, host));
             break;
+        case CONFIG_NORM_EPS:
+            if (host->norm_eps != row->number) js_set_number(owner, key, host->norm_eps);
+            break;
         }
     }
+}
+
+/* The object that a path ends in (NULL: it is not there), and the key in it. */
+static const struct json *follow(const struct json *object, const char **path) {
+    const char *dot;
+    while ((dot = strchr(*path, '.'))) {
+        char key[64];
+        snprintf(key, sizeof key, "%.*s", (int)(dot - *path), *path);
+        object = js_member(object, key);
+        *path = dot + 1;
+    }
+    return object;
 }
 
 /* A size by the key of `row`; where it is absent, as the row of the size says. */
@@ -114,20 +129,32 @@ static enum status read_size(struct mixer_sizes *out, const struct config_row *r
                              const struct json *json, const struct mixer_host *host,
                              const char *source) {
     const struct size_row *size = &out->kind->sizes[row->size];
-    const struct json *value = js_member(json, row->key);
+    const char *key = row->key;
+    const struct json *owner = follow(json, &key), *value = js_member(owner, key);
     int64_t *to = &out->value[row->size];
     if (size->type == SIZE_REAL) {
         out->real[row->size] = js_number_or(value, size->usual);
         return STATUS_OK;
     }
-    if (size->type == SIZE_FLAG) return read_flag(to, json, row->key, size->absent(host), source);
+    if (size->type == SIZE_FLAG) return read_flag(to, owner, key, size->absent(host), source);
     if (!value && size->may_be_zero) return STATUS_OK;
     bool stands_for_absence = row->word && strcmp(js_string_or(value, ""), row->word) == 0;
     if ((!value || stands_for_absence) && size->absent) {
         *to = size->absent(host);
         return STATUS_OK;
     }
-    return js_get_integer(to, json, row->key, size->low, size->high, source);
+    if (!value) return status_fail("\"%s\": \"%s\" is missing", source, row->key);
+    return js_get_integer(to, owner, key, size->low, size->high, source);
+}
+
+/* One epsilon serves all norms of a model. */
+static enum status check_norm_eps(const struct config_row *row, const struct json *json,
+                                  const struct mixer_host *host, const char *source) {
+    double value = js_number_or(js_member(json, row->key), row->number);
+    if (value == host->norm_eps) return STATUS_OK;
+    return status_fail("\"%s\": \"%s\" %g of a mixer differs from that of the model's norms, %g: "
+                       "this is not supported",
+                       source, row->key, value, host->norm_eps);
 }
 
 /* Whether another key of the same size is to be looked at in place of this row's. */
@@ -155,6 +182,8 @@ enum status mixer_config_read(struct mixer_sizes *out, const struct mixer_kind *
             status = read_flag(&holds, json, row->key, true, source);
             if (!status && !holds)
                 status = status_fail("\"%s\": \"%s\": false is not supported", source, row->key);
+        } else if (row->use == CONFIG_NORM_EPS) {
+            status = check_norm_eps(row, json, host, source);
         }
     }
     return status;

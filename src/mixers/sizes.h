@@ -35,7 +35,9 @@ enum config_use {
     CONFIG_TRUE, /* a constant that must be so */
     CONFIG_WORD, /* constants that are only written */
     CONFIG_NUMBER,
-    CONFIG_DERIVED, /* computed, and only written */
+    CONFIG_DERIVED,  /* computed, and only written */
+    CONFIG_NORM_EPS, /* of the mixer's own norm: that of the model's norms. `number` is what readers
+                        take where it is left out, as it is when they agree */
 };
 
 struct config_row {

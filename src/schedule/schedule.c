@@ -73,9 +73,11 @@ static enum status choose_format(struct schedule *schedule, const struct model_c
     if (status) return status;
     const char *lacks = convert_format_lacks(format, config);
     if (lacks)
-        return status_fail("\"%s\" has %s, which %s cannot express; use --convert-options "
-                           "\"--format apriel2\"",
-                           convert->model, lacks, convert_format_name(format));
+        return status_fail("\"%s\" has %s, which %s cannot express; %s", convert->model, lacks,
+                           convert_format_name(format),
+                           convert_format_lacks(FAMILY_APRIEL2, config)
+                               ? "no format does yet"
+                               : "use --convert-options \"--format apriel2\"");
     if (!convert->format && format != FAMILY_APRIEL_H1)
         convert->format = convert_format_name(format);
     return STATUS_OK;

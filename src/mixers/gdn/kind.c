@@ -148,6 +148,7 @@ static const struct config_row apriel2[] = {
     {.key = "key_head_dim", .size = GDN_KEY_DIM},
     {.key = "value_head_dim", .size = GDN_VALUE_DIM},
     {.key = "convolution_layer.kernel_size", .size = GDN_D_CONV},
+    {.key = "norm_eps", .use = CONFIG_NORM_EPS, .number = 1e-5}, /* Fast-LLM knows no other */
     {.key = NULL},
 };
 

@@ -34,9 +34,10 @@ static const struct size_row sizes[MAMBA2_SIZES] = {
     [MAMBA2_BIAS] = {.name = "bias",
                      .type = SIZE_FLAG,
                      .otherwise = yes,
+                     .absent = yes,
                      .inspected = true,
                      .set_by_init = true},
-    [MAMBA2_CONV_BIAS] = {.name = "conv_bias", .type = SIZE_FLAG, .otherwise = yes},
+    [MAMBA2_CONV_BIAS] = {.name = "conv_bias", .type = SIZE_FLAG, .otherwise = yes, .absent = yes},
 };
 
 static enum status check(const struct mixer_sizes *mamba2, const char *source, int layer) {
