@@ -8,6 +8,7 @@
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
 #include "mixer_choices.h"
+#include "mixers/gdn/gdn.h"
 #include "mixers/m2/m2.h"
 #include "model/loading.h"
 
@@ -69,17 +70,24 @@ struct fixture {
     struct tokenset *set;
 };
 
-/* On the CPU, or with TEST_DEVICE=cuda on a GPU. */
-static struct fixture open_fixture(void) {
+/* On the CPU, or with TEST_DEVICE=cuda on a GPU; of the golden files whose name ends so. */
+static struct fixture open_fixture_of(const char *rows, const char *initial) {
     struct fixture f;
     const char *device = getenv("TEST_DEVICE");
-    enum status status = js_read(&f.golden, GOLDEN "demo-llama-2.6m.json");
-    if (!status) status = safetensors_open(&f.initial, GOLDEN "demo-llama-2.6m.mmr.safetensors");
+    char name[256];
+    snprintf(name, sizeof name, GOLDEN "demo-llama-2.6m%s.json", rows);
+    enum status status = js_read(&f.golden, name);
+    snprintf(name, sizeof name, GOLDEN "demo-llama-2.6m%s.safetensors", initial);
+    if (!status) status = safetensors_open(&f.initial, name);
     if (!status) status = backend_open(&f.backend, device ? device : "cpu");
     if (!status) status = model_open(&f.model, f.backend, DEMO_MODEL, NULL);
     ck_assert_msg(!status, "%s", status_message());
     f.set = golden_rows(f.golden, f.initial);
     return f;
+}
+
+static struct fixture open_fixture(void) {
+    return open_fixture_of("", ".mmr");
 }
 
 static void close_fixture(struct fixture *f) {
@@ -111,20 +119,46 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
                                        choices_of("init=published align=paper qkv-bias=drop")};
 }
 
+/* The golden files' names of the tensors that a weight consists of, row on row; NULL behind the
+ * last. Where they are not the kind's own, they are those of the stock modules. */
+static const char *const *golden_names(const struct mixer_kind *kind, int weight) {
+    static const char *own[2];
+    static const char *const gdn_in_proj[] = {"in_proj_qkv.weight", "in_proj_z.weight",
+                                              "in_proj_b.weight", "in_proj_a.weight", NULL};
+    static const char *const gdn_conv[] = {"conv1d.weight", NULL};
+    if (kind == &gdn_kind && weight == GDN_IN_PROJ) return gdn_in_proj;
+    if (kind == &gdn_kind && weight == GDN_CONV) return gdn_conv;
+    own[0] = kind->weights[weight].name;
+    return own;
+}
+
+/* The golden values of a weight. The caller frees. */
+static float *golden_weight(const struct safetensors *initial, int layer,
+                            const struct mixer_kind *kind, int weight, int64_t count) {
+    float *values = memory_calloc((size_t)count, sizeof *values);
+    int64_t read = 0;
+    for (const char *const *part = golden_names(kind, weight); *part; part++) {
+        char name[96];
+        snprintf(name, sizeof name, "layer.%d.%s", layer, *part);
+        const struct safetensors_entry *entry = safetensors_find(initial, name);
+        ck_assert_msg(entry != NULL, "%s is missing", name);
+        ck_assert_int_le(read + entry->count, count);
+        dtype_to_f32(values + read, entry->data, entry->dtype, (size_t)entry->count);
+        read += entry->count;
+    }
+    ck_assert_int_eq(read, count);
+    return values;
+}
+
 /* Put the golden initial parameters of a layer into a probe's mixer. */
 static void set_initial(struct probe *probe, const struct model *model,
                         const struct safetensors *initial, int layer, bool gqa) {
     struct mixer *mixer = probe_mixer(probe);
-    for (int weight = 0; weight < M2_WEIGHTS; weight++) {
+    const struct mixer_kind *kind = mixer->sizes.kind;
+    for (int weight = 0; weight < kind->n_weights; weight++) {
         struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, weight);
         if (!shape.count) continue;
-        char name[96];
-        snprintf(name, sizeof name, "layer.%d.%s", layer, m2_kind.weights[weight].name);
-        const struct safetensors_entry *entry = safetensors_find(initial, name);
-        ck_assert_msg(entry != NULL, "%s is missing", name);
-        ck_assert_int_eq(entry->count, shape.count);
-        float *values = memory_calloc((size_t)shape.count, sizeof *values);
-        dtype_to_f32(values, entry->data, entry->dtype, (size_t)shape.count);
+        float *values = golden_weight(initial, layer, kind, weight, shape.count);
         if (gqa && (weight == M2_IN_PROJ || weight == M2_OUT))
             align_rows(values, model->config, &mixer->sizes, weight);
         mixer_set(mixer, model->backend, &model->host, weight, values);
@@ -153,7 +187,7 @@ static const struct json *find_probe(const struct json *golden, int layer, const
     for (size_t i = 0; i < js_count(probes); i++) {
         const struct json *probe = js_element(probes, i);
         if (js_integer_or(js_member(probe, "layer"), -1) == layer &&
-            strcmp(js_string_or(js_member(probe, "align"), ""), align) == 0)
+            strcmp(js_string_or(js_member(probe, "align"), align), align) == 0)
             return probe;
     }
     return NULL;
@@ -201,6 +235,35 @@ START_TEST(training_gives_the_golden_losses) {
             compare_probe(engine, f.model, f.golden, f.initial, layers[i], gqa);
     probe_engine_close(engine);
     close_fixture(&f);
+}
+END_TEST
+
+/* Kinds that stock engines serve, from the values that the golden runs began with: the last layer,
+ * and with TEST_LONG the two others that there are values of. */
+static void compare_kind(const char *kind, const char *file, double norm_eps) {
+    struct probe_engine *engine;
+    struct fixture f = open_fixture_of(file, file);
+    struct probe_settings settings = golden_settings(100, 8, 16);
+    f.model->host.norm_eps = norm_eps; /* the golden mixer's */
+    enum status status = mixer_choices_begin(&settings.choices, kind);
+    if (!status)
+        status = probe_engine_open(&engine, f.model, f.model, f.set, &settings, &one_by_one, NULL);
+    if (!status) status = probe_engine_load(engine, 0, 100);
+    ck_assert_msg(!status, "%s", status_message());
+    const int layers[] = {11, 5, 0};
+    for (int i = 0; i < (getenv("TEST_LONG") ? 3 : 1); i++)
+        compare_probe(engine, f.model, f.golden, f.initial, layers[i], false);
+    probe_engine_close(engine);
+    close_fixture(&f);
+}
+
+START_TEST(training_mamba2_gives_the_golden_losses) {
+    compare_kind("mamba2", ".mmr-mamba2", 1e-5);
+}
+END_TEST
+
+START_TEST(training_gdn_gives_the_golden_losses) {
+    compare_kind("gdn", ".mmr-gdn", 1e-6);
 }
 END_TEST
 
@@ -460,5 +523,6 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
 }
 END_TEST
 
-CHECK_MAIN("probe", training_gives_the_golden_losses, memory_for_time_gives_the_same_bits,
+CHECK_MAIN("probe", training_gives_the_golden_losses, training_mamba2_gives_the_golden_losses,
+           training_gdn_gives_the_golden_losses, memory_for_time_gives_the_same_bits,
            probes_in_lock_step_give_the_bits_that_each_gives_alone)
