@@ -260,8 +260,8 @@ const struct mixer_kind *mixer_kind_of_letter(char letter) {
 
 void mixer_block_name(char out[MIXER_BLOCK_SIZE], const struct mixer_sizes *sizes, int number) {
     const struct mixer_kind *kind = sizes->kind;
-    size_t used = (size_t)snprintf(out, MIXER_BLOCK_SIZE, "%s",
-                                   kind->parameter < 0 ? kind->type[MIXER_APRIEL2] : kind->name);
+    const char *type = kind->parameter < 0 ? kind->type[MIXER_APRIEL2] : NULL;
+    size_t used = (size_t)snprintf(out, MIXER_BLOCK_SIZE, "%s", type ? type : kind->name);
     if (kind->parameter >= 0)
         used += (size_t)snprintf(out + used, MIXER_BLOCK_SIZE - used, "_%" PRId64,
                                  sizes->value[kind->parameter]);

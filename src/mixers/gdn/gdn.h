@@ -82,7 +82,6 @@ void gdn_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
                   void *const *gradients);
 
 /* A new mixer from attention (see init.c). */
-enum status gdn_check_new(const struct mixer_sizes *sizes, const struct mixer_host *host);
 enum status gdn_init(float *out, int tensor, const struct mixer_sizes *sizes,
                      const struct mixer_choices *choices, const struct attention_source *source);
 char *gdn_origin(int tensor, const struct mixer_sizes *sizes, const struct mixer_choices *choices,

@@ -43,19 +43,20 @@ static enum status fill_out_proj(float *out, const struct gdn_layout *layout,
     return status;
 }
 
-enum status gdn_check_new(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+static enum status check_sizes(const struct mixer_sizes *gdn, const struct mixer_host *host) {
     const int64_t *value = gdn->value;
     if (value[GDN_KEY_HEADS] == host->heads && value[GDN_VALUE_HEADS] == host->heads &&
         value[GDN_KEY_DIM] == host->head_dim && value[GDN_VALUE_DIM] == host->head_dim)
         return STATUS_OK;
-    return status_set(STATUS_USAGE, "a new Gated DeltaNet mixer has the attention's %d heads of %d",
-                      host->heads, host->head_dim);
+    return status_fail("a new Gated DeltaNet mixer has the attention's %d heads of %d", host->heads,
+                       host->head_dim);
 }
 
 enum status gdn_init(float *out, int tensor, const struct mixer_sizes *gdn,
                      const struct mixer_choices *choices, const struct attention_source *source) {
     const struct gdn_layout layout = gdn_layout_of(gdn, source->host);
     int heads = layout.delta.value_heads;
+    if (check_sizes(gdn, source->host)) return STATUS_FAILED;
     switch ((enum gdn_tensor)tensor) {
     case GDN_T_IN_PROJ:
         return fill_in_proj(out, &layout, choices->seed, source);

@@ -18,21 +18,21 @@ static int64_t four(const struct mixer_host *host) {
 
 static const struct size_row sizes[GDN_SIZES] = {
     [GDN_KEY_HEADS] =
-        {.name = "key_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
+        {.name = "n_key_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
     [GDN_VALUE_HEADS] =
-        {.name = "value_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
+        {.name = "n_value_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
     [GDN_KEY_DIM] =
-        {.name = "key_dim", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
+        {.name = "d_key", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
     [GDN_VALUE_DIM] =
-        {.name = "value_dim", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
+        {.name = "d_value", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
     [GDN_D_CONV] = {.name = "d_conv", .low = 1, .high = TAPS, .otherwise = four, .inspected = true},
 };
 
 static enum status check(const struct mixer_sizes *gdn, const char *source, int layer) {
     int keys = (int)gdn->value[GDN_KEY_HEADS], values = (int)gdn->value[GDN_VALUE_HEADS];
     if (values % keys == 0) return STATUS_OK;
-    return status_fail("\"%s\": layer %d: key_heads %d must divide value_heads %d", source, layer,
-                       keys, values);
+    return status_fail("\"%s\": layer %d: n_key_heads %d must divide n_value_heads %d", source,
+                       layer, keys, values);
 }
 
 /* ---- tensors and weights */
@@ -165,7 +165,6 @@ const struct mixer_kind gdn_kind = {
     .n_sizes = GDN_SIZES,
     .config = {[MIXER_APRIEL2] = apriel2},
     .check = check,
-    .check_new = gdn_check_new,
     .tensors = tensors,
     .n_tensors = GDN_TENSORS,
     .weights = weights,

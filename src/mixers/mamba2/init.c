@@ -50,15 +50,14 @@ static enum status fill_norm(float *out, const struct mamba2_layout *layout,
     return status;
 }
 
-enum status mamba2_check_new(const struct mixer_sizes *mamba2, const struct mixer_host *host) {
+static enum status check_sizes(const struct mixer_sizes *mamba2, const struct mixer_host *host) {
     const int64_t *value = mamba2->value;
     if (value[MAMBA2_HEADS] == host->heads && value[MAMBA2_GROUPS] == host->heads &&
         value[MAMBA2_HEAD_DIM] == host->head_dim && value[MAMBA2_D_STATE] == host->head_dim)
         return STATUS_OK;
-    return status_set(STATUS_USAGE,
-                      "a new Mamba-2 mixer has the attention's %d heads of %d, each a group of as "
-                      "many states",
-                      host->heads, host->head_dim);
+    return status_fail("a new Mamba-2 mixer has the attention's %d heads of %d, each a group of as "
+                       "many states",
+                       host->heads, host->head_dim);
 }
 
 enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *mamba2,
@@ -67,6 +66,7 @@ enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *mamba2
     const struct mixer_host *host = source->host;
     const struct mamba2_layout layout = mamba2_layout_of(mamba2, host);
     int heads = layout.ssd.heads;
+    if (check_sizes(mamba2, source->host)) return STATUS_FAILED;
     switch ((enum mamba2_tensor)tensor) {
     case MAMBA2_T_IN_PROJ:
     case MAMBA2_T_IN_PROJ_BIAS:

@@ -22,11 +22,11 @@ static int64_t yes(const struct mixer_host *host) {
 
 static const struct size_row sizes[MAMBA2_SIZES] = {
     [MAMBA2_HEADS] =
-        {.name = "heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
+        {.name = "n_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
     [MAMBA2_HEAD_DIM] =
-        {.name = "head_dim", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
+        {.name = "d_head", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
     [MAMBA2_GROUPS] =
-        {.name = "groups", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
+        {.name = "n_groups", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
     [MAMBA2_D_STATE] =
         {.name = "d_state", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
     [MAMBA2_D_CONV] =
@@ -43,8 +43,8 @@ static const struct size_row sizes[MAMBA2_SIZES] = {
 static enum status check(const struct mixer_sizes *mamba2, const char *source, int layer) {
     int heads = (int)mamba2->value[MAMBA2_HEADS], groups = (int)mamba2->value[MAMBA2_GROUPS];
     if (heads % groups == 0) return STATUS_OK;
-    return status_fail("\"%s\": layer %d: groups %d must divide heads %d", source, layer, groups,
-                       heads);
+    return status_fail("\"%s\": layer %d: n_groups %d must divide n_heads %d", source, layer,
+                       groups, heads);
 }
 
 /* ---- tensors and weights */
@@ -174,7 +174,6 @@ const struct mixer_kind mamba2_kind = {
     .sizes = sizes,
     .n_sizes = MAMBA2_SIZES,
     .check = check,
-    .check_new = mamba2_check_new,
     .tensors = tensors,
     .n_tensors = MAMBA2_TENSORS,
     .weights = weights,

@@ -96,7 +96,6 @@ void mamba2_backward(const struct mixer_pass *pass, const void *dout, void *dinp
                      void *const *gradients);
 
 /* A new mixer from attention (see init.c). */
-enum status mamba2_check_new(const struct mixer_sizes *sizes, const struct mixer_host *host);
 enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *sizes,
                         const struct mixer_choices *choices, const struct attention_source *source);
 char *mamba2_origin(int tensor, const struct mixer_sizes *sizes,
