@@ -328,8 +328,14 @@ START_TEST(apriel2_blocks) {
             "\"config.json\": \"softmax_scale_power\" is 1; only 0.5 is supported");
     config_free(good(APRIEL2(PLAIN "'softmax_scale_power': 0.5, 'value_norm': null, "
                                    "'shared_key_value': false, 'causal': true")));
-    refused(APRIEL2("'type': 'gdn'"),
-            "\"config.json\": mixer type \"gdn\" is not supported (attention or mamba)");
+    refused(APRIEL2("'type': 'kda'"),
+            "\"config.json\": mixer type \"kda\" is not supported (attention, mamba or gdn)");
+#define GDN                                                                                        \
+    "'type': 'gdn', 'value_heads': 4, 'key_heads': 2, 'key_head_dim': 8, 'value_head_dim': 8"
+    refused(APRIEL2(GDN), "\"config.json\": \"convolution_layer.kernel_size\" is missing");
+    refused(APRIEL2(GDN ", 'convolution_layer': {'kernel_size': 4}, 'norm_eps': 0.5"),
+            "\"config.json\": \"norm_eps\" 0.5 of a mixer differs from that of the model's norms, "
+            "1e-06: this is not supported");
     refused(APRIEL2(ATTENTION "'rotary': {'type': 'default_2d', 'theta': 5000}"),
             "\"config.json\": rotary type \"default_2d\" is not supported (mistral_1d, linear, "
             "llama3 or yarn)");

@@ -225,10 +225,10 @@ static enum status parse_mixer(struct model_config *config, struct layer_config 
 static enum status parse_block(struct model_config *config, struct layer_config *layer,
                                const struct json *block, const char *name, const char *source) {
     enum status status = refuse_in_block(block, source);
+    if (!status) /* before the mixer, whose own norm has the same epsilon */
+        status = parse_norm(&config->rms_norm_eps, js_member(block, "normalization"), source);
     if (!status) status = parse_mixer(config, layer, js_member(block, "mixer"), name, source);
     if (!status) status = parse_mlp(config, js_member(block, "mlp"), source);
-    if (!status)
-        status = parse_norm(&config->rms_norm_eps, js_member(block, "normalization"), source);
     return status;
 }
 

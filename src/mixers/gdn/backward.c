@@ -7,8 +7,8 @@ static struct delta_gradients locate_gradients(const struct mixer_pass *pass,
                                                const struct gdn_layout *layout,
                                                void *const *gradients) {
     const struct backend *backend = pass->backend;
-    void *dconvolved = pass->buffer[GDN_B_DCONVOLVED];
-    const void *dprojected = pass->buffer[GDN_B_DPROJECTED];
+    struct act *dconvolved = pass->buffer[GDN_B_DCONVOLVED];
+    const struct act *dprojected = pass->buffer[GDN_B_DPROJECTED];
     int64_t beta = layout->convolved + layout->inner;
     return (struct delta_gradients){
         .dq = dconvolved,
@@ -26,7 +26,7 @@ static struct delta_gradients locate_gradients(const struct mixer_pass *pass,
     };
 }
 
-void gdn_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void gdn_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                   void *const *gradients) {
     struct backend *backend = pass->backend;
     const struct gdn_layout layout = gdn_layout_of(&pass->mixer->sizes, pass->host);

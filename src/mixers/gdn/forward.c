@@ -27,8 +27,8 @@ struct gdn_layout gdn_layout_of(const struct mixer_sizes *sizes, const struct mi
 
 struct delta_inputs gdn_locate(const struct mixer_pass *pass, const struct gdn_layout *layout) {
     const struct backend *backend = pass->backend;
-    const void *convolved = pass->buffer[GDN_B_CONVOLVED],
-               *projected = pass->buffer[GDN_B_PROJECTED];
+    const struct act *convolved = pass->buffer[GDN_B_CONVOLVED],
+                     *projected = pass->buffer[GDN_B_PROJECTED];
     int64_t beta = layout->convolved + layout->inner;
     return (struct delta_inputs){
         .q = convolved,
@@ -73,7 +73,7 @@ static void read(const struct mixer_pass *pass, const struct gdn_layout *layout)
                                   &layout->conv);
 }
 
-void gdn_forward(const struct mixer_pass *pass, void *h) {
+void gdn_forward(const struct mixer_pass *pass, struct acc *h) {
     struct backend *backend = pass->backend;
     const struct gdn_layout layout = gdn_layout_of(&pass->mixer->sizes, pass->host);
     int64_t n = pass->sequences->tokens, width = pass->host->hidden;

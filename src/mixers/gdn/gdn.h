@@ -77,8 +77,8 @@ struct gdn_layout {
 struct gdn_layout gdn_layout_of(const struct mixer_sizes *sizes, const struct mixer_host *host);
 struct delta_inputs gdn_locate(const struct mixer_pass *pass, const struct gdn_layout *layout);
 
-void gdn_forward(const struct mixer_pass *pass, void *h);
-void gdn_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void gdn_forward(const struct mixer_pass *pass, struct acc *h);
+void gdn_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                   void *const *gradients);
 
 /* A new mixer from attention (see init.c). */

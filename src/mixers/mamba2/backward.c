@@ -7,8 +7,8 @@ static struct ssd_gradients locate_gradients(const struct mixer_pass *pass,
                                              const struct mamba2_layout *layout,
                                              void *const *gradients) {
     const struct backend *backend = pass->backend;
-    void *dconvolved = pass->buffer[MAMBA2_B_DCONVOLVED];
-    const void *dprojected = pass->buffer[MAMBA2_B_DPROJECTED];
+    struct act *dconvolved = pass->buffer[MAMBA2_B_DCONVOLVED];
+    const struct act *dprojected = pass->buffer[MAMBA2_B_DPROJECTED];
     return (struct ssd_gradients){
         .dx = dconvolved,
         .db = act_at(backend, dconvolved, layout->inner),
@@ -24,7 +24,7 @@ static struct ssd_gradients locate_gradients(const struct mixer_pass *pass,
     };
 }
 
-void mamba2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void mamba2_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                      void *const *gradients) {
     struct backend *backend = pass->backend;
     const struct mamba2_layout layout = mamba2_layout_of(&pass->mixer->sizes, pass->host);

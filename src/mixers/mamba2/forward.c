@@ -28,7 +28,7 @@ struct mamba2_layout mamba2_layout_of(const struct mixer_sizes *sizes,
 
 struct ssd_inputs mamba2_locate(const struct mixer_pass *pass, const struct mamba2_layout *layout) {
     const struct backend *backend = pass->backend;
-    const void *convolved = pass->buffer[MAMBA2_B_CONVOLVED];
+    const struct act *convolved = pass->buffer[MAMBA2_B_CONVOLVED];
     void *const *weights = pass->mixer->weights;
     return (struct ssd_inputs){
         .x = convolved,
@@ -51,7 +51,7 @@ static void read(const struct mixer_pass *pass, const struct mamba2_layout *layo
     const struct sequences *sequences = pass->sequences;
     const struct past_use *past = pass->past;
     void *const *buffer = pass->buffer;
-    const void *x = act_at(backend, buffer[MAMBA2_B_PROJECTED], layout->inner);
+    const struct act *x = act_at(backend, buffer[MAMBA2_B_PROJECTED], layout->inner);
     const void *w = pass->mixer->weights[MAMBA2_CONV];
     const void *bias = pass->mixer->weights[MAMBA2_CONV_BIAS_WEIGHT];
     void *convolved = buffer[MAMBA2_B_CONVOLVED], *out = buffer[MAMBA2_B_READ];
@@ -74,7 +74,7 @@ static void read(const struct mixer_pass *pass, const struct mamba2_layout *layo
                                   &layout->conv);
 }
 
-void mamba2_forward(const struct mixer_pass *pass, void *h) {
+void mamba2_forward(const struct mixer_pass *pass, struct acc *h) {
     struct backend *backend = pass->backend;
     const struct mamba2_layout layout = mamba2_layout_of(&pass->mixer->sizes, pass->host);
     int64_t n = pass->sequences->tokens, width = pass->host->hidden;

@@ -91,8 +91,8 @@ struct mamba2_layout mamba2_layout_of(const struct mixer_sizes *sizes,
                                       const struct mixer_host *host);
 struct ssd_inputs mamba2_locate(const struct mixer_pass *pass, const struct mamba2_layout *layout);
 
-void mamba2_forward(const struct mixer_pass *pass, void *h);
-void mamba2_backward(const struct mixer_pass *pass, const void *dout, void *dinput,
+void mamba2_forward(const struct mixer_pass *pass, struct acc *h);
+void mamba2_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                      void *const *gradients);
 
 /* A new mixer from attention (see init.c). */
