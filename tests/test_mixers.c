@@ -196,7 +196,7 @@ static float *download(const struct fixture *f, const void *memory, int64_t coun
 static void open_run(struct run *run, const struct fixture *f, int length, bool gradients) {
     uint32_t ids[MOST_TOKENS] = {0};
     uint64_t offsets[MOST_TOKENS + 1];
-    for (int i = 0; i <= f->rows; i++) offsets[i] = (uint64_t)(i * length);
+    for (int i = 0; i <= f->rows; i++) offsets[i] = (uint64_t)i * (uint64_t)length;
     *run = (struct run){0};
     succeeds(token_batch_create(&run->batch, f->backend, ids, offsets, f->rows));
     run->pass = (struct mixer_pass){.backend = f->backend,

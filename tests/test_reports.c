@@ -65,10 +65,12 @@ static struct store *make_store(const char *path, int layers) {
                                              (r + 1) * pow(10, -2.0 * layer / layers), 0.01, 4),
                              STATUS_OK);
         for (int layer = 0; r == 2 && layer < layers; layer++) /* probes: two seeds, 100 steps */
-            for (int step = 0; step < 200; step++)
-                ck_assert_int_eq(store_put_probe_step(store, run, layer, step % 2, step / 2,
-                                                      2.0 / (double)(step / 2 + 1) + step % 2),
+            for (int step = 0; step < 200; step++) {
+                int half = step / 2;
+                ck_assert_int_eq(store_put_probe_step(store, run, layer, step % 2, half,
+                                                      2.0 / (half + 1) + step % 2),
                                  STATUS_OK);
+            }
         ck_assert_int_eq(store_commit(store), STATUS_OK);
         ck_assert_int_eq(store_finish_run(store, run, STORE_STATUS_DONE), STATUS_OK);
     }

@@ -21,8 +21,8 @@ template <int TS, int SG> struct pass_layout {
     static_assert(VECTORS <= SCAN_THREADS && ROW_VECTORS >= 1, "the loads are dealt out");
 };
 
-/* One block of tokens, as the walk reads it: rows of shared memory. Each is an array of its own there;
- * of one struct nvcc 13.0 makes a forward pass for 64 states that is 8 % slower. */
+/* One block of tokens, as the walk reads it: rows of shared memory. Each is an array of its own
+ * there; of one struct nvcc 13.0 makes a forward pass for 64 states that is 8 % slower. */
 template <int TS, int SG> struct pass_tiles {
     typedef pass_layout<TS, SG> L;
     float (*dt)[L::CHANNELS], (*u)[L::CHANNELS];
@@ -290,8 +290,9 @@ __global__ void __launch_bounds__(SCAN_THREADS) scan_pass_kernel(struct scan_cal
     constexpr bool WRITES = !BACKWARD && !LOCAL;
     typedef pass_layout<TS, SG> L;
     __shared__ __align__(16) float dt[SCAN_BLOCK][L::CHANNELS], u[SCAN_BLOCK][L::CHANNELS];
-    __shared__ __align__(16) float enter[SCAN_BLOCK][L::ROW], leave[WRITES ? SCAN_BLOCK : 1][L::ROW];
-    const struct pass_tiles<TS, SG> tiles = {dt, u, enter, leave};
+    __shared__ __align__(16) float enter[SCAN_BLOCK][L::ROW],
+        leave[WRITES ? SCAN_BLOCK : 1][L::ROW];
+    const struct pass_tiles<TS, SG> tiles = { dt, u, enter, leave };
     struct pass_span span = find_span<TS, SG>(call);
     if (span.start >= span.end) return;
     if (LOCAL && (BACKWARD ? span.start == 0 : span.end == span.length))

@@ -5,9 +5,5 @@
 #include "mixers/window/window.h"
 
 const struct mixer_kind *const mixer_kinds[MIXER_MAX_KINDS + 1] = {
-    &attention_kind,
-    &m2_kind,
-    &window_kind,
-    &mamba2_kind,
-    &gdn_kind,
+    &attention_kind, &m2_kind, &window_kind, &mamba2_kind, &gdn_kind,
 };

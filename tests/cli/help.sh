@@ -47,7 +47,7 @@ while read -r command words; do
 done <"$temporary/shown"
 cat "$temporary"/*.options >"$temporary/all"
 for option in $(grep -oE -e '`--[a-z0-9-]+' "$source/README.md" | tr -d '`' | sort -u); do
-    case $option in --sanitize | --version) continue ;; esac
+    case $option in --sanitize | --version | --prefix) continue ;; esac
     grep -qx -e "$option" "$temporary/all" || complain "README.md speaks of $option, which no command has"
 done
 

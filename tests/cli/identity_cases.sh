@@ -65,7 +65,7 @@ evaluate plain >found
 grep -q '"run": 1,' found && tr -d ' \n' <found | grep -q '"finished":{"value":0.0,' || complain "plain: $(cat found)"
 evaluate newline >found
 tr -d ' \n' <found | grep -q '"finished":{"value":1.0,' || complain "newline: $(cat found)"
-tr -d ' \n' <found | grep -q '"tokens":{"value":13.5,' || complain "newline: $(cat found)"
+tr -d ' \n' <found | grep -q '"tokens":{"value":14.5,' || complain "newline: $(cat found)"
 "$program" scores --db e.db --run 2 --export answers >found
 grep -q '," Ann has 3 \* 2 = 6 pens"$' found || complain "newline: $(cat found)"
 grep -q '," There are 4 x 2 = 8 cups of flour in total\."$' found || complain "newline: $(cat found)"

@@ -39,7 +39,7 @@ wrong '--fields: "question" is not ROLE=NAME, as prompt=question' question
 wrong '--fields: "text=" is not ROLE=NAME, as prompt=question' text=
 wrong '--fields: "" is not ROLE=NAME, as prompt=question' ''
 wrong '--fields: "" is not ROLE=NAME, as prompt=question' text=a,
-wrong '--fields: no role "query": there are text, prompt, response, instruction, input, output, ids, loss_mask, messages, conversations' query=a
+wrong '--fields: no role "query": there are text, prompt, response, completion, chosen, rejected, instruction, input, output, ids, loss_mask, messages, conversations' query=a
 wrong '--fields names "text" twice' text=a,text=b
 fails 1 '"a.jsonl": line 1: the record has "text", not what --fields names: "question", "answer"' \
     --tokenizer "$demo" -o x.h5 --fields prompt=question,response=answer a.jsonl
@@ -98,7 +98,7 @@ wrong_list 'after record 1: more follows the end of the array' '[{"text": "a"}]x
 wrong_list 'after record 0: a record is expected' '}'
 wrong_list "record 2: invalid JSON at column 8: string or '}' expected near '}'" '[{"text": "a"},\n{"a":1,}]'
 wrong_list 'record 2: a record must be a JSON object' '[{"text": "a"}, [5]]'
-wrong_list "record 2: the record has \"a\", but needs \"text\", or \"prompt\" and \"response\", or \"instruction\" and \"output\", or \"messages\", or \"conversations\", or \"ids\": name its fields with --fields text=a" \
+wrong_list "record 2: the record has \"a\", but needs \"text\", or \"prompt\" and \"response\", or \"prompt\" and \"completion\", or \"chosen\", or \"instruction\" and \"output\", or \"messages\", or \"conversations\", or \"ids\": name its fields with --fields text=a" \
     '[{"text": "a"}, {"a": "b"}]'
 
 # gzip by content, by name, or both; several members; a mark within.

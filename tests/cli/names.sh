@@ -13,6 +13,10 @@ mkdir bin schedule
 cat >bin/apriel-tool <<'X2'
 #!/bin/sh
 printf '%s\0' "$@" >>arguments
+while [ $# -gt 1 ]; do # as loo and mmr do
+    [ "$1" != --run-file ] || echo 7 >"$2"
+    shift
+done
 X2
 cat >one_schedule <<'X2'
 #!/bin/sh
@@ -26,11 +30,11 @@ printf '%s\0' "$1" >name
 PATH=$temporary/bin:$PATH sh ./script >printed 2>errors || { echo "the script fails: $(cat errors)" >&2; exit 1; }
 [ ! -s printed ] && [ ! -s errors ] || { echo "the script says: $(cat printed errors)" >&2; exit 1; }
 case $1 in -*) path=./$1 ;; *) path=$1 ;; esac
-printf '%s\0' loo "$path" --data "$path" --db "$path" \
-    plan --db "$path" --signal loo --stages 2 -o "$path.w/plan-2.json" \
+printf '%s\0' loo "$path" --data "$path" --db "$path" --run-file "$path.w/run-2" \
+    plan --db "$path" --run 7 --stages 2 -o "$path.w/plan-2.json" \
     convert "$path" --plan "$path.w/plan-2.json" -o "$path.w/hybrid-2" \
-    mmr "$path" --data "$path" --db "$path" --base "$path.w/hybrid-2" \
-    plan --db "$path" --signal mmr --stages 3 -o "$path.w/plan-3.json" \
+    mmr "$path" --data "$path" --db "$path" --base "$path.w/hybrid-2" --run-file "$path.w/run-3" \
+    plan --db "$path" --run 7 --stages 3 -o "$path.w/plan-3.json" \
     convert "$path" --plan "$path.w/plan-3.json" --from "$path.w/hybrid-2" -o "$path.w/hybrid-3" >expected
 cmp arguments expected >&2 || { echo "another command" >&2; exit 1; }
 # Only the work directory came into being.

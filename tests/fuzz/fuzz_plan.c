@@ -8,14 +8,15 @@
 /* What was accepted can be exported, and read again as the same plan. */
 static void check_accepted(const struct plan *plan) {
     const struct plan_stage *stage;
+    struct plan_mixers mixers = {0};
+    if (mixer_choices_begin(&mixers.choices, NULL) != STATUS_OK) abort();
     if (plan_find_stage(&stage, plan, 0, "fuzz") != STATUS_OK) abort();
     char *layout = plan_stage_layout(plan, stage);
     if (layout && strlen(layout) != (size_t)plan->layers) abort();
     free(layout);
     for (int format = PLAN_FORMAT_HF; format <= PLAN_FORMAT_CSV; format++) {
         char *text;
-        if (plan_export(&text, plan, 1, (enum plan_format)format, &(struct plan_mixers){0},
-                        "fuzz") == STATUS_OK)
+        if (plan_export(&text, plan, 1, (enum plan_format)format, &mixers, "fuzz") == STATUS_OK)
             free(text);
     }
     struct json *document = plan_to_json(plan);
