@@ -132,10 +132,12 @@ static enum status time_passes(struct timing *out, struct model *model, const st
         int64_t room = (int64_t)(MOST / a_token);
         timing_free_rows(&part);
         if (room > most_tokens) room = most_tokens;
-        if (status || seconds > ENOUGH || room < 2 * rows * length || length >= longest) break;
+        if (status || seconds > ENOUGH || room < 2 * rows * length) break;
+        int64_t tried = rows * (length < longest ? length : longest);
         length = room < longest ? room : longest;
         rows = room / length < (int64_t)set->rows ? room / length : (int64_t)set->rows;
         if (rows < 1) rows = 1;
+        if (rows * length < 2 * tried) break;
     }
     return status;
 }
