@@ -5,12 +5,6 @@
 
 #include "mixers/sizes.h"
 
-int mixer_kind_count(void) {
-    int count = 0;
-    while (mixer_kinds[count]) count++;
-    return count;
-}
-
 int mixer_kind_index(const struct mixer_kind *kind) {
     int index = 0;
     while (mixer_kinds[index] != kind) index++;

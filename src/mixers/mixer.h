@@ -185,7 +185,6 @@ struct mixer_kind {
 
 /* All kinds: attention first, which is what the others replace. NULL behind the last. */
 extern const struct mixer_kind *const mixer_kinds[];
-int mixer_kind_count(void);
 int mixer_kind_index(const struct mixer_kind *kind);
 
 /* Whether an attention mixer of the model stands here: others have been put in its place. */
