@@ -489,6 +489,20 @@ START_TEST(beginnings_are_repeatable) {
 }
 END_TEST
 
+/* What messages and tables print of a kind. */
+START_TEST(kinds_have_words) {
+    for (int k = 0; mixer_kinds[k]; k++) {
+        const struct mixer_kind *kind = mixer_kinds[k];
+        ck_assert(kind->name && kind->singular && kind->adjective && kind->plural);
+        ck_assert(kind->letter && (kind->unequal || !kind->type[MIXER_APRIEL_H1]));
+        for (int other = 0; other < k; other++) {
+            ck_assert_str_ne(mixer_kinds[other]->name, kind->name);
+            ck_assert_int_ne(mixer_kinds[other]->letter, kind->letter);
+        }
+    }
+}
+END_TEST
+
 /* Each choice in each of its words, and each size, stands in the JSON of a run. */
 START_TEST(options_round_trip_to_json) {
     for (int k = 1; mixer_kinds[k]; k++) {
@@ -583,4 +597,4 @@ END_TEST
 
 CHECK_MAIN("mixers", golden_values_and_gradients, gradients_are_differences,
            steps_equal_the_parallel_form, bytes_are_those_allocated, beginnings_are_repeatable,
-           options_round_trip_to_json, formats_give_the_sizes_back)
+           kinds_have_words, options_round_trip_to_json, formats_give_the_sizes_back)

@@ -122,10 +122,6 @@ struct json *fast_llm_decoder(const struct model_config *config, enum mixer_form
 }
 
 const char *fast_llm_lacks(const struct model_config *config) {
-    for (int i = 0; i < config->n_layers; i++) {
-        const struct mixer_kind *kind = config->layers[i].mixer.kind;
-        if (!kind->type[MIXER_FAST_LLM]) return kind->plural;
-    }
     if (!config_any_attends(config)) return NULL;
     if (config->rope.kind == ROPE_LINEAR) return "linear rope scaling";
     if (config->rope.kind == ROPE_YARN && !config->rope.truncate)

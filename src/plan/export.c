@@ -99,11 +99,23 @@ static void write_heading(struct text *text, const struct plan *plan,
     text_append(text, ".\n# %s\n", use);
 }
 
+/* The kinds of the hybrid must have words in the format. */
+static enum status check_kinds(const struct model_config *config, enum mixer_format dialect,
+                               const char *format, const char *source) {
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct mixer_kind *kind = config->layers[i].mixer.kind;
+        if (!kind->type[dialect])
+            return status_fail("\"%s\": %s cannot say %s", source, format, kind->plural);
+    }
+    return STATUS_OK;
+}
+
 /* The decoder of the hybrid as convert makes it, and what Fast-LLM keeps beside it. */
 static enum status write_fast_llm(struct text *text, const struct plan_hybrid *stage,
                                   const char *source) {
     const struct model_config *config = stage->hybrid.config;
     const char *lacks = fast_llm_lacks(config);
+    if (check_kinds(config, MIXER_FAST_LLM, "fast-llm", source)) return STATUS_FAILED;
     if (lacks) return status_fail("\"%s\": Fast-LLM's configuration has no %s", source, lacks);
     if (!stage->complete && config_any_attends(config) && config->rope.kind != ROPE_DEFAULT)
         return status_fail("\"%s\" is of an older version, which did not record rope scaling: name "
@@ -154,17 +166,13 @@ static enum status write_surgery(struct text *text, const struct plan_hybrid *st
                                  const char *source) {
     const struct model_config *config = stage->hybrid.config;
     const struct mixer_host host = config_host(config);
-    struct json *decoder = js_new_object(), *pattern = js_new_array(), *blocks = js_new_object();
-    struct json *model = js_new_object();
-    if (config->qk_norm) {
-        js_free(decoder);
-        js_free(pattern);
-        js_free(blocks);
-        js_free(model);
+    if (check_kinds(config, MIXER_SURGERY, "surgery", source)) return STATUS_FAILED;
+    if (config->qk_norm)
         return status_fail("\"%s\": the model normalises queries and keys, which Apriel2's code "
                            "does not",
                            source);
-    }
+    struct json *decoder = js_new_object(), *pattern = js_new_array(), *blocks = js_new_object();
+    struct json *model = js_new_object();
     for (int i = 0; i < config->n_layers; i++) {
         const struct mixer_sizes *sizes = &config->layers[i].mixer;
         char name[MIXER_BLOCK_SIZE];

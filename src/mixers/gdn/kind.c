@@ -154,6 +154,7 @@ static const struct config_row apriel2[] = {
 
 const struct mixer_kind gdn_kind = {
     .name = "gdn",
+    .adjective = "Gated DeltaNet",
     .singular = "Gated DeltaNet mixer",
     .plural = "Gated DeltaNet mixers",
     .unequal = "Gated DeltaNet mixers of different sizes",

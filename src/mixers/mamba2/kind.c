@@ -166,6 +166,7 @@ static double operations(const struct mixer_sizes *mamba2, const struct mixer_ho
 
 const struct mixer_kind mamba2_kind = {
     .name = "mamba2",
+    .adjective = "Mamba-2",
     .singular = "Mamba-2 mixer",
     .plural = "Mamba-2 mixers",
     .unequal = "Mamba-2 mixers of different sizes or biases",
