@@ -56,7 +56,7 @@ judge() {
 
 # What is no value of the model: when and how fast, how much memory, which program.
 forget() {
-    sed -E -e '/"(version|tool|tool_version|release|revision|commit|created|date|started|finished|seconds|[a-z_]*_seconds|[a-z_]*per_second)": /d' \
+    sed -E -e '/"(version|tool|tool_version|tool_commit|release|revision|commit|created|date|started|finished|seconds|[a-z_]*_seconds|[a-z_]*per_second)": /d' \
         -e '/"((planned|peak|device_peak|loaded|predicted|room|host_room)_bytes)": /d' "$@"
 }
 
@@ -175,7 +175,7 @@ for format in hf fast-llm surgery csv; do
     both "plan --format $format" plan --plan plan.json --format $format
 done
 both "plan --format fast-llm --gate random" plan --plan plan.json --format fast-llm --gate random --d-state 8
-both "plan, its serving" plan --db scores.db --run 1 --stages "1,$half" --d-state 8 --json
+both "plan, its serving" plan --db scores.db --run 1 --stages "1,$half" --json
 both "plan, its serving as text" plan --db scores.db --run 1 --stages "1,$half" --memory 24G --bandwidth 1e12
 both "plan --schedule" plan --schedule "1,$half" --model "$model" --data "$tokens" --db schedule.db --work schedule \
     --device cpu --mmr-options "--steps 5" --init published
