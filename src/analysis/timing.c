@@ -22,6 +22,7 @@ double timing_counted(const struct tokenset *set, int64_t rows) {
 
 void timing_forget_layers(struct model *model, int kept) {
     struct model_config *config = (struct model_config *)(uintptr_t)model->config;
+    for (int l = kept; model->resident && l < config->n_layers; l++) model_forget_layer(model, l);
     if (config->n_layers > kept) config->n_layers = kept;
 }
 
