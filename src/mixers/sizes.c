@@ -6,6 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- defaults */
+
+int64_t size_heads(const struct mixer_host *host) {
+    return host->heads;
+}
+
+int64_t size_head_dim(const struct mixer_host *host) {
+    return host->head_dim;
+}
+
+int64_t size_taps(const struct mixer_host *host) {
+    return 4;
+}
+
+int64_t size_yes(const struct mixer_host *host) {
+    return 1;
+}
+
+int64_t size_no(const struct mixer_host *host) {
+    return 0;
+}
+
 /* ---- values of one size */
 
 static struct json *value_json(const struct size_row *row, const struct mixer_sizes *sizes,
@@ -69,15 +91,22 @@ enum status mixer_sizes_read(struct mixer_sizes *out, const struct mixer_kind *k
 
 /* ---- config.json */
 
+/* The next key of a path that has more behind it, which the path then begins with. */
+enum { PATH_KEY_SIZE = 64 };
+static bool next_key(char key[PATH_KEY_SIZE], const char **path) {
+    const char *dot = strchr(*path, '.');
+    if (!dot) return false;
+    snprintf(key, PATH_KEY_SIZE, "%.*s", (int)(dot - *path), *path);
+    *path = dot + 1;
+    return true;
+}
+
 /* The object that a path ends in, made where it is not there, and the key in it. */
 static struct json *enter(struct json *object, const char **path) {
-    const char *dot;
-    while ((dot = strchr(*path, '.'))) {
-        char key[64];
-        snprintf(key, sizeof key, "%.*s", (int)(dot - *path), *path);
+    char key[PATH_KEY_SIZE];
+    while (next_key(key, path)) {
         if (!js_member(object, key)) js_set(object, key, js_new_object());
         object = (struct json *)(uintptr_t)js_member(object, key);
-        *path = dot + 1;
     }
     return object;
 }
@@ -114,14 +143,15 @@ void mixer_config_write(struct json *object, const struct mixer_sizes *sizes,
 
 /* The object that a path ends in (NULL: it is not there), and the key in it. */
 static const struct json *follow(const struct json *object, const char **path) {
-    const char *dot;
-    while ((dot = strchr(*path, '.'))) {
-        char key[64];
-        snprintf(key, sizeof key, "%.*s", (int)(dot - *path), *path);
-        object = js_member(object, key);
-        *path = dot + 1;
-    }
+    char key[PATH_KEY_SIZE];
+    while (next_key(key, path)) object = js_member(object, key);
     return object;
+}
+
+/* What stands at a path; NULL: nothing. */
+static const struct json *find(const struct json *object, const char *path) {
+    const struct json *owner = follow(object, &path);
+    return js_member(owner, path);
 }
 
 /* A size by the key of `row`; where it is absent, as the row of the size says. */
@@ -150,7 +180,7 @@ static enum status read_size(struct mixer_sizes *out, const struct config_row *r
 /* One epsilon serves all norms of a model. */
 static enum status check_norm_eps(const struct config_row *row, const struct json *json,
                                   const struct mixer_host *host, const char *source) {
-    double value = js_number_or(js_member(json, row->key), row->number);
+    double value = js_number_or(find(json, row->key), row->number);
     if (value == host->norm_eps) return STATUS_OK;
     return status_fail("\"%s\": \"%s\" %g of a mixer differs from that of the model's norms, %g: "
                        "this is not supported",
@@ -163,7 +193,7 @@ static bool is_passed_over(const struct config_row *row, const struct config_row
     for (const struct config_row *other = first; other->key; other++) {
         if (other == row || other->use != CONFIG_SIZE || other->size != row->size) continue;
         bool before = other < row;
-        if (before ? js_member(json, other->key) != NULL : !js_member(json, row->key)) return true;
+        if (before ? find(json, other->key) != NULL : !find(json, row->key)) return true;
     }
     return false;
 }

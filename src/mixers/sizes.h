@@ -30,6 +30,16 @@ struct size_row {
     bool set_by_init;       /* follows from the choices of the initialisation */
 };
 
+/* More than any model has. */
+enum { SIZE_MOST = 65536, SIZE_MOST_TAPS = 64 };
+
+/* Defaults that kinds share: H, E, a convolution's four taps, flags. */
+int64_t size_heads(const struct mixer_host *host);
+int64_t size_head_dim(const struct mixer_host *host);
+int64_t size_taps(const struct mixer_host *host);
+int64_t size_yes(const struct mixer_host *host);
+int64_t size_no(const struct mixer_host *host);
+
 enum config_use {
     CONFIG_SIZE,
     CONFIG_TRUE, /* a constant that must be so */

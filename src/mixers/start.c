@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/random.h"
 #include "mixers/attention/attention.h"
 
 float start_rounded(float value, const struct attention_source *source) {
@@ -22,11 +21,16 @@ void start_fill(float *out, int64_t count, double value, const struct attention_
     for (int64_t i = 0; i < count; i++) out[i] = kept;
 }
 
-void start_uniform(float *out, int64_t count, double bound, const char *tensor, uint64_t seed,
-                   const struct attention_source *source) {
+struct random_stream start_stream(const char *tensor, uint64_t seed,
+                                  const struct attention_source *source) {
     char name[96];
     snprintf(name, sizeof name, "mixer.%s", tensor);
-    struct random_stream stream = random_stream_for(seed, source->layer, name);
+    return random_stream_for(seed, source->layer, name);
+}
+
+void start_uniform(float *out, int64_t count, double bound, const char *tensor, uint64_t seed,
+                   const struct attention_source *source) {
+    struct random_stream stream = start_stream(tensor, seed, source);
 #pragma omp parallel for schedule(static) if (count > 1 << 16)
     for (int64_t i = 0; i < count; i++) {
         double value = bound * (2 * random_uniform(&stream, (uint64_t)i) - 1);

@@ -2,7 +2,15 @@
 #ifndef MIXERS_START_H
 #define MIXERS_START_H
 
+#include "base/random.h"
 #include "mixers/choices.h"
+
+/* silu^-1(1): a gate whose weights are zero and whose bias is this lets everything through. */
+#define START_OPEN_GATE 1.2784645
+
+/* The random stream of a tensor of a new mixer. */
+struct random_stream start_stream(const char *tensor, uint64_t seed,
+                                  const struct attention_source *source);
 
 /* The value as the source's type holds it. */
 float start_rounded(float value, const struct attention_source *source);

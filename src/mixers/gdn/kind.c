@@ -2,30 +2,32 @@
 
 /* ---- sizes */
 
-enum { MOST = 65536, TAPS = 64 }; /* more than any model has */
-
-static int64_t heads_of(const struct mixer_host *host) {
-    return host->heads;
-}
-
-static int64_t head_dim_of(const struct mixer_host *host) {
-    return host->head_dim;
-}
-
-static int64_t four(const struct mixer_host *host) {
-    return 4;
-}
-
 static const struct size_row sizes[GDN_SIZES] = {
-    [GDN_KEY_HEADS] =
-        {.name = "n_key_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
-    [GDN_VALUE_HEADS] =
-        {.name = "n_value_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
-    [GDN_KEY_DIM] =
-        {.name = "d_key", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
-    [GDN_VALUE_DIM] =
-        {.name = "d_value", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
-    [GDN_D_CONV] = {.name = "d_conv", .low = 1, .high = TAPS, .otherwise = four, .inspected = true},
+    [GDN_KEY_HEADS] = {.name = "n_key_heads",
+                       .low = 1,
+                       .high = SIZE_MOST,
+                       .otherwise = size_heads,
+                       .inspected = true},
+    [GDN_VALUE_HEADS] = {.name = "n_value_heads",
+                         .low = 1,
+                         .high = SIZE_MOST,
+                         .otherwise = size_heads,
+                         .inspected = true},
+    [GDN_KEY_DIM] = {.name = "d_key",
+                     .low = 1,
+                     .high = SIZE_MOST,
+                     .otherwise = size_head_dim,
+                     .inspected = true},
+    [GDN_VALUE_DIM] = {.name = "d_value",
+                       .low = 1,
+                       .high = SIZE_MOST,
+                       .otherwise = size_head_dim,
+                       .inspected = true},
+    [GDN_D_CONV] = {.name = "d_conv",
+                    .low = 1,
+                    .high = SIZE_MOST_TAPS,
+                    .otherwise = size_taps,
+                    .inspected = true},
 };
 
 static enum status check(const struct mixer_sizes *gdn, const char *source, int layer) {

@@ -5,14 +5,10 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "base/random.h"
 #include "base/text.h"
 #include "mixers/attention/attention.h"
 #include "mixers/m2/m2.h"
 #include "mixers/start.h"
-
-/* silu^-1(1). */
-static const float open_gate = 1.2784645f;
 
 const struct choice_row m2_choices[M2_CHOICES] = {
     [M2_ALIGN] = {.name = "align",
@@ -138,12 +134,6 @@ static enum status read_queries(float *out, const struct mil *mil, int role, int
     return status;
 }
 
-static struct random_stream stream_of(const struct mil *mil, int role) {
-    char name[96] = "mixer.";
-    strncat(name, m2_kind.tensors[role].name, sizeof name - strlen(name) - 1);
-    return random_stream_for(mil->choices->seed, mil->source->layer, name);
-}
-
 static void fill_uniform(float *out, int64_t count, double bound, const struct mil *mil, int role) {
     start_uniform(out, count, bound, m2_kind.tensors[role].name, mil->choices->seed, mil->source);
 }
@@ -155,7 +145,7 @@ static void fill_gate(float *out, const struct mil *mil, bool bias) {
         fill_uniform(out, inner * width, 1 / sqrt((double)width), mil, M2_T_IN_PROJ);
         return;
     }
-    float value = bias && open ? start_rounded(open_gate, mil->source) : 0;
+    float value = bias && open ? start_rounded((float)START_OPEN_GATE, mil->source) : 0;
     for (int64_t i = 0; i < inner * (bias ? 1 : width); i++) out[i] = value;
 }
 
@@ -193,7 +183,8 @@ static enum status fill_out_proj(float *out, const struct mil *mil) {
 
 /* softplus^-1 of a log-uniform draw, the inverse as Mamba computes it. */
 static void fill_dt_bias(float *out, const struct mil *mil) {
-    struct random_stream stream = stream_of(mil, M2_T_DT_PROJ_BIAS);
+    struct random_stream stream =
+        start_stream(m2_kind.tensors[M2_T_DT_PROJ_BIAS].name, mil->choices->seed, mil->source);
     double factor = chosen(mil, M2_DT_DRAW, M2_DT_TWICE) ? 2 : 1, low, high;
     mixer_choices_range(&low, &high, mil->choices, M2_DT_RANGE);
     for (int64_t i = 0; i < mil->m2->value[M2_D_INNER]; i++) {
@@ -210,7 +201,7 @@ static void fill_conv(float *out, const struct mil *mil) {
         fill_uniform(out, count, 1 / sqrt((double)taps), mil, M2_T_CONV);
         return;
     }
-    for (int64_t i = 0; i < count; i++) out[i] = i % taps == taps - 1;
+    start_taps(out, mil->m2->value[M2_D_INNER], taps, 1, mil->source);
 }
 
 static void fill_conv_bias(float *out, const struct mil *mil) {
@@ -282,7 +273,7 @@ char *m2_origin(int role, const struct mixer_sizes *m2, const struct mixer_choic
     case M2_T_IN_PROJ_BIAS: {
         bool bias = role == M2_T_IN_PROJ_BIAS;
         bool open = chosen(&mil, M2_GATE, M2_GATE_OPEN);
-        char *z = open && bias   ? text_format("%.4g", (double)open_gate)
+        char *z = open && bias   ? text_format("%.4g", (double)(float)START_OPEN_GATE)
                   : open || bias ? text_format("zeros")
                                  : text_format("uniform +-%.4g", 1 / sqrt(width));
         char *text =

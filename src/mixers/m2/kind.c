@@ -4,7 +4,7 @@
 
 /* ---- sizes */
 
-enum { MOST = 65536, CHANNELS = 1 << 24, TAPS = 64 }; /* more than any model has */
+enum { CHANNELS = 1 << 24 }; /* more than any model has */
 
 static int64_t inner_of(const struct mixer_host *host) {
     return (int64_t)host->heads * host->head_dim;
@@ -26,18 +26,6 @@ static int64_t rank_of(const struct mixer_host *host) {
     return (host->hidden + 15) / 16;
 }
 
-static int64_t four(const struct mixer_host *host) {
-    return 4;
-}
-
-static int64_t yes(const struct mixer_host *host) {
-    return 1;
-}
-
-static int64_t no(const struct mixer_host *host) {
-    return 0;
-}
-
 static const struct size_row sizes[M2_SIZES] = {
     [M2_D_INNER] =
         {.name = "d_inner", .low = 1, .high = CHANNELS, .otherwise = inner_of, .inspected = true},
@@ -49,7 +37,7 @@ static const struct size_row sizes[M2_SIZES] = {
                  .inspected = true},
     [M2_D_STATE] = {.name = "d_state",
                     .low = 1,
-                    .high = MOST,
+                    .high = SIZE_MOST,
                     .option = "d-state",
                     .help = "state size; must divide the head size (16, or as in the hybrid "
                             "before)",
@@ -57,7 +45,7 @@ static const struct size_row sizes[M2_SIZES] = {
                     .inspected = true},
     [M2_DT_RANK] = {.name = "dt_rank",
                     .low = 1,
-                    .high = MOST,
+                    .high = SIZE_MOST,
                     .option = "dt-rank",
                     .help = "rank of the step sizes' projection (hidden size / 16)",
                     .otherwise = rank_of,
@@ -65,23 +53,26 @@ static const struct size_row sizes[M2_SIZES] = {
                     .inspected = true},
     [M2_D_CONV] = {.name = "d_conv",
                    .low = 1,
-                   .high = TAPS,
+                   .high = SIZE_MOST_TAPS,
                    .option = "d-conv",
                    .help = "taps of the convolution (4)",
-                   .otherwise = four,
-                   .absent = four,
+                   .otherwise = size_taps,
+                   .absent = size_taps,
                    .inspected = true},
     [M2_BIAS] = {.name = "bias",
                  .type = SIZE_FLAG,
-                 .otherwise = no,
-                 .absent = no,
+                 .otherwise = size_no,
+                 .absent = size_no,
                  .inspected = true,
                  .set_by_init = true},
-    [M2_CONV_BIAS] = {.name = "conv_bias", .type = SIZE_FLAG, .otherwise = yes, .absent = yes},
+    [M2_CONV_BIAS] = {.name = "conv_bias",
+                      .type = SIZE_FLAG,
+                      .otherwise = size_yes,
+                      .absent = size_yes},
     [M2_DT_PROJ_BIAS] = {.name = "dt_proj_bias",
                          .type = SIZE_FLAG,
-                         .otherwise = yes,
-                         .absent = yes},
+                         .otherwise = size_yes,
+                         .absent = size_yes},
     [M2_DT_MIN] = {.name = "dt_min",
                    .type = SIZE_REAL,
                    .usual = M2_USUAL_DT_MIN,

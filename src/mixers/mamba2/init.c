@@ -13,7 +13,6 @@
 #include "mixers/mamba2/mamba2.h"
 #include "mixers/start.h"
 
-static const double open_gate = 1.2784645; /* silu^-1(1) */
 static const double small_tap = 0.25;
 
 /* Rows z, x, B, C, dt, or their biases. */
@@ -22,7 +21,7 @@ static enum status fill_in_proj(float *out, const struct mamba2_layout *layout, 
     int64_t width = bias ? 1 : source->host->hidden, heads = layout->ssd.heads;
     float *x = out + layout->inner * width, *b = x + layout->inner * width;
     float *c = b + layout->shared * width, *dt = c + layout->shared * width;
-    start_fill(out, layout->inner * width, bias ? open_gate : 0, source);
+    start_fill(out, layout->inner * width, bias ? START_OPEN_GATE : 0, source);
     start_fill(dt, heads * width, 0, source);
     enum status status = start_heads(x, bias ? ATTENTION_V_BIAS : ATTENTION_V, width, source);
     if (!status) status = start_heads(b, bias ? ATTENTION_K_BIAS : ATTENTION_K, width, source);
@@ -115,7 +114,7 @@ char *mamba2_origin(int tensor, const struct mixer_sizes *mamba2,
                            named(source, ATTENTION_Q));
     case MAMBA2_T_IN_PROJ_BIAS:
         return text_format("z: %.4g; x: %s; B: %s; C: %s, for each query head; dt: zeros",
-                           open_gate, named(source, ATTENTION_V_BIAS),
+                           START_OPEN_GATE, named(source, ATTENTION_V_BIAS),
                            named(source, ATTENTION_K_BIAS), named(source, ATTENTION_Q_BIAS));
     case MAMBA2_T_CONV:
         return text_format("last tap %g (C: / sqrt(head_dim)), others 0", small_tap);

@@ -2,42 +2,42 @@
 
 /* ---- sizes */
 
-enum { MOST = 65536, TAPS = 64 }; /* more than any model has */
-
-static int64_t heads_of(const struct mixer_host *host) {
-    return host->heads;
-}
-
-static int64_t head_dim_of(const struct mixer_host *host) {
-    return host->head_dim;
-}
-
-static int64_t four(const struct mixer_host *host) {
-    return 4;
-}
-
-static int64_t yes(const struct mixer_host *host) {
-    return 1;
-}
-
 static const struct size_row sizes[MAMBA2_SIZES] = {
-    [MAMBA2_HEADS] =
-        {.name = "n_heads", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
-    [MAMBA2_HEAD_DIM] =
-        {.name = "d_head", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
-    [MAMBA2_GROUPS] =
-        {.name = "n_groups", .low = 1, .high = MOST, .otherwise = heads_of, .inspected = true},
-    [MAMBA2_D_STATE] =
-        {.name = "d_state", .low = 1, .high = MOST, .otherwise = head_dim_of, .inspected = true},
-    [MAMBA2_D_CONV] =
-        {.name = "d_conv", .low = 1, .high = TAPS, .otherwise = four, .inspected = true},
+    [MAMBA2_HEADS] = {.name = "n_heads",
+                      .low = 1,
+                      .high = SIZE_MOST,
+                      .otherwise = size_heads,
+                      .inspected = true},
+    [MAMBA2_HEAD_DIM] = {.name = "d_head",
+                         .low = 1,
+                         .high = SIZE_MOST,
+                         .otherwise = size_head_dim,
+                         .inspected = true},
+    [MAMBA2_GROUPS] = {.name = "n_groups",
+                       .low = 1,
+                       .high = SIZE_MOST,
+                       .otherwise = size_heads,
+                       .inspected = true},
+    [MAMBA2_D_STATE] = {.name = "d_state",
+                        .low = 1,
+                        .high = SIZE_MOST,
+                        .otherwise = size_head_dim,
+                        .inspected = true},
+    [MAMBA2_D_CONV] = {.name = "d_conv",
+                       .low = 1,
+                       .high = SIZE_MOST_TAPS,
+                       .otherwise = size_taps,
+                       .inspected = true},
     [MAMBA2_BIAS] = {.name = "bias",
                      .type = SIZE_FLAG,
-                     .otherwise = yes,
-                     .absent = yes,
+                     .otherwise = size_yes,
+                     .absent = size_yes,
                      .inspected = true,
                      .set_by_init = true},
-    [MAMBA2_CONV_BIAS] = {.name = "conv_bias", .type = SIZE_FLAG, .otherwise = yes, .absent = yes},
+    [MAMBA2_CONV_BIAS] = {.name = "conv_bias",
+                          .type = SIZE_FLAG,
+                          .otherwise = size_yes,
+                          .absent = size_yes},
 };
 
 static enum status check(const struct mixer_sizes *mamba2, const char *source, int layer) {
