@@ -348,6 +348,13 @@ bool config_any_attends(const struct model_config *config) {
     return false;
 }
 
+const struct mixer_kind *config_kind_without(const struct model_config *config,
+                                             enum mixer_format format) {
+    for (int i = 0; i < config->n_layers; i++)
+        if (!config->layers[i].mixer.kind->type[format]) return config->layers[i].mixer.kind;
+    return NULL;
+}
+
 struct mixer_host config_host(const struct model_config *config) {
     return (struct mixer_host){.hidden = config->hidden_size,
                                .intermediate = config->intermediate_size,

@@ -88,6 +88,10 @@ bool config_any_attends(const struct model_config *config);
 /* What the mixers of a model see of it. */
 struct mixer_host config_host(const struct model_config *config);
 
+/* The first of the model's kinds that a format has no word for; NULL: it has one for each. */
+const struct mixer_kind *config_kind_without(const struct model_config *config,
+                                             enum mixer_format format);
+
 /* The mixer that replaces an attention mixer of this model. A size of `asked` (its kind is set)
  * that is zero is that of the model's first mixer of the kind, else the default. STATUS_USAGE when
  * sizes are out of bounds or do not divide. */

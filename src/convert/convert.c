@@ -54,11 +54,8 @@ static const char *apriel_h1_lacks(const struct model_config *config) {
 }
 
 static const char *apriel2_lacks(const struct model_config *config) {
-    for (int i = 0; i < config->n_layers; i++) {
-        const struct mixer_kind *kind = config->layers[i].mixer.kind;
-        if (!kind->type[MIXER_APRIEL2]) return kind->plural;
-    }
-    return NULL;
+    const struct mixer_kind *kind = config_kind_without(config, MIXER_APRIEL2);
+    return kind ? kind->plural : NULL;
 }
 
 const char *convert_format_lacks(enum config_family format, const struct model_config *config) {

@@ -102,11 +102,8 @@ static void write_heading(struct text *text, const struct plan *plan,
 /* The kinds of the hybrid must have words in the format. */
 static enum status check_kinds(const struct model_config *config, enum mixer_format dialect,
                                const char *format, const char *source) {
-    for (int i = 0; i < config->n_layers; i++) {
-        const struct mixer_kind *kind = config->layers[i].mixer.kind;
-        if (!kind->type[dialect])
-            return status_fail("\"%s\": %s cannot say %s", source, format, kind->plural);
-    }
+    const struct mixer_kind *kind = config_kind_without(config, dialect);
+    if (kind) return status_fail("\"%s\": %s cannot say %s", source, format, kind->plural);
     return STATUS_OK;
 }
 
