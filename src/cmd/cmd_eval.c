@@ -9,6 +9,7 @@
 #include "cli/memory_table.h"
 #include "cli/next.h"
 #include "cli/options.h"
+#include "cli/run_option.h"
 #include "cmd/commands.h"
 #include "cmd/eval_task.h"
 #include "eval/compare.h"
@@ -188,8 +189,7 @@ enum status cmd_eval(int argc, char **argv) {
         {"seed", OPTION_INTEGER, &values.task.seed, "SEED",
          "recall: which words are drawn; generated answers: which samples (0)", .high = INT64_MAX,
          .group = GROUP_TASKS, .identity = OPTION_RESOLVED},
-        {"device", OPTION_STRING, &values.device, "auto|cpu|cuda[:N]", "where to compute (auto)",
-         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda", .identity = OPTION_RESOLVED},
+        run_option_device(&values.device),
         {"group-tokens", OPTION_COUNT, &values.group_tokens, "N", "tokens at a time (4096)",
          .low = 1, .high = INT32_MAX, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
         {"device-memory", OPTION_SIZE, &values.device_memory, "SIZE",

@@ -4,6 +4,7 @@
 
 #include "cli/base_option.h"
 #include "cli/run_file.h"
+#include "cli/run_option.h"
 
 struct command_line loo_options_line(struct option table[LOO_OPTIONS], struct loo_values *values) {
     enum { OWN = LOO_OPTIONS - TASK_OPTIONS };
@@ -39,20 +40,13 @@ struct command_line loo_options_line(struct option table[LOO_OPTIONS], struct lo
         {"base", OPTION_STRING, &values->base, "PLAN[:STAGE]|HYBRID",
          "score on top of a plan (its layers go without their mixer) or of a hybrid checkpoint",
          .group = GROUP_SCOPE, .completes = "*.json", .identity = OPTION_RESOLVED},
-        {"device", OPTION_STRING, &values->device, "auto|cpu|cuda[:N]", "where to compute (auto)",
-         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda", .identity = OPTION_RESOLVED},
+        run_option_device(&values->device),
         {"group-tokens", OPTION_COUNT, &values->group_tokens, "N",
          "tokens computed and saved at a time (4096, on a GPU 16384, less when memory is short)",
          .low = 1, .high = INT32_MAX, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
-        {"device-memory", OPTION_SIZE, &values->device_memory, "SIZE",
-         "most memory to use on the device, like 24G (what is free)", .group = GROUP_MACHINE,
-         .identity = OPTION_NO_NUMBER},
-        {"dry-run", OPTION_FLAG, &values->dry_run, NULL,
-         "print what memory and time the run would take, and stop", .group = GROUP_MACHINE,
-         .identity = OPTION_NO_NUMBER},
-        {"random-weights", OPTION_INTEGER, &values->random_seed, "SEED",
-         "draw the weights from N(0, 0.02): MODEL needs only config.json", .high = INT64_MAX,
-         .group = GROUP_FILES, .identity = OPTION_RESOLVED},
+        run_option_device_memory(&values->device_memory),
+        run_option_dry_run(&values->dry_run),
+        run_option_random_weights(&values->random_seed),
     };
     memcpy(table, rows, sizeof rows);
     task_option_table(table + OWN, &values->task_values);

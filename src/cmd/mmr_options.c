@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/run_file.h"
+#include "cli/run_option.h"
 #include "train/loss.h"
 
 struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mmr_values *values) {
@@ -91,17 +92,10 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
          "keep the shared inputs and the teacher's states in HDF5 files there, not in memory; the "
          "teacher's stay for other runs: delete apriel-tool-*.h5 when none needs them",
          .group = GROUP_MACHINE, .completes = COMPLETE_DIRECTORY, .identity = OPTION_NO_NUMBER},
-        {"device", OPTION_STRING, &values->device, "auto|cpu|cuda[:N]", "where to compute (auto)",
-         .group = GROUP_MACHINE, .choices = "auto|cpu|cuda", .identity = OPTION_RESOLVED},
-        {"device-memory", OPTION_SIZE, &values->device_memory, "SIZE",
-         "most memory to use on the device, like 24G (what is free)", .group = GROUP_MACHINE,
-         .identity = OPTION_NO_NUMBER},
-        {"dry-run", OPTION_FLAG, &values->dry_run, NULL,
-         "print what memory and time the run would take, and stop", .group = GROUP_MACHINE,
-         .identity = OPTION_NO_NUMBER},
-        {"random-weights", OPTION_INTEGER, &values->random_seed, "SEED",
-         "draw the weights from N(0, 0.02): MODEL needs only config.json", .high = INT64_MAX,
-         .group = GROUP_FILES, .identity = OPTION_RESOLVED},
+        run_option_device(&values->device),
+        run_option_device_memory(&values->device_memory),
+        run_option_dry_run(&values->dry_run),
+        run_option_random_weights(&values->random_seed),
     };
     memcpy(table, rows, sizeof rows);
     size_t count = OWN + (size_t)mixer_option_all(table + OWN, &values->mixer);
