@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "eval/task_record.h"
@@ -45,13 +46,7 @@ static enum status load(struct work *work, int64_t *found) {
 static enum status save_item(struct work *work, const struct multiple_choice_item *result) {
     const struct choice_set *set = work->settings->set;
     const struct choice_item *item = result->item;
-    char gold[16];
-    snprintf(gold, sizeof gold, "%d", item->gold);
-    struct store_item about = {.row = item->number,
-                               .category =
-                                   item->category < 0 ? NULL : set->categories[item->category],
-                               .gold = gold};
-    enum status status = store_put_item(work->store, work->run, &about);
+    enum status status = record_item(work->store, work->run, set, item);
     for (int c = 0; !status && c < item->choices; c++) {
         const struct choice *choice = &set->choices[item->first + (size_t)c];
         struct store_choice row = {.row = item->number,

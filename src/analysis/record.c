@@ -1,5 +1,6 @@
 #include "analysis/record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -187,6 +188,17 @@ done:
     store_run_free(&stored);
     checkpoint_close(opened);
     return status;
+}
+
+enum status record_item(struct store *store, int64_t run, const struct choice_set *set,
+                        const struct choice_item *item) {
+    char gold[16];
+    snprintf(gold, sizeof gold, "%d", item->gold);
+    struct store_item about = {.row = item->number,
+                               .category =
+                                   item->category < 0 ? NULL : set->categories[item->category],
+                               .gold = gold};
+    return store_put_item(store, run, &about);
 }
 
 enum status record_finish(struct store *store, int64_t run, enum status status) {

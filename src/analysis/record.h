@@ -42,6 +42,10 @@ enum status record_begin(int64_t *run, enum store_run_state *state, struct store
 enum status record_compare(char **differs, struct store *store, int64_t run,
                            const struct record_run *record) STATUS_CHECKED;
 
+/* Say of a task's item what it is, before its values. */
+enum status record_item(struct store *store, int64_t run, const struct choice_set *set,
+                        const struct choice_item *item) STATUS_CHECKED;
+
 /* Write how a run ended and pass the status on. */
 enum status record_finish(struct store *store, int64_t run, enum status status) STATUS_CHECKED;
 

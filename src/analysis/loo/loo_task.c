@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "measure/item_score.h"
@@ -42,13 +43,7 @@ static enum status save_item(struct work *work, const struct choice_item *item, 
                              size_t slots) {
     const struct choice_set *set = work->set;
     struct item_score trunk, branch;
-    char gold[16];
-    snprintf(gold, sizeof gold, "%d", item->gold);
-    struct store_item about = {.row = item->number,
-                               .category =
-                                   item->category < 0 ? NULL : set->categories[item->category],
-                               .gold = gold};
-    enum status status = store_put_item(work->store, work->run, &about);
+    enum status status = record_item(work->store, work->run, set, item);
     item_score(&trunk, set, item, work->sums + slot * METRIC_COUNT, work->greedy + slot);
     for (int m = 0; !status && m < ITEM_METRICS; m++)
         status = put(work, STORE_TRUNK, item->number, (enum item_metric)m, trunk.values[m]);
