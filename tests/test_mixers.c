@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "golden_names.h"
 #include "mixers/attention/attention.h"
 #include "mixers/buffers.h"
 #include "mixers/choices.h"
@@ -84,26 +85,6 @@ static void fill_rope(struct fixture *f) {
     free(table);
 }
 
-/* Tensors that golden files hold in parts, or by the names of the stock modules. */
-static const struct {
-    const char *kind, *tensor, *parts[3];
-} stock_names[] = {
-    {"gdn", "in_proj_qkvz.weight", {"in_proj_qkv.weight", "in_proj_z.weight"}},
-    {"gdn", "in_proj_ba.weight", {"in_proj_b.weight", "in_proj_a.weight"}},
-    {"gdn", "convolution.weight", {"conv1d.weight"}},
-};
-
-/* The golden tensors that hold tensor `t` of the kind; NULL behind the last. */
-static void find_parts(const char *parts[3], const struct mixer_kind *kind, int t) {
-    const char *name = kind->tensors[t].name;
-    parts[0] = name;
-    parts[1] = NULL;
-    for (size_t i = 0; i < sizeof stock_names / sizeof *stock_names; i++)
-        if (strcmp(stock_names[i].kind, kind->name) == 0 &&
-            strcmp(stock_names[i].tensor, name) == 0)
-            memcpy(parts, stock_names[i].parts, 3 * sizeof *parts);
-}
-
 /* A weight's values from the golden tensors that it consists of. */
 static float *weight_values(const struct fixture *f, const char *group, int weight) {
     struct weight_shape shape = mixer_weight_shape(&f->mixer.sizes, &f->host, weight);
@@ -111,9 +92,9 @@ static float *weight_values(const struct fixture *f, const char *group, int weig
     for (int t = 0; t < f->kind->n_tensors; t++) {
         if (f->kind->tensors[t].weight != weight) continue;
         struct tensor_shape part = mixer_tensor_shape(&f->mixer.sizes, &f->host, t);
-        const char *parts[3];
+        const char *parts[GOLDEN_PARTS];
         float *end = to + tensor_shape_count(&part);
-        find_parts(parts, f->kind, t);
+        golden_parts(parts, f->kind, t);
         for (int i = 0; parts[i]; i++) {
             float *tensor = values_of(f, group, parts[i]);
             int64_t count = entry_of(f, group, parts[i])->count;

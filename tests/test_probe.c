@@ -7,8 +7,8 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
+#include "golden_names.h"
 #include "mixer_choices.h"
-#include "mixers/gdn/gdn.h"
 #include "mixers/m2/m2.h"
 #include "model/loading.h"
 
@@ -119,32 +119,24 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
                                        choices_of("init=published align=paper qkv-bias=drop")};
 }
 
-/* The golden files' names of the tensors that a weight consists of, row on row; NULL behind the
- * last. Where they are not the kind's own, they are those of the stock modules. */
-static const char *const *golden_names(const struct mixer_kind *kind, int weight) {
-    static const char *own[2];
-    static const char *const gdn_in_proj[] = {"in_proj_qkv.weight", "in_proj_z.weight",
-                                              "in_proj_b.weight", "in_proj_a.weight", NULL};
-    static const char *const gdn_conv[] = {"conv1d.weight", NULL};
-    if (kind == &gdn_kind && weight == GDN_IN_PROJ) return gdn_in_proj;
-    if (kind == &gdn_kind && weight == GDN_CONV) return gdn_conv;
-    own[0] = kind->weights[weight].name;
-    return own;
-}
-
 /* The golden values of a weight. The caller frees. */
 static float *golden_weight(const struct safetensors *initial, int layer,
                             const struct mixer_kind *kind, int weight, int64_t count) {
     float *values = memory_calloc((size_t)count, sizeof *values);
     int64_t read = 0;
-    for (const char *const *part = golden_names(kind, weight); *part; part++) {
-        char name[96];
-        snprintf(name, sizeof name, "layer.%d.%s", layer, *part);
-        const struct safetensors_entry *entry = safetensors_find(initial, name);
-        ck_assert_msg(entry != NULL, "%s is missing", name);
-        ck_assert_int_le(read + entry->count, count);
-        dtype_to_f32(values + read, entry->data, entry->dtype, (size_t)entry->count);
-        read += entry->count;
+    for (int t = 0; t < kind->n_tensors; t++) {
+        const char *parts[GOLDEN_PARTS];
+        if (kind->tensors[t].weight != weight) continue;
+        golden_parts(parts, kind, t);
+        for (int i = 0; parts[i]; i++) {
+            char name[96];
+            snprintf(name, sizeof name, "layer.%d.%s", layer, parts[i]);
+            const struct safetensors_entry *entry = safetensors_find(initial, name);
+            ck_assert_msg(entry != NULL, "%s is missing", name);
+            ck_assert_int_le(read + entry->count, count);
+            dtype_to_f32(values + read, entry->data, entry->dtype, (size_t)entry->count);
+            read += entry->count;
+        }
     }
     ck_assert_int_eq(read, count);
     return values;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "kernels/ops/delta.h"
-#include "tests/ops/ops.h"
+#include "tests/ops/recurrent.h"
 
 static const struct delta_case {
     int lengths[3], count, key_heads, repeat, key_dim, value_dim, gap;
@@ -22,7 +22,7 @@ static const struct delta_case {
     {{33, 1, 16}, 3, 2, 1, 8, 8, 0, 10, 0, 0},
     {{12, 2}, 2, 1, 8, 100, 24, 0, 0, 0, 1},
 };
-enum { CASES = sizeof cases / sizeof *cases, MOST_SEQUENCES = 30, MOST_CELLS = 128 * 128 };
+enum { CASES = sizeof cases / sizeof *cases, MOST_CELLS = 128 * 128 };
 
 /* Operands in the order of the formula's inputs. */
 enum { IN_Q, IN_K, IN_V, IN_B, IN_A, IN_DT_BIAS, IN_A_LOG, INPUTS, TOKEN_INPUTS = 5 };
@@ -218,64 +218,20 @@ static struct delta_inputs inputs_of(const struct buffer in[INPUTS]) {
 }
 
 static struct buffer checkpoints_of(struct ops *ops, const struct problem *p) {
-    size_t bytes =
-        ops->backend->delta->delta_checkpoint_bytes(ops->backend, &p->sequences, &p->shape);
-    size_t size = dtype_size(ops->backend->acc);
-    int64_t count = (int64_t)((bytes + size - 1) / size);
-    return ops_output(ops, ops->backend->acc, 1, count, count);
+    return recurrent_checkpoints(
+        ops, ops->backend->delta->delta_checkpoint_bytes(ops->backend, &p->sequences, &p->shape));
 }
-
-/* checkpoints: guarded by a buffer, whose unused parts may keep their NaN. */
-static void check_guards(struct ops *ops, struct buffer *checkpoints) {
-    uint64_t digest = ops->digest;
-    ops_fetch(ops, checkpoints, "checkpoints");
-    ops->digest = digest;
-}
-
-/* Slots are dealt out from the end, and one stays unused between every two: its state stays as it
- * was. */
-struct kept {
-    int32_t slots[MOST_SEQUENCES];
-    struct buffer device_slots, states;
-    double *initial, *final, *expected; /* [sequences, …] twice; as the slots */
-};
 
 static struct kept make_kept(struct ops *ops, struct problem *p) {
-    struct kept kept = {{0}};
-    int count = p->sequences.count;
-    int64_t size = states_size(p), total = (2 * count - 1) * size;
-    for (int s = 0; s < count; s++) kept.slots[s] = 2 * (count - 1 - s);
-    kept.device_slots = ops_integers(ops, count, kept.slots);
-    kept.states = ops_random(ops, ops->backend->acc, 1, total, total, 1);
-    kept.initial = ops_doubles(ops, count * size);
-    kept.final = ops_doubles(ops, count * size);
-    kept.expected = ops_doubles(ops, total);
-    for (int s = 0; s < count; s++)
-        memcpy(kept.initial + s * size, kept.states.values + kept.slots[s] * size,
-               (size_t)size * sizeof *kept.initial);
+    struct kept kept = recurrent_keep(ops, p->sequences.count, states_size(p));
     p->initial = kept.initial;
     p->final = kept.final;
     return kept;
 }
 
-static void expect_kept(struct ops *ops, struct kept *kept, const struct problem *p) {
-    int64_t size = states_size(p);
-    memcpy(kept->expected, kept->states.values,
-           (size_t)kept->states.count * sizeof *kept->expected);
-    for (int s = 0; s < p->sequences.count; s++)
-        memcpy(kept->expected + kept->slots[s] * size, kept->final + s * size,
-               (size_t)size * sizeof *kept->expected);
-    ops_expect(ops, &kept->states, kept->expected, "states");
-}
-
-/* What a BF16 device keeps in float32 was computed from BF16. */
-static void choose_limit(struct ops *ops) {
-    if (ops->backend->act == DTYPE_BF16) ops->limit.f32 = ops->limit.bf16;
-}
-
 void case_delta(struct ops *ops) {
     struct backend *backend = ops->backend;
-    choose_limit(ops);
+    recurrent_choose_limit(ops);
     for (int k = 0; k < CASES; k++) {
         struct problem p = make_problem(ops, &cases[k], false);
         struct buffer in[INPUTS], checkpoints = checkpoints_of(ops, &p);
@@ -293,9 +249,9 @@ void case_delta(struct ops *ops) {
                                   kept.states.device, kept.device_slots.device, resume, &inputs,
                                   &p.sequences, &p.shape);
             ops_expect(ops, &out, expected, resume ? "out from states" : "out");
-            expect_kept(ops, &kept, &p);
+            recurrent_expect(ops, &kept);
         }
-        check_guards(ops, &checkpoints);
+        recurrent_check_guards(ops, &checkpoints);
     }
 }
 
@@ -357,7 +313,7 @@ static void backward_once(struct ops *ops, const struct delta_case *c, bool para
 }
 
 void case_delta_backward(struct ops *ops) {
-    choose_limit(ops);
+    recurrent_choose_limit(ops);
     for (int k = 0; k < CASES; k++) backward_once(ops, &cases[k], k % 3 != 2);
 }
 
@@ -378,6 +334,6 @@ void case_delta_step(struct ops *ops) {
         backend->delta->delta_step(backend, out.device, kept.states.device,
                                    kept.device_slots.device, &inputs, p.sequences.count, &p.shape);
         ops_expect(ops, &out, expected, "out");
-        expect_kept(ops, &kept, &p);
+        recurrent_expect(ops, &kept);
     }
 }

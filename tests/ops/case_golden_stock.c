@@ -9,7 +9,7 @@
 #include "kernels/ops/gated_norm.h"
 #include "kernels/ops/products.h"
 #include "kernels/ops/ssd.h"
-#include "tests/ops/ops.h"
+#include "tests/ops/recurrent.h"
 
 enum { SEQUENCES = 2, LENGTH = 13, TOKENS = SEQUENCES * LENGTH };
 
@@ -107,8 +107,7 @@ static void with_file(struct ops *ops, const char *name, int64_t hidden,
         ops_fail(ops, "%s", status_message());
         return;
     }
-    /* What a BF16 device keeps in float32 was computed from BF16. */
-    if (ops->backend->act == DTYPE_BF16) ops->limit.f32 = ops->limit.bf16;
+    recurrent_choose_limit(ops);
     struct limit limit = ops->limit;
     r.sequences = ops_sequences(ops, (int[]){LENGTH, LENGTH}, SEQUENCES);
     r.u = ops_given(ops, r.b->act, TOKENS, hidden, hidden, golden(&r, "u", "", TOKENS * hidden));
@@ -118,12 +117,6 @@ static void with_file(struct ops *ops, const char *name, int64_t hidden,
     compare(&r, context);
     ops->limit = limit;
     safetensors_close(r.file);
-}
-
-static struct buffer checkpoints(const struct run *r, size_t bytes) {
-    size_t size = dtype_size(r->b->acc);
-    int64_t count = (int64_t)((bytes + size - 1) / size);
-    return ops_output(r->ops, r->b->acc, 1, count, count);
 }
 
 enum {
@@ -181,8 +174,8 @@ static void open_mamba2(struct mamba2 *m, const struct run *r, const struct mamb
         .rstd = ops_output(r->ops, acc, TOKENS, d->groups, d->groups),
         .states = ops_output(r->ops, acc, SEQUENCES, inner * d->states, inner * d->states),
     };
-    m->checkpoints =
-        checkpoints(r, r->b->ssd->ssd_checkpoint_bytes(r->b, &r->sequences, &m->shape));
+    m->checkpoints = recurrent_checkpoints(
+        r->ops, r->b->ssd->ssd_checkpoint_bytes(r->b, &r->sequences, &m->shape));
     if (!d->projection_bias) return;
     m->p[IN_BIAS] = open_parameter(r, "in_proj.bias", acc, 1, width);
     m->p[OUT_BIAS] = open_parameter(r, "out_proj.bias", acc, 1, d->hidden);
@@ -328,8 +321,8 @@ static void open_gdn(struct gdn *m, const struct run *r, const struct gdn_dimens
         .rstd = ops_output(r->ops, acc, TOKENS, heads, heads),
         .states = ops_output(r->ops, acc, SEQUENCES, size, size),
     };
-    m->checkpoints =
-        checkpoints(r, r->b->delta->delta_checkpoint_bytes(r->b, &r->sequences, &m->shape));
+    m->checkpoints = recurrent_checkpoints(
+        r->ops, r->b->delta->delta_checkpoint_bytes(r->b, &r->sequences, &m->shape));
 }
 
 static struct delta_inputs delta_inputs_of(const struct gdn *m) {
