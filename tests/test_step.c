@@ -91,7 +91,7 @@ static void open_course(struct course *out, enum masking masking, enum loss_kind
     struct mixer_choices choices =
         choices_of("init=published align=gqa qkv-bias=drop d-state=8 d-conv=4");
     choices.seed = 4;
-    const struct train_loss loss = {kind, kind == LOSS_CROSS_ENTROPY ? 1 : 2};
+    const struct train_loss loss = {kind, kind == LOSS_CROSS_ENTROPY ? 1 : 2, 0};
     bool with_teacher = kind != LOSS_CROSS_ENTROPY;
     *out = (struct course){.students = {&out->student}};
     make_set(out, masking);

@@ -252,7 +252,8 @@ static void open_golden(struct trained *out, const struct json *steps,
     succeeds(parameters_create(&out->parameters, out->model, groups));
     succeeds(parameters_add_block(out->parameters, 1, layer));
     succeeds(parameters_add_mixer(out->parameters, 0, 1, &layer->mixer));
-    succeeds(parameters_add_outside(out->parameters, 2));
+    succeeds(parameters_add_final_norm(out->parameters, 2));
+    if (!out->model->config->tie_word_embeddings) succeeds(parameters_add_head(out->parameters, 2));
     succeeds(parameters_allocate(out->parameters));
     ck_assert_uint_eq(out->parameters->count, js_count(parameters));
     for (size_t k = 0; k < out->parameters->count; k++) {

@@ -59,6 +59,8 @@ enum status probe_parts_add(struct parameters *parameters, const struct probe_pa
             status = parameters_add_mixer(parameters, PROBE_LATER, l, &own->mixer);
     }
     if (!status && parts->count > PROBE_OUTSIDE)
-        status = parameters_add_outside(parameters, PROBE_OUTSIDE);
+        status = parameters_add_final_norm(parameters, PROBE_OUTSIDE);
+    if (!status && parts->count > PROBE_OUTSIDE && !student->config->tie_word_embeddings)
+        status = parameters_add_head(parameters, PROBE_OUTSIDE);
     return status;
 }

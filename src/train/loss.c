@@ -168,7 +168,7 @@ void loss_close(struct loss *loss) {
 
 /* Whether a position enters the loss. */
 static bool enters(const struct loss *loss, const struct loss_batch *batch, int64_t t) {
-    return loss->settings.kind == LOSS_CROSS_ENTROPY && !batch->draw
+    return (loss->settings.kind == LOSS_CROSS_ENTROPY && !batch->draw) || loss->settings.ce > 0
                ? batch->positions->target[t] >= 0
                : batch->positions->counted[t];
 }
@@ -243,47 +243,68 @@ static struct target find_target(struct loss *loss, const struct loss_batch *bat
     return target;
 }
 
-/* Weights and targets of positions [from, from + rows) to the device. */
+/* Targets of positions [from, from + rows) to the device, and weights that add up to `share` over
+ * the whole step. */
 static void upload_positions(struct loss *loss, const struct loss_batch *batch, int64_t from,
-                             int64_t rows, double denominator) {
+                             int64_t rows, double share, double denominator) {
     struct backend *backend = loss->student->backend;
-    float scale = (float)(1 / denominator);
+    float scale = (float)(share / denominator);
     for (int64_t i = 0; i < rows; i++)
         loss->host_weight[i] = enters(loss, batch, from + i) ? scale : 0;
     backend->upload(backend, loss->weight, backend->acc, loss->host_weight, DTYPE_F32,
                     (size_t)rows);
-    backend->upload_bytes(backend, loss->target, batch->positions->target + from,
-                          (size_t)rows * sizeof(int32_t));
+    if (!batch->draw)
+        backend->upload_bytes(backend, loss->target, batch->positions->target + from,
+                              (size_t)rows * sizeof(int32_t));
 }
 
-/* `rows` of the batch from position `from` on, whose states begin at `student` and `dh`; what they
- * add to the loss goes into `*sum`. */
-static enum status run_chunk(struct loss *loss, double *sum, struct acc *dh,
-                             const struct acc *student, const struct loss_batch *batch,
-                             int64_t from, int64_t rows, const struct loss_sink *sink) {
+/* Some positions of a batch, from `from` on; their states begin at `student` and `dh`. */
+struct loss_part {
+    const struct loss_batch *batch;
+    int64_t from, rows;
+    const struct acc *student;
+    struct acc *dh;
+    double denominator;
+    const struct loss_sink *sink;
+};
+
+/* `share` of a loss of one kind, from the logits that are there: its gradient is added, and what
+ * it adds to the loss goes into `*sum`. */
+static enum status add_loss(struct loss *loss, double *sum, const struct loss_part *part,
+                            enum loss_kind kind, double share, const struct target *target) {
     const struct model *model = loss->student;
     struct backend *backend = model->backend;
     int64_t width = model->config->hidden_size, vocabulary = model->config->vocab_size;
-    struct target target = {0};
-    if (loss->teacher) target = find_target(loss, batch, from, rows);
-    model_logits(model, loss->student_logits, loss->normed, loss->rstd, student, rows);
-    enum status status = STATUS_OK;
-    if (batch->draw) status = draw_targets(loss, batch->draw, from, rows);
-    if (status) return status;
-    backend->loss->distill_loss(backend, loss->values, loss->dlogits, loss->settings.kind,
-                                loss->settings.temperature, loss->student_logits, target.logits,
-                                target.lse, loss->target, loss->weight, rows, vocabulary);
+    int64_t rows = part->rows;
+    upload_positions(loss, part->batch, part->from, rows, share, part->denominator);
+    backend->loss->distill_loss(backend, loss->values, loss->dlogits, kind,
+                                loss->settings.temperature, loss->student_logits, target->logits,
+                                target->lse, loss->target, loss->weight, rows, vocabulary);
     backend->products->matmul_backward_input(backend, into_act(loss->dnormed), loss->dlogits,
                                              model->head, rows, vocabulary, width);
-    if (sink->head) /* normed is the student's: its logits came last */
-        backend->products->matmul_backward_weight(backend, sink->head, loss->dlogits, loss->normed,
-                                                  width, rows, vocabulary, width);
-    backend->norm->rmsnorm_backward(backend, dh, sink->norm, loss->dnormed, student,
-                                    model->final_norm, loss->rstd, rows, width);
+    if (part->sink->head) /* normed is the student's: its logits came last */
+        backend->products->matmul_backward_weight(backend, part->sink->head, loss->dlogits,
+                                                  loss->normed, width, rows, vocabulary, width);
+    backend->norm->rmsnorm_backward(backend, part->dh, part->sink->norm, loss->dnormed,
+                                    part->student, model->final_norm, loss->rstd, rows, width);
     backend->download(backend, loss->host, DTYPE_F64, loss->values, backend->acc, (size_t)rows);
-    status = backend->sync(backend);
+    enum status status = backend->sync(backend);
     for (int64_t i = 0; !status && i < rows; i++)
-        if (enters(loss, batch, from + i)) *sum += loss->host[i];
+        if (enters(loss, part->batch, part->from + i)) *sum += share * loss->host[i];
+    return status;
+}
+
+static enum status run_part(struct loss *loss, double *sum, const struct loss_part *part) {
+    const struct loss_batch *batch = part->batch;
+    const double ce = loss->settings.ce;
+    struct target target = {0};
+    if (loss->teacher) target = find_target(loss, batch, part->from, part->rows);
+    model_logits(loss->student, loss->student_logits, loss->normed, loss->rstd, part->student,
+                 part->rows);
+    enum status status = STATUS_OK;
+    if (batch->draw) status = draw_targets(loss, batch->draw, part->from, part->rows);
+    if (!status && ce < 1) status = add_loss(loss, sum, part, loss->settings.kind, 1 - ce, &target);
+    if (!status && ce > 0) status = add_loss(loss, sum, part, LOSS_CROSS_ENTROPY, ce, &target);
     return status;
 }
 
@@ -301,10 +322,14 @@ enum status loss_run(struct loss *loss, double *sum, struct acc *dh, const struc
         if (!positions_any(positions, from, from + rows)) continue;
         enum status status = interrupt_check();
         if (status) return status;
-        int64_t offset = from * width;
-        upload_positions(loss, batch, from, rows, denominator);
-        status = run_chunk(loss, sum, acc_at(backend, dh, offset), acc_at(backend, student, offset),
-                           batch, from, rows, sink);
+        const struct loss_part part = {batch,
+                                       from,
+                                       rows,
+                                       acc_at(backend, student, from * width),
+                                       acc_at(backend, dh, from * width),
+                                       denominator,
+                                       sink};
+        status = run_part(loss, sum, &part);
         if (status) return status;
     }
     if (batch->slot >= 0) loss->filled[batch->slot] = true;

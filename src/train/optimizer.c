@@ -3,31 +3,30 @@
 
 #include <math.h>
 
-/* Of all gradients together, parameter by parameter in the order in which they were added, so that
- * the sum does not depend on their places in the arena. */
-static double gradient_length(struct parameters *parameters) {
+/* Parameter by parameter in the order in which they were added, so that the sum does not depend on
+ * their places in the arena. */
+double optimizer_norm(struct parameters *parameters) {
     struct backend *backend = parameters->model->backend;
     double sum = 0;
     for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *parameter = &parameters->list[i];
         parameters->host_squares[i] = NAN;
-        backend->optimizer->sum_squares(backend, parameters->squares + i,
-                                        parameters->list[i].gradient, parameters->list[i].count);
+        if (!parameters->groups[parameter->group].frozen)
+            backend->optimizer->sum_squares(backend, parameters->squares + i, parameter->gradient,
+                                            parameter->count);
     }
     backend->download_bytes(backend, parameters->host_squares, parameters->squares,
                             parameters->count * sizeof *parameters->squares);
-    for (size_t i = 0; i < parameters->count; i++) sum += parameters->host_squares[i];
+    for (size_t i = 0; i < parameters->count; i++)
+        if (!parameters->groups[parameters->list[i].group].frozen)
+            sum += parameters->host_squares[i];
     return sqrt(sum);
 }
 
-void optimizer_step(struct parameters *parameters, const struct train_optimizer *settings,
-                    double rate, int64_t step, double *norm) {
+void optimizer_update(struct parameters *parameters, const struct train_optimizer *settings,
+                      double rate, int64_t step, double norm) {
     struct backend *backend = parameters->model->backend;
-    double scale = 1;
-    if (settings->clip > 0 || norm) {
-        double length = gradient_length(parameters);
-        if (norm) *norm = length;
-        if (settings->clip > 0 && length > settings->clip) scale = settings->clip / length;
-    }
+    double scale = settings->clip > 0 && norm > settings->clip ? settings->clip / norm : 1;
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *parameter = &parameters->list[i];
         const struct parameter_group *group = &parameters->groups[parameter->group];
@@ -39,8 +38,16 @@ void optimizer_step(struct parameters *parameters, const struct train_optimizer 
                                              .step = step + 1,
                                              .grad_scale = scale};
         void *copy = parameter->master == parameter->live ? NULL : parameter->live;
-        backend->optimizer->adamw(backend, parameter->master, copy, parameter->moment1,
-                                  parameter->moment2, parameter->gradient, &adamw,
-                                  parameter->count);
+        if (!group->frozen)
+            backend->optimizer->adamw(backend, parameter->master, copy, parameter->moment1,
+                                      parameter->moment2, parameter->gradient, &adamw,
+                                      parameter->count);
     }
+}
+
+void optimizer_step(struct parameters *parameters, const struct train_optimizer *settings,
+                    double rate, int64_t step, double *norm) {
+    double length = settings->clip > 0 || norm ? optimizer_norm(parameters) : 0;
+    if (norm) *norm = length;
+    optimizer_update(parameters, settings, rate, step, length);
 }

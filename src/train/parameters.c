@@ -84,17 +84,43 @@ enum status parameters_add_block(struct parameters *parameters, int group,
                        WEIGHT_FIRST_OF_MIXER);
 }
 
-enum status parameters_add_outside(struct parameters *parameters, int group) {
+enum status parameters_add_norms(struct parameters *parameters, int group,
+                                 const struct layer *layer) {
+    return add_weights(parameters, group, layer->index, layer, &layer->mixer, 0, WEIGHT_GATE_UP);
+}
+
+enum status parameters_add_mlp(struct parameters *parameters, int group,
+                               const struct layer *layer) {
+    return add_weights(parameters, group, layer->index, layer, &layer->mixer, WEIGHT_GATE_UP,
+                       WEIGHT_FIRST_OF_MIXER);
+}
+
+enum status parameters_add_final_norm(struct parameters *parameters, int group) {
     const struct model *model = parameters->model;
-    const struct model_config *config = model->config;
+    int64_t width = model->config->hidden_size;
+    struct weight_shape shape = {1, width, false, width};
+    return add(parameters, group, model->config->n_layers, (void **)&parameters->norm_gradient,
+               model->final_norm, &shape);
+}
+
+/* Of the embedding and of the head. */
+static struct weight_shape table_shape(const struct model_config *config) {
     int64_t width = config->hidden_size, vocabulary = config->vocab_size;
-    struct weight_shape norm = {1, width, false, width};
-    struct weight_shape head = {vocabulary, width, true, vocabulary * width};
-    enum status status = add(parameters, group, config->n_layers,
-                             (void **)&parameters->norm_gradient, model->final_norm, &norm);
-    if (status || config->tie_word_embeddings) return status;
-    return add(parameters, group, config->n_layers, (void **)&parameters->head_gradient,
-               model->head, &head);
+    return (struct weight_shape){vocabulary, width, true, vocabulary * width};
+}
+
+enum status parameters_add_head(struct parameters *parameters, int group) {
+    const struct model *model = parameters->model;
+    struct weight_shape shape = table_shape(model->config);
+    return add(parameters, group, model->config->n_layers, (void **)&parameters->head_gradient,
+               model->head, &shape);
+}
+
+enum status parameters_add_embedding(struct parameters *parameters, int group) {
+    const struct model *model = parameters->model;
+    struct weight_shape shape = table_shape(model->config);
+    return add(parameters, group, -1, (void **)&parameters->embedding_gradient, model->embedding,
+               &shape);
 }
 
 /* Whether the passes read another type than the optimizer writes. */
@@ -121,7 +147,7 @@ uint64_t parameters_bytes(const struct parameters *parameters) {
 /* Places in the sections, those of the last layer first; `*masters`: values in the fourth. */
 static void lay_out(struct parameters *parameters, size_t *masters) {
     *masters = parameters->section = 0;
-    for (int layer = parameters->model->config->n_layers; layer >= 0; layer--)
+    for (int layer = parameters->model->config->n_layers; layer >= -1; layer--)
         for (size_t i = 0; i < parameters->count; i++) {
             struct parameter *parameter = &parameters->list[i];
             if (parameter->layer != layer) continue;
@@ -137,6 +163,25 @@ static void lay_out(struct parameters *parameters, size_t *masters) {
 static void *place_in(const struct parameters *parameters, int section, size_t at) {
     size_t values = (size_t)section * parameters->section + at;
     return parameters->arena + values * dtype_size(parameters->model->backend->acc);
+}
+
+/* Where the backward pass finds the gradients; none of what is frozen. */
+static void hang_gradients(struct parameters *parameters) {
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct parameter *parameter = &parameters->list[i];
+        bool frozen = parameters->groups[parameter->group].frozen;
+        *parameter->slot = frozen ? NULL : parameter->gradient;
+    }
+    if (parameters->model->config->tie_word_embeddings)
+        parameters->head_gradient = parameters->embedding_gradient;
+}
+
+void parameters_set_groups(struct parameters *parameters, const struct parameter_group *groups) {
+    struct backend *backend = parameters->model->backend;
+    size_t section = parameters->section * dtype_size(backend->acc);
+    parameters->groups = groups;
+    hang_gradients(parameters);
+    backend->zero(backend, parameters->arena + section, 2 * section);
 }
 
 enum status parameters_allocate(struct parameters *parameters) {
@@ -155,13 +200,14 @@ enum status parameters_allocate(struct parameters *parameters) {
     backend->zero(backend, parameters->arena, 3 * parameters->section * size);
     for (size_t i = 0; i < parameters->count; i++) {
         struct parameter *parameter = &parameters->list[i];
-        *parameter->slot = parameter->gradient = place_in(parameters, 0, parameter->at);
+        parameter->gradient = place_in(parameters, 0, parameter->at);
         parameter->moment1 = place_in(parameters, 1, parameter->at);
         parameter->moment2 = place_in(parameters, 2, parameter->at);
         parameter->master = is_copied(parameters, parameter)
                                 ? place_in(parameters, 3, parameter->master_at)
                                 : parameter->live;
     }
+    hang_gradients(parameters);
     return parameters_read_live(parameters);
 }
 

@@ -23,10 +23,11 @@ struct parameter_group {
     double rate;  /* times the schedule's learning rate */
     double decay; /* weight decay of its matrices: no norm, no bias, none of the scan's vectors
                      (A_log, D) and no convolution decays */
+    bool frozen;  /* stays as it is for now: costs no arithmetic */
 };
 
 struct parameter {
-    int group, layer; /* n_layers: behind the last layer */
+    int group, layer; /* n_layers: behind the last layer; -1: before the first */
     int64_t count;
     bool decays;
     void *live;       /* what the passes read; NULL in parameters that are only measured */
@@ -44,7 +45,7 @@ struct parameters {
     size_t count, capacity;
     void *(*gradients)[WEIGHT_COUNT]; /* [L] */
     bool *trains;                     /* [L] */
-    struct acc *head_gradient, *norm_gradient;
+    struct acc *head_gradient, *norm_gradient, *embedding_gradient;
     char *arena;
     size_t section;                 /* values in each of the first three sections */
     double *squares, *host_squares; /* [count]: of each gradient, on the device and fetched */
@@ -55,18 +56,27 @@ enum status parameters_create(struct parameters **out, const struct model *model
                               const struct parameter_group *groups) STATUS_CHECKED;
 void parameters_free(struct parameters *parameters); /* accepts NULL */
 
-/* Add the weights of a mixer in layer `layer`; a layer's norms and MLP; the final norm and, unless
- * it is the embedding, the head. Weights that are not loaded (NULL) count, for
- * parameters_bytes; mixers and layers must outlive the parameters otherwise. */
+/* Add the weights of a mixer in layer `layer`; a layer's norms, its MLP, or both; the final norm;
+ * a head of its own; the embedding, which may be the head too. Weights that are not loaded (NULL)
+ * count, for parameters_bytes; mixers and layers must outlive the parameters otherwise. */
 enum status parameters_add_mixer(struct parameters *parameters, int group, int layer,
                                  const struct mixer *mixer) STATUS_CHECKED;
 enum status parameters_add_block(struct parameters *parameters, int group,
                                  const struct layer *layer) STATUS_CHECKED;
-enum status parameters_add_outside(struct parameters *parameters, int group) STATUS_CHECKED;
+enum status parameters_add_norms(struct parameters *parameters, int group,
+                                 const struct layer *layer) STATUS_CHECKED;
+enum status parameters_add_mlp(struct parameters *parameters, int group,
+                               const struct layer *layer) STATUS_CHECKED;
+enum status parameters_add_final_norm(struct parameters *parameters, int group) STATUS_CHECKED;
+enum status parameters_add_head(struct parameters *parameters, int group) STATUS_CHECKED;
+enum status parameters_add_embedding(struct parameters *parameters, int group) STATUS_CHECKED;
 
 /* Nothing more is added: the arena is allocated, gradients and moments are zero, and training
  * begins at the live weights. */
 enum status parameters_allocate(struct parameters *parameters) STATUS_CHECKED;
+
+/* From now on these say how each group trains, and what is frozen; the optimizer begins anew. */
+void parameters_set_groups(struct parameters *parameters, const struct parameter_group *groups);
 
 /* Device bytes of the arena. */
 uint64_t parameters_bytes(const struct parameters *parameters);

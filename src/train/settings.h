@@ -18,6 +18,8 @@ struct train_optimizer {
 struct train_loss {
     enum loss_kind kind;
     double temperature; /* of both distributions */
+    double ce; /* share of the cross-entropy, the rest is `kind`'s: 0 to 1. With one, both are
+                  means over the positions that have a next token to predict */
 };
 
 /* Memory for time: the same bits come out. */

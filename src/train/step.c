@@ -45,14 +45,28 @@ static enum status take_losses(const struct step *step, const struct loss_batch 
     return status;
 }
 
-static void update(const struct step *step, double denominator) {
+static void update_student(const struct step *step, struct student *student) {
     double rate = train_schedule_rate(step->schedule, step->number);
+    const struct step_judge *judge = step->judge;
+    if (!judge) {
+        optimizer_step(student->parameters, step->optimizer, rate, step->number, NULL);
+        student->updated = true;
+        return;
+    }
+    student->norm = optimizer_norm(student->parameters);
+    student->updated = judge->accepts(judge->context, student->loss, student->norm);
+    if (student->updated)
+        optimizer_update(student->parameters, step->optimizer, rate, step->number, student->norm);
+}
+
+static void update(const struct step *step, double denominator) {
     for (int i = 0; i < step->student_count; i++) {
         struct student *student = step->students[i];
         if (!student->takes_part) continue;
         student->loss /= denominator;
-        if (isfinite(student->loss))
-            optimizer_step(student->parameters, step->optimizer, rate, step->number, NULL);
+        student->norm = NAN;
+        student->updated = false;
+        if (isfinite(student->loss)) update_student(step, student);
     }
 }
 

@@ -21,6 +21,14 @@ struct student {
     double loss;     /* of the step: the mean over the counted positions of all its micro-batches,
                         before the update; NAN: a value of it was not finite, or none counted, and
                         the weights are what they were. While the step goes on, a sum */
+    double norm;     /* with `judge`: of the step's gradient, before it is limited */
+    bool updated;    /* whether the step has changed the weights */
+};
+
+/* Whether a step whose loss is finite is taken, by its loss and its gradient's norm. */
+struct step_judge {
+    bool (*accepts)(void *context, double loss, double norm);
+    void *context;
 };
 
 /* Whether the gradient of a student's loss is worth going back for. */
@@ -46,6 +54,7 @@ struct step {
     const struct train_schedule *schedule;
     const struct train_optimizer *optimizer;
     struct step_passes passes;
+    const struct step_judge *judge; /* NULL: each is */
 };
 
 /* After STATUS_INTERRUPTED no weight has changed. */
