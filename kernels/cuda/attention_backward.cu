@@ -8,6 +8,9 @@
 
 enum { THREADS = 128, WARPS = THREADS / 32, ROWS = WARPS * 16 };
 
+/* What both kernels below need of a query's row: (lse in base 2, delta), delta being the sum of
+ * dout * out. A block takes STATISTIC_ROWS queries of one head, LANES lanes a row; rows past the
+ * sequence's end get (infinity, 0), which makes their probabilities 0. */
 template <int E, bool EXACT>
 __global__ void __launch_bounds__(THREADS)
     attention_statistics_kernel(struct attention_backward_call call) {

@@ -206,6 +206,8 @@ __device__ static void consume(struct forward_shared<E> *shared, const struct at
 
 #endif
 
+/* out and lse of all tiles. Of the three warpgroups the first gives its registers away and one of
+ * its threads loads q, k and v by barriers; the others each compute 64 rows of the tile. */
 template <int E>
 __global__ void __launch_bounds__(THREADS, 1)
     attention_hopper_kernel(const __grid_constant__ struct forward_maps maps,

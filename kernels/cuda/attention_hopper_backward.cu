@@ -255,6 +255,8 @@ template <typename T> __device__ static inline T *align_shared(char *memory) {
     return (T *)(((uintptr_t)memory + 1023) / 1024 * 1024);
 }
 
+/* dq: a block owns ROWS queries of one head and goes over the keys that they see. The first
+ * warpgroup gives its registers away and loads, the others each sum ds k for 64 of the rows. */
 template <int E>
 __global__ void __launch_bounds__(THREADS, 1)
     attention_hopper_query_kernel(const __grid_constant__ struct backward_maps maps,
@@ -277,6 +279,8 @@ __global__ void __launch_bounds__(THREADS, 1)
 #endif
 }
 
+/* dk and dv: a block owns ROWS keys of one key/value head and goes over the queries that see them,
+ * of every head that shares it: sums of ds^T q and p^T dout, by warpgroups as above. */
 template <int E>
 __global__ void __launch_bounds__(THREADS, 1)
     attention_hopper_key_kernel(const __grid_constant__ struct backward_maps maps,

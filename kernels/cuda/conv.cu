@@ -82,6 +82,8 @@ __device__ static void look_ahead(struct ahead<WIDTH> *ahead, const struct conv 
     }
 }
 
+/* out = silu(the taps' sum + bias): a thread takes WIDE neighbouring channels along a strip of
+ * STRIP tokens, with the taps' weights and the last TAPS inputs in registers. */
 __global__ void __launch_bounds__(THREADS) conv_silu(bf16 *out, struct conv conv) {
     int channel = (int)(blockIdx.y * THREADS + threadIdx.x) * WIDE;
     if (channel >= conv.channels) return;
@@ -126,6 +128,7 @@ __device__ static float convolve_plain(const struct conv &conv, int64_t token, i
     return sum;
 }
 
+/* The same for any shape: a thread an output, a block a token. */
 __global__ void conv_silu_plain(bf16 *out, struct conv conv) {
     int channel = (int)(blockIdx.y * THREADS + threadIdx.x);
     if (channel >= conv.channels) return;
@@ -247,6 +250,8 @@ __global__ void differentiate_plain(float *dsum, const bf16 *dout, struct conv c
               silu_slope(convolve_plain(conv, blockIdx.x, channel, source_of(conv, channel)));
 }
 
+/* dx [tokens, X]: what the taps of this and later tokens of the sequence took from it, over all
+ * repeats. A thread an input, a block a token. */
 __global__ void dx_plain(bf16 *dx, int64_t dx_stride, const float *dsum, struct conv conv) {
     int source = (int)(blockIdx.y * THREADS + threadIdx.x);
     if (source >= conv.sources) return;

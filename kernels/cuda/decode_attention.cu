@@ -115,6 +115,9 @@ __device__ inline void write_head(const struct decode_call &call, int sequence, 
     if (column == 0) call.sums[part] = make_float2(maximum, sum);
 }
 
+/* One split of the keys for up to HEADS heads that share them, of one sequence: groups of LANES
+ * lanes attend to keys in turn, then the groups' online softmaxes are joined in shared memory, in
+ * order. */
 template <int LANES, int HEADS>
 __global__ void __launch_bounds__(THREADS, HEADS > 4 ? 2 : 3)
     decode_kernel(struct decode_call call) {

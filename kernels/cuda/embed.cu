@@ -5,6 +5,7 @@
 
 enum { THREADS = 256, WIDE = 4, WARPS = THREADS / 32, TOKENS = 4 };
 
+/* out[token] = table[ids[token]], widened: a block a token. */
 template <int WIDTH>
 __global__ void gather_rows(float *out, const int32_t *ids, const bf16 *table, int64_t width) {
     let_next_start();

@@ -45,6 +45,8 @@ template <int LANES> __device__ static float sum_team(float value, float *shared
     return sum_block(value, shared);
 }
 
+/* out = norm(x silu(z)) w or, without gate_first, norm(x) w silu(z); rstd is kept for the backward
+ * pass. LANES threads a group of channels. */
 template <int LANES, int WIDTH, int ROUNDS>
 __global__ void __launch_bounds__(THREADS) gated_norm(struct gated_call call) {
     __shared__ float shared[32];

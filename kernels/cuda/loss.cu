@@ -166,6 +166,8 @@ __device__ static void raise_largest(struct walk *walk, const float (&x)[VECTORS
             if (x[v][j] == most) walk->argmax = start + v * THREADS * WIDTH + j;
 }
 
+/* lse [rows] of logits / temperature and the place of the largest, the first of equals. A logit
+ * that is not finite makes lse NaN and the place 0. */
 template <int WIDTH>
 __global__ void __launch_bounds__(THREADS)
     logit_summary(float *lse, int32_t *argmax, const float *logits, float inverse_temperature,
@@ -320,6 +322,8 @@ __device__ static float slope(const struct row_loss &row, float s, float t, int 
     return row.target < 0 ? 0 : p - (i == row.target ? 1.0f : 0.0f);
 }
 
+/* loss [rows], and dlogits [rows, V], the gradient of weight * loss. The first pass finds the row's
+ * sums, the second the slope at each logit from them. */
 template <enum loss_kind KIND, int WIDTH>
 __global__ void __launch_bounds__(THREADS) distill_loss(struct distillation op, int vocabulary) {
     enum { VECTORS = 8 / WIDTH };

@@ -151,6 +151,7 @@ __device__ inline void narrow(__nv_bfloat16 *to, float x) {
     *to = __float2bfloat16_rn(x);
 }
 
+/* to = from in another type, through float32; as many blocks as fill the chip, in turns. */
 template <typename To, typename From>
 __global__ void convert(To *to, const From *from, int64_t count) {
     int64_t step = (int64_t)gridDim.x * blockDim.x;
@@ -295,6 +296,7 @@ static void cuda_zero(struct backend *backend, void *to, size_t bytes) {
     if (!cuda->failed) (void)cuda_check(cuda, cudaMemsetAsync(to, 0, bytes, cuda->stream), "zero");
 }
 
+/* to = from, or to + from, rounded to BF16 once: WIDTH elements a thread. */
 template <int WIDTH>
 __global__ void narrow_sums(bf16 *to, const float *from, bool add, int64_t count) {
     int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * WIDTH;

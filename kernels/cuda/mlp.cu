@@ -13,6 +13,7 @@ template <int WIDTH> __device__ static bool place(int64_t *row, int64_t *column,
     return *column < width;
 }
 
+/* out [rows, F] = silu(gate) up, of rows [gate (F), up (F)]. */
 template <int WIDTH> __global__ void swiglu(bf16 *out, const bf16 *gate_up, int64_t width) {
     int64_t row, i;
     let_next_start();
@@ -27,6 +28,7 @@ template <int WIDTH> __global__ void swiglu(bf16 *out, const bf16 *gate_up, int6
     store(out + row * width + i, up);
 }
 
+/* With s = sigmoid(gate): dgate = dout up s (1 + gate (1 - s)), dup = dout gate s. */
 template <int WIDTH>
 __global__ void swiglu_backward(bf16 *dgate_up, const bf16 *dout, const bf16 *gate_up,
                                 int64_t width) {

@@ -7,6 +7,8 @@
  * registers between the sum and its use. */
 enum { MOST_THREADS = 320, MOST_PARTS = 8 };
 
+/* out = x rstd w and rstd = (mean(x^2) + epsilon)^-1/2. The weights are asked for before the
+ * previous kernel has ended, which does not write them. */
 template <int WIDTH, int PARTS>
 __global__ void rmsnorm(bf16 *out, float *rstd, const float *x, const float *w, float epsilon,
                         int64_t width) {

@@ -13,6 +13,9 @@ struct adamw {
     float correction1, correction2; /* 1 / (1 - beta^step) */
 };
 
+/* One step of WIDTH parameters a thread, elementwise: both moments, then the update with their bias
+ * corrected and the decay, which is not part of the gradient; `copy` (may be NULL) is rounded to
+ * BF16. */
 template <int WIDTH>
 __global__ void adamw(float *parameter, bf16 *copy, float *moment1, float *moment2,
                       const float *gradient, struct adamw settings, int64_t count) {
@@ -88,6 +91,7 @@ template <int WIDTH> __global__ void square_blocks(double *partial, const float 
     if (threadIdx.x == 0) partial[blockIdx.x] = sum;
 }
 
+/* total = the sum of partial [blocks]: one block, in an order that only `blocks` decides. */
 __global__ void add_blocks(double *total, const double *partial, int blocks) {
     __shared__ double shared[32];
     double sum = 0;

@@ -3,6 +3,8 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/device.cuh"
 
+/* Pairs (x_i, x_{i + half}) of each head turn by the angles of the token's position, whose cosines
+ * and sines are a row of the table; sign -1 turns them back. */
 template <int WIDTH>
 __global__ void rotate(bf16 *x, int64_t stride, const float *table, const int32_t *positions,
                        float sign, int heads, int half) {

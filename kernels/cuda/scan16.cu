@@ -193,6 +193,8 @@ __device__ static void walk(struct walk_shared<HALVES> *shared, const struct sca
     store(to + SCAN16_STATES, h[1]);
 }
 
+/* A block takes CHANNELS channels of one sequence from its first token to its last: feeders bring
+ * tiles of operands to shared memory while walkers step through the tile before. */
 template <int HALVES>
 __global__ void __launch_bounds__(walk_layout<HALVES>::THREADS, 3 - HALVES)
     scan16_kernel(struct scan_call call) {

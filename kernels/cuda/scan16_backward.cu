@@ -408,6 +408,8 @@ __device__ static void walk(struct back_shared *shared, const struct back_call &
 
 #endif
 
+/* A block takes CHANNELS channels of one segment of a sequence, from its last tile to its first:
+ * walkers carry E_t, feeders load, sum and store; registers move from these to those. */
 __global__ void __launch_bounds__(THREADS, 1)
     scan16_backward_kernel(const __grid_constant__ struct back_call call) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

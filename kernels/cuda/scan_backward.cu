@@ -229,6 +229,9 @@ __device__ inline void walk_piece(struct backward_walker<TS, SG, TC> &walker,
     }
 }
 
+/* All gradients of a chunk and source sub-head, `count` passes over its channels. A pass first
+ * brings the states forward to keep one at the start of each block, then takes the blocks
+ * backwards: the states within once more, then pieces of 4 tokens with states in registers. */
 template <int TS, int SG, int TC>
 __global__ void __launch_bounds__(SCAN_THREADS, 3)
     scan_backward_kernel(struct scan_backward_call call) {
