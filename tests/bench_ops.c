@@ -220,14 +220,18 @@ static void run_rmsnorm_backward_dw(struct bench *t) {
     t->b->norm->rmsnorm_backward(t->b, t->dresidual, t->vector[3], t->wide[0], t->residual,
                                  t->vector[0], t->rstd, t->tokens, t->s.d);
 }
+static struct head_norm_inputs heads_of(const struct bench *t) {
+    return (struct head_norm_inputs){t->wide[0],   t->inner,    t->tokens,
+                                     t->vector[0], (int)t->s.h, (int)t->s.e};
+}
 static void run_head_norm(struct bench *t) {
-    t->b->norm->head_norm(t->b, t->wide[1], t->inner, t->rstd, t->wide[0], t->inner, t->vector[0],
-                          1e-5, t->tokens, (int)t->s.h, (int)t->s.e);
+    const struct head_norm_inputs in = heads_of(t);
+    t->b->norm->head_norm(t->b, t->wide[1], t->inner, t->rstd, &in, 1e-5);
 }
 static void run_head_norm_backward(struct bench *t) {
+    const struct head_norm_inputs in = heads_of(t);
     t->b->norm->head_norm_backward(t->b, t->wide[2], t->inner, t->vector[3], t->wide[1], t->inner,
-                                   t->wide[0], t->inner, t->vector[0], t->rstd, t->tokens,
-                                   (int)t->s.h, (int)t->s.e);
+                                   &in, t->rstd);
 }
 static void run_rope(struct bench *t) {
     t->b->attention->rope(t->b, t->wide[1], t->inner, t->lse, t->sequences.positions, false,

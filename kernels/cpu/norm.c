@@ -29,16 +29,16 @@ static void cpu_rmsnorm(struct backend *backend, struct act *out, struct acc *rs
 }
 
 static void cpu_head_norm(struct backend *backend, struct act *out, int64_t out_stride,
-                          struct acc *rstd, const struct act *x, int64_t x_stride,
-                          const struct acc *w, double epsilon, int64_t tokens, int heads,
-                          int head_dim) {
+                          struct acc *rstd, const struct head_norm_inputs *in, double epsilon) {
     (void)backend;
-#pragma omp parallel for schedule(static) if (cpu_worth_team(4 * tokens * heads * head_dim))
-    for (int64_t t = 0; t < tokens; t++)
+    const real *x = (const real *)in->x, *w = (const real *)in->w;
+    int heads = in->heads, width = in->head_dim;
+#pragma omp parallel for schedule(static) if (cpu_worth_team(4 * in->tokens * heads * width))
+    for (int64_t t = 0; t < in->tokens; t++)
         for (int h = 0; h < heads; h++)
-            ((real *)rstd)[t * heads + h] = normalize_row(
-                (real *)out + t * out_stride + h * head_dim,
-                (const real *)x + t * x_stride + h * head_dim, (const real *)w, epsilon, head_dim);
+            ((real *)rstd)[t * heads + h] =
+                normalize_row((real *)out + t * out_stride + h * width,
+                              x + t * in->x_stride + h * width, w, epsilon, width);
 }
 
 /* dx = or += rstd * (dout w - x rstd^2 mean(dout w x)) */
@@ -127,21 +127,19 @@ static void cpu_rmsnorm_backward(struct backend *backend, struct acc *dx, struct
 
 static void cpu_head_norm_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
                                    struct acc *dw, const struct act *dout, int64_t dout_stride,
-                                   const struct act *x, int64_t x_stride, const struct acc *w,
-                                   const struct acc *rstd, int64_t tokens, int heads,
-                                   int head_dim) {
+                                   const struct head_norm_inputs *in, const struct acc *rstd) {
     struct norm_backward op = {.dx = (real *)dx,
                                .dw = (real *)dw,
                                .dout = (const real *)dout,
-                               .x = (const real *)x,
-                               .w = (const real *)w,
+                               .x = (const real *)in->x,
+                               .w = (const real *)in->w,
                                .rstd = (const real *)rstd,
                                .dx_stride = dx_stride,
                                .dout_stride = dout_stride,
-                               .x_stride = x_stride,
-                               .tokens = tokens,
-                               .width = head_dim,
-                               .heads = heads};
+                               .x_stride = in->x_stride,
+                               .tokens = in->tokens,
+                               .width = in->head_dim,
+                               .heads = in->heads};
     norm_backward(backend, &op);
 }
 

@@ -166,21 +166,21 @@ static void choose_head_norm(struct cuda_backend *cuda, const struct head_norm_c
         cuda_fail(cuda, "head_norm: heads of %d elements are too long", rows->head_dim);
 }
 
+static struct head_rows rows_of(const struct head_norm_inputs *in, int64_t out_stride) {
+    return {in->tokens * in->heads, in->heads, in->head_dim, out_stride, in->x_stride};
+}
+
 void cuda_head_norm(struct backend *backend, struct act *out, int64_t out_stride, struct acc *rstd,
-                    const struct act *x, int64_t x_stride, const struct acc *w, double epsilon,
-                    int64_t tokens, int heads, int head_dim) {
-    const struct head_norm_call call = {
-        false, out,  rstd, NULL,    x,
-        w,     NULL, 0,    epsilon, {tokens * heads, heads, head_dim, out_stride, x_stride}};
+                    const struct head_norm_inputs *in, double epsilon) {
+    const struct head_norm_call call = {false, out,  rstd, NULL,    in->x,
+                                        in->w, NULL, 0,    epsilon, rows_of(in, out_stride)};
     choose_head_norm(cuda_of(backend), &call);
 }
 
 void cuda_head_norm_backward(struct backend *backend, struct act *dx, int64_t dx_stride,
                              struct acc *dw, const struct act *dout, int64_t dout_stride,
-                             const struct act *x, int64_t x_stride, const struct acc *w,
-                             const struct acc *rstd, int64_t tokens, int heads, int head_dim) {
-    const struct head_norm_call call = {
-        true, dx,   (void *)rstd, dw, x,
-        w,    dout, dout_stride,  0,  {tokens * heads, heads, head_dim, dx_stride, x_stride}};
+                             const struct head_norm_inputs *in, const struct acc *rstd) {
+    const struct head_norm_call call = {true,  dx,   (void *)rstd, dw, in->x,
+                                        in->w, dout, dout_stride,  0,  rows_of(in, dx_stride)};
     choose_head_norm(cuda_of(backend), &call);
 }

@@ -52,9 +52,10 @@ static void forward(struct ops *ops, const struct norm_shape *shape, bool by_hea
     struct buffer out = ops_output(ops, backend->act, shape->rows, width, width + 2 * shape->gap);
     struct buffer rstd =
         ops_output(ops, backend->acc, 1, shape->rows * shape->heads, shape->rows * shape->heads);
+    const struct head_norm_inputs in = {x.device, x.stride,     shape->rows,
+                                        w.device, shape->heads, shape->width};
     if (by_head)
-        backend->norm->head_norm(backend, out.device, out.stride, rstd.device, x.device, x.stride,
-                                 w.device, epsilon, shape->rows, shape->heads, shape->width);
+        backend->norm->head_norm(backend, out.device, out.stride, rstd.device, &in, epsilon);
     else
         backend->norm->rmsnorm(backend, out.device, rstd.device, x.device, w.device, epsilon,
                                shape->rows, width);
@@ -84,10 +85,11 @@ static void backward(struct ops *ops, const struct norm_shape *shape, bool by_he
     double *expected_dw = ops_differentiate(ops, &formula, 1, w.count, step, dout.values);
     if (!by_head) expected_dx = ops_add(ops, expected_dx, dx.values, dx.count);
     if (with_dw) expected_dw = ops_add(ops, expected_dw, dw.values, dw.count);
+    const struct head_norm_inputs in = {x.device, x.stride,     shape->rows,
+                                        w.device, shape->heads, shape->width};
     if (by_head)
         backend->norm->head_norm_backward(backend, dx.device, dx.stride, with_dw ? dw.device : NULL,
-                                          dout.device, dout.stride, x.device, x.stride, w.device,
-                                          rstd.device, shape->rows, shape->heads, shape->width);
+                                          dout.device, dout.stride, &in, rstd.device);
     else
         backend->norm->rmsnorm_backward(backend, dx.device, with_dw ? dw.device : NULL, dout.device,
                                         x.device, w.device, rstd.device, shape->rows, width);

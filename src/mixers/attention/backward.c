@@ -16,13 +16,15 @@ static void unrotate(const struct mixer_pass *pass, void *const *gradients) {
     backend->attention->rope(backend, dqk, qk_stride, pass->rope, pass->sequences->positions, true,
                              n, heads + kv_heads, head_dim);
     if (!host->qk_norm) return;
+    const struct head_norm_inputs q = {qkv,   stride,  n, weights[ATTENTION_QUERY_NORM],
+                                       heads, head_dim};
+    const struct head_norm_inputs k = {act_at(backend, qkv, query), stride,   n,
+                                       weights[ATTENTION_KEY_NORM], kv_heads, head_dim};
     backend->norm->head_norm_backward(backend, dqkv, stride, gradients[ATTENTION_QUERY_NORM], dqk,
-                                      qk_stride, qkv, stride, weights[ATTENTION_QUERY_NORM],
-                                      buffer[ATTENTION_B_Q_RSTD], n, heads, head_dim);
-    backend->norm->head_norm_backward(
-        backend, act_at(backend, dqkv, query), stride, gradients[ATTENTION_KEY_NORM],
-        act_at(backend, dqk, query), qk_stride, act_at(backend, qkv, query), stride,
-        weights[ATTENTION_KEY_NORM], buffer[ATTENTION_B_K_RSTD], n, kv_heads, head_dim);
+                                      qk_stride, &q, buffer[ATTENTION_B_Q_RSTD]);
+    backend->norm->head_norm_backward(backend, act_at(backend, dqkv, query), stride,
+                                      gradients[ATTENTION_KEY_NORM], act_at(backend, dqk, query),
+                                      qk_stride, &k, buffer[ATTENTION_B_K_RSTD]);
 }
 
 void attention_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,

@@ -32,13 +32,14 @@ static void project(const struct mixer_pass *pass) {
                               weights[ATTENTION_QKV], weights[ATTENTION_QKV_BIAS], n, stride,
                               host->hidden);
     if (host->qk_norm) {
-        backend->norm->head_norm(backend, qk, query + key, buffer[ATTENTION_B_Q_RSTD], qkv, stride,
-                                 weights[ATTENTION_QUERY_NORM], host->q_norm_eps, n, heads,
-                                 head_dim);
+        const struct head_norm_inputs q = {qkv,   stride,  n, weights[ATTENTION_QUERY_NORM],
+                                           heads, head_dim};
+        const struct head_norm_inputs k = {act_at(backend, qkv, query), stride,   n,
+                                           weights[ATTENTION_KEY_NORM], kv_heads, head_dim};
+        backend->norm->head_norm(backend, qk, query + key, buffer[ATTENTION_B_Q_RSTD], &q,
+                                 host->q_norm_eps);
         backend->norm->head_norm(backend, act_at(backend, qk, query), query + key,
-                                 buffer[ATTENTION_B_K_RSTD], act_at(backend, qkv, query), stride,
-                                 weights[ATTENTION_KEY_NORM], host->k_norm_eps, n, kv_heads,
-                                 head_dim);
+                                 buffer[ATTENTION_B_K_RSTD], &k, host->k_norm_eps);
     }
     struct attention_inputs in = attention_locate(pass);
     /* Queries and keys are neighbours: one rotation over all their heads. */
