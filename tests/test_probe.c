@@ -259,6 +259,12 @@ START_TEST(training_gdn_gives_the_golden_losses) {
 }
 END_TEST
 
+/* From a start that was fitted to data. */
+START_TEST(training_m2_fitted_gives_the_golden_losses) {
+    compare_kind("m2", ".mmr-m2-fitted", 1e-5);
+}
+END_TEST
+
 /* Losses of three steps at layer 9 and the training state after them. */
 static void *run_steps(double losses[3], size_t *bytes, struct model *model, struct tokenset *set,
                        struct probe_settings settings, struct probe_arrangement way) {
@@ -516,5 +522,6 @@ START_TEST(probes_in_lock_step_give_the_bits_that_each_gives_alone) {
 END_TEST
 
 CHECK_MAIN("probe", training_gives_the_golden_losses, training_mamba2_gives_the_golden_losses,
-           training_gdn_gives_the_golden_losses, memory_for_time_gives_the_same_bits,
+           training_gdn_gives_the_golden_losses, training_m2_fitted_gives_the_golden_losses,
+           memory_for_time_gives_the_same_bits,
            probes_in_lock_step_give_the_bits_that_each_gives_alone)

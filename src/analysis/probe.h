@@ -9,6 +9,7 @@
 #ifndef ANALYSIS_PROBE_H
 #define ANALYSIS_PROBE_H
 
+#include "analysis/calibration.h"
 #include "analysis/hidden.h"
 #include "analysis/probe_cache.h"
 #include "analysis/probe_parts.h"
@@ -24,7 +25,9 @@ struct probe_settings {
     struct train_optimizer optimizer;
     struct train_loss loss;
     struct probe_parts parts;
-    struct mixer_choices choices; /* the seed is set for each probe */
+    struct mixer_choices choices;        /* the seed is set for each probe */
+    const struct calibration_task *fits; /* [n_fits]: of every layer and seed; or NULL */
+    size_t n_fits;
 };
 
 /* How probes go so that they fit into the memory there is; the same bits come out. */

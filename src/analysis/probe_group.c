@@ -30,6 +30,8 @@ static enum status begin(struct probe *probe, struct probe_engine *engine,
                          const struct probe_choice *choice) {
     struct mixer_choices choices = engine->settings.choices;
     choices.seed = choice->seed;
+    choices.fit = calibration_find(engine->settings.fits, engine->settings.n_fits, choice->layer,
+                                   choice->seed);
     probe->layer = choice->layer;
     enum status status =
         replacement_create(&probe->mixer, engine->student, choice->layer, &choices);

@@ -201,6 +201,7 @@ static enum status time_steps(struct steps *out, struct model *model, const stru
     own.data.batch = (int)set->rows - 1;
     own.data.heldout = own.schedule.steps = 1;
     own.schedule.warmup = 0;
+    mixer_choices_forget_data(&own.choices);
     alone.memory.stream_layers = alone.memory.park = false;
     *out = (struct steps){.tokens = (double)set->row_offsets[set->rows - 1]};
     enum status status = probe_engine_open(&engine, model, model, set, &own, &alone, NULL);

@@ -6,6 +6,7 @@
 #include "mixers/sizes.h"
 
 #define KIND "kind"
+enum { DATA = 1, DATA_TOKENS = 2 }; /* rows, behind that of the kind */
 #define EVERYTHING (ENTERS_ESTIMATE | ENTERS_FAST_LLM | ENTERS_SURGERY)
 
 /* ---- rows */
@@ -53,6 +54,29 @@ static struct option size_option(struct mixer_values *values, int at, const stru
                            .identity = OPTION_RESOLVED};
 }
 
+static int add_data(struct option *table, int count, struct mixer_values *values) {
+    table[count] = (struct option){
+        .name = MIXER_CALIBRATE,
+        .kind = OPTION_STRING,
+        .target = &values->words[count],
+        .placeholder = "FILE.h5",
+        .help = "token set on whose first rows new mixers are fitted to their attention: memories, "
+                "sizes, gates",
+        .group = GROUP_MIXERS,
+        .completes = "*.h5",
+        .identity = OPTION_RESOLVED};
+    table[count + 1] = (struct option){.name = MIXER_CALIBRATE_TOKENS,
+                                       .kind = OPTION_COUNT,
+                                       .target = &values->sizes[count + 1],
+                                       .placeholder = "N",
+                                       .help = "tokens of it (4096)",
+                                       .low = 16,
+                                       .high = 1 << 24,
+                                       .group = GROUP_MIXERS,
+                                       .identity = OPTION_RESOLVED};
+    return count + 2;
+}
+
 /* Rows that several kinds have are one option. */
 static int add_choices(struct option *table, int count, struct mixer_values *values) {
     table[count] = (struct option){
@@ -86,7 +110,7 @@ static int add_sizes(struct option *table, int count, struct mixer_values *value
 }
 
 static int add_kind(struct option *table, struct mixer_values *values) {
-    char kinds[MIXER_WORDS_SIZE / 2];
+    char kinds[MIXER_WORDS_SIZE - 24];
     snprintf(values->choices[0], MIXER_WORDS_SIZE, "what they are: %s (%s)",
              mixer_kind_list(kinds, sizeof kinds), mixer_kinds[1]->name);
     table[0] = (struct option){.name = KIND,
@@ -100,14 +124,15 @@ static int add_kind(struct option *table, struct mixer_values *values) {
 }
 
 int mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
-    return add_sizes(table, add_choices(table, add_kind(table, values), values), values);
+    int count = add_data(table, add_kind(table, values), values);
+    return add_sizes(table, add_choices(table, count, values), values);
 }
 
 int mixer_option_sizes(struct option table[MIXER_OPTIONS], struct mixer_values *values) {
     struct option all[MIXER_OPTIONS];
     int count = mixer_option_all(all, values), used = 0;
     for (int i = 0; i < count; i++)
-        if (i == 0 || all[i].kind == OPTION_COUNT) table[used++] = all[i];
+        if (i == 0 || (all[i].kind == OPTION_COUNT && i != DATA_TOKENS)) table[used++] = all[i];
     return used;
 }
 
@@ -145,6 +170,7 @@ const char *mixer_option_word(const struct mixer_values *values, const char *nam
 }
 
 unsigned mixer_option_effect(const char *name) {
+    if (strncmp(name, MIXER_CALIBRATE, strlen(MIXER_CALIBRATE)) == 0) return 0;
     for (int k = 1; mixer_kinds[k]; k++)
         for (int i = 0; i < mixer_kinds[k]->n_choices; i++)
             if (strcmp(mixer_kinds[k]->choices[i].option, name) == 0)
@@ -166,6 +192,17 @@ static const char *implied_kind(const struct option *rows, int count) {
     return NULL;
 }
 
+/* The rows of add_data come before what they are the usual of. */
+static enum status set_data(struct mixer_choices *out, const struct mixer_values *values) {
+    const char *path = values->words[DATA];
+    int64_t tokens = values->sizes[DATA_TOKENS];
+    const struct mixer_data data = {path, tokens ? tokens : MIXER_CALIBRATE_USUAL};
+    if (path) return mixer_choices_calibrate(out, &data);
+    if (!tokens) return STATUS_OK;
+    return status_set(STATUS_USAGE,
+                      "--" MIXER_CALIBRATE_TOKENS " needs --" MIXER_CALIBRATE " FILE.h5");
+}
+
 static enum status set_row(struct mixer_choices *out, const struct option *row) {
     if (row->kind == OPTION_COUNT)
         return mixer_choices_size(out, row->name, *(const int64_t *)row->target);
@@ -181,7 +218,8 @@ enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_v
     const char *kind = values->words[0] ? values->words[0] : implied_kind(rows, count);
     enum status status = mixer_choices_begin(out, kind);
     out->seed = seed;
-    for (int i = 1; !status && i < count; i++)
+    if (!status) status = set_data(out, values);
+    for (int i = DATA_TOKENS + 1; !status && i < count; i++)
         if (mixer_option_is_given(&rows[i])) status = set_row(out, &rows[i]);
-    return status;
+    return status ? status : mixer_choices_check(out);
 }

@@ -6,7 +6,7 @@
 #include "cli/options.h"
 #include "mixers/choices.h"
 
-enum { MIXER_OPTIONS = 48, MIXER_WORDS_SIZE = 48 }; /* at most */
+enum { MIXER_OPTIONS = 48, MIXER_WORDS_SIZE = 96 }; /* at most */
 
 /* What was said, in the order of the rows of mixer_option_all. */
 struct mixer_values {

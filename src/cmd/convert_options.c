@@ -2,10 +2,12 @@
 
 #include <string.h>
 
+#include "cli/run_option.h"
+
 struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
                                          struct convert_values *values) {
     enum { OWN = CONVERT_OPTIONS - MIXER_OPTIONS };
-    *values = (struct convert_values){.random_weights = -1};
+    *values = (struct convert_values){.device = "auto", .random_weights = -1};
     const struct option rows[OWN] = {
         {"plan", OPTION_STRING, &values->plan, "PLAN.json", "which layers to replace",
          .group = GROUP_FILES, .completes = "*.json", .identity = OPTION_RESOLVED},
@@ -33,6 +35,7 @@ struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
         {"dry-run", OPTION_FLAG, &values->dry_run, NULL,
          "write nothing; print what each tensor would come from", .group = GROUP_FILES,
          .identity = OPTION_NO_NUMBER},
+        run_option_device(&values->device),
     };
     memcpy(table, rows, sizeof rows);
     size_t count = OWN + (size_t)mixer_option_all(table + OWN, &values->mixer);
@@ -62,6 +65,7 @@ enum status convert_options_settings(struct conversion_settings *out,
         .layers = values->layers,
         .output = values->output,
         .format = values->format,
+        .device = values->device,
         .max_shard_bytes = values->max_shard,
         .checkpoint = {.random_weights = values->random_weights >= 0,
                        .seed = (uint64_t)values->random_weights},

@@ -109,7 +109,9 @@ static struct json *provenance_json(const struct conversion *conversion) {
     if (js_count(settings->identity)) js_set(object, "options", js_copy(settings->identity));
     struct mixer_choices choices = job->options.choices;
     if (job->added.count) mixer_choices_for(&choices, &job->options.choices, &job->mixer);
-    js_set(object, "init", job->added.count ? mixer_choices_to_json(&choices, &job->mixer) : NULL);
+    struct json *init = job->added.count ? mixer_choices_to_json(&choices, &job->mixer) : NULL;
+    if (init) calibration_describe(init, &conversion->calibration, conversion->backend);
+    js_set(object, "init", init);
     return object;
 }
 
@@ -125,6 +127,10 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
                                       .max_shard_bytes = settings->max_shard_bytes};
     status = choose_format(&options.format, settings->format, &options);
     if (!status) status = convert_prepare(&out->job, &options);
+    if (!status && settings->choices.data.path && out->job.added.count) {
+        status = calibration_open(&out->calibration, &settings->choices.data, NULL, 0);
+        if (!status) status = backend_open(&out->backend, settings->device);
+    }
     if (status) return status;
     out->provenance = provenance_json(out);
     return out->provenance ? STATUS_OK : STATUS_FAILED;
@@ -148,8 +154,30 @@ void conversion_warn(const struct conversion *conversion) {
         if (warns) log_warn("%s", remark);
 }
 
-enum status conversion_write(const struct conversion *conversion) {
+/* On the model that the new mixers are put into. */
+static enum status calibrate(struct conversion *conversion) {
     const struct conversion_settings *settings = conversion->settings;
+    struct convert_options *options = &conversion->job.options;
+    struct model *model = NULL;
+    enum status status =
+        convert_list_fits(&conversion->fits, &conversion->n_fits, &conversion->job);
+    if (status || !conversion->n_fits) return status;
+    status =
+        model_open(&model, conversion->backend, settings->from ? settings->from : settings->model,
+                   settings->from ? NULL : &settings->checkpoint);
+    if (!status)
+        status =
+            calibration_run(conversion->fits, conversion->n_fits, model, &conversion->calibration);
+    model_close(model);
+    options->fits = conversion->fits;
+    options->n_fits = conversion->n_fits;
+    return status;
+}
+
+enum status conversion_write(struct conversion *conversion) {
+    const struct conversion_settings *settings = conversion->settings;
+    enum status status = conversion->calibration.set ? calibrate(conversion) : STATUS_OK;
+    if (status) return status;
     return convert_write(&conversion->job, settings->output, conversion->provenance,
                          settings->model);
 }
@@ -157,6 +185,9 @@ enum status conversion_write(const struct conversion *conversion) {
 void conversion_close(struct conversion *conversion) {
     js_free(conversion->provenance);
     convert_free(&conversion->job);
+    calibration_tasks_free(conversion->fits, conversion->n_fits);
+    calibration_close(&conversion->calibration);
+    if (conversion->backend) conversion->backend->close(conversion->backend);
     checkpoint_close(conversion->model);
     checkpoint_close(conversion->from);
     plan_free(&conversion->plan);

@@ -16,6 +16,7 @@ struct conversion_settings {
     const char *output; /* the new directory; NULL where nothing is written */
     const char *format; /* a convert_format_name; NULL: what the base is, else the first that can */
     struct mixer_choices choices;         /* of new mixers */
+    const char *device;                   /* where they are fitted to data; else of no use */
     uint64_t max_shard_bytes;             /* as convert_options has it */
     struct checkpoint_options checkpoint; /* how the model is opened */
     const struct json *identity;          /* options that the provenance records as they are */
@@ -31,6 +32,10 @@ struct conversion {
     struct int_list layers;           /* that are replaced in the result */
     const struct mixer_sizes **kinds; /* [layers] what by, as the plan says; NULL without one */
     struct convert_job job;
+    struct calibration calibration; /* zeroed: there is none */
+    struct backend *backend;        /* where it is done; or NULL */
+    struct calibration_task *fits;  /* [n_fits]: made when it is written */
+    size_t n_fits;
     struct json *provenance; /* everything needed to make the same checkpoint again */
 };
 
@@ -46,8 +51,8 @@ enum status conversion_compare(char **differs, const struct conversion *conversi
 /* The remarks that warn, to be said before it is written. */
 void conversion_warn(const struct conversion *conversion);
 
-/* convert_write of it. */
-enum status conversion_write(const struct conversion *conversion) STATUS_CHECKED;
+/* convert_write of it, with new mixers that are fitted to data first where that was asked for. */
+enum status conversion_write(struct conversion *conversion) STATUS_CHECKED;
 
 void conversion_close(struct conversion *conversion); /* accepts a zeroed struct */
 

@@ -134,7 +134,22 @@ static const struct mixer_sizes *new_mixer(struct mixer_choices *choices,
                                            const struct convert_job *job, int layer) {
     const struct mixer_sizes *mixer = &job->config->layers[layer].mixer;
     mixer_choices_for(choices, &job->options.choices, mixer);
+    choices->fit = calibration_find(job->options.fits, job->options.n_fits, layer, choices->seed);
     return mixer;
+}
+
+enum status convert_list_fits(struct calibration_task **out, size_t *count,
+                              const struct convert_job *job) {
+    *count = 0;
+    *out = memory_calloc(job->added.count, sizeof **out);
+    if (!*out) return STATUS_FAILED;
+    for (size_t i = 0; i < job->added.count; i++) {
+        struct calibration_task *task = &(*out)[*count];
+        task->layer = job->added.values[i];
+        (void)new_mixer(&task->choices, job, task->layer);
+        *count += mixer_choices_fits(&task->choices);
+    }
+    return STATUS_OK;
 }
 
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "analysis/calibration.h"
 #include "base/json.h"
 #include "base/list.h"
 #include "base/status.h"
@@ -21,7 +22,10 @@ struct convert_options {
     const struct mixer_sizes *const *kinds; /* [layers] as hybrid_make takes them, or NULL */
     enum config_family format;              /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
     struct mixer_choices choices;           /* sizes 0: as `base` has them, else default */
-    uint64_t max_shard_bytes;               /* 0: 5 GB */
+    /* What data say of the new mixers [n_fits]; NULL until there are any. Borrowed. */
+    const struct calibration_task *fits;
+    size_t n_fits;
+    uint64_t max_shard_bytes; /* 0: 5 GB */
 };
 
 /* One tensor of the result and where it comes from. */
@@ -62,6 +66,11 @@ char *convert_tensor_origin(const struct convert_job *job, const struct convert_
 
 /* config.json of the result; the caller frees. */
 enum status convert_config_json(struct json **out, const struct convert_job *job) STATUS_CHECKED;
+
+/* The new mixers that data are to say something of, one a layer. The caller frees with
+ * calibration_tasks_free. */
+enum status convert_list_fits(struct calibration_task **out, size_t *count,
+                              const struct convert_job *job) STATUS_CHECKED;
 
 /* Write the checkpoint into the new directory `output`: under a temporary name beside it, verified
  * (opened again, every tensor present, shaped and finite), then renamed. `provenance` is written as

@@ -33,7 +33,9 @@ static void set_init(struct mixer_choices *choices, int init) {
 
 static void set_usual(struct mixer_choices *out) {
     const struct mixer_kind *kind = out->sizes.kind;
-    for (int i = 0; i < kind->n_choices; i++) out->word[i] = kind->choices[i].usual;
+    for (int i = 0; i < kind->n_choices; i++)
+        out->word[i] =
+            out->data.path && kind->choices[i].usual_of_data ? 1 : kind->choices[i].usual;
     set_init(out, IMPROVED);
 }
 
@@ -54,7 +56,8 @@ void mixer_choices_for(struct mixer_choices *out, const struct mixer_choices *ch
     if (choices->sizes.kind == kind->kind &&
         (parameter < 0 || choices->sizes.value[parameter] == kind->value[parameter]))
         return;
-    *out = (struct mixer_choices){.sizes = {.kind = kind->kind}, .seed = choices->seed};
+    *out = (struct mixer_choices){
+        .sizes = {.kind = kind->kind}, .data = choices->data, .seed = choices->seed};
     if (parameter >= 0) out->sizes.value[parameter] = kind->value[parameter];
     set_usual(out);
 }
@@ -94,13 +97,55 @@ static bool has_init(const struct mixer_kind *kind) {
     return false;
 }
 
+/* Whether anything of a kind can be fitted to data. */
+static bool has_fit(const struct mixer_kind *kind) {
+    return kind->fitting != NULL;
+}
+
 bool mixer_has_option(const struct mixer_kind *kind, const char *option) {
+    if (strcmp(option, MIXER_CALIBRATE) == 0 || strcmp(option, MIXER_CALIBRATE_TOKENS) == 0)
+        return has_fit(kind);
     if (strcmp(option, MIXER_INIT) == 0) return has_init(kind);
     return find_choice(kind, option) >= 0 || find_size(kind, option) >= 0;
 }
 
 static enum status no_option(const struct mixer_kind *kind, const char *option) {
     return status_set(STATUS_USAGE, "--%s says nothing about %s", option, kind->plural);
+}
+
+enum status mixer_choices_calibrate(struct mixer_choices *choices, const struct mixer_data *data) {
+    if (!has_fit(choices->sizes.kind)) return no_option(choices->sizes.kind, MIXER_CALIBRATE);
+    choices->data = *data;
+    set_usual(choices);
+    return STATUS_OK;
+}
+
+enum status mixer_choices_check(const struct mixer_choices *choices) {
+    const struct mixer_kind *kind = choices->sizes.kind;
+    for (int i = 0; i < kind->n_choices && !choices->data.path; i++) {
+        const struct choice_row *row = &kind->choices[i];
+        if (row->needs_data && choices->word[i])
+            return status_set(STATUS_USAGE,
+                              "--%s%s%s needs data: give --" MIXER_CALIBRATE " FILE.h5",
+                              row->option, row->flag ? "" : " ", row->flag ? "" : row->words[1]);
+    }
+    return STATUS_OK;
+}
+
+bool mixer_choices_fits(const struct mixer_choices *choices) {
+    const struct mixer_kind *kind = choices->sizes.kind;
+    bool fits = false;
+    for (int i = 0; i < kind->n_choices; i++)
+        fits = fits || (kind->choices[i].needs_data && choices->word[i]);
+    return fits;
+}
+
+void mixer_choices_forget_data(struct mixer_choices *choices) {
+    const struct mixer_kind *kind = choices->sizes.kind;
+    for (int i = 0; i < kind->n_choices; i++)
+        if (kind->choices[i].needs_data) choices->word[i] = 0;
+    choices->data = (struct mixer_data){0};
+    choices->fit = NULL;
 }
 
 enum status mixer_choices_set(struct mixer_choices *choices, const char *option, const char *word) {
@@ -223,9 +268,31 @@ bool mixer_is_copy(const struct mixer_kind *kind) {
 enum status mixer_init(float *out, int tensor, const struct mixer_sizes *sizes,
                        const struct mixer_choices *choices, const struct attention_source *source) {
     const struct mixer_kind *kind = sizes->kind;
+    if (!choices->fit && mixer_choices_fits(choices))
+        return status_fail("layer %d: a new %s was not fitted to data", source->layer,
+                           kind->singular);
     if (!mixer_is_copy(kind)) return kind->init(out, tensor, sizes, choices, source);
     struct tensor_shape shape = mixer_tensor_shape(sizes, source->host, tensor);
     return source->read(source->context, tensor, 0, tensor_shape_count(&shape), out);
+}
+
+enum status mixer_make_weight(struct mixer *mixer, struct backend *backend,
+                              const struct mixer_choices *choices,
+                              const struct attention_source *source, int weight) {
+    const struct mixer_kind *kind = mixer->sizes.kind;
+    struct weight_shape shape = mixer_weight_shape(&mixer->sizes, source->host, weight);
+    if (!shape.count) return STATUS_OK;
+    float *values = memory_calloc((size_t)shape.count, sizeof *values), *to = values;
+    enum status status = values ? STATUS_OK : STATUS_FAILED;
+    for (int t = 0; !status && t < kind->n_tensors; t++) {
+        if (kind->tensors[t].weight != weight) continue;
+        struct tensor_shape part = mixer_tensor_shape(&mixer->sizes, source->host, t);
+        if (part.present) status = mixer_init(to, t, &mixer->sizes, choices, source);
+        to += tensor_shape_count(&part);
+    }
+    if (!status) mixer_set(mixer, backend, source->host, weight, values);
+    free(values);
+    return status;
 }
 
 char *mixer_origin(int tensor, const struct mixer_sizes *sizes, const struct mixer_choices *choices,

@@ -21,6 +21,8 @@ struct choice_row {
     bool of_init;         /* published is the first word, improved the second */
     bool flag;            /* an option without a value: its second word */
     bool quiet;           /* only said where it is not the usual */
+    bool needs_data;      /* its second word: what that is, is fitted to rows of --calibrate … */
+    bool usual_of_data;   /* … and the usual where there are any */
     unsigned enters;      /* enum choice_effect */
     const char *help;
     const char *low_name, *high_name; /* of a range: "dt_min", "dt_max" */
@@ -28,10 +30,20 @@ struct choice_row {
     double low, high;                 /* … and what it usually is */
 };
 
+/* Rows that new mixers are fitted to. */
+struct mixer_data {
+    const char *path; /* of a token set; NULL: there is none */
+    int64_t tokens;   /* its first rows, until there are so many */
+};
+
+struct mixer_fit; /* fit.h */
+
 struct mixer_choices {
     struct mixer_sizes sizes; /* of the kind; 0: the default, or as in the model */
     int word[MIXER_MAX_CHOICES];
     double low[MIXER_MAX_CHOICES], high[MIXER_MAX_CHOICES]; /* of ranges; both 0: the usual */
+    struct mixer_data data;
+    const struct mixer_fit *fit; /* what was found there for the layer at hand; NULL: nothing yet */
     uint64_t seed;
 };
 
@@ -57,6 +69,23 @@ enum status mixer_choices_flag(struct mixer_choices *choices, const char *option
 /* A size by its option, "d-state". */
 enum status mixer_choices_size(struct mixer_choices *choices, const char *option,
                                int64_t value) STATUS_CHECKED;
+
+/* Fit to data what the kind's rows say is then fitted; before words are set. STATUS_USAGE where a
+ * kind has nothing to fit. */
+#define MIXER_CALIBRATE "calibrate"
+#define MIXER_CALIBRATE_TOKENS "calibrate-tokens"
+enum { MIXER_CALIBRATE_USUAL = 4096 };
+enum status mixer_choices_calibrate(struct mixer_choices *choices,
+                                    const struct mixer_data *data) STATUS_CHECKED;
+
+/* STATUS_USAGE, naming the option, where a word needs data and there is none. */
+enum status mixer_choices_check(const struct mixer_choices *choices) STATUS_CHECKED;
+
+/* Whether new mixers are to be fitted to data before they begin. */
+bool mixer_choices_fits(const struct mixer_choices *choices);
+
+/* The same without data: what times mixers needs none. */
+void mixer_choices_forget_data(struct mixer_choices *choices);
 
 /* Whether a kind has an option, of a choice or of a size. */
 bool mixer_has_option(const struct mixer_kind *kind, const char *option);
@@ -97,6 +126,11 @@ struct attention_source {
 enum status mixer_init(float *out, int tensor, const struct mixer_sizes *sizes,
                        const struct mixer_choices *choices,
                        const struct attention_source *source) STATUS_CHECKED;
+
+/* Put a weight of a new mixer, from the tensors that it consists of. */
+enum status mixer_make_weight(struct mixer *mixer, struct backend *backend,
+                              const struct mixer_choices *choices,
+                              const struct attention_source *source, int weight) STATUS_CHECKED;
 
 /* What mixer_init makes a tensor from, in words. The caller frees. */
 char *mixer_origin(int tensor, const struct mixer_sizes *sizes, const struct mixer_choices *choices,

@@ -105,6 +105,7 @@ struct past_row;
 struct choice_row;
 struct mixer_choices;
 struct attention_source;
+struct fit_rules;
 struct text;
 
 /* All that a pass needs. */
@@ -146,6 +147,7 @@ struct mixer_kind {
     int n_past;
     const struct choice_row *choices;
     int n_choices;
+    const struct fit_rules *fitting; /* to data (fit.h); NULL: there is nothing to fit */
     /* The shape of a tensor with these sizes. */
     struct tensor_shape (*shape)(int tensor, const struct mixer_sizes *, const struct mixer_host *);
     /* What the sizes must divide, STATUS_FAILED naming `source` and `layer`; or NULL. */

@@ -38,6 +38,30 @@ void start_uniform(float *out, int64_t count, double bound, const char *tensor, 
     }
 }
 
+const struct mixer_fit *start_fit(const struct mixer_choices *choices, int choice) {
+    return choices->word[choice] == 1 ? choices->fit : NULL;
+}
+
+void start_gate(float *out, int64_t count, const char *tensor, const struct mixer_fit *fit,
+                uint64_t seed, const struct attention_source *source) {
+    int64_t width = source->host->hidden;
+    if (!mixer_fit_has_constant(fit)) {
+        start_uniform(out, count * width, 1 / sqrt((double)width), tensor, seed, source);
+        return;
+    }
+    for (int64_t i = 0; i < count * width; i++)
+        out[i] = start_rounded((float)(START_OPEN_GATE * (double)fit->constant[i % width]), source);
+}
+
+void start_out(float *out, int64_t columns, const double *scale, int64_t width,
+               const struct mixer_fit *whole, const struct attention_source *source) {
+    for (int64_t i = 0; i < source->host->hidden * columns; i++) {
+        double factor = scale ? scale[i % columns / width] : 1;
+        float value = whole && whole->out ? whole->out[i] : (float)((double)out[i] * factor);
+        out[i] = start_rounded(value, source);
+    }
+}
+
 enum status start_heads(float *out, int tensor, int64_t width,
                         const struct attention_source *source) {
     const struct mixer_host *host = source->host;

@@ -3,7 +3,7 @@
 #define MIXERS_START_H
 
 #include "base/random.h"
-#include "mixers/choices.h"
+#include "mixers/fit.h"
 
 /* silu^-1(1): a gate whose weights are zero and whose bias is this lets everything through. */
 #define START_OPEN_GATE 1.2784645
@@ -21,6 +21,39 @@ void start_fill(float *out, int64_t count, double value, const struct attention_
 /* Uniform draws within +-bound, by the name of the tensor. */
 void start_uniform(float *out, int64_t count, double bound, const char *tensor, uint64_t seed,
                    const struct attention_source *source);
+
+/* What data say of a choice whose second word asks them; NULL: it does not. */
+const struct mixer_fit *start_fit(const struct mixer_choices *choices, int choice);
+
+/* Rows of the gate without a bias, [count, D]: where the inputs have a row that is constantly 1,
+ * that row times silu^-1(1), else drawn. */
+void start_gate(float *out, int64_t count, const char *tensor, const struct mixer_fit *fit,
+                uint64_t seed, const struct attention_source *source);
+
+/* The output projection [D, columns] from W_O, which stands there: `width` columns of it times each
+ * of `scale` (NULL: as they are), or, where it was fitted as a whole, that. */
+void start_out(float *out, int64_t columns, const double *scale, int64_t width,
+               const struct mixer_fit *whole, const struct attention_source *source);
+
+/* What `memory`, `scale` and `fit_out` are called and say, the same for every kind. */
+#define START_MEMORY_ROW                                                                           \
+    {                                                                                              \
+        .name = "memory", .option = "memory", .words = {"set", "fitted"}, .quiet = true,           \
+        .needs_data = true, .usual_of_data = true,                                                 \
+        .help = "decays as the kind sets them, or by which comes closest to the attention"         \
+    }
+#define START_SCALE_ROW                                                                            \
+    {                                                                                              \
+        .name = "scale", .option = "scale", .words = {"set", "fitted"}, .quiet = true,             \
+        .needs_data = true, .usual_of_data = true,                                                 \
+        .help = "size of each head's output, as the kind sets it or as the attention's"            \
+    }
+#define START_FIT_OUT_ROW                                                                          \
+    {                                                                                              \
+        .name = "fit_out", .option = "fit-out", .words = {"no", "yes"}, .flag = true,              \
+        .quiet = true, .needs_data = true,                                                         \
+        .help = "out_proj by least squares on the attention's outputs"                             \
+    }
 
 /* Queries, keys or values (or their biases, where `tensor` is one; zeros where the attention has
  * none) for each query head: those of a key/value head are repeated for its query heads.

@@ -1,9 +1,7 @@
 #include "model/replacement.h"
 
-#include <stdlib.h>
-
-#include "base/memory.h"
 #include "mixers/attention/attention.h"
+#include "model/block_buffers.h"
 
 enum status replacement_sizes(struct mixer_sizes *out, const struct model_config *config,
                               const struct mixer_choices *choices) {
@@ -56,28 +54,6 @@ enum status replacement_source_open(struct replacement_source *out,
     return STATUS_OK;
 }
 
-/* ---- values */
-
-/* One weight, from the tensors that it consists of. */
-static enum status make_weight(struct mixer *mixer, const struct model *model,
-                               const struct mixer_choices *choices,
-                               const struct attention_source *source, int weight) {
-    const struct mixer_kind *kind = mixer->sizes.kind;
-    struct weight_shape shape = mixer_weight_shape(&mixer->sizes, &model->host, weight);
-    if (!shape.count) return STATUS_OK;
-    float *values = memory_calloc((size_t)shape.count, sizeof *values), *to = values;
-    enum status status = values ? STATUS_OK : STATUS_FAILED;
-    for (int t = 0; !status && t < kind->n_tensors; t++) {
-        if (kind->tensors[t].weight != weight) continue;
-        struct tensor_shape part = mixer_tensor_shape(&mixer->sizes, &model->host, t);
-        if (part.present) status = mixer_init(to, t, &mixer->sizes, choices, source);
-        to += tensor_shape_count(&part);
-    }
-    if (!status) mixer_set(mixer, model->backend, &model->host, weight, values);
-    free(values);
-    return status;
-}
-
 enum status replacement_create(struct mixer *out, const struct model *model, int layer,
                                const struct mixer_choices *choices) {
     struct mixer mixer = {0};
@@ -87,10 +63,26 @@ enum status replacement_create(struct mixer *out, const struct model *model, int
     if (!status) status = mixer_alloc(&mixer, model->backend, &model->host);
     if (!status) mixer_freeze(&mixer, choices);
     for (int w = 0; !status && w < mixer.sizes.kind->n_weights; w++)
-        status = make_weight(&mixer, model, choices, &source.attention, w);
+        status = mixer_make_weight(&mixer, model->backend, choices, &source.attention, w);
     if (status)
         mixer_free(&mixer, model->backend);
     else
         *out = mixer;
     return status;
+}
+
+enum status replacement_fit(struct mixer_fit **out, const struct model *model,
+                            const struct layer *layer, const struct mixer_choices *choices,
+                            const struct trace *trace, const struct sequences *sequences) {
+    struct mixer_sizes sizes;
+    struct replacement_source source;
+    const struct mixer_pass pass = block_pass(model, &layer->mixer, trace, sequences);
+    const struct fit_rows rows = {.backend = model->backend,
+                                  .sequences = sequences,
+                                  .input = pass.input,
+                                  .heads = pass.buffer[ATTENTION_B_MIXED]};
+    enum status status = replacement_sizes(&sizes, model->config, choices);
+    if (!status) status = replacement_source_open(&source, model->checkpoint, layer->index);
+    if (!status) source.host = model->host;
+    return status ? status : mixer_fit_make(out, &sizes, choices, &source.attention, &rows);
 }

@@ -3,8 +3,8 @@
 #ifndef MODEL_REPLACEMENT_H
 #define MODEL_REPLACEMENT_H
 
-#include "mixers/choices.h"
-#include "model/model.h"
+#include "mixers/fit.h"
+#include "model/block.h"
 
 /* Sizes of the new mixers of a model; STATUS_USAGE when they do not divide (see config_mixer_for).
  */
@@ -19,6 +19,14 @@ struct replacement_source {
 };
 enum status replacement_source_open(struct replacement_source *out,
                                     const struct checkpoint *checkpoint, int layer) STATUS_CHECKED;
+
+/* What data say of a new mixer in the place of `layer`'s attention, where `trace` is that of the
+ * block_mix of this attention over `sequences`: as far as `choices` ask for it. The caller frees
+ * with mixer_fit_free, and lends it to the choices (`fit`) that replacement_create takes. */
+enum status replacement_fit(struct mixer_fit **out, const struct model *model,
+                            const struct layer *layer, const struct mixer_choices *choices,
+                            const struct trace *trace,
+                            const struct sequences *sequences) STATUS_CHECKED;
 
 /* The mixer that takes the place of layer `layer`'s attention, on the model's backend. The caller
  * frees with mixer_free. */

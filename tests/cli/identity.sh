@@ -143,6 +143,12 @@ stop-when-stable new $M --stop-when-stable 1
 group new $M --stop-when-stable 1 --group 1
 kind new $M --kind window:4
 train-window new $M --kind window:4 --train-window
+calibrate new $M --calibrate rows.h5
+calibrate-tokens new $M --calibrate rows.h5 --calibrate-tokens 16
+memory new $M --calibrate rows.h5 --memory set
+scale new $M --calibrate rows.h5 --scale set
+fit-out new $M --calibrate rows.h5 --fit-out
+proj-bias new $M --kind mamba2 --proj-bias no
 init new $M --init published
 align new $M --align paper
 conv-init new $M --conv-init random
@@ -258,6 +264,11 @@ for choice in 'align paper' 'conv-init random' 'dt-bias twice' 'gate random' 'sk
     'a-init one' 'dt-range 0.01,0.1' 'qkv-bias drop'; do
     written "${choice% *}" new "--${choice% *}" "${choice#* }"
 done
+written calibrate new --calibrate rows.h5
+written memory new --calibrate rows.h5 --memory set
+written scale new --calibrate rows.h5 --scale set
+written fit-out new --calibrate rows.h5 --fit-out
+written device same --device cpu
 written random-weights new --random-weights 1
 written max-shard-size same --max-shard-size 1M
 rm -rf h

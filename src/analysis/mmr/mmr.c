@@ -72,6 +72,9 @@ static enum status open_inputs(struct mmr_work *work) {
     if (!status)
         status =
             layers_choose(&work->layers, work->student->config, NULL, settings->layers, "replace");
+    if (!status && settings->probe.choices.data.path)
+        status = calibration_open(&work->calibration, &settings->probe.choices.data, work->set,
+                                  settings->probe.data.heldout);
     return status;
 }
 
@@ -101,7 +104,9 @@ static struct json *describe(const struct mmr_work *work, const struct mixer_siz
     js_set_string(parameters, "train", probe_parts_name(&probe->parts));
     js_set_integer(parameters, "stop_when_stable", settings->stable_steps);
     if (settings->stable_steps) js_set_integer(parameters, "group", settings->group);
-    js_set(parameters, "init", mixer_choices_to_json(&probe->choices, mixer));
+    struct json *init = mixer_choices_to_json(&probe->choices, mixer);
+    calibration_describe(init, &work->calibration, work->backend);
+    js_set(parameters, "init", init);
     return parameters;
 }
 
@@ -134,6 +139,22 @@ static enum status begin(struct mmr_work *work, enum store_run_state *state) {
     js_free(parameters);
     free(layout);
     return status;
+}
+
+/* What the data say of every probe's mixer. */
+static enum status calibrate(struct mmr_work *work) {
+    const struct mmr_settings *settings = work->settings;
+    size_t seeds = (size_t)settings->seeds;
+    if (!work->calibration.set) return STATUS_OK;
+    work->fits = memory_calloc(work->layers.count * seeds, sizeof *work->fits);
+    if (!work->fits) return STATUS_FAILED;
+    for (size_t i = 0; i < work->layers.count * seeds; i++) {
+        struct calibration_task *task = &work->fits[work->n_fits++];
+        task->layer = work->layers.values[i / seeds];
+        task->choices = settings->probe.choices;
+        task->choices.seed = settings->seed + i % seeds;
+    }
+    return calibration_run(work->fits, work->n_fits, work->student, &work->calibration);
 }
 
 static void tell(const struct mmr_work *work) {
@@ -244,8 +265,13 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     }
     tell(&work);
     struct probe_cache cache = mmr_cache_of(settings);
-    status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &settings->probe,
-                               &work.arrangement, &cache);
+    struct probe_settings probe = settings->probe;
+    status = calibrate(&work);
+    probe.fits = work.fits;
+    probe.n_fits = work.n_fits;
+    if (!status)
+        status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
+                                   &work.arrangement, &cache);
     if (!status) status = settings->stable_steps ? mmr_run_rounds(&work) : mmr_run_layers(&work);
     if (!status) probe_engine_finish(work.engine);
     status = record_finish(work.store, work.run, status);
@@ -257,6 +283,8 @@ done:
                             "same command to continue",
                             settings->database);
     probe_engine_close(work.engine);
+    calibration_tasks_free(work.fits, work.n_fits);
+    calibration_close(&work.calibration);
     store_close(work.store);
     if (work.student != work.teacher) model_close(work.student);
     model_close(work.teacher);

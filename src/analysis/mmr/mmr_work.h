@@ -19,6 +19,9 @@ struct mmr_work {
     struct probe_arrangement arrangement; /* as mmr_budget finds that it fits */
     int *first_layers;                    /* [together]: of the first group */
     char traffic[160];                    /* see mmr_traffic; "": layers are kept */
+    struct calibration calibration;       /* zeroed: there is none */
+    struct calibration_task *fits;        /* [n_fits]: of the layers and seeds */
+    size_t n_fits;
     struct probe_engine *engine;
     struct progress progress;
     double done;                   /* steps, for progress */

@@ -81,6 +81,11 @@ void gdn_forward(const struct mixer_pass *pass, struct acc *h);
 void gdn_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                   void *const *gradients);
 
+/* Choices of how it begins. */
+enum gdn_choice { GDN_MEMORY, GDN_SCALE, GDN_GATE, GDN_FIT_OUT, GDN_CHOICES };
+extern const struct choice_row gdn_choices[GDN_CHOICES];
+extern const struct fit_rules gdn_fitting;
+
 /* A new mixer from attention (see init.c). */
 enum status gdn_init(float *out, int tensor, const struct mixer_sizes *sizes,
                      const struct mixer_choices *choices, const struct attention_source *source);

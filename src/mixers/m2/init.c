@@ -70,7 +70,31 @@ const struct choice_row m2_choices[M2_CHOICES] = {
                      .most = 10,
                      .low = M2_USUAL_DT_MIN,
                      .high = M2_USUAL_DT_MAX},
+    [M2_MEMORY] = START_MEMORY_ROW,
+    [M2_SCALE] = START_SCALE_ROW,
+    [M2_FIT_OUT] = START_FIT_OUT_ROW,
 };
+
+static int64_t units(const struct mixer_sizes *m2) {
+    return m2->value[M2_D_INNER] / m2->value[M2_D_STATE];
+}
+
+static int64_t channel(const struct mixer_sizes *m2, const struct mixer_choices *choices,
+                       const struct mixer_host *host, int64_t position) {
+    int states = (int)m2->value[M2_D_STATE];
+    return (int64_t)m2_subhead(host, states, choices->word[M2_ALIGN], (int)position) * states;
+}
+
+const struct fit_rules m2_fitting = {.mixed = M2_B_MIXED,
+                                     .out = M2_T_OUT_PROJ,
+                                     .memory = M2_MEMORY,
+                                     .scale = M2_SCALE,
+                                     .fit_out = M2_FIT_OUT,
+                                     .memory_weight = M2_DT_BIAS,
+                                     .write_weight = -1,
+                                     .scale_weight = M2_OUT,
+                                     .units = units,
+                                     .channel = channel};
 
 void m2_settle(struct mixer_sizes *m2, const struct mixer_choices *choices,
                const struct mixer_host *host) {
@@ -162,7 +186,7 @@ static enum status fill_in_proj(float *out, const struct mil *mil, bool bias) {
 }
 
 /* W_O with its columns in the order of C's sub-heads. */
-static enum status fill_out_proj(float *out, const struct mil *mil) {
+static enum status read_out_proj(float *out, const struct mil *mil) {
     int64_t width = mil->host->hidden, inner = mil->m2->value[M2_D_INNER];
     int states = (int)mil->m2->value[M2_D_STATE];
     enum status status = read_rows(out, mil, ATTENTION_O, 0, width * inner);
@@ -181,8 +205,29 @@ static enum status fill_out_proj(float *out, const struct mil *mil) {
     return STATUS_OK;
 }
 
+static enum status fill_out_proj(float *out, const struct mil *mil) {
+    enum status status = read_out_proj(out, mil);
+    const struct mixer_fit *fit = start_fit(mil->choices, M2_SCALE);
+    if (!status)
+        start_out(out, mil->m2->value[M2_D_INNER], fit ? fit->scale : NULL,
+                  mil->m2->value[M2_D_STATE], start_fit(mil->choices, M2_FIT_OUT), mil->source);
+    return status;
+}
+
+/* Steps that do not depend on the token: with A = -1, one over the memory of each sub-head. */
+static void fill_fitted_dt_bias(float *out, const struct mil *mil, const struct mixer_fit *fit) {
+    for (int64_t i = 0; i < mil->m2->value[M2_D_INNER]; i++) {
+        double b = start_inverse_softplus(1 / fit->memory[i / mil->m2->value[M2_D_STATE]]);
+        out[i] = 2 * start_rounded((float)(b / 2), mil->source);
+    }
+}
+
 /* softplus^-1 of a log-uniform draw, the inverse as Mamba computes it. */
 static void fill_dt_bias(float *out, const struct mil *mil) {
+    if (start_fit(mil->choices, M2_MEMORY)) {
+        fill_fitted_dt_bias(out, mil, mil->choices->fit);
+        return;
+    }
     struct random_stream stream =
         start_stream(m2_kind.tensors[M2_T_DT_PROJ_BIAS].name, mil->choices->seed, mil->source);
     double factor = chosen(mil, M2_DT_DRAW, M2_DT_TWICE) ? 2 : 1, low, high;
@@ -195,13 +240,18 @@ static void fill_dt_bias(float *out, const struct mil *mil) {
     }
 }
 
+/* A small tap, for which SiLU is nearly linear, needs a scale that makes up for it. */
+static double identity_tap(const struct mixer_choices *choices) {
+    return choices->word[M2_SCALE] ? 0.25 : 1;
+}
+
 static void fill_conv(float *out, const struct mil *mil) {
     int64_t taps = mil->m2->value[M2_D_CONV], count = mil->m2->value[M2_D_INNER] * taps;
     if (chosen(mil, M2_CONV_INIT, M2_CONV_RANDOM)) {
         fill_uniform(out, count, 1 / sqrt((double)taps), mil, M2_T_CONV);
         return;
     }
-    start_taps(out, mil->m2->value[M2_D_INNER], taps, 1, mil->source);
+    start_taps(out, mil->m2->value[M2_D_INNER], taps, identity_tap(mil->choices), mil->source);
 }
 
 static void fill_conv_bias(float *out, const struct mil *mil) {
@@ -210,6 +260,11 @@ static void fill_conv_bias(float *out, const struct mil *mil) {
         fill_uniform(out, count, 1 / sqrt((double)mil->m2->value[M2_D_CONV]), mil, M2_T_CONV_BIAS);
     else
         memset(out, 0, (size_t)count * sizeof *out);
+}
+
+/* A = -1 in all states. */
+static bool decays_alike(const struct mixer_choices *choices) {
+    return choices->word[M2_A_INIT] == M2_A_ONE || choices->word[M2_MEMORY];
 }
 
 enum status m2_init(float *out, int role, const struct mixer_sizes *m2,
@@ -228,7 +283,10 @@ enum status m2_init(float *out, int role, const struct mixer_sizes *m2,
         memset(out, 0, (size_t)rank * sizeof *out);
         return STATUS_OK;
     case M2_T_DT_PROJ:
-        fill_uniform(out, inner * rank, 1 / sqrt((double)rank), &mil, role);
+        if (choices->word[M2_MEMORY])
+            memset(out, 0, (size_t)(inner * rank) * sizeof *out);
+        else
+            fill_uniform(out, inner * rank, 1 / sqrt((double)rank), &mil, role);
         return STATUS_OK;
     case M2_T_DT_PROJ_BIAS:
         fill_dt_bias(out, &mil);
@@ -241,7 +299,7 @@ enum status m2_init(float *out, int role, const struct mixer_sizes *m2,
         return STATUS_OK;
     case M2_T_A_LOG:
         for (int64_t i = 0; i < inner * states; i++)
-            out[i] = chosen(&mil, M2_A_INIT, M2_A_ONE) ? 0 : (float)log((double)(i % states + 1));
+            out[i] = decays_alike(choices) ? 0 : (float)log((double)(i % states + 1));
         return STATUS_OK;
     case M2_T_D:
         for (int64_t i = 0; i < inner; i++) out[i] = chosen(&mil, M2_SKIP, M2_SKIP_ZERO) ? 0 : 1;
@@ -287,23 +345,30 @@ char *m2_origin(int role, const struct mixer_sizes *m2, const struct mixer_choic
     case M2_T_DT_IN_PROJ:
         return text_format("uniform +-%.4g", 1 / sqrt(width));
     case M2_T_DT_PROJ:
+        if (choices->word[M2_MEMORY]) return text_format("zeros");
         return text_format("uniform +-%.4g", 1 / sqrt((double)m2->value[M2_DT_RANK]));
     case M2_T_DT_PROJ_BIAS:
+        if (choices->word[M2_MEMORY])
+            return text_format("half of softplus^-1(1 / memory), fitted for each sub-head");
         return text_format("half of %ssoftplus^-1(log-uniform %g..%g)",
                            chosen(&mil, M2_DT_DRAW, M2_DT_TWICE) ? "2 " : "", low, high);
     case M2_T_CONV:
         return random ? text_format("uniform +-%.4g", 1 / sqrt((double)m2->value[M2_D_CONV]))
-                      : text_format("last tap 1, others 0");
+                      : text_format("last tap %g, others 0", identity_tap(choices));
     case M2_T_CONV_BIAS:
         return random ? text_format("uniform +-%.4g", 1 / sqrt((double)m2->value[M2_D_CONV]))
                       : text_format("zeros");
     case M2_T_A_LOG:
-        if (chosen(&mil, M2_A_INIT, M2_A_ONE)) return text_format("zeros");
+        if (decays_alike(choices)) return text_format("zeros");
         return text_format("log(1..%d)", (int)m2->value[M2_D_STATE]);
     case M2_T_D:
         return text_format(chosen(&mil, M2_SKIP, M2_SKIP_ZERO) ? "zeros" : "ones");
     case M2_T_OUT_PROJ:
-        return text_format("%s%s", origin_of(&mil, ATTENTION_O), order);
+        return text_format("%s%s%s%s", choices->word[M2_FIT_OUT] ? "least squares from " : "",
+                           origin_of(&mil, ATTENTION_O), order,
+                           choices->word[M2_SCALE] && !choices->word[M2_FIT_OUT]
+                               ? " times the rms of each part of the attention's heads over it"
+                               : "");
     case M2_T_OUT_PROJ_BIAS:
         return text_format("%s", origin_of(&mil, ATTENTION_O_BIAS));
     default:
@@ -314,6 +379,7 @@ char *m2_origin(int role, const struct mixer_sizes *m2, const struct mixer_choic
 void m2_remark(struct text *text, const struct mixer_choices *choices) {
     bool ones = choices->word[M2_A_INIT] == M2_A_ONE;
     double low, high;
+    if (choices->word[M2_MEMORY]) return;
     if (!ones && !(choices->low[M2_DT_RANGE] > 0)) return;
     mixer_choices_range(&low, &high, choices, M2_DT_RANGE);
     text_append(text, "new mixers: A %s, dt from %g to %g\n", ones ? "-1" : "-1 to -N", low, high);

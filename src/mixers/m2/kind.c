@@ -342,6 +342,7 @@ const struct mixer_kind m2_kind = {
     .n_past = M2_PAST,
     .choices = m2_choices,
     .n_choices = M2_CHOICES,
+    .fitting = &m2_fitting,
     .shape = shape,
     .forward = m2_forward,
     .backward = m2_backward,

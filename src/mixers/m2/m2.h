@@ -105,6 +105,9 @@ enum m2_choice {
     M2_QKV_BIAS,
     M2_A_INIT,
     M2_DT_RANGE,
+    M2_MEMORY,
+    M2_SCALE,
+    M2_FIT_OUT,
     M2_CHOICES,
 };
 enum { M2_ALIGN_PAPER, M2_ALIGN_GQA /* each query sub-head meets its key block of attention */ };
@@ -116,6 +119,7 @@ enum { M2_C_ONE, M2_C_HEAD };
 enum { M2_BIAS_DROP, M2_BIAS_KEEP };
 enum { M2_A_S4D, M2_A_ONE };
 extern const struct choice_row m2_choices[M2_CHOICES];
+extern const struct fit_rules m2_fitting;
 
 void m2_settle(struct mixer_sizes *m2, const struct mixer_choices *choices,
                const struct mixer_host *host);

@@ -95,6 +95,19 @@ void mamba2_forward(const struct mixer_pass *pass, struct acc *h);
 void mamba2_backward(const struct mixer_pass *pass, const struct act *dout, struct act *dinput,
                      void *const *gradients);
 
+/* Choices of how it begins. */
+enum mamba2_choice {
+    MAMBA2_MEMORY,
+    MAMBA2_SCALE,
+    MAMBA2_FIT_OUT,
+    MAMBA2_PROJ_BIAS, /* it has the biases of MAMBA2_BIAS */
+    MAMBA2_CHOICES,
+};
+extern const struct choice_row mamba2_choices[MAMBA2_CHOICES];
+extern const struct fit_rules mamba2_fitting;
+void mamba2_settle(struct mixer_sizes *sizes, const struct mixer_choices *choices,
+                   const struct mixer_host *host);
+
 /* A new mixer from attention (see init.c). */
 enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *sizes,
                         const struct mixer_choices *choices, const struct attention_source *source);
