@@ -112,6 +112,7 @@ struct backend {
     const struct gated_norm_ops *gated_norm;
     const struct loss_ops *loss;
     const struct optimizer_ops *optimizer;
+    const struct row_ops *rows;
 };
 
 /* The element `elements` after `base`, for either constness of it. */

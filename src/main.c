@@ -28,6 +28,7 @@ static const struct {
     {"data", cmd_data, "turn text into a token set"},
     {"loo", cmd_loo, "score layers by leaving each out (LOO)"},
     {"mmr", cmd_mmr, "score layers by training a Mamba mixer in each for a while (MMR)"},
+    {"align", cmd_align, "train mixers to do what attention does; score and keep them"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"convert", cmd_convert, "write a hybrid checkpoint"},

@@ -18,7 +18,7 @@ fi
 awk '
 BEGIN {
     # generate stands before eval, which scores generated answers; reports reads plans and scores.
-    count = split("base template kernels mixers checkpoint tokenizer data model measure scores train analysis " \
+    count = split("base template kernels mixers checkpoint tokenizer data model library measure scores train analysis " \
                   "generate eval plan convert schedule distill,reports cli cmd", levels, " ")
     for (i = 1; i <= count; i++) {
         n = split(levels[i], names, ",")

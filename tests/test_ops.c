@@ -16,6 +16,7 @@
 #include "kernels/ops/norm.h"
 #include "kernels/ops/optimizer.h"
 #include "kernels/ops/products.h"
+#include "kernels/ops/rows.h"
 #include "kernels/ops/scan.h"
 #include "kernels/ops/ssd.h"
 #include "tests/ops/ops.h"
@@ -56,6 +57,7 @@ struct entry {
 #define GATED_NORM(...) OP(gated_norm, gated_norm_ops, __VA_ARGS__)
 #define LOSS(...) OP(loss, loss_ops, __VA_ARGS__)
 #define OPTIMIZER(...) OP(optimizer, optimizer_ops, __VA_ARGS__)
+#define ROWS(...) OP(rows, row_ops, __VA_ARGS__)
 
 /* In the order of struct backend and of the families' tables. The largest error that each element
  * type may show: float64 and float32 from the length of the sums and the finite differences, BF16
@@ -131,6 +133,8 @@ static const struct entry entries[] = {
     LOSS(distill_loss, 1e-12, 3e-5, 4e-3),
     OPTIMIZER(adamw, 1e-13, 2e-6, 4e-3),
     OPTIMIZER(sum_squares, 1e-13, 1e-5, 0),
+    ROWS(distance, 1e-13, 1e-5, 0),
+    ROWS(add_difference, 1e-13, 2e-6, 0),
 };
 /* In float32 and BF16 the golden parameters are rounded too. Exact arithmetic on parameters, inputs
  * and activations rounded to BF16 is off by 5.6e-2 in a mixer of Gated DeltaNet. */

@@ -11,6 +11,7 @@
 #include "mixer_choices.h"
 #include "mixers/m2/m2.h"
 #include "model/loading.h"
+#include "train/state.h"
 
 #define GOLDEN TEST_DATA "/golden/"
 #define DEMO_MODEL TEST_DATA "/../../recipes/demo-model"
@@ -284,9 +285,9 @@ static void *run_steps(double losses[3], size_t *bytes, struct model *model, str
         status = probe_group_step(group, alone, step, &losses[step]);
     ck_assert_msg(!status, "%s", status_message());
     struct probe *probe = probe_group_member(group, 0);
-    *bytes = probe_state_bytes(probe);
+    *bytes = state_bytes(probe_parameters(probe));
     void *state = memory_aligned(*bytes);
-    probe_save(probe, state, 0, *bytes);
+    state_save(probe_parameters(probe), state, 0, *bytes);
     probe_group_end(group);
     probe_engine_close(engine);
     return state;
@@ -368,11 +369,11 @@ static void poison(struct probe *probe, const struct model *model) {
     ck_assert_msg(!status, "%s", status_message());
 }
 
-static void keep_state(struct course *course, const struct probe *probe) {
+static void keep_state(struct course *course, struct probe *probe) {
     free(course->state);
-    course->bytes = probe_state_bytes(probe);
+    course->bytes = state_bytes(probe_parameters(probe));
     course->state = memory_aligned(course->bytes);
-    probe_save(probe, course->state, 0, course->bytes);
+    state_save(probe_parameters(probe), course->state, 0, course->bytes);
 }
 
 /* Steps [from, to) of the probes that take part. The one at layer 9 is poisoned before step 2. */
@@ -458,7 +459,8 @@ static void run_together(struct course *courses, struct model *model, struct tok
     status = probe_group_begin(&group, engine, choices, COURSES);
     ck_assert_msg(!status, "%s", status_message());
     for (int i = 0; i < LATE; i++)
-        probe_restore(probe_group_member(group, i), courses[i].state, 0, courses[i].bytes);
+        state_restore(probe_parameters(probe_group_member(group, i)), courses[i].state, 0,
+                      courses[i].bytes);
     take_steps(courses, group, model, late, 0, 2, COURSES);
     take_steps(courses, group, model, all, 2, 4, COURSES);
     evaluate(group, whole, sums);

@@ -224,6 +224,7 @@ enum status backend_open_cpu(struct backend **out) {
         .gated_norm = &cpu_gated_norm_ops,
         .loss = &cpu_loss_ops,
         .optimizer = &cpu_optimizer_ops,
+        .rows = &cpu_row_ops,
     };
     threads_settle();
     enum status status = memory_check_room(CPU_ROOM, "matrix products");

@@ -17,6 +17,7 @@ extern const struct delta_ops cpu_delta_ops;         /* delta*.c */
 extern const struct gated_norm_ops cpu_gated_norm_ops; /* gated_norm.c */
 extern const struct loss_ops cpu_loss_ops;             /* loss.c */
 extern const struct optimizer_ops cpu_optimizer_ops;   /* optimizer.c */
+extern const struct row_ops cpu_row_ops;               /* rows.c */
 
 /* check.c: whether products come out whole, with as many threads as there are and with one.
  * Whatever state the OpenMP and oneDNN libraries are in, none may give wrong numbers without a

@@ -162,6 +162,7 @@ static void fill_tables(struct backend *backend) {
     backend->gated_norm = &cuda_gated_norm_ops;
     backend->loss = &cuda_loss_ops;
     backend->optimizer = &cuda_optimizer_ops;
+    backend->rows = &cuda_row_ops;
 }
 
 enum status backend_open_cuda(struct backend **out, int device) {

@@ -79,6 +79,7 @@ extern const struct delta_ops cuda_delta_ops; /* delta*.cu, recurrent_step.cu */
 extern const struct gated_norm_ops cuda_gated_norm_ops; /* gated_norm.cu */
 extern const struct loss_ops cuda_loss_ops;             /* loss.cu */
 extern const struct optimizer_ops cuda_optimizer_ops;   /* optimizer.cu */
+extern const struct row_ops cuda_row_ops;               /* rows.cu */
 
 /* kernel<<<grid, block, shared bytes>>>(arguments) on the stream, checked; an empty grid or an
  * earlier fault skips it. A kernel template with several arguments goes in parentheses. */

@@ -3,51 +3,14 @@
 #include <stdlib.h>
 
 #include "analysis/probe_engine.h"
+#include "analysis/step_rows.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "train/state.h"
 
-/* Rows of step `step` are places step * batch .. of the training rows, wrapping. */
-static int64_t rows_for_steps(const struct probe_engine *engine, int64_t count) {
-    int64_t rows = count * engine->settings.data.batch;
-    return rows < engine->training ? rows : engine->training;
-}
-
-/* The largest number of rows that every batch of the first `count` steps consists of whole times,
- * also where the rows wrap. */
-static int64_t unit_for_steps(const struct probe_engine *engine, int64_t count) {
-    int64_t a = rows_for_steps(engine, count), b = engine->settings.data.batch;
-    while (b) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
-/* Batches of the first `count` steps that differ: they repeat when the rows come round to where
- * they began. */
-static int64_t batches_for_steps(const struct probe_engine *engine, int64_t count) {
-    int64_t batches = rows_for_steps(engine, count) / unit_for_steps(engine, count);
-    return batches < count ? batches : count;
-}
-
-static int64_t row_tokens(const struct tokenset *set, int64_t row) {
-    return (int64_t)(set->row_offsets[row + 1] - set->row_offsets[row]);
-}
-
-/* The most tokens that any step's batch has. */
-static int64_t largest_batch(const struct tokenset *set, int64_t training, int64_t steps,
-                             int batch) {
-    int64_t largest = 0;
-    for (int64_t step = 0; step < steps; step++) {
-        int64_t tokens = 0;
-        for (int i = 0; i < batch; i++) tokens += row_tokens(set, (step * batch + i) % training);
-        if (tokens > largest) largest = tokens;
-        if (step * batch > training + batch && training % batch == 0) break; /* repeats */
-    }
-    return largest;
+static struct step_rows rows_of(const struct probe_engine *engine) {
+    return (struct step_rows){engine->training, engine->settings.data.batch};
 }
 
 static enum status measure(struct probe_engine *engine) {
@@ -59,8 +22,8 @@ static enum status measure(struct probe_engine *engine) {
                           "--heldout %lld of %lld rows leaves nothing to train on or to measure",
                           (long long)settings->data.heldout, (long long)rows);
     engine->longest = (int)tokenset_longest_row(engine->set);
-    engine->max_tokens = largest_batch(engine->set, engine->training, settings->schedule.steps,
-                                       settings->data.batch);
+    const struct step_rows steps = rows_of(engine);
+    engine->max_tokens = step_rows_largest(&steps, engine->set, settings->schedule.steps);
     if (engine->max_tokens < engine->longest) engine->max_tokens = engine->longest;
     engine->max_rows = settings->data.batch;
     /* Held-out rows go through in groups of up to max_tokens: at most that many rows of a token. */
@@ -236,6 +199,7 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
     *out = (struct probe_memory){0};
     enum status status = measure(&engine);
     if (status) return status;
+    const struct step_rows steps = rows_of(&engine);
     out->tokens = engine.max_tokens;
     uint64_t head = (uint64_t)config->vocab_size * (uint64_t)config->hidden_size * act;
     out->weights = model_layers_present_bytes(student, !arrangement->memory.stream_layers) +
@@ -260,11 +224,11 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
     out->logits = loss_bytes(student, engine.max_tokens) + scorer_bytes(student) /
                                                                (uint64_t)scorer_chunk(student) *
                                                                (uint64_t)scorer_chunk_of(&engine);
-    out->kept_logits = loss_kept_bytes(
-        teacher, batches_for_steps(&engine, settings->schedule.steps), engine.max_tokens);
-    int64_t tokens = 0, rows = rows_for_steps(&engine, settings->schedule.steps);
+    out->kept_logits = loss_kept_bytes(teacher, step_rows_batches(&steps, settings->schedule.steps),
+                                       engine.max_tokens);
+    int64_t tokens = 0, rows = step_rows_count(&steps, settings->schedule.steps);
     for (int64_t row = 0; row < (int64_t)set->rows; row++)
-        if (row < rows || row >= engine.training) tokens += row_tokens(set, row);
+        if (row < rows || row >= engine.training) tokens += step_rows_tokens(set, row);
     out->cache = 2 * (uint64_t)(tokens * config->hidden_size) * acc;
     out->embedding = hidden_embed_bytes(student, tokens);
     out->advancing = trace_bytes(student, &eval) + stream_bytes(&engine);
@@ -274,10 +238,11 @@ enum status probe_engine_memory(struct probe_memory *out, const struct model *st
 /* The rows of steps [first, first + count), then the held-out ones. The caller frees `rows`. */
 static enum status choose_rows(struct probe_rows *out, const struct probe_engine *engine,
                                int64_t first, int64_t count) {
-    int64_t heldout = engine->settings.data.heldout, training = rows_for_steps(engine, count);
+    const struct step_rows steps = rows_of(engine);
+    int64_t heldout = engine->settings.data.heldout, training = step_rows_count(&steps, count);
     *out = (struct probe_rows){.training = training,
                                .count = training + heldout,
-                               .unit = (int)unit_for_steps(engine, count),
+                               .unit = (int)step_rows_unit(&steps, count),
                                .tokens = engine->max_tokens};
     out->rows = memory_calloc((size_t)out->count, sizeof *out->rows);
     if (!out->rows) return STATUS_FAILED;
@@ -332,7 +297,7 @@ enum status probe_cache_size(uint64_t *bytes, uint64_t *there, const struct mode
     enum status status = measure(&engine);
     if (!status) status = choose_rows(&rows, &engine, 0, count);
     for (int64_t i = 0; !status && i < rows.count; i++)
-        tokens += (uint64_t)row_tokens(set, rows.rows[i]);
+        tokens += (uint64_t)step_rows_tokens(set, rows.rows[i]);
     for (int last = 0; !status && last < 2; last++) {
         const struct model *model = last ? teacher : student;
         struct states_key key;
@@ -382,7 +347,8 @@ enum status probe_engine_load(struct probe_engine *engine, int64_t first, int64_
     if (status) return status;
     engine->first = first;
     engine->in_memory = rows.training;
-    engine->batches = batches_for_steps(engine, count);
+    const struct step_rows steps = rows_of(engine);
+    engine->batches = step_rows_batches(&steps, count);
     status = open_states(inputs, engine, engine->student, false, &rows);
     if (!status) status = open_states(targets, engine, teacher, true, &rows);
     if (!status && targets->layer == layers) log_note("the teacher's states are there already");

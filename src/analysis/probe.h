@@ -117,9 +117,7 @@ enum status probe_group_evaluate(struct probe_group *group, const bool *takes_pa
 struct mixer *probe_mixer(struct probe *probe);
 enum status probe_mixer_was_set(struct probe *probe) STATUS_CHECKED;
 
-/* The training state as bytes, in pieces as in train/state.h. */
-size_t probe_state_bytes(const struct probe *probe);
-void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes);
-void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes);
+/* What trains, for saving and restoring (train/state.h). Borrowed. */
+struct parameters *probe_parameters(struct probe *probe);
 
 #endif

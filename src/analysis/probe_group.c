@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "model/recorded.h"
-#include "train/state.h"
 #include "train/step.h"
 
 struct probe {
@@ -345,14 +344,6 @@ enum status probe_group_evaluate(struct probe_group *group, const bool *takes_pa
     return status;
 }
 
-size_t probe_state_bytes(const struct probe *probe) {
-    return state_bytes(probe->student.parameters);
-}
-
-void probe_save(const struct probe *probe, void *host, size_t from, size_t bytes) {
-    state_save(probe->student.parameters, host, from, bytes);
-}
-
-void probe_restore(struct probe *probe, const void *host, size_t from, size_t bytes) {
-    state_restore(probe->student.parameters, host, from, bytes);
+struct parameters *probe_parameters(struct probe *probe) {
+    return probe->student.parameters;
 }

@@ -1,4 +1,5 @@
 /* The tensors that a model needs, found in its files; and what else the files have. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,6 +85,18 @@ static enum status find_entry(const struct safetensors_entry **out, const struct
     return status_fail("\"%s\": tensor \"%s\" is missing", checkpoint->directory, spec->name);
 }
 
+/* The entry of a mixer that was placed. */
+static enum status find_in_placed(const struct safetensors_entry **out,
+                                  const struct safetensors **file,
+                                  const struct checkpoint_placed *placed,
+                                  const struct tensor_spec *spec) {
+    *file = placed->file;
+    *out = safetensors_find(placed->file, spec->row->name);
+    if (*out) return STATUS_OK;
+    return status_fail("\"%s\": tensor \"%s\" is missing", safetensors_path(placed->file),
+                       spec->row->name);
+}
+
 /* A tensor as the file has it against what config.json implies. */
 static enum status check_entry(const struct checkpoint *checkpoint, const struct tensor_spec *spec,
                                const struct safetensors_entry *entry, const char *path) {
@@ -104,13 +117,16 @@ static enum status check_entry(const struct checkpoint *checkpoint, const struct
 static enum status bind_tensor(struct checkpoint *checkpoint, size_t index) {
     const struct tensor_spec *spec = &checkpoint->specs[index];
     struct checkpoint_tensor *tensor = &checkpoint->tensors[index];
-    if (checkpoint->random_weights) {
+    const struct checkpoint_placed *placed =
+        spec->row ? checkpoint_find_placed(checkpoint, spec->layer) : NULL;
+    if (checkpoint->random_weights && !placed) {
         tensor->dtype = random_weights_dtype(spec);
         tensor->file = checkpoint->config_path;
     } else {
         const struct safetensors *file = NULL;
         const struct safetensors_entry *entry = NULL;
-        enum status status = find_entry(&entry, &file, checkpoint, spec);
+        enum status status = placed ? find_in_placed(&entry, &file, placed, spec)
+                                    : find_entry(&entry, &file, checkpoint, spec);
         if (!status) status = check_entry(checkpoint, spec, entry, safetensors_path(file));
         if (status) return status;
         tensor->dtype = entry->dtype;
@@ -149,8 +165,11 @@ static enum status check_unused(struct checkpoint *checkpoint,
     bool tied = checkpoint->config->tie_word_embeddings && strcmp(name, "lm_head.weight") == 0;
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         refused = refused || strncmp(name, own[i], strlen(own[i])) == 0;
+    int layer, read = 0;
+    bool of_replaced = sscanf(name, "model.layers.%d.%n", &layer, &read) == 1 && read > 0 &&
+                       checkpoint_find_placed(checkpoint, layer) != NULL;
     free(name);
-    if (used) return STATUS_OK;
+    if (used || of_replaced) return STATUS_OK;
     if (tied) return check_tied_head(checkpoint, entry, path);
     if (refused)
         return status_fail("\"%s\": tensor \"%s\" has no place in the %s with %d layers that "

@@ -35,6 +35,32 @@ static int compare_tensor_names(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
+const struct checkpoint_placed *checkpoint_find_placed(const struct checkpoint *checkpoint,
+                                                       int layer) {
+    for (size_t i = 0; i < checkpoint->n_placed; i++)
+        if (checkpoint->placed[i].layer == layer) return &checkpoint->placed[i];
+    return NULL;
+}
+
+/* Mixers from other files take the place of the layers' own. */
+static enum status place_mixers(struct checkpoint *checkpoint,
+                                const struct checkpoint_options *options) {
+    if (!options || !options->n_placed) return STATUS_OK;
+    struct model_config *config = checkpoint->config;
+    checkpoint->placed = memory_calloc(options->n_placed, sizeof *checkpoint->placed);
+    if (!checkpoint->placed) return STATUS_FAILED;
+    memcpy(checkpoint->placed, options->placed, options->n_placed * sizeof *checkpoint->placed);
+    checkpoint->n_placed = options->n_placed;
+    for (size_t i = 0; i < checkpoint->n_placed; i++) {
+        const struct checkpoint_placed *placed = &checkpoint->placed[i];
+        if (placed->layer < 0 || placed->layer >= config->n_layers)
+            return status_fail("\"%s\" has %d layers; there is no layer %d to put a mixer into",
+                               checkpoint->directory, config->n_layers, placed->layer);
+        config->layers[placed->layer].mixer = placed->sizes;
+    }
+    return STATUS_OK;
+}
+
 enum status checkpoint_open(struct checkpoint **out, const char *directory,
                             const struct checkpoint_options *options) {
     enum status status;
@@ -47,6 +73,7 @@ enum status checkpoint_open(struct checkpoint **out, const char *directory,
     status = locate_directory(&checkpoint->directory, directory);
     if (!status) status = locate_config(&checkpoint->config_path, checkpoint->directory);
     if (!status) status = config_read(&checkpoint->config, checkpoint->config_path);
+    if (!status) status = place_mixers(checkpoint, options);
     if (!status) status = checkpoint_list_tensors(checkpoint);
     if (!status && checkpoint->random_weights)
         status = random_weights_quantiles(&checkpoint->quantiles);
@@ -75,6 +102,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
     for (size_t i = 0; i < checkpoint->n_files; i++) safetensors_close(checkpoint->files[i]);
     for (size_t i = 0; i < checkpoint->n_warnings; i++) free(checkpoint->warnings[i]);
     free(checkpoint->files);
+    free(checkpoint->placed);
     free(checkpoint->warnings);
     free(checkpoint->quantiles);
     free(checkpoint->specs);

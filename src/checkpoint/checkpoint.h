@@ -15,9 +15,21 @@
 
 struct checkpoint;
 
+struct safetensors;
+
+/* A mixer in a layer's place, from a file of its own, whose tensors have the names of its kind's
+ * rows. Borrowed: the file must outlive the checkpoint. */
+struct checkpoint_placed {
+    int layer;
+    struct mixer_sizes sizes;
+    const struct safetensors *file;
+};
+
 struct checkpoint_options {
     bool random_weights; /* use config.json alone: BF16 weights drawn from N(0, 0.02) */
     uint64_t seed;       /* of the random weights */
+    const struct checkpoint_placed *placed; /* [n_placed]: the model is this hybrid of itself */
+    size_t n_placed;
 };
 
 /* One tensor the model uses; owned by the checkpoint. */
@@ -87,6 +99,11 @@ void checkpoint_prefetch(const struct checkpoint *checkpoint,
 void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor);
 void checkpoint_drop_elements(const struct checkpoint *checkpoint,
                               const struct checkpoint_tensor *tensor, int64_t first, int64_t count);
+
+/* A digest over every byte of a file's tensors, with their names, types and shapes, and over its
+ * metadata. Kept between runs, as below. */
+enum status checkpoint_file_digest(char hex[SHA256_HEX_SIZE],
+                                   const struct safetensors *file) STATUS_CHECKED;
 
 /* What identifies a model: SHA-256 over what config.json says of the function that is computed and,
  * for every tensor in the files, by name, its name, dtype, shape and digest; then over the

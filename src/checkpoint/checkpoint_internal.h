@@ -23,6 +23,9 @@ struct checkpoint {
     struct checkpoint_tensor **by_name; /* [count], sorted */
     size_t count;
 
+    struct checkpoint_placed *placed; /* [n_placed] */
+    size_t n_placed;
+
     char **warnings; /* [n_warnings] */
     size_t n_warnings;
     char fingerprint[SHA256_HEX_SIZE]; /* "" before the first call */
@@ -51,6 +54,10 @@ enum status checkpoint_open_files(struct checkpoint *checkpoint) STATUS_CHECKED;
 
 /* Finds every tensor in the files, and looks at what else they have. */
 enum status checkpoint_bind_tensors(struct checkpoint *checkpoint) STATUS_CHECKED;
+
+/* What was placed in a layer; NULL: its own mixer stands there. */
+const struct checkpoint_placed *checkpoint_find_placed(const struct checkpoint *checkpoint,
+                                                       int layer);
 
 /* Keep a warning and print it. */
 enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, ...)

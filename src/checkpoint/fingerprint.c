@@ -116,6 +116,41 @@ static enum status append_metadata(struct text *text, const struct checkpoint *c
     return status;
 }
 
+enum status checkpoint_file_digest(char hex[SHA256_HEX_SIZE], const struct safetensors *file) {
+    struct text text = {0};
+    unsigned char(*digests)[SHA256_SIZE] = NULL;
+    size_t count = safetensors_count(file);
+    struct content *contents = memory_calloc(count, sizeof *contents);
+    enum status status = contents ? content_digests(&digests, file) : STATUS_FAILED;
+    for (size_t i = 0; !status && i < count; i++)
+        contents[i] = (struct content){safetensors_at(file, i), digests[i]};
+    if (!status) {
+        qsort(contents, count, sizeof *contents, compare_contents);
+        for (size_t i = 0; i < count; i++) append_content(&text, &contents[i]);
+    }
+    char *metadata = js_print_sorted(safetensors_metadata(file));
+    text_append(&text, "metadata %s\n", metadata ? metadata : "");
+    char *all = text_finish(&text);
+    if (!status && (!all || !metadata)) status = STATUS_FAILED;
+    if (!status) status = sha256_bytes(hex, all, strlen(all));
+    free(metadata);
+    free(all);
+    free(digests);
+    free(contents);
+    return status;
+}
+
+/* Mixers from other files. */
+static enum status append_placed(struct text *text, const struct checkpoint *checkpoint) {
+    enum status status = STATUS_OK;
+    for (size_t i = 0; !status && i < checkpoint->n_placed; i++) {
+        char hex[SHA256_HEX_SIZE];
+        status = checkpoint_file_digest(hex, checkpoint->placed[i].file);
+        if (!status) text_append(text, "placed %d %s\n", checkpoint->placed[i].layer, hex);
+    }
+    return status;
+}
+
 enum status checkpoint_fingerprint(struct checkpoint *checkpoint, char hex[SHA256_HEX_SIZE]) {
     struct text text = {0};
     enum status status = STATUS_OK;
@@ -126,6 +161,7 @@ enum status checkpoint_fingerprint(struct checkpoint *checkpoint, char hex[SHA25
             text_append(&text, "random weights %" PRIu64 "\n", checkpoint->seed);
         status = append_contents(&text, checkpoint);
         if (!status) status = append_metadata(&text, checkpoint);
+        if (!status) status = append_placed(&text, checkpoint);
         char *all = text_finish(&text);
         if (!status && !all) status = STATUS_FAILED;
         if (!status) status = sha256_bytes(checkpoint->fingerprint, all, strlen(all));

@@ -22,6 +22,7 @@ struct writer {
     int *shard_of; /* [count] */
     int n_shards;
     uint64_t total_bytes;
+    const struct json *metadata; /* further pairs, or NULL */
 
     /* the file being written */
     FILE *file;
@@ -89,6 +90,8 @@ static enum status order_shard(size_t **out, size_t *count, const struct writer 
 static struct json *header_of(const struct writer *writer, const size_t *order, size_t count) {
     struct json *header = js_new_object(), *metadata = js_new_object();
     js_set_string(metadata, "format", "pt");
+    for (void *i = js_first(writer->metadata); i; i = js_next(writer->metadata, i))
+        js_set(metadata, js_key(i), js_copy(js_value(i)));
     js_set(header, "__metadata__", metadata);
     uint64_t offset = 0;
     for (size_t k = 0; k < count; k++) {
@@ -134,6 +137,21 @@ static enum status close_shard(struct writer *writer, enum status status) {
     return status;
 }
 
+/* Header and tensors of a shard into the open file. */
+static enum status fill_shard(struct writer *writer, const size_t *order, size_t count,
+                              writer_fill *fill, void *context) {
+    enum status status = write_header(writer, order, count);
+    for (size_t k = 0; k < count && !status; k++) {
+        const struct writer_tensor *tensor = &writer->tensors[order[k]];
+        writer->left = writer_tensor_bytes(tensor);
+        status = fill(context, order[k], writer);
+        if (!status && writer->left)
+            status = status_fail("\"%s\": tensor \"%s\" is %" PRIu64 " bytes short", writer->path,
+                                 tensor->name, writer->left);
+    }
+    return status;
+}
+
 static enum status write_shard(struct writer *writer, int shard, writer_fill *fill, void *context) {
     size_t *order = NULL, count = 0;
     enum status status = order_shard(&order, &count, writer, shard);
@@ -146,15 +164,7 @@ static enum status write_shard(struct writer *writer, int shard, writer_fill *fi
         status = cannot_write(writer);
         goto done;
     }
-    status = write_header(writer, order, count);
-    for (size_t k = 0; k < count && !status; k++) {
-        const struct writer_tensor *tensor = &writer->tensors[order[k]];
-        writer->left = writer_tensor_bytes(tensor);
-        status = fill(context, order[k], writer);
-        if (!status && writer->left)
-            status = status_fail("\"%s\": tensor \"%s\" is %" PRIu64 " bytes short", writer->path,
-                                 tensor->name, writer->left);
-    }
+    status = fill_shard(writer, order, count, fill, context);
     status = close_shard(writer, status);
 done:
     free(writer->path);
@@ -193,6 +203,29 @@ enum status writer_write(const char *directory, const struct writer_tensor *tens
         status = write_shard(&writer, shard, fill, context);
     if (!status && writer.n_shards > 1) status = write_index(&writer);
     if (!status) status = file_sync_directory(directory);
+    free(writer.shard_of);
+    return status;
+}
+
+enum status writer_make(char **out, size_t *size, const struct writer_tensor *tensors, size_t count,
+                        const struct json *metadata, writer_fill *fill, void *context) {
+    struct writer writer = {.tensors = tensors,
+                            .count = count,
+                            .metadata = metadata,
+                            .path = (char *)"a file in memory"};
+    size_t *order = NULL, used = 0;
+    *out = NULL;
+    enum status status = plan_shards(&writer, UINT64_MAX);
+    if (!status) status = order_shard(&order, &used, &writer, 0);
+    if (!status) writer.file = open_memstream(out, size);
+    if (!status && !writer.file) status = cannot_write(&writer);
+    if (!status) status = fill_shard(&writer, order, used, fill, context);
+    if (writer.file && fclose(writer.file) != 0 && !status) status = cannot_write(&writer);
+    if (status) {
+        free(*out);
+        *out = NULL;
+    }
+    free(order);
     free(writer.shard_of);
     return status;
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/json.h"
 #include "base/status.h"
 #include "checkpoint/tensors.h"
 
@@ -31,6 +32,12 @@ enum status writer_put(struct writer *writer, const void *bytes, size_t size) ST
  * returns; after a failure the directory holds partial files for the caller to remove. */
 enum status writer_write(const char *directory, const struct writer_tensor *tensors, size_t count,
                          uint64_t max_shard_bytes, writer_fill *fill, void *context) STATUS_CHECKED;
+
+/* One file's bytes in memory, with these pairs in its header beside "format" (an object of strings,
+ * or NULL). The caller frees `*out`. */
+enum status writer_make(char **out, size_t *size, const struct writer_tensor *tensors, size_t count,
+                        const struct json *metadata, writer_fill *fill,
+                        void *context) STATUS_CHECKED;
 
 /* Bytes of one tensor. */
 uint64_t writer_tensor_bytes(const struct writer_tensor *tensor);

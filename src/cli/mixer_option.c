@@ -223,3 +223,58 @@ enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_v
         if (mixer_option_is_given(&rows[i])) status = set_row(out, &rows[i]);
     return status ? status : mixer_choices_check(out);
 }
+
+/* One kind of a list, with those of the options that it has, which are noted in `used`. */
+static enum status resolve_one(struct mixer_choices *out, const char *kind, uint64_t seed,
+                               const struct option *rows, int count, bool *used) {
+    enum status status = mixer_choices_begin(out, kind);
+    out->seed = seed;
+    for (int i = 1; !status && i < count; i++) {
+        if (!mixer_option_is_given(&rows[i]) || !mixer_has_option(out->sizes.kind, rows[i].name))
+            continue;
+        used[i] = true;
+        status = set_row(out, &rows[i]);
+    }
+    return status;
+}
+
+static enum status check_kind(const struct mixer_choices *choices, int count, const char *kind) {
+    char text[2][MIXER_TEXT_SIZE];
+    for (int i = 0; i + 1 < count; i++)
+        if (strcmp(mixer_text(text[0], &choices[i].sizes),
+                   mixer_text(text[1], &choices[count - 1].sizes)) == 0)
+            return status_set(STATUS_USAGE, "--kind: \"%s\" is there twice", kind);
+    return STATUS_OK;
+}
+
+enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int most,
+                                      const struct mixer_values *values, uint64_t seed) {
+    struct mixer_values copy;
+    struct option rows[MIXER_OPTIONS];
+    bool used[MIXER_OPTIONS] = {false};
+    int options = rows_of(rows, &copy, values);
+    const char *from = values->words[0];
+    *count = 0;
+    if (!from) {
+        *count = 1;
+        return mixer_option_resolve(out, values, seed);
+    }
+    enum status status = STATUS_OK;
+    while (!status && *from) {
+        char kind[MIXER_TEXT_SIZE];
+        size_t length = strcspn(from, ",");
+        snprintf(kind, sizeof kind, "%.*s", (int)length, from);
+        if (*count == most || length >= sizeof kind)
+            return status_set(STATUS_USAGE, "--kind: \"%s\" is more than %d kinds", from, most);
+        status = resolve_one(&out[*count], kind, seed, rows, options, used);
+        if (!status) status = check_kind(out, ++*count, kind);
+        from += length;
+        from += *from == ',';
+    }
+    for (int i = 1; !status && i < options; i++)
+        if (mixer_option_is_given(&rows[i]) && !used[i])
+            status = status_set(STATUS_USAGE, "--%s says nothing about \"%s\"", rows[i].name,
+                                values->words[0]);
+    if (!status && !*count) status = status_set(STATUS_USAGE, "--kind: no kind is named");
+    return status;
+}

@@ -27,6 +27,12 @@ bool mixer_option_is_given(const struct option *row);
 enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
                                  uint64_t seed) STATUS_CHECKED;
 
+/* The same for several kinds, "m2,window:1024": each takes the options that it has, and one that
+ * none of them has is refused. Up to `most` are written to `out`. */
+enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int most,
+                                      const struct mixer_values *values,
+                                      uint64_t seed) STATUS_CHECKED;
+
 /* The name of the first of these options that was given ("d-state"); NULL: none was. */
 const char *mixer_option_given(const struct mixer_values *values);
 

@@ -14,6 +14,7 @@
 
 enum status cmd_scores(int argc, char **argv);
 enum status cmd_mmr(int argc, char **argv);
+enum status cmd_align(int argc, char **argv);
 enum status cmd_plan(int argc, char **argv);
 enum status cmd_bench(int argc, char **argv);
 enum status cmd_chart(int argc, char **argv);

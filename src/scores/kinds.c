@@ -7,6 +7,7 @@ static const struct run_kind rows[] = {
     {RUN_LOO, "kl"},
     {RUN_LOO_TASK, "margin_drop"},
     {RUN_MMR, "heldout_rkl_after"},
+    {RUN_ALIGN, "kl"},
     {RUN_ESTIMATE_FIRST_ORDER, "est_ce_abs", .estimate = true},
     {RUN_ESTIMATE_FISHER, "est_kl", .estimate = true},
     {RUN_ESTIMATE_COSINE, "est_cosine", .estimate = true},

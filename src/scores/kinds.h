@@ -8,6 +8,7 @@
 #define RUN_LOO "loo"
 #define RUN_LOO_TASK "loo-task"
 #define RUN_MMR "mmr"
+#define RUN_ALIGN "align"
 #define RUN_ESTIMATE_FIRST_ORDER "estimate-first-order"
 #define RUN_ESTIMATE_FISHER "estimate-fisher"
 #define RUN_ESTIMATE_COSINE "estimate-cosine"
@@ -15,8 +16,8 @@
 
 /* Those that rank layers, as an option's choices. */
 #define RUN_SIGNALS                                                                                \
-    RUN_LOO "|" RUN_MMR "|" RUN_LOO_TASK "|" RUN_ESTIMATE_FISHER "|" RUN_ESTIMATE_FIRST_ORDER      \
-            "|" RUN_ESTIMATE_COSINE
+    RUN_LOO "|" RUN_MMR "|" RUN_ALIGN "|" RUN_LOO_TASK "|" RUN_ESTIMATE_FISHER                     \
+            "|" RUN_ESTIMATE_FIRST_ORDER "|" RUN_ESTIMATE_COSINE
 
 struct run_kind {
     const char *name;

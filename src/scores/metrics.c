@@ -45,6 +45,18 @@ static const struct metric_row rows[] = {
     {"heldout_top1_after", "same top token as the teacher after training, held out", "share",
      .larger_is_better = true},
     {"diverged_at_step", "step at which the loss was not finite", ""},
+    /* align: those of tokens above, of the mixers before training; errors on held-out rows */
+    {"ce_before", "cross-entropy before alignment", "nats per token"},
+    {"kl_before", "KL to the %s before alignment", "nats"},
+    {"rkl_before", "reverse KL to the %s before alignment", "nats"},
+    {"top1_before", "same top token as the %s before alignment", "share of positions",
+     .larger_is_better = true},
+    {"attention_error_before", "relative error of the attention's output before alignment", ""},
+    {"attention_error_after", "relative error of the attention's output after alignment", ""},
+    {"block_error_before", "relative error of the block's update before alignment", ""},
+    {"block_error_after", "relative error of the block's update after alignment", ""},
+    {"train_align_first", "training loss at the first step: relative errors", ""},
+    {"train_align_last", "training loss over the last steps: relative errors", ""},
     /* loo --estimate */
     {"est_ce_change", "estimated change of the cross-entropy", "nats per token"},
     {"est_ce_abs", "estimated change of the cross-entropy, without its sign", "nats per token"},

@@ -26,7 +26,7 @@ document() {
     shift
     "$program" "$@" --json >document 2>errors || complain "$* --json: $(cat errors)"
     case "$*" in
-    loo*--dry-run | mmr*--dry-run* | eval*--dry-run) documented "$format" document dry-run ;;
+    loo*--dry-run | mmr*--dry-run* | align*--dry-run* | eval*--dry-run) documented "$format" document dry-run ;;
     *) documented "$format" document ;;
     esac
 }
@@ -45,6 +45,11 @@ for extra in '' "--dry-run --cache-dir ."; do
     # shellcheck disable=SC2086
     document mmr mmr "$demo" --data tokens.h5 --db scores.db --layers 0 --steps 1 --batch 4 \
         --heldout 2 --lr 1e-5 --device cpu $extra
+done
+for extra in '' "--dry-run --cache-dir ."; do
+    # shellcheck disable=SC2086
+    document align align "$demo" --data tokens.h5 --db scores.db --library library --layers 0 --steps 1 \
+        --batch 4 --heldout 2 --device cpu $extra
 done
 document scores scores --db scores.db
 grep -q '"lr": 1e-05' document || complain "a learning rate of 1e-05: $(grep '"lr"' document)"

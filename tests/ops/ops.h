@@ -134,6 +134,8 @@ void case_compare_logits(struct ops *ops);
 void case_distill_loss(struct ops *ops);
 void case_adamw(struct ops *ops);
 void case_sum_squares(struct ops *ops);
+void case_distance(struct ops *ops);
+void case_add_difference(struct ops *ops);
 
 /* Several ops in a row against a golden file. */
 void case_golden_mixer(struct ops *ops);

@@ -20,7 +20,7 @@ static double predict(const struct model *model, const struct sweep_options *opt
     int active = 1, next = 0, here = cut->on_device;
     double seconds = 0;
     for (int l = 0; l < config->n_layers; l++) {
-        if (next < options->branches && options->layers[next] == l) active++, next++;
+        while (next < options->branches && options->layers[next] == l) active++, next++;
         double arithmetic =
             active * (double)cut->tokens * layer_flops(model, l) / device_h100.products;
         double transfer = cut->keeps_layers ? 0 : (double)layer_bytes(model, l);

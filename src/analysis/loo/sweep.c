@@ -43,12 +43,21 @@ static int states_on_device(const struct sweep_options *options) {
     return options->on_device > 0 && options->on_device < all ? options->on_device : all;
 }
 
+/* What the passes of `rows` rows through any layer take. */
+static struct trace_needs needs_of(const struct model *model, const struct sweep_options *options,
+                                   int rows, int64_t tokens, int longest) {
+    struct trace_needs needs = trace_needs_of(model, rows, tokens, longest);
+    for (int i = 0; options->placed && i < options->placed->sizes_count; i++)
+        trace_needs_add(&needs, model, &options->placed->sizes[i]);
+    return needs;
+}
+
 void sweep_budget(struct memory_budget *budget, const struct model *model,
                   const struct sweep_options *options, int rows, int64_t tokens, int longest) {
     int copies = choose_copies(options, tokens), here = states_on_device(options);
     int parked = 1 + options->branches - here;
     uint64_t bytes = state_bytes(model, tokens);
-    struct trace_needs needs = trace_needs_of(model, copies * rows, copies * tokens, longest);
+    struct trace_needs needs = needs_of(model, options, copies * rows, copies * tokens, longest);
     memory_budget_add(budget, "trunk and branches",
                       (uint64_t)(here + (parked ? PARKED_PLACES : 0)) * bytes,
                       (uint64_t)parked * bytes);
@@ -66,7 +75,7 @@ enum status sweep_open(struct sweep **out, struct model *model, const struct swe
     sweep->copies = choose_copies(options, tokens);
     sweep->max_tokens = tokens;
     struct trace_needs needs =
-        trace_needs_of(model, sweep->copies * rows, sweep->copies * tokens, longest);
+        needs_of(model, options, sweep->copies * rows, sweep->copies * tokens, longest);
     enum status status = model_prepare(model, longest);
     if (!status) status = trace_alloc(&sweep->trace, model, &needs);
     if (!status) status = scorer_open(&sweep->scorer, model, model, 0);
@@ -118,7 +127,7 @@ static void count_passes(struct sweep *sweep) {
                     (double)config->hidden_size * (double)dtype_size(DTYPE_BF16);
     for (int l = 0, next = 0; l < config->n_layers; l++) {
         sweep->passes += active * (double)layer_bytes(sweep->model, l);
-        if (next < options->branches && options->layers[next] == l) active++, next++;
+        while (next < options->branches && options->layers[next] == l) active++, next++;
     }
 }
 
@@ -183,6 +192,40 @@ static enum status advance_parked(const struct pass *pass, int end, void *leavin
     if (leaving_feeds) block_mlp(model, pass->layer, &sweep->trace, leaving, leaving, pass->tokens);
     parked_store(sweep->parked, end, leaving, bytes);
     return STATUS_OK;
+}
+
+/* Branch `branch` leaves with a mixer of its own, and goes through the layer by itself. */
+static enum status leave_placed(const struct pass *pass, int branch, int *active) {
+    struct sweep *sweep = pass->sweep;
+    struct model *model = sweep->model;
+    const struct sweep_placed *placed = sweep->options.placed;
+    const struct mixer *mixer;
+    struct sequences one = first_copies(pass->batch, 1, pass->rows, pass->tokens);
+    bool here = *active < sweep->on_device;
+    enum status status = interrupt_check();
+    if (!status) status = placed->load(&mixer, placed->context, branch);
+    if (status) return status;
+    void *h = here ? state(sweep, *active, pass->tokens) : parked_room(sweep->parked);
+    model->backend->copy(model->backend, h, state(sweep, 0, pass->tokens),
+                         state_bytes(model, pass->tokens));
+    block_mix(model, pass->layer, mixer, &sweep->trace, h, h, &one);
+    block_mlp(model, pass->layer, &sweep->trace, h, h, pass->tokens);
+    if (!here)
+        parked_store(sweep->parked, *active - sweep->on_device, h,
+                     state_bytes(model, pass->tokens));
+    ++*active;
+    return model->backend->sync(model->backend); /* the next mixer may take this one's place */
+}
+
+/* The branches of layer `index` from `*next` on leave the trunk before it goes through. */
+static enum status leave_all(struct sweep *sweep, const struct sequences *batch, int rows,
+                             int64_t tokens, int index, int *next, int *active) {
+    const struct sweep_options *options = &sweep->options;
+    struct pass pass = {.sweep = sweep, .batch = batch, .rows = rows, .tokens = tokens};
+    enum status status = model_layer(&pass.layer, sweep->model, index);
+    for (; !status && *next < options->branches && options->layers[*next] == index; ++*next)
+        status = leave_placed(&pass, *next, active);
+    return status;
 }
 
 /* Take the trunk and `active - 1` branches through one layer; when `leaving`, a new branch starts
@@ -267,8 +310,14 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
                               model->config->hidden_size);
     for (int l = 0; l < model->config->n_layers; l++) {
         bool leaving = next < sweep->options.branches && sweep->options.layers[next] == l;
-        next += leaving;
-        status = advance(sweep, &batch.sequences, rows, tokens, l, &active, leaving);
+        int before = active;
+        if (leaving && sweep->options.placed) {
+            status = leave_all(sweep, &batch.sequences, rows, tokens, l, &next, &active);
+            if (!status) status = advance(sweep, &batch.sequences, rows, tokens, l, &before, false);
+        } else {
+            next += leaving;
+            status = advance(sweep, &batch.sequences, rows, tokens, l, &active, leaving);
+        }
         if (!status) status = interrupt_check();
         if (status) goto done;
     }

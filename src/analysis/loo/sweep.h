@@ -12,9 +12,20 @@ enum ablation {
     ABLATE_BLOCK, /* the whole layer is left out */
 };
 
+/* Mixers that branches have in the place of what is ablated otherwise: `load` gives that of a
+ * branch, borrowed until it is called again. */
+struct sweep_placed {
+    enum status (*load)(const struct mixer **out, void *context, int branch);
+    void *context;
+    const struct mixer_sizes *sizes; /* [sizes_count]: all that there are, for the buffers */
+    int sizes_count;
+};
+
 struct sweep_options {
     enum ablation ablation;
-    const int *layers; /* [branches]: layers to ablate, ascending */
+    const int *layers; /* [branches]: layers to ablate, ascending; with `placed` a layer may stand
+                          there several times */
+    const struct sweep_placed *placed; /* NULL: there are none */
     int branches;
     const bool
         *removed; /* [L] or NULL: layers that the trunk itself goes without, in the same way */

@@ -7,48 +7,19 @@
 
 #include "analysis/layers.h"
 #include "analysis/mmr/mmr_work.h"
+#include "analysis/step_rows.h"
 #include "analysis/timing.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "scores/kinds.h"
 #include "train/loss.h"
 
-/* Whether rows [first, end), wrapping at `wrap`, have a token to predict. */
-static bool any_target(const struct tokenset *set, int64_t first, int64_t end, int64_t wrap) {
-    for (int64_t i = first; i < end; i++) {
-        int64_t row = i % wrap;
-        for (uint64_t t = set->row_offsets[row] + 1; t < set->row_offsets[row + 1]; t++)
-            if (!set->loss_mask || set->loss_mask[t]) return true;
-    }
-    return false;
-}
-
-/* Training and measuring need rows, each step and the held-out rows something to predict. */
 static enum status check_rows(const struct mmr_work *work) {
-    const struct tokenset *set = work->set;
     const struct probe_settings *probe = &work->settings->probe;
-    const char *path = work->settings->data;
-    int64_t rows = (int64_t)set->rows, training = rows - probe->data.heldout;
-    if (training < 1)
-        return status_set(
-            STATUS_USAGE, "--heldout %lld: \"%s\" has %lld row%s, which leaves none to train on",
-            (long long)probe->data.heldout, path, (long long)rows, rows == 1 ? "" : "s");
-    enum status status = record_check_mask(set, path);
-    if (status || (!set->loss_mask && probe->loss.kind != LOSS_CROSS_ENTROPY)) return status;
-    const char *cause = set->loss_mask ? "the loss mask leaves" : "rows of one token leave";
-    if (!any_target(set, training, rows, rows))
-        return status_fail("\"%s\": %s no token to predict in the %lld held-out rows: use a "
-                           "larger --heldout",
-                           path, cause, (long long)probe->data.heldout);
-    for (int64_t step = 0; step < probe->schedule.steps; step++) {
-        int64_t first = step * probe->data.batch;
-        if (!any_target(set, first, first + probe->data.batch, training))
-            return status_fail("\"%s\": %s no token to predict in the rows of step %lld (from row "
-                               "%lld on): use a larger --batch",
-                               path, cause, (long long)step, (long long)(first % training));
-        if (first >= training && training % probe->data.batch == 0) break; /* repeats */
-    }
-    return STATUS_OK;
+    const struct step_rows rows = {(int64_t)work->set->rows - probe->data.heldout,
+                                   probe->data.batch};
+    return step_rows_check(&rows, work->set, probe->schedule.steps,
+                           probe->loss.kind == LOSS_CROSS_ENTROPY, work->settings->data);
 }
 
 static enum status open_inputs(struct mmr_work *work) {
@@ -264,6 +235,14 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
         goto done;
     }
     tell(&work);
+    work.saved = (struct saved_state){.store = work.store,
+                                      .run = work.run,
+                                      .database = settings->database,
+                                      .part = mmr_state_part(settings),
+                                      .steps = settings->probe.schedule.steps,
+                                      .together = work.arrangement.together,
+                                      /* rounds go on from the states of the round before */
+                                      .needed = settings->stable_steps > 0};
     struct probe_cache cache = mmr_cache_of(settings);
     struct probe_settings probe = settings->probe;
     status = calibrate(&work);

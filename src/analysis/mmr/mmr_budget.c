@@ -27,6 +27,10 @@ static uint64_t library_bytes(void) {
     return ((uint64_t)8 << 20) + ((uint64_t)(threads > 0 ? threads : 1) << 21);
 }
 
+size_t mmr_state_part(const struct mmr_settings *settings) {
+    return settings->state_part ? settings->state_part : MMR_STATE_PART;
+}
+
 /* A part of a training state on its way to the database, which holds a copy. */
 static uint64_t saving_bytes(const struct mmr_work *work) {
     uint64_t part = mmr_state_part(work->settings);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/training_curve.h"
 #include "base/memory.h"
 #include "base/text.h"
 #include "scores/statistics.h"
@@ -89,65 +90,19 @@ static enum status put_metric(struct mmr_work *work, int layer, const struct hel
     return status;
 }
 
-/* Mean and standard error of the mean; the error is NAN for one value. */
-static struct statistics summarise(const double *values, int count) {
-    double sum = 0, squares = 0;
-    for (int i = 0; i < count; i++) sum += values[i];
-    double mean = count ? sum / count : NAN;
-    for (int i = 0; i < count; i++) squares += (values[i] - mean) * (values[i] - mean);
-    double error = count > 1 ? sqrt(squares / (count - 1) / count) : NAN;
-    return (struct statistics){.mean = mean, .stderr_mean = error, .n = count};
-}
-
-enum { LAST_STEPS = 10 };
-
-/* Loss at step 0 (standard error over seeds), and the mean of the last ten steps (over them). */
-static enum status put_training(struct mmr_work *work, int layer) {
-    struct store_step_list list;
-    const char *loss = loss_name(work->settings->probe.loss.kind);
-    enum status status = store_get_probe_steps(&list, work->store, work->run, layer);
-    if (status) return status;
-    double *first = memory_calloc(list.count, sizeof *first);
-    double *last = memory_calloc(list.count, sizeof *last);
-    int firsts = 0, lasts = 0;
-    if (!first || !last) status = STATUS_FAILED;
-    for (size_t i = 0; !status && i < list.count; i++) {
-        /* The list is by seed, then step: how far is this seed's end? */
-        size_t end = i;
-        while (end + 1 < list.count && list.steps[end + 1].seed == list.steps[i].seed) end++;
-        if (list.steps[i].step == 0) first[firsts++] = list.steps[i].loss;
-        if (end - i < LAST_STEPS) last[lasts++] = list.steps[i].loss;
-    }
-    const struct {
-        const char *when;
-        struct statistics statistics;
-    } puts[] = {{"first", summarise(first, firsts)}, {"last", summarise(last, lasts)}};
-    for (int i = 0; !status && i < 2; i++) {
-        char *name = text_format("train_%s_%s", loss, puts[i].when);
-        status = !name ? STATUS_FAILED
-                 : puts[i].statistics.n == 0
-                     ? STATUS_OK
-                     : store_put_score(work->store, work->run, layer, name, puts[i].statistics.mean,
-                                       puts[i].statistics.stderr_mean, puts[i].statistics.n);
-        free(name);
-    }
-    free(first);
-    free(last);
-    store_step_list_free(&list);
-    return status;
-}
-
 enum status heldout_finish_layer(struct mmr_work *work, int layer, const struct heldout *heldout) {
     enum status status = store_begin(work->store);
     int seeds = work->settings->seeds;
-    if (!status) status = put_training(work, layer);
+    if (!status)
+        status = training_curve_put(work->store, work->run, layer,
+                                    loss_name(work->settings->probe.loss.kind));
     for (int m = 0; !status && m < METRIC_COUNT; m++)
         status = put_metric(work, layer, heldout, (enum metric)m, heldout->before, seeds, "before");
     for (int m = 0; !status && m < METRIC_COUNT && heldout->seeds; m++)
         status = put_metric(work, layer, heldout, (enum metric)m, heldout->after, heldout->seeds,
                             "after");
     if (!status && heldout->seeds > 1) {
-        struct statistics spread = summarise(heldout->after_rkl, heldout->seeds);
+        struct statistics spread = training_curve_summarise(heldout->after_rkl, heldout->seeds);
         status = store_put_score(work->store, work->run, layer, "heldout_rkl_after_spread",
                                  spread.stderr_mean * sqrt(heldout->seeds), NAN, heldout->seeds);
     }

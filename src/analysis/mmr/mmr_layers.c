@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "train/loss.h"
+#include "train/state.h"
 
 /* A probe of a group, and how far it is. */
 struct member {
@@ -35,11 +36,12 @@ static enum status save(struct mmr_work *work, struct member *member, bool with_
         status = store_put_probe_step(work->store, work->run, member->layer, member->seed,
                                       first + i, member->pending[i]);
     if (!status && with_state)
-        status = mmr_state_put(work, member->probe, member->layer, member->seed, member->step);
+        status = saved_state_put(&work->saved, probe_parameters(member->probe), member->layer,
+                                 member->seed, member->step);
     if (!status) status = store_commit(work->store);
     if (status) store_rollback(work->store);
     member->pending_count = 0;
-    work->state_saved |= with_state;
+    work->saved.saved |= with_state;
     return status;
 }
 
@@ -90,7 +92,8 @@ static enum status save_group(struct mmr_work *work, struct group *group, int64_
         bool ended = member->diverged_at >= 0, with_state = needed || due || ended;
         if (!group->takes_part[i] || !member->pending_count) continue;
         if (!stop && !last && !ended && member->pending_count < MMR_SAVE_STEPS) continue;
-        with_state = with_state && mmr_state_fits(work, member->probe);
+        with_state = with_state &&
+                     saved_state_fits(&work->saved, state_bytes(probe_parameters(member->probe)));
         status = save(work, member, with_state);
         saved |= with_state;
     }
@@ -160,7 +163,8 @@ static enum status resume(struct mmr_work *work, struct group *group, int64_t fr
     enum status status = STATUS_OK;
     for (int i = 0; !status && i < group->count; i++) {
         struct member *member = &group->members[i];
-        status = mmr_state_restore(work, member->probe, member->layer, member->seed, &member->step);
+        status = saved_state_restore(&work->saved, probe_parameters(member->probe), member->layer,
+                                     member->seed, &member->step);
         if (status) break;
         if (member->step < from)
             member->diverged_at = member->step;

@@ -4,6 +4,7 @@
 
 #include "analysis/mmr/mmr.h" /* circle: private to it and its parts */
 #include "analysis/record.h"
+#include "analysis/saved_state.h"
 #include "base/list.h"
 #include "base/log.h"
 
@@ -26,9 +27,7 @@ struct mmr_work {
     struct progress progress;
     double done;                   /* steps, for progress */
     double saved_at, save_seconds; /* the last training state that was saved, and what it took */
-    bool state_there;              /* in the database, from an earlier call */
-    bool state_saved;              /* at least one, in this call */
-    bool state_warned;             /* that there is no room for one */
+    struct saved_state saved;
     struct probe_memory memory;
     uint64_t kept_logits; /* bytes of them, 0: not kept */
     uint64_t base_bytes;  /* resident before anything was opened */
@@ -36,17 +35,6 @@ struct mmr_work {
 
 /* Bytes of a training state that are on the host at a time. */
 size_t mmr_state_part(const struct mmr_settings *settings);
-
-/* Whether a state of the probe is to be saved; a warning, once, when its disk has no room. */
-bool mmr_state_fits(struct mmr_work *work, const struct probe *probe);
-
-/* Replace the probe's saved state, in the transaction that is open. */
-enum status mmr_state_put(struct mmr_work *work, const struct probe *probe, int layer, int64_t seed,
-                          int64_t step) STATUS_CHECKED;
-
-/* The probe's saved state, if there is one: `*step` is where to go on. */
-enum status mmr_state_restore(struct mmr_work *work, struct probe *probe, int layer, int64_t seed,
-                              int64_t *step) STATUS_CHECKED;
 
 /* Steps [from, to) of every probe of the layers that are not `done` [L] (or NULL), group by group,
  * as far as they are not in the database. A probe that stands before `from` has diverged and takes

@@ -1,0 +1,117 @@
+#!/bin/sh
+# Alignment: what it writes, in one pass or in pieces, layer by layer or all at once; what stands in
+# its way.
+. "$(dirname "$0")/common.sh"
+
+model=$models/qwen2-tied
+echo '[1,5,9,13,2,7,3,11,4,6,8,10]
+[3,1,4,1,5,9,2,6,5,3,5,8]
+[2,7,1,8,2,8,1,8,2,8,4,5]
+[7,7,1,8,2,3,1,8,2,8,4,6]
+[1,4,1,4,2,1,3,5,6,2,3,7]' | "$tests/make_tokens" rows.h5 300
+layers=$("$program" inspect "$model" --json | sed -n 's/.*"num_hidden_layers": \([0-9]*\).*/\1/p' | head -n 1)
+last=$((${layers:-2} - 1))
+A="$model --data rows.h5 --steps 3 --batch 2 --heldout 2 --device cpu --quiet"
+kinds='m2,mamba2,gdn,window:4'
+
+# align LIBRARY OPTIONS...
+align() {
+    library=$1
+    shift
+    # shellcheck disable=SC2086 # words
+    "$program" align $A --library "$library" --db "$library.db" "$@"
+}
+# scores DATABASE: without the runs' numbers
+scores() {
+    for run in 1 2 3 4; do "$program" scores --db "$1" --run $run --export csv; done | cut -d, -f2-
+}
+
+align whole --kind $kinds >told || complain "align: exit code $?"
+for name in m2 mamba2 gdn window-4; do
+    for layer in 000 00$last; do
+        [ -s "whole/layer-$layer.$name.safetensors" ] || complain "no $name of layer $layer: $(ls whole)"
+    done
+done
+[ ! -e whole/start ] || complain "the mixers as they began stay"
+"$program" scores --db whole.db >listed
+[ "$(grep -c ' align ' listed)" = 4 ] || complain "runs: $(cat listed)"
+# Three steps of training help on the tokens that they see; a window stays what it is.
+awk '/^run/ { window = /window/ } $1 ~ /^[0-9]+$/ && NF >= 9 && (window ? $2 != $3 || $6 != $7 : $2 == $3) { bad = 1 }
+    END { exit bad }' told || complain "before and after: $(cat told)"
+
+# Again: nothing is computed. In pieces, and a layer at a time: the same bits.
+align whole --kind $kinds >again
+[ "$(grep -c 'all layers were there' again)" = 4 ] || complain "again: $(cat again)"
+found=130
+while [ $found -eq 130 ]; do
+    found=0
+    align pieces --kind $kinds --limit-steps 2 >out 2>errors || found=$?
+done
+[ $found -eq 0 ] || complain "in pieces: $(cat errors)"
+for layer in $(seq 0 "$last"); do align single --kind $kinds --layers "$layer" >out || complain "layer $layer: exit code $?"; done
+align cached --kind $kinds --cache-dir . >out || complain "--cache-dir: exit code $?"
+[ "$(echo ./*.h5)" = ./rows.h5 ] || complain "--cache-dir leaves $(echo ./*.h5)"
+for file in whole/*.safetensors; do
+    for library in pieces single cached; do
+        cmp "$file" "$library/${file#*/}" || complain "$library: ${file#*/} has other bits"
+    done
+done
+scores whole.db >expected
+for library in pieces cached; do
+    scores $library.db | cmp - expected || complain "$library: other scores"
+done
+for name in steps sequences; do
+    "$program" scores --db whole.db --run 1 --export $name >expected
+    "$program" scores --db pieces.db --run 1 --export $name | cmp - expected || complain "$name in pieces: others"
+done
+
+# The scores before are those of an untrained probe.
+"$program" mmr "$model" --data rows.h5 --db whole.db --steps 1 --batch 2 --heldout 2 --device cpu --quiet --kind mamba2 >out
+value() { "$program" scores --db whole.db --run "$1" --export csv | grep ",$2," | cut -d, -f2- | sed "s/$2//"; }
+[ -n "$(value 5 heldout_kl_before)" ] || complain "mmr: $(cat out)"
+{ value 2 kl_before && value 5 heldout_kl_before; } | awk -F, '
+    $1 in first && ($3 - first[$1]) ^ 2 > (1e-5 * $3) ^ 2 { bad = 1 } { first[$1] = $3; n++ } END { exit bad || n < 4 }' ||
+    complain "before: $(value 2 kl_before), mmr has $(value 5 heldout_kl_before)"
+
+# A plan by its scores says by what.
+"$program" plan --db whole.db --run 2 --stages 1 -o plan.json --quiet >out || complain "plan: exit code $?"
+grep -q '"mixer": "mamba2"' plan.json || complain "plan: $(cat plan.json)"
+"$program" plan --db whole.db --signal align --stages 1 -o signal.json --quiet >out || complain "plan --signal align: exit code $?"
+
+# A mixer that diverges is given up, named and not kept; the others are.
+align wild --kind gdn --lr 1e38 --warmup 0 --steps 3 >told 2>errors || complain "a wild rate: exit code $?"
+grep -q 'diverged at step' told || complain "a wild rate: $(cat told)"
+grep -q '^warning: layer 0, gdn: the loss is not finite at step [12]; this mixer is given up$' errors ||
+    complain "a wild rate: $(cat errors)"
+[ ! -e wild/layer-000.gdn.safetensors ] || complain "a mixer that diverged is kept"
+# What ends worse is named.
+align worse --kind gdn --lr 3 --warmup 0 --steps 3 >told 2>errors || complain "a high rate: exit code $?"
+grep -q '^layer [0-9]* ends worse than it began: kl (' told || complain "a high rate: $(cat told)"
+
+# What stands in the way.
+always="align $A --db x.db"
+fails 2 'align: --data, --library and --db are needed' --kind m2
+fails 2 'align: --block-share must be above 0 and at most 1, not 0' --library x --block-share 0
+fails 2 'align: --block-share must be above 0 and at most 1, not 1.5' --library x --block-share 1.5
+fails 2 'align: --block-share must be above 0 and at most 1, not -1' --library x --block-share -1
+fails 2 'align: --lr must be positive, --beta1 and --beta2 at least 0 and below 1' --library x --lr 0
+fails 2 '--kind: "attention" is what other mixers replace' --library x --kind m2,attention
+fails 2 '--kind: "m2" is there twice' --library x --kind m2,gdn,m2
+fails 2 '--kind: no kind is named' --library x --kind ''
+fails 2 '--kind: "window:0": window takes a whole number from 1 to 2147483647' --library x --kind m2,window:0
+fails 2 '--d-state says nothing about "gdn,window:4"' --library x --kind gdn,window:4 --d-state 8
+fails 2 '--heldout 5: "rows.h5" has 5 rows, which leaves none to train on' --library x --heldout 5
+always=
+"$program" align "$models/foreign-llama" --data rows.h5 --library whole --db x.db --steps 1 --batch 2 --heldout 2 \
+    --kind gdn --device cpu >out 2>errors && complain "a library of another model is taken"
+grep -q '^apriel-tool: "whole" is a library of another model (".*") than ".*": their fingerprints differ$' errors ||
+    complain "a library of another model: $(cat errors)"
+echo '{"format": "apriel-tool/library", "version": 2}' >pieces/library.json
+# shellcheck disable=SC2086 # words
+"$program" align $A --library pieces --db pieces.db >out 2>errors && complain "a library of the future is taken"
+grep -q 'has version 2; this release reads up to 1$' errors || complain "a library of the future: $(cat errors)"
+# shellcheck disable=SC2086 # words
+"$program" align $A --kind m2,gdn --dry-run >out || complain "--dry-run: exit code $?"
+grep -q '^in all ' out || complain "--dry-run: $(cat out)"
+
+exit $bad
