@@ -226,16 +226,22 @@ enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_v
 
 /* One kind of a list, with those of the options that it has, which are noted in `used`. */
 static enum status resolve_one(struct mixer_choices *out, const char *kind, uint64_t seed,
-                               const struct option *rows, int count, bool *used) {
+                               const struct mixer_values *values, const struct option *rows,
+                               int count, bool *used) {
     enum status status = mixer_choices_begin(out, kind);
     out->seed = seed;
-    for (int i = 1; !status && i < count; i++) {
+    /* What is copied has nothing to fit; where other kinds do, the data are theirs. */
+    if (!status && !(mixer_is_copy(out->sizes.kind) && strchr(values->words[0], ','))) {
+        used[DATA] = used[DATA_TOKENS] = true;
+        status = set_data(out, values);
+    }
+    for (int i = DATA_TOKENS + 1; !status && i < count; i++) {
         if (!mixer_option_is_given(&rows[i]) || !mixer_has_option(out->sizes.kind, rows[i].name))
             continue;
         used[i] = true;
         status = set_row(out, &rows[i]);
     }
-    return status;
+    return status ? status : mixer_choices_check(out);
 }
 
 static enum status check_kind(const struct mixer_choices *choices, int count, const char *kind) {
@@ -266,7 +272,7 @@ enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int
         snprintf(kind, sizeof kind, "%.*s", (int)length, from);
         if (*count == most || length >= sizeof kind)
             return status_set(STATUS_USAGE, "--kind: \"%s\" is more than %d kinds", from, most);
-        status = resolve_one(&out[*count], kind, seed, rows, options, used);
+        status = resolve_one(&out[*count], kind, seed, values, rows, options, used);
         if (!status) status = check_kind(out, ++*count, kind);
         from += length;
         from += *from == ',';

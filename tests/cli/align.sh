@@ -65,6 +65,12 @@ for name in steps sequences; do
     "$program" scores --db pieces.db --run 1 --export $name | cmp - expected || complain "$name in pieces: others"
 done
 
+# A start that is fitted to data; windows have nothing to fit.
+align fitted --kind gdn,window:4 --calibrate rows.h5 --layers 1 >out || complain "--calibrate: exit code $?"
+cmp -s fitted/layer-001.gdn.safetensors whole/layer-001.gdn.safetensors && complain "--calibrate changes nothing"
+cmp fitted/layer-001.window-4.safetensors whole/layer-001.window-4.safetensors || complain "--calibrate changes a window"
+grep -q '"calibrate": "' fitted/library.json || complain "--calibrate: $(cat fitted/library.json)"
+
 # The scores before are those of an untrained probe.
 "$program" mmr "$model" --data rows.h5 --db whole.db --steps 1 --batch 2 --heldout 2 --device cpu --quiet --kind mamba2 >out
 value() { "$program" scores --db whole.db --run "$1" --export csv | grep ",$2," | cut -d, -f2- | sed "s/$2//"; }

@@ -61,10 +61,7 @@ static enum status open_kind(struct align_kind *kind, const struct align_work *w
     enum status status = replacement_sizes(&kind->sizes, work->model->config, choices);
     kind->done = memory_calloc(layers, sizeof *kind->done);
     kind->diverged = memory_calloc(layers, sizeof *kind->diverged);
-    kind->worse = memory_calloc(layers, sizeof *kind->worse);
-    return status                                        ? status
-           : kind->done && kind->diverged && kind->worse ? STATUS_OK
-                                                         : STATUS_FAILED;
+    return status ? status : kind->done && kind->diverged ? STATUS_OK : STATUS_FAILED;
 }
 
 static enum status open_inputs(struct align_work *work) {
@@ -88,6 +85,10 @@ static enum status open_inputs(struct align_work *work) {
         status = open_kind(&work->kinds[i], work, &settings->kinds[i]);
         if (!status && work->kinds[i].steps > work->steps) work->steps = work->kinds[i].steps;
     }
+    for (int i = 0; !status && i < work->kind_count && !work->calibration.set; i++)
+        if (work->kinds[i].choices.data.path)
+            status = calibration_open(&work->calibration, &work->kinds[i].choices.data, work->set,
+                                      settings->rows.heldout);
     return status ? status : measure_rows(work);
 }
 
@@ -112,7 +113,9 @@ static struct json *describe(const struct align_work *work, const struct align_k
     js_set_string(parameters, "objective", alignment_objective_name(settings->loss.objective));
     js_set_number(parameters, "block_share", settings->loss.block_share);
     js_set_bool(parameters, "start_scored", settings->scores_start);
-    js_set(parameters, "init", mixer_choices_to_json(&kind->choices, &kind->sizes));
+    struct json *init = mixer_choices_to_json(&kind->choices, &kind->sizes);
+    if (kind->choices.data.path) calibration_describe(init, &work->calibration, work->backend);
+    js_set(parameters, "init", init);
     return parameters;
 }
 
@@ -301,9 +304,27 @@ static double all_steps(const struct align_work *work) {
     return steps;
 }
 
+/* What the data say of the mixers of the layers that are not done. */
+static enum status calibrate(struct align_work *work, struct align_kind *kind) {
+    if (!kind->choices.data.path) return STATUS_OK;
+    kind->fits = memory_calloc(work->layers.count + 1, sizeof *kind->fits);
+    if (!kind->fits) return STATUS_FAILED;
+    for (size_t i = 0; i < work->layers.count; i++) {
+        if (kind->done[work->layers.values[i]]) continue;
+        struct calibration_task *task = &kind->fits[kind->n_fits++];
+        task->layer = work->layers.values[i];
+        task->choices = kind->choices;
+        task->choices.seed = work->settings->loss.seed;
+    }
+    if (!kind->n_fits) return STATUS_OK;
+    return calibration_run(kind->fits, kind->n_fits, work->model, &work->calibration);
+}
+
 /* Layer by layer, at each of them kind by kind. */
 static enum status train_layers(struct align_work *work) {
-    enum status status = open_training(work);
+    enum status status = STATUS_OK;
+    for (int k = 0; !status && k < work->kind_count; k++) status = calibrate(work, &work->kinds[k]);
+    if (!status) status = open_training(work);
     progress_begin(&work->progress, "align", "steps", all_steps(work), work->done);
     for (size_t i = 0; !status && i < work->layers.count; i++) {
         int layer = work->layers.values[i];
@@ -367,13 +388,14 @@ static void close_work(struct align_work *work) {
         js_free(work->kinds[k].parameters);
         free(work->kinds[k].done);
         free(work->kinds[k].diverged);
-        free(work->kinds[k].worse);
+        calibration_tasks_free(work->kinds[k].fits, work->kinds[k].n_fits);
     }
     library_close(work->library);
     library_close(work->start);
     store_close(work->store);
     if (work->model != work->teacher) model_close(work->model);
     model_close(work->teacher);
+    calibration_close(&work->calibration);
     tokenset_free(work->set);
     list_free(&work->layers);
     if (work->backend) work->backend->close(work->backend);

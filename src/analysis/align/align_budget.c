@@ -134,6 +134,7 @@ static enum status time_kind(double *seconds, const struct align_work *work, str
     struct alignment *alignment = NULL;
     struct parameters *parameters = NULL;
     struct mixer mixer = {0};
+    struct mixer_choices choices = kind->choices;
     const struct layer *layer;
     size_t bytes =
         (size_t)set->tokens * (size_t)model->config->hidden_size * dtype_size(backend->acc);
@@ -141,7 +142,8 @@ static enum status time_kind(double *seconds, const struct align_work *work, str
     enum status status = input ? STATUS_OK : STATUS_FAILED;
     int first = work->layers.values[0];
     if (!status) status = model_layer(&layer, model, first);
-    if (!status) status = replacement_create(&mixer, model, first, &kind->choices);
+    mixer_choices_forget_data(&choices);
+    if (!status) status = replacement_create(&mixer, model, first, &choices);
     if (!status)
         status =
             alignment_open(&alignment, model, &largest, &mixer.sizes, 1, &work->settings->loss);

@@ -110,6 +110,8 @@ static enum status begin(struct training *training) {
     struct mixer_choices choices = training->kind->choices;
     int layer = training->layer->index;
     choices.seed = work->settings->loss.seed;
+    choices.fit =
+        calibration_find(training->kind->fits, training->kind->n_fits, layer, choices.seed);
     enum status status = replacement_create(&training->mixer, work->model, layer, &choices);
     if (!status) status = parameters_create(&training->parameters, work->model, groups);
     if (!status) status = parameters_add_mixer(training->parameters, 0, layer, &training->mixer);

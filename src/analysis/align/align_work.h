@@ -3,6 +3,7 @@
 #define ANALYSIS_ALIGN_ALIGN_WORK_H
 
 #include "analysis/align/align.h" /* circle: private to it and its parts */
+#include "analysis/calibration.h"
 #include "analysis/hidden.h"
 #include "analysis/loo/loo_budget.h"
 #include "analysis/saved_state.h"
@@ -21,8 +22,9 @@ struct align_kind {
     struct saved_state saved;
     char identity[SHA256_HEX_SIZE]; /* of the mixers that the run makes */
     struct json *parameters;
-    bool *done, *diverged; /* [L] */
-    bool *worse;           /* [L]: ended with larger errors than it began with */
+    bool *done, *diverged;         /* [L] */
+    struct calibration_task *fits; /* [n_fits]: of the layers that are not done */
+    size_t n_fits;
 };
 
 struct align_work {
@@ -37,6 +39,7 @@ struct align_work {
     struct int_list layers;
     struct align_kind kinds[ALIGN_MAX_KINDS];
     int kind_count;
+    struct calibration calibration; /* zeroed: there is none */
     struct step_rows rows;
     int64_t steps;      /* the most of any kind */
     int64_t max_tokens; /* of a batch, and of a group of held-out rows */
