@@ -32,6 +32,7 @@ static const struct {
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
     {"convert", cmd_convert, "write a hybrid checkpoint"},
+    {"distill", cmd_distill, "train a hybrid against its teacher"},
     {"eval", cmd_eval, "measure perplexity, and divergence from a teacher"},
     {"generate", cmd_generate, "continue prompts"},
     {"bench", cmd_bench, "measure how fast hybrids generate, against the transformer"},

@@ -24,7 +24,8 @@ START_TEST(an_older_schema_is_brought_up_to_date) {
     ok(store_begin_run(&run, &state, store, &key));
     store_close(store);
     execute(path, "DROP TABLE probe_state; DROP TABLE item; DROP TABLE choice; DROP TABLE answer;"
-                  " DROP TABLE bench; PRAGMA user_version = 1"); /* schema 1 as it was */
+                  " DROP TABLE bench; DROP TABLE training_step; DROP TABLE training_value;"
+                  " PRAGMA user_version = 1"); /* schema 1 as it was */
     for (int i = 0; i < 2; i++) {
         ok(store_open(&store, path, i ? STORE_WRITE : STORE_READ));
         store_close(store);
@@ -62,6 +63,8 @@ static void make_old(const char *path, int version) {
         {1, 99, "INSERT INTO sequence_score VALUES (1, 2, 7, 'kl', 0.25, 16)"},
         {1, 99, "INSERT INTO probe_step VALUES (1, 2, 0, 0, 1.5)"},
         {1, 99, "INSERT INTO plan VALUES (1, 1, 's', '{}')"},
+        {10, 99, "INSERT INTO training_step VALUES (1, 3, 0.5, 1e-3, NULL, 64, 0.25, 1)"},
+        {10, 99, "INSERT INTO training_value VALUES (1, 4, 'kl', 0.125, NULL, 8)"},
         {2, 4, "INSERT INTO probe_state VALUES (1, 2, 0, 40, x'010203')"},
         {5, 99, "INSERT INTO probe_state VALUES (1, 2, 0, 0, 40, x'010203')"},
         {3, 99, "INSERT INTO item VALUES (1, 3, NULL, '2')"},
@@ -107,6 +110,16 @@ static void check_old(struct store *store, int version) {
     ok(store_list_bench(&bench, store));
     ck_assert_uint_eq(bench.count, version >= 4);
     store_bench_list_free(&bench);
+    struct store_training training;
+    ok(store_get_training(&training, store, 1));
+    ck_assert_uint_eq(training.step_count, version >= 10);
+    ck_assert_uint_eq(training.value_count, version >= 10);
+    if (version >= 10) {
+        ck_assert_int_eq(training.steps[0].step, 3);
+        ck_assert(isnan(training.steps[0].norm));
+        ck_assert_double_eq(training.values[0].value, 0.125);
+    }
+    store_training_free(&training);
 }
 
 /* Brought up to date where that is possible, else read from a copy. */
@@ -168,6 +181,7 @@ START_TEST(runs_of_schema_5_are_continued_on_their_kind_of_device) {
     execute(path,
             "PRAGMA foreign_keys = OFF;"
             "ALTER TABLE bench DROP COLUMN spread;"
+            "DROP TABLE training_step; DROP TABLE training_value;"
             "DROP TABLE run;"
             "CREATE TABLE run (id INTEGER PRIMARY KEY, kind TEXT NOT NULL,"
             "  model INTEGER NOT NULL REFERENCES model(id),"
@@ -251,6 +265,7 @@ START_TEST(a_training_state_in_parts_and_one_of_schema_4) {
     store_close(store);
     execute(path, WHOLE_STATES " INSERT INTO probe_state VALUES (1, 0, 5, 40, x'6100ff');"
                                " ALTER TABLE bench DROP COLUMN spread;"
+                               " DROP TABLE training_step; DROP TABLE training_value;"
                                " PRAGMA user_version = 4");
     store = open_store(path);
     ok(store_find_probe_state(&bytes, &step, store, run, 0, 5));
@@ -288,6 +303,7 @@ START_TEST(items_come_back_from_a_database_of_schema_2) {
     store_close(store);
     execute(path,
             "DROP TABLE item; DROP TABLE choice; DROP TABLE answer; DROP TABLE bench;" WHOLE_STATES
+            "DROP TABLE training_step; DROP TABLE training_value;"
             " PRAGMA user_version = 2");
     store = open_store(path);
     ok(store_put_item(store, run, &(struct store_item){7, NULL, "2"}));

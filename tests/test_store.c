@@ -195,10 +195,10 @@ START_TEST(files_that_are_no_score_database) {
     struct store *store;
     const char *path = path_of("newer.db");
     store_close(open_store(path));
-    execute(path, "PRAGMA user_version = 10");
+    execute(path, "PRAGMA user_version = 11");
     for (int mode = STORE_READ; mode <= STORE_WRITE; mode++) {
         ck_assert_int_eq(store_open(&store, path, mode), STATUS_FAILED);
-        check_message(path, "\"%s\" has schema version 10, this program knows 9; use a newer "
+        check_message(path, "\"%s\" has schema version 11, this program knows 10; use a newer "
                             "apriel-tool");
     }
     path = path_of("other.db");

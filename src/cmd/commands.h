@@ -23,6 +23,7 @@ enum status cmd_generate(int argc, char **argv);
 enum status cmd_loo(int argc, char **argv);
 enum status cmd_data(int argc, char **argv);
 enum status cmd_convert(int argc, char **argv);
+enum status cmd_distill(int argc, char **argv);
 enum status cmd_inspect(int argc, char **argv);
 enum status cmd_version(int argc, char **argv);
 

@@ -80,7 +80,7 @@ enum status runs_find_layers(int64_t *layers, struct store *store, int64_t run) 
  * asked after what it has of them is read. */
 enum status whole_check(struct store *store, int64_t run) STATUS_CHECKED;
 
-enum { SCHEMA_VERSION = 9, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
+enum { SCHEMA_VERSION = 10, SCHEMA_APPLICATION = 0x41505253 }; /* "APRS" */
 
 /* What makes a database of this version from one of the version before; for tests, which make old
  * databases with it. */

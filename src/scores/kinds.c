@@ -12,9 +12,10 @@ static const struct run_kind rows[] = {
     {RUN_ESTIMATE_FISHER, "est_kl", .estimate = true},
     {RUN_ESTIMATE_COSINE, "est_cosine", .estimate = true},
     {RUN_EVAL, NULL},
+    {RUN_DISTILL, NULL},
 };
 
-const char *const run_eval_results[] = {"pass@1", "acc", "ce", NULL};
+const char *const run_eval_results[] = {"pass@1", "acc", "ce", "heldout_rkl_after", NULL};
 
 const struct run_kind *run_kind_at(int index) {
     return index < (int)(sizeof rows / sizeof *rows) ? &rows[index] : NULL;
@@ -27,5 +28,6 @@ const struct run_kind *run_kind_find(const char *name) {
 }
 
 bool run_kind_is_eval(const char *name) {
-    return strcmp(name, RUN_EVAL) == 0;
+    const struct run_kind *kind = run_kind_find(name);
+    return kind && !kind->metric;
 }

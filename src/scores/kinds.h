@@ -13,6 +13,7 @@
 #define RUN_ESTIMATE_FISHER "estimate-fisher"
 #define RUN_ESTIMATE_COSINE "estimate-cosine"
 #define RUN_EVAL "eval"
+#define RUN_DISTILL "distill"
 
 /* Those that rank layers, as an option's choices. */
 #define RUN_SIGNALS                                                                                \
@@ -31,7 +32,7 @@ const struct run_kind *run_kind_find(const char *name);
 /* The rows in order; NULL behind the last. */
 const struct run_kind *run_kind_at(int index);
 
-/* Whether a run is an evaluation of a model, not of its layers. */
+/* Whether a run measures a model, not its layers: it ranks none. */
 bool run_kind_is_eval(const char *name);
 
 /* The metrics of an evaluation, the one that says most about it first; NULL behind the last. */

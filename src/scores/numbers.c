@@ -15,6 +15,7 @@ static const struct {
     {RUN_ESTIMATE_COSINE, 1},
     {RUN_MMR, 1},
     {RUN_ALIGN, 1},
+    {RUN_DISTILL, 1},
     {"teacher-states", 1}, /* files of mmr --cache-dir */
     {"eval-rows", 1},
     /* 2: the beginning token follows the tokenizer */

@@ -187,6 +187,25 @@ static const char *const migrations[SCHEMA_VERSION] = {
     "ALTER TABLE run ADD COLUMN seconds REAL;",
     /* 9: how far rounds of a measurement of throughput lie apart */
     "ALTER TABLE bench ADD COLUMN spread REAL;",
+    /* 10: the curves of a training */
+    "CREATE TABLE training_step ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  step INTEGER NOT NULL," /* from 0 */
+    "  loss REAL,"             /* before the update; NULL: not finite */
+    "  rate REAL NOT NULL,"    /* learning rate */
+    "  norm REAL,"             /* of the gradient, before it was limited; NULL: not finite */
+    "  tokens INTEGER NOT NULL,"
+    "  seconds REAL NOT NULL,"
+    "  taken INTEGER NOT NULL," /* 0: skipped */
+    "  PRIMARY KEY (run, step)) WITHOUT ROWID;"
+    "CREATE TABLE training_value ("
+    "  run INTEGER NOT NULL REFERENCES run(id) ON DELETE CASCADE,"
+    "  step INTEGER NOT NULL," /* steps that were done when it was measured */
+    "  metric TEXT NOT NULL,"
+    "  value REAL NOT NULL,"
+    "  stderr REAL," /* over n sequences; NULL: unknown */
+    "  n INTEGER NOT NULL,"
+    "  PRIMARY KEY (run, metric, step)) WITHOUT ROWID;",
 };
 
 const char *schema_migration(int version) {
@@ -324,6 +343,8 @@ static const struct {
     {"score", {"*run", "*layer", "*metric", "value", "stderr", "n"}},
     {"sequence_score", {"*run", "*layer", "*row", "*metric", "value", "count"}},
     {"probe_step", {"*run", "*layer", "*seed", "*step", "loss"}},
+    {"training_step", {"*run", "*step", "loss", "rate", "norm", "tokens", "seconds", "taken"}},
+    {"training_value", {"*run", "*step", "*metric", "value", "stderr", "n"}},
     {"plan", {"*id", "model", "created", "document"}},
     {"probe_state", {"*run", "*layer", "*seed", "*part", "step", "bytes"}},
     {"item", {"*run", "*row", "category", "gold"}},

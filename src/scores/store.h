@@ -262,6 +262,41 @@ enum status store_put_probe_part(struct store *store, int64_t run, int layer, in
 enum status store_drop_probe_state(struct store *store, int64_t run, int layer,
                                    int64_t seed) STATUS_CHECKED;
 
+/* ---- curves of a training (scores/training.c) */
+
+struct store_training_step {
+    int64_t step;      /* from 0 */
+    double loss, norm; /* before the update; of the gradient before it was limited; NAN: not finite
+                        */
+    double rate;       /* learning rate */
+    int64_t tokens;
+    double seconds;
+    bool taken; /* else it was skipped, and changed nothing */
+};
+
+struct store_training_value {
+    int64_t step; /* steps that were done when it was measured */
+    char *metric;
+    double value, stderr_value; /* NAN: unknown */
+    int64_t n;
+};
+
+struct store_training {
+    struct store_training_step *steps;   /* [step_count], by step */
+    struct store_training_value *values; /* [value_count], by metric, then step */
+    size_t step_count, value_count;
+};
+
+enum status store_put_training_step(struct store *store, int64_t run,
+                                    const struct store_training_step *step) STATUS_CHECKED;
+enum status store_put_training_value(struct store *store, int64_t run,
+                                     const struct store_training_value *value) STATUS_CHECKED;
+/* Forget the steps from `step` on and what was measured after them: they come again. */
+enum status store_drop_training(struct store *store, int64_t run, int64_t step) STATUS_CHECKED;
+enum status store_get_training(struct store_training *out, struct store *store,
+                               int64_t run) STATUS_CHECKED;
+void store_training_free(struct store_training *training); /* accepts a zeroed struct */
+
 /* ---- items of tasks: their scores are sequence scores of STORE_TRUNK with the item as row */
 
 struct store_item {

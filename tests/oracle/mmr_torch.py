@@ -405,4 +405,5 @@ def main():
         measure(options)
 
 
-main()
+if __name__ == "__main__":
+    main()
