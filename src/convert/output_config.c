@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "checkpoint/fast_llm.h"
 #include "convert/convert_internal.h"
+#include "convert/modeling.h"
 #include "mixers/attention/attention.h"
 
 static const char *dtype_word(enum dtype dtype) {
@@ -138,6 +139,8 @@ enum status convert_config_json(struct json **out, const struct convert_job *job
     js_set_bool(object, "tie_word_embeddings", config->tie_word_embeddings);
     js_set_string(object, "torch_dtype", dtype_word(config->dtype));
     set_special_tokens(object, config);
+    if (modeling_needed(config->family))
+        js_set(object, "auto_map", modeling_auto_map(config->family));
     enum status status = carry_over(object, job);
     if (!status) status = js_complete();
     if (status) {

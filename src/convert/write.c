@@ -8,6 +8,7 @@
 #include "base/output.h"
 #include "base/text.h"
 #include "convert/convert_internal.h"
+#include "convert/modeling.h"
 
 /* What belongs to a model besides config and weights. */
 static const char *const companions[] = {
@@ -113,6 +114,7 @@ enum status convert_write(const struct convert_job *job, const char *output,
     for (size_t i = 0; i < sizeof companions / sizeof *companions && !status; i++)
         status = copy_companion(staging.path, companions[i], from, fallback);
     if (!status) status = write_json(staging.path, "apriel-tool.json", provenance);
+    if (!status && modeling_needed(job->config->family)) status = modeling_write(staging.path);
     /* last: without it nothing takes the directory for a model */
     if (!status) status = write_config(job, staging.path);
     if (!status) status = verify(job, staging.path);

@@ -9,7 +9,7 @@ always=convert
 ! grep -v "^next: \|^or:   " errors || complain "prints to stderr"
 grep -qxF 'wrote hybrid: AprielHybridSSMForCausalLM, 3 of 12 layers Mamba (0,3,5), new: 0,3,5; 5.39 MB' found ||
     complain "summary: $(cat found)"
-[ "$(cd hybrid && echo *)" = 'apriel-tool.json config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json' ] ||
+[ "$(cd hybrid && echo *)" = 'apriel-tool.json config.json generation_config.json model.safetensors modeling_apriel_hybrid.py tokenizer.json tokenizer_config.json' ] ||
     complain "files: $(cd hybrid && echo *)"
 cmp hybrid/tokenizer.json "$demo/tokenizer.json" || complain "the tokenizer differs"
 fails 1 '"hybrid" exists already; remove it or choose another name' "$demo" --layers 0 -o hybrid
@@ -35,12 +35,38 @@ fi
 
 # Shards: the same model in other files has the same fingerprint.
 "$program" convert "$demo" --layers 0,3,5 -o shards --seed 7 --max-shard-size 2M >found
-[ "$(cd shards && echo model*)" = 'model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json' ] ||
-    complain "shards: $(cd shards && echo model*)"
+[ "$(cd shards && echo model[-.]*)" = 'model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json' ] ||
+    complain "shards: $(cd shards && echo model[-.]*)"
 one=$("$program" inspect hybrid | grep '^fingerprint')
 two=$("$program" inspect shards | grep '^fingerprint')
 [ "$one" = "$two" ] || complain "sharding changes the fingerprint"
 [ "$one" != "$("$program" inspect other | grep '^fingerprint')" ] || complain "the seed does not enter the fingerprint"
+
+# What transformers loads it with is in the program and stands beside the weights, with the classes that
+# config.json names, in both formats; and it changes nothing for this program.
+head -4 "$source/recipes/gsm8k-excerpt.jsonl" >texts.jsonl
+"$program" data --tokenizer "$demo" --seq-len 64 -o rows.h5 texts.jsonl --quiet >found
+ce_of() { "$program" eval "$1" --data rows.h5 --json --quiet | grep -A1 '"ce": {' | sed -n 's/.*"value": \([^,]*\).*/\1/p'; }
+here=$PWD
+cp "$program" moved
+for format in apriel-h1 apriel2; do
+    (cd / && "$here/moved" convert "$source/recipes/demo-model" --layers 0,3,5 --seed 7 --format "$format" -o "$here/$format" --quiet) >found
+    cmp "$format/modeling_apriel_hybrid.py" "$source/src/convert/modeling/modeling_apriel_hybrid.py" ||
+        complain "$format: the modelling file"
+    for auto in AutoConfig AutoModel AutoModelForCausalLM; do
+        class=$(sed -n "s/^ *\"$auto\": \"modeling_apriel_hybrid\.\([A-Za-z0-9]*\)\",*$/\1/p" "$format/config.json")
+        grep -q "^class ${class:-none}(" "$format/modeling_apriel_hybrid.py" || complain "$format: $auto: $(cat "$format/config.json")"
+    done
+    grep -q "^class $(sed -n '/"architectures"/{n;s/.*"\(.*\)".*/\1/p;}' "$format/config.json")(" \
+        "$format/modeling_apriel_hybrid.py" || complain "$format: no class for the architecture"
+    ce_of "$format" >ce
+    rm "$format/modeling_apriel_hybrid.py"
+    sed -i '/"auto_map": {/,/}/d' "$format/config.json"
+    ce_of "$format" >bare
+    [ -s ce ] && cmp ce bare || complain "$format: the modelling file changes the cross-entropy: $(cat ce bare)"
+    cp ce "ce-$format"
+done
+cmp ce-apriel-h1 ce-apriel2 || complain "the formats differ in their cross-entropy: $(cat ce-apriel-h1 ce-apriel2)"
 
 # From an earlier hybrid: its mixers are kept, its sizes and format taken over.
 "$program" convert "$demo" --layers 3 -o first --d-state 32 --format apriel2 >found
