@@ -53,6 +53,8 @@ START_TEST(every_architecture_opens) {
         {"qwen2-yarn-legacy", FAMILY_QWEN2, 26, 221.90859870612621},
         {"qwen2-yarn", FAMILY_QWEN2, 27, 234.85943211615086},
         {"qwen3", FAMILY_QWEN3, 35, 684.93621347844601},
+        {"granite-hybrid", FAMILY_GRANITE, 46, 768.0741046052426},
+        {"qwen3.5", FAMILY_QWEN35, 37, 1171.3257157485932},
     };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         char path[512];

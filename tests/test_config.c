@@ -276,8 +276,8 @@ START_TEST(other_spellings) {
             "\"config.json\": \"rms_norm_eps\" must be a number, found Infinity");
     refused("{'architectures': ['LlamaModels'], " SHAPE "}",
             "\"config.json\": architecture \"LlamaModels\" is not supported (LlamaForCausalLM, "
-            "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM or "
-            "Apriel2ForCausalLM)");
+            "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM, "
+            "Apriel2ForCausalLM, GraniteMoeHybridForCausalLM or Qwen3_5ForCausalLM)");
 }
 END_TEST
 

@@ -26,7 +26,7 @@ struct result {
     struct json *config;
 };
 
-static struct convert_options options_of(struct checkpoint *base, enum config_family format,
+static struct convert_options options_of(struct checkpoint *base, enum hybrid_format format,
                                          int *layers, size_t count) {
     struct convert_options options = {
         .base = base, .layers = {layers, count}, .format = format, .choices = choices_of("")};
@@ -34,7 +34,7 @@ static struct convert_options options_of(struct checkpoint *base, enum config_fa
     return options;
 }
 
-static void run_sized(struct result *result, const char *model, enum config_family format,
+static void run_sized(struct result *result, const char *model, enum hybrid_format format,
                       int *layers, size_t count, const struct mixer_choices *choices) {
     struct convert_job job;
     struct json *provenance = js_new_object();
@@ -60,14 +60,14 @@ static void run_sized(struct result *result, const char *model, enum config_fami
     ck_assert_int_eq(js_read(&result->config, config), STATUS_OK);
 }
 
-static void run_with(struct result *result, const char *model, enum config_family format,
+static void run_with(struct result *result, const char *model, enum hybrid_format format,
                      int *layers, size_t count, const char *words) {
     const struct mixer_choices choices = choices_of(words);
     run_sized(result, model, format, layers, count, &choices);
 }
 
 /* With the tensors that apriel-h1 lists: a random gate needs no biases. */
-static void run(struct result *result, const char *model, enum config_family format, int *layers,
+static void run(struct result *result, const char *model, enum hybrid_format format, int *layers,
                 size_t count) {
     run_with(result, model, format, layers, count, "gate=random");
 }
@@ -156,10 +156,44 @@ static void check_copies(const struct result *result, const char *from_prefix,
     ck_assert_uint_gt(copied, 10);
 }
 
+/* Files of transformers' own classes, written again: the same tensors, byte for byte. */
+START_TEST(stock_files_come_back) {
+    static const struct {
+        const char *model;
+        enum hybrid_format format;
+    } stock[] = {{MODELS "granite-hybrid", FORMAT_GRANITE_HYBRID},
+                 {MODELS "qwen3.5", FORMAT_QWEN35}};
+    for (size_t m = 0; m < 2; m++) {
+        struct result result;
+        struct safetensors *original;
+        char path[512];
+        int layers[] = {0, 2};
+        run(&result, stock[m].model, stock[m].format, layers, 2);
+        snprintf(path, sizeof path, "%s/model.safetensors", stock[m].model);
+        ck_assert_int_eq(safetensors_open(&original, path), STATUS_OK);
+        ck_assert_uint_eq(safetensors_count(original), safetensors_count(result.weights));
+        for (size_t i = 0; i < safetensors_count(original); i++) {
+            const struct safetensors_entry *before = safetensors_at(original, i);
+            const struct safetensors_entry *after = safetensors_find(result.weights, before->name);
+            ck_assert_msg(after != NULL, "%s is missing", before->name);
+            ck_assert_int_eq(after->dtype, before->dtype);
+            ck_assert_int_eq(after->rank, before->rank);
+            for (int k = 0; k < before->rank; k++)
+                ck_assert_int_eq(after->shape[k], before->shape[k]);
+            ck_assert_uint_eq(after->bytes, before->bytes);
+            ck_assert_msg(memcmp(after->data, before->data, before->bytes) == 0, "%s differs",
+                          before->name);
+        }
+        safetensors_close(original);
+        finish(&result);
+    }
+}
+END_TEST
+
 START_TEST(apriel_h1_layout) {
     struct result result;
     int layers[] = {0, 5};
-    run(&result, DEMO, FAMILY_APRIEL_H1, layers, 2);
+    run(&result, DEMO, FORMAT_APRIEL_H1, layers, 2);
     check_mixer(&result, "model.layers.0.mixer.", demo_mamba, DEMO_MAMBA);
     check_mixer(&result, "model.layers.5.mixer.", demo_mamba, DEMO_MAMBA);
     check_mixer(&result, "model.layers.0.self_attn.", NULL, 0);
@@ -201,7 +235,7 @@ END_TEST
 START_TEST(apriel2_layout) {
     struct result result;
     int layers[] = {2, 11};
-    run(&result, DEMO, FAMILY_APRIEL2, layers, 2);
+    run(&result, DEMO, FORMAT_APRIEL2, layers, 2);
     check_mixer(&result, "model.decoder.blocks.2.mixer.", demo_mamba, DEMO_MAMBA);
     const struct expected attention[] = {{"q_proj.weight", DTYPE_BF16, 2, {128, 128}},
                                          {"k_proj.weight", DTYPE_BF16, 2, {64, 128}},
@@ -238,7 +272,7 @@ END_TEST
 START_TEST(stored_values) {
     struct result result;
     int layer = 4;
-    run(&result, DEMO, FAMILY_APRIEL_H1, &layer, 1);
+    run(&result, DEMO, FORMAT_APRIEL_H1, &layer, 1);
     struct mixer_choices choices = choices_of("gate=random");
     struct replacement_source source;
     struct mixer_sizes m2;
@@ -288,7 +322,7 @@ START_TEST(every_architecture_round_trips) {
         for (int k = 0; k < before->n_layers; k++)
             if (!config_is_attention(before, k) || k == 1) all[count++] = k;
         struct result result;
-        run(&result, path, FAMILY_APRIEL2, all, (size_t)count);
+        run(&result, path, FORMAT_APRIEL2, all, (size_t)count);
         struct model_config *after;
         ck_assert_int_eq(config_parse(&after, result.config, "after"), STATUS_OK);
         ck_assert_int_eq(after->n_heads, before->n_heads);
@@ -320,7 +354,7 @@ START_TEST(biases_with_no_attention_left) {
     int n = checkpoint_config(base)->n_layers;
     checkpoint_close(base);
     for (int i = 0; i < n; i++) layers[i] = i;
-    run(&result, MODELS "qwen2-tied", FAMILY_APRIEL_H1, layers, (size_t)n);
+    run(&result, MODELS "qwen2-tied", FORMAT_APRIEL_H1, layers, (size_t)n);
     ck_assert(js_bool_or(path_of(result.config, "ssm_cfg", "bias"), false));
     ck_assert_ptr_nonnull(safetensors_find(result.weights, "model.layers.0.mixer.in_proj.bias"));
     ck_assert_ptr_nonnull(safetensors_find(result.weights, "model.layers.0.mixer.out_proj.bias"));
@@ -335,7 +369,7 @@ START_TEST(an_open_gate_is_a_bias) {
     for (int apriel2 = 0; apriel2 < 2; apriel2++) {
         struct result result;
         int layers[] = {2, 7};
-        run_with(&result, DEMO, apriel2 ? FAMILY_APRIEL2 : FAMILY_APRIEL_H1, layers, 2, "");
+        run_with(&result, DEMO, apriel2 ? FORMAT_APRIEL2 : FORMAT_APRIEL_H1, layers, 2, "");
         for (int i = 0; i < 3; i++) {
             char name[128];
             snprintf(name, sizeof name, "%s.7.mixer.%s",
@@ -357,7 +391,7 @@ START_TEST(refusals) {
     struct convert_job job;
     int layer = 12;
     ck_assert_int_eq(checkpoint_open(&base, DEMO, NULL), STATUS_OK);
-    struct convert_options options = options_of(base, FAMILY_APRIEL_H1, &layer, 1);
+    struct convert_options options = options_of(base, FORMAT_APRIEL_H1, &layer, 1);
     ck_assert_int_eq(convert_prepare(&job, &options), STATUS_FAILED);
     ck_assert_str_eq(status_message(),
                      "\"" DEMO "\" has 12 layers; there is no layer 12 to replace");
@@ -366,7 +400,7 @@ START_TEST(refusals) {
     ck_assert_int_eq(convert_prepare(&job, &options), STATUS_USAGE);
     checkpoint_close(base);
     ck_assert_int_eq(checkpoint_open(&base, MODELS "qwen2-window", NULL), STATUS_OK);
-    options = options_of(base, FAMILY_APRIEL_H1, &layer, 1);
+    options = options_of(base, FORMAT_APRIEL_H1, &layer, 1);
     ck_assert_int_eq(convert_prepare(&job, &options), STATUS_FAILED);
     ck_assert_str_eq(status_message(),
                      "\"" MODELS "qwen2-window\" has sliding windows that differ between layers, "
@@ -456,7 +490,7 @@ START_TEST(plans_say_what_is_written) {
         int layers[] = {1};
         struct plan_stage stage = {.layers = {layers, 1}};
         struct result result = {0};
-        run_sized(&result, made[i].model, FAMILY_APRIEL2, layers, 1, &mixers.choices);
+        run_sized(&result, made[i].model, FORMAT_APRIEL2, layers, 1, &mixers.choices);
         struct plan plan = plan_for(result.base, &stage);
         struct serving_device device = serving_defaults();
         struct serving_estimate rows[2];
@@ -517,5 +551,6 @@ START_TEST(shapes_give_the_configuration_back) {
 END_TEST
 
 CHECK_MAIN("convert", plans_say_what_is_written, shapes_give_the_configuration_back,
-           apriel_h1_layout, apriel2_layout, stored_values, every_architecture_round_trips,
-           biases_with_no_attention_left, an_open_gate_is_a_bias, refusals)
+           stock_files_come_back, apriel_h1_layout, apriel2_layout, stored_values,
+           every_architecture_round_trips, biases_with_no_attention_left, an_open_gate_is_a_bias,
+           refusals)

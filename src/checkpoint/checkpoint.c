@@ -30,11 +30,6 @@ enum status checkpoint_warn(struct checkpoint *checkpoint, const char *format, .
     return STATUS_OK;
 }
 
-static int compare_tensor_names(const void *a, const void *b) {
-    const struct checkpoint_tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
-}
-
 const struct checkpoint_placed *checkpoint_find_placed(const struct checkpoint *checkpoint,
                                                        int layer) {
     for (size_t i = 0; i < checkpoint->n_placed; i++)
@@ -108,7 +103,7 @@ void checkpoint_close(struct checkpoint *checkpoint) {
     free(checkpoint->specs);
     free(checkpoint->tensors);
     free(checkpoint->by_role);
-    free(checkpoint->by_name);
+    free(checkpoint->names);
     free(checkpoint->root);
     free(checkpoint->head);
     free(checkpoint->directory);
@@ -152,16 +147,13 @@ const struct checkpoint_tensor *checkpoint_at(const struct checkpoint *checkpoin
     return &checkpoint->tensors[index];
 }
 
-static const struct checkpoint_tensor *find_by_name(const struct checkpoint *checkpoint,
-                                                    const char *name) {
-    const struct checkpoint_tensor key = {.name = name}, *key_address = &key;
-    struct checkpoint_tensor **found = bsearch(&key_address, checkpoint->by_name, checkpoint->count,
-                                               sizeof *checkpoint->by_name, compare_tensor_names);
-    return found ? *found : NULL;
+static int compare_name(const void *key, const void *element) {
+    return strcmp(key, *(const char *const *)element);
 }
 
 bool checkpoint_has(const struct checkpoint *checkpoint, const char *name) {
-    return find_by_name(checkpoint, name) != NULL;
+    return bsearch(name, checkpoint->names, checkpoint->n_names, sizeof *checkpoint->names,
+                   compare_name) != NULL;
 }
 
 size_t checkpoint_warning_count(const struct checkpoint *checkpoint) {

@@ -42,8 +42,11 @@ struct checkpoint_tensor {
     int64_t shape[TENSOR_MAX_RANK];
     int64_t count;    /* elements */
     size_t bytes;     /* count * dtype size */
-    const void *data; /* [bytes] in the mapping, not necessarily aligned; NULL for random weights */
-    const char *file; /* path for messages */
+    const void *data; /* [bytes] in the mapping, not necessarily aligned; NULL for random weights,
+                         and where it is put together from `pieces` */
+    const void *pieces[TENSOR_MAX_PIECES]; /* in the mapping: where spec's pieces begin */
+    enum dtype stored;                     /* of the pieces */
+    const char *file;                      /* path for messages */
 };
 
 /* Open the model in `directory` and check config, shards and every tensor's presence, dtype and
@@ -80,6 +83,12 @@ bool checkpoint_has(const struct checkpoint *checkpoint, const char *name);
 enum status checkpoint_read_f32(const struct checkpoint *checkpoint,
                                 const struct checkpoint_tensor *tensor, int64_t first,
                                 int64_t count, float *out) STATUS_CHECKED;
+
+/* The same of a tensor that has zeros behind its rows and its columns, up to [rows, columns]. */
+enum status checkpoint_read_padded(const struct checkpoint *checkpoint,
+                                   const struct checkpoint_tensor *tensor, int64_t rows,
+                                   int64_t columns, int64_t first, int64_t count,
+                                   float *out) STATUS_CHECKED;
 
 /* The same elements in the tensor's own dtype, for upload or copying: `count` * dtype size bytes.
  * Checked for NaN and infinities too. */

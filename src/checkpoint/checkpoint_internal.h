@@ -20,8 +20,8 @@ struct checkpoint {
     struct tensor_spec *specs;          /* [count], owns the names */
     struct checkpoint_tensor *tensors;  /* [count], in the order of specs */
     struct checkpoint_tensor **by_role; /* [n_layers + 1][TENSOR_ROLES], row 0 outside layers */
-    struct checkpoint_tensor **by_name; /* [count], sorted */
-    size_t count;
+    const char **names; /* [n_names] of the pieces, sorted; a name may come several times */
+    size_t count, n_names;
 
     struct checkpoint_placed *placed; /* [n_placed] */
     size_t n_placed;

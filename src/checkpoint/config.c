@@ -41,6 +41,18 @@ const struct config_family_facts config_families[FAMILY_COUNT] = {
                         .model_type = "apriel2_text",
                         .format = MIXER_APRIEL2,
                         .layers = "model.decoder.blocks"},
+    [FAMILY_GRANITE] = {.architecture = "GraniteMoeHybridForCausalLM",
+                        .model_type = "granitemoehybrid",
+                        .format = MIXER_GRANITE,
+                        .reads_attention_bias = true,
+                        .layers = "model.layers"},
+    [FAMILY_QWEN35] = {.architecture = "Qwen3_5ForCausalLM",
+                       .model_type = "qwen3_5_text",
+                       .format = MIXER_QWEN35,
+                       .default_kv_heads = 4,
+                       .default_head_dim = 256,
+                       .qk_norm = true,
+                       .layers = "model.layers"},
 };
 
 enum status config_get_int(int *out, const struct json *object, const char *key, int low, int high,
@@ -124,7 +136,8 @@ static enum status find_family(enum config_family *out, const struct json *json,
     }
     return status_fail("\"%s\": architecture \"%s\" is not supported (LlamaForCausalLM, "
                        "MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, "
-                       "AprielHybridSSMForCausalLM or Apriel2ForCausalLM)",
+                       "AprielHybridSSMForCausalLM, Apriel2ForCausalLM, "
+                       "GraniteMoeHybridForCausalLM or Qwen3_5ForCausalLM)",
                        source, name ? name : type);
 }
 
@@ -275,6 +288,10 @@ enum status config_parse(struct model_config **out, const struct json *json, con
             status = config_parse_apriel2(config, json, source);
         else if (config->family == FAMILY_APRIEL_H1)
             status = config_parse_apriel_h1(config, json, source);
+        else if (config->family == FAMILY_GRANITE)
+            status = config_parse_granite(config, json, source);
+        else if (config->family == FAMILY_QWEN35)
+            status = config_parse_qwen35(config, json, source);
         else
             status = config_parse_llama(config, json, source);
     }
@@ -330,6 +347,10 @@ void config_free(struct model_config *config) {
 
 const char *config_architecture(const struct model_config *config) {
     return config_families[config->family].architecture;
+}
+
+const char *config_model_type(const struct model_config *config) {
+    return config_families[config->family].model_type;
 }
 
 bool config_is_attention(const struct model_config *config, int layer) {

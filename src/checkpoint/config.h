@@ -21,6 +21,8 @@ enum config_family {
     FAMILY_QWEN3,
     FAMILY_APRIEL_H1, /* AprielHybridSSMForCausalLM */
     FAMILY_APRIEL2,   /* Apriel2ForCausalLM (text) */
+    FAMILY_GRANITE,   /* GraniteMoeHybridForCausalLM without experts */
+    FAMILY_QWEN35,    /* Qwen3_5ForCausalLM (text) */
     FAMILY_COUNT,
 };
 
@@ -76,8 +78,9 @@ enum status config_copy(struct model_config **out,
                         const struct model_config *config) STATUS_CHECKED;
 void config_free(struct model_config *config);
 
-/* "LlamaForCausalLM", … */
+/* "LlamaForCausalLM", …; "llama", … */
 const char *config_architecture(const struct model_config *config);
+const char *config_model_type(const struct model_config *config);
 
 /* Whether the model's own attention stands in a layer, which another mixer can replace; and in how
  * many. config_any_attends: whether any layer computes attention, of whatever kind. */

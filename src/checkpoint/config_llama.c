@@ -4,6 +4,7 @@
 
 #include "checkpoint/config_parse.h"
 #include "mixers/attention/attention.h"
+#include "mixers/window/window.h"
 
 static enum status parse_heads(struct model_config *config, const struct json *json,
                                const struct config_family_facts *facts, const char *source) {
@@ -74,7 +75,8 @@ static enum status default_window(int *window, int *first_layer, const struct js
                                   const struct model_config *config, const char *source) {
     const struct config_family_facts *facts = &config_families[config->family];
     *window = *first_layer = 0;
-    if (config->family == FAMILY_LLAMA) return STATUS_OK; /* Llama does not read the key */
+    bool stock = config->family == FAMILY_GRANITE || config->family == FAMILY_QWEN35;
+    if (config->family == FAMILY_LLAMA || stock) return STATUS_OK; /* they do not read the key */
     bool qwen = config->family == FAMILY_QWEN2 || config->family == FAMILY_QWEN3;
     bool used = !qwen;
     enum status status = STATUS_OK;
@@ -122,6 +124,20 @@ static enum status apply_layer_types(struct model_config *config, const struct j
     return STATUS_OK;
 }
 
+/* What convert writes of windows that took an attention's place. */
+static enum status mark_replaced(struct model_config *config, const struct json *json,
+                                 const char *source) {
+    const struct json *list = js_member(json, "replaced_layers");
+    for (size_t i = 0; i < js_count(list); i++) {
+        int64_t layer = js_integer_or(js_element(list, i), -1);
+        if (layer < 0 || layer >= config->n_layers || !*window_at(config, (int)layer))
+            return status_fail("\"%s\": \"replaced_layers\": layer %lld has no window", source,
+                               (long long)layer);
+        config->layers[layer].mixer.kind = &window_kind;
+    }
+    return STATUS_OK;
+}
+
 static enum status parse_windows(struct model_config *config, const struct json *json,
                                  const char *source) {
     int window, first_layer;
@@ -129,9 +145,13 @@ static enum status parse_windows(struct model_config *config, const struct json 
     if (status) return status;
     for (int i = first_layer; i < config->n_layers; i++) *window_at(config, i) = window;
     const struct json *types = js_member(json, "layer_types");
-    /* Apriel-H1's class writes it for vLLM, from the layout that it reads itself */
-    if (config->family == FAMILY_APRIEL_H1) types = NULL;
-    return types ? apply_layer_types(config, types, window, source) : STATUS_OK;
+    /* Apriel-H1's class writes it for vLLM, from the layout that it reads itself; the stock
+     * hybrids' say which kind of mixer it is */
+    if (config->family == FAMILY_APRIEL_H1 || config->family == FAMILY_GRANITE ||
+        config->family == FAMILY_QWEN35)
+        types = NULL;
+    status = types ? apply_layer_types(config, types, window, source) : STATUS_OK;
+    return status ? status : mark_replaced(config, json, source);
 }
 
 enum status config_parse_llama(struct model_config *config, const struct json *json,

@@ -47,6 +47,10 @@ enum status config_parse_apriel_h1(struct model_config *config, const struct jso
                                    const char *source) STATUS_CHECKED;
 enum status config_parse_apriel2(struct model_config *config, const struct json *json,
                                  const char *source) STATUS_CHECKED;
+enum status config_parse_granite(struct model_config *config, const struct json *json,
+                                 const char *source) STATUS_CHECKED;
+enum status config_parse_qwen35(struct model_config *config, const struct json *json,
+                                const char *source) STATUS_CHECKED;
 
 enum status config_allocate_layers(struct model_config *config, int n_layers) STATUS_CHECKED;
 /* A zeroed config with layers of attention. */

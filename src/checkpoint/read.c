@@ -26,12 +26,68 @@ static int64_t first_bad(const void *values, enum dtype dtype, int64_t count) {
     return i;
 }
 
+/* ---- from pieces */
+
+/* Elements of a row of the pieces, which have equally many. */
+static int64_t columns_of(const struct checkpoint_tensor *tensor) {
+    return tensor->count / tensor->shape[0];
+}
+
+/* Where element `index` stands, and how many behind it stand behind it there too. */
+static const char *locate(int64_t *together, const struct checkpoint_tensor *tensor,
+                          int64_t index) {
+    const struct tensor_spec *spec = tensor->spec;
+    int64_t columns = columns_of(tensor), p = 0;
+    while (p + 1 < spec->n_pieces && index >= spec->pieces[p + 1].first * columns) p++;
+    const struct tensor_piece *piece = &spec->pieces[p];
+    int64_t at = index - piece->first * columns, run = piece->run * columns;
+    *together = run - at % run;
+    return (const char *)tensor->pieces[p] +
+           (size_t)(at / run * piece->stride * columns + at % run) * dtype_size(tensor->stored);
+}
+
+/* At most BLOCK elements, in the tensor's type: what the files have, undone. */
+static const void *put_together(void *buffer, const struct checkpoint_tensor *tensor, int64_t first,
+                                int64_t count) {
+    const struct tensor_spec *spec = tensor->spec;
+    size_t size = dtype_size(tensor->stored);
+    bool plain = spec->scale == 1 && !spec->less_one;
+    char raw[BLOCK * sizeof(float)];
+    float values[BLOCK];
+    char *to = plain ? buffer : raw;
+    for (int64_t done = 0, together; done < count; done += together) {
+        const char *from = locate(&together, tensor, first + done);
+        if (together > count - done) together = count - done;
+        memcpy(to + (size_t)done * size, from, (size_t)together * size);
+    }
+    if (plain) return buffer;
+    dtype_to_f32(values, raw, tensor->stored, (size_t)count);
+    for (int64_t i = 0; i < count; i++)
+        values[i] = values[i] / (float)spec->scale + (float)spec->less_one;
+    dtype_from_f32(buffer, tensor->dtype, values, (size_t)count);
+    return buffer;
+}
+
+/* Tell the kernel of elements [first, first + count): `hint` is one of safetensors.h. */
+static void hint_pieces(const struct checkpoint_tensor *tensor, int64_t first, int64_t count,
+                        void (*hint)(const void *, size_t)) {
+    size_t size = dtype_size(tensor->stored);
+    if (tensor->data) hint((const char *)tensor->data + (size_t)first * size, (size_t)count * size);
+    bool pieces = !tensor->data && tensor->pieces[0];
+    for (int64_t done = 0, together; pieces && done < count; done += together) {
+        const char *from = locate(&together, tensor, first + done);
+        if (together > count - done) together = count - done;
+        hint(from, (size_t)together * size);
+    }
+}
+
 /* One block in the tensor's dtype: straight from the mapping when it is aligned, else through
  * `buffer`. */
 static const void *block_bytes(const struct checkpoint *checkpoint,
                                const struct checkpoint_tensor *tensor, int64_t first, int64_t count,
                                void *buffer) {
     size_t size = dtype_size(tensor->dtype);
+    if (tensor->pieces[0] && !tensor->data) return put_together(buffer, tensor, first, count);
     if (!tensor->data) {
         random_weights_fill(buffer, tensor, checkpoint->seed, checkpoint->quantiles, first, count);
         return buffer;
@@ -78,6 +134,26 @@ enum status checkpoint_read_f32(const struct checkpoint *checkpoint,
     return read_elements(checkpoint, tensor, first, count, true, out);
 }
 
+enum status checkpoint_read_padded(const struct checkpoint *checkpoint,
+                                   const struct checkpoint_tensor *tensor, int64_t rows,
+                                   int64_t columns, int64_t first, int64_t count, float *out) {
+    int64_t own = columns_of(tensor);
+    enum status status = STATUS_OK;
+    if (rows == tensor->shape[0] && columns == own)
+        return checkpoint_read_f32(checkpoint, tensor, first, count, out);
+    for (int64_t done = 0, n; done < count && !status; done += n) {
+        int64_t row = (first + done) / columns, column = (first + done) % columns;
+        bool inside = row < tensor->shape[0] && column < own;
+        n = (inside ? own : columns) - column;
+        if (n > count - done) n = count - done;
+        if (inside)
+            status = checkpoint_read_f32(checkpoint, tensor, row * own + column, n, out + done);
+        else
+            memset(out + done, 0, (size_t)n * sizeof *out);
+    }
+    return status;
+}
+
 enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
                                 const struct checkpoint_tensor *tensor, int64_t first,
                                 int64_t count, void *out) {
@@ -87,26 +163,24 @@ enum status checkpoint_read_raw(const struct checkpoint *checkpoint,
 enum status checkpoint_check_range(const struct checkpoint *checkpoint,
                                    const struct checkpoint_tensor *tensor, int64_t first,
                                    int64_t count) {
-    if (!tensor->data) return STATUS_OK;
+    if (!tensor->data && !tensor->pieces[0]) return STATUS_OK;
     return read_elements(checkpoint, tensor, first, count, false, NULL);
 }
 
 void checkpoint_prefetch(const struct checkpoint *checkpoint,
                          const struct checkpoint_tensor *tensor) {
     (void)checkpoint;
-    if (tensor->data) mapping_prefetch(tensor->data, tensor->bytes);
+    hint_pieces(tensor, 0, tensor->count, mapping_prefetch);
 }
 
 void checkpoint_drop(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor) {
     (void)checkpoint;
-    if (tensor->data) mapping_drop(tensor->data, tensor->bytes);
+    hint_pieces(tensor, 0, tensor->count, mapping_drop);
 }
 
 void checkpoint_drop_elements(const struct checkpoint *checkpoint,
                               const struct checkpoint_tensor *tensor, int64_t first,
                               int64_t count) {
     (void)checkpoint;
-    size_t size = dtype_size(tensor->dtype);
-    if (tensor->data)
-        mapping_drop((const char *)tensor->data + (size_t)first * size, (size_t)count * size);
+    hint_pieces(tensor, first, count, mapping_drop);
 }

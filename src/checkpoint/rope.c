@@ -104,13 +104,15 @@ static enum status parse_rules(struct model_config *config, const struct json *r
     return status;
 }
 
-static enum status refuse_partial(const struct json *object, const char *source) {
+static enum status refuse_partial(const struct json *object, enum config_family family,
+                                  const char *source) {
     const char *key = "partial_rotary_factor";
     const struct json *value = js_member(object, key);
     if (value && js_number_or(value, 0) != 1)
         return status_fail("\"%s\": \"%s\": rope on a part of each head is not supported", source,
                            key);
-    if (js_count(js_member(object, "mrope_section")))
+    /* of text alone, positions of all sections are the same */
+    if (js_count(js_member(object, "mrope_section")) && family != FAMILY_QWEN35)
         return status_fail("\"%s\": \"mrope_section\": multimodal rope is not supported", source);
     return STATUS_OK;
 }
@@ -129,8 +131,8 @@ enum status config_parse_rope(struct model_config *config, const struct json *js
         if (js_is_object(js_value(i)))
             return status_fail("\"%s\": \"%s\" by layer type (\"%s\") is not supported", source,
                                key, js_key(i));
-    enum status status = refuse_partial(json, source);
-    if (!status) status = refuse_partial(rules, source);
+    enum status status = refuse_partial(json, config->family, source);
+    if (!status) status = refuse_partial(rules, config->family, source);
     if (status) return status;
     const struct json *holder = js_has(rules, "rope_theta") ? rules : json;
     status = config_refuse_null(holder, "rope_theta", source);

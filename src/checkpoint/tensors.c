@@ -77,16 +77,70 @@ static struct tensor_shape shape_of(const struct model_config *config, int layer
     return mixer_tensor_shape(mixer, &host, tensor);
 }
 
-static void set_name(struct tensor_spec *spec, const struct model_config *config) {
+/* ---- how the files have it */
+
+/* What an architecture keeps otherwise than the table above: gate and up in one tensor, norms. */
+static const char *block_name(const struct tensor_spec *spec, enum mixer_format format) {
+    bool granite = format == MIXER_GRANITE;
+    if (granite && (spec->role == TENSOR_GATE || spec->role == TENSOR_UP))
+        return "shared_mlp.input_linear.weight";
+    if (granite && spec->role == TENSOR_DOWN) return "shared_mlp.output_linear.weight";
+    return names[spec->role].name;
+}
+
+static struct tensor_keeping keeping_of(const struct tensor_spec *spec, enum mixer_format format) {
+    if (spec->row) return spec->row->kept[format];
+    bool norm = spec->part == PART_NORM;
+    return (struct tensor_keeping){.less_one = norm && format == MIXER_QWEN35};
+}
+
+static void set_name(char name[TENSOR_NAME_SIZE], const struct tensor_spec *spec, const char *below,
+                     const struct model_config *config) {
     const struct config_family_facts *facts = &config_families[config->family];
-    size_t size = sizeof spec->name;
     if (spec->layer < 0)
-        snprintf(spec->name, size, "%s", names[spec->role].name);
+        snprintf(name, TENSOR_NAME_SIZE, "%s", below);
     else if (!spec->row)
-        snprintf(spec->name, size, "%s.%d.%s", facts->layers, spec->layer, names[spec->role].name);
+        snprintf(name, TENSOR_NAME_SIZE, "%s.%d.%s", facts->layers, spec->layer, below);
     else
-        snprintf(spec->name, size, "%s.%d.%s.%s", facts->layers, spec->layer,
-                 config->layers[spec->layer].mixer.kind->owner[facts->format], spec->row->name);
+        snprintf(name, TENSOR_NAME_SIZE, "%s.%d.%s.%s", facts->layers, spec->layer,
+                 config->layers[spec->layer].mixer.kind->owner[facts->format], below);
+}
+
+/* Rows [first, first + rows) in a tensor of their own. */
+static struct tensor_piece *add_piece(struct tensor_spec *spec, const char *below, int64_t first,
+                                      int64_t rows, const struct model_config *config) {
+    struct tensor_piece *piece = &spec->pieces[spec->n_pieces++];
+    *piece = (struct tensor_piece){.first = first, .rows = rows, .run = rows, .stride = rows};
+    memcpy(piece->shape, spec->shape, sizeof piece->shape);
+    piece->shape[0] = rows;
+    set_name(piece->name, spec, below, config);
+    return piece;
+}
+
+static void set_pieces(struct tensor_spec *spec, const struct model_config *config) {
+    enum mixer_format format = config_families[config->family].format;
+    const struct tensor_keeping keeping = keeping_of(spec, format);
+    const char *below =
+        spec->row ? keeping.name ? keeping.name : spec->row->name : block_name(spec, format);
+    int64_t rows = spec->shape[0], split = rows;
+    if (keeping.split) {
+        const struct mixer_host host = config_host(config);
+        split = keeping.split(&config->layers[spec->layer].mixer, &host);
+    }
+    struct tensor_piece *piece = add_piece(spec, below, 0, split, config);
+    if (split < rows) add_piece(spec, keeping.rest, split, rows - split, config);
+    if (keeping.gated) {
+        piece->run = config->head_dim;
+        piece->stride = 2 * piece->run;
+        piece->shape[0] = 2 * rows;
+    }
+    if (format == MIXER_GRANITE && (spec->role == TENSOR_GATE || spec->role == TENSOR_UP)) {
+        piece->at = spec->role == TENSOR_UP ? rows : 0;
+        piece->shape[0] = 2 * rows;
+    }
+    spec->scale = keeping.scale != 0 ? keeping.scale : 1;
+    spec->less_one = keeping.less_one;
+    memcpy(spec->name, spec->pieces[0].name, sizeof spec->name);
 }
 
 bool tensor_spec_for(struct tensor_spec *out, const struct model_config *config, int layer,
@@ -102,11 +156,13 @@ bool tensor_spec_for(struct tensor_spec *out, const struct model_config *config,
     } else {
         out->part = names[role].part;
     }
-    set_name(out, config);
+    out->reads = out->row ? out->row->reads_input
+                          : role == TENSOR_GATE || role == TENSOR_UP || role == TENSOR_HEAD;
     while (out->rank < TENSOR_MAX_RANK && shape.dims[out->rank]) {
         out->shape[out->rank] = shape.dims[out->rank];
         out->rank++;
     }
+    set_pieces(out, config);
     return true;
 }
 

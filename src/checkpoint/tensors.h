@@ -40,14 +40,30 @@ enum tensor_part {
 
 enum { TENSOR_NAME_SIZE = 96, TENSOR_MAX_RANK = 3 };
 
+/* Rows of a tensor as the files have them: those of several may stand in one, those of one in
+ * several. */
+struct tensor_piece {
+    char name[TENSOR_NAME_SIZE]; /* of what the files have, as the architecture names it */
+    int64_t shape[TENSOR_MAX_RANK];
+    int64_t at;          /* first row there … */
+    int64_t first, rows; /* … and here */
+    int64_t run, stride; /* `run` rows after each `stride` there; run = rows: all together */
+};
+enum { TENSOR_MAX_PIECES = 2 };
+
 struct tensor_spec {
     int role;                     /* enum tensor_role */
     const struct tensor_row *row; /* of a mixer's tensor; NULL for others */
     int layer;                    /* -1 outside the layers */
     int part;                     /* enum tensor_part */
-    char name[TENSOR_NAME_SIZE];  /* as the checkpoint's architecture names it */
+    char name[TENSOR_NAME_SIZE];  /* of its first piece */
     int rank;
     int64_t shape[TENSOR_MAX_RANK];
+    struct tensor_piece pieces[TENSOR_MAX_PIECES];
+    int n_pieces;
+    double scale;  /* times the values is what the files have */
+    bool less_one; /* which have them less one */
+    bool reads;    /* its columns are the channels of a normed state */
 };
 
 /* The spec of one role in one layer; false when this model has no such tensor there. */

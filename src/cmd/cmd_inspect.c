@@ -262,26 +262,32 @@ static void print_hybrids(const struct report *report) {
     puts("(memory at 16k: cache and state of one sequence of 16384 tokens)");
 }
 
-/* Which formats can hold hybrids of this model, and why others cannot. */
+/* Which formats can hold hybrids of this model, of which kinds, and why others cannot. */
 static void print_formats(const struct report *report) {
+    char list[FORMAT_KINDS_SIZE];
     if (*report->reason || !report->replaceable) return;
-    printf("hybrids can be written as");
-    for (int format = FAMILY_APRIEL_H1; format <= FAMILY_APRIEL2; format++) {
-        const char *name = convert_format_name((enum config_family)format);
-        const char *lacks = convert_format_lacks((enum config_family)format, report->config);
-        printf("%s %s", format == FAMILY_APRIEL_H1 ? "" : ",", name);
-        if (lacks) printf(": no (it cannot express %s)", lacks);
+    puts("hybrids can be written as");
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        enum hybrid_format format = (enum hybrid_format)i;
+        const char *lacks = format_lacks(format, report->config);
+        printf("  %-14s  ", format_name(format));
+        if (lacks)
+            printf("no: it cannot express %s\n", lacks);
+        else
+            printf("with %s\n", format_kinds(list, format));
     }
-    puts("");
 }
 
 static struct json *formats_json(const struct report *report) {
     struct json *formats = js_new_array();
-    for (int format = FAMILY_APRIEL_H1; format <= FAMILY_APRIEL2; format++) {
-        const char *lacks = convert_format_lacks((enum config_family)format, report->config);
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        enum hybrid_format format = (enum hybrid_format)i;
+        char list[FORMAT_KINDS_SIZE];
+        const char *lacks = format_lacks(format, report->config);
         struct json *entry = js_new_object();
-        js_set_string(entry, "name", convert_format_name((enum config_family)format));
+        js_set_string(entry, "name", format_name(format));
         js_set_bool(entry, "holds_hybrids", !lacks);
+        js_set_string(entry, "kinds", format_kinds(list, format));
         if (lacks) js_set_string(entry, "lacks", lacks);
         js_append(formats, entry);
     }

@@ -42,27 +42,22 @@ static enum status open_inputs(struct conversion *out) {
     if (status) return status;
     if (settings->plan) return layers_of_plan(out);
     int last = checkpoint_config(out->model)->n_layers - 1;
+    if (strcmp(settings->layers, "none") == 0) return STATUS_OK;
     return list_parse(&out->layers, settings->layers, 0, last, "--layers");
 }
 
-/* Whether a format has a word for every new mixer. */
-static bool can_hold(const struct convert_options *options, enum mixer_format format) {
-    const struct model_config *config = checkpoint_config(options->base);
-    for (size_t i = 0; i < options->layers.count; i++) {
-        int layer = options->layers.values[i];
-        if (layer >= config->n_layers || !config_is_attention(config, layer)) continue;
-        const struct mixer_sizes *kind = options->kinds ? options->kinds[i] : NULL;
-        if (!(kind ? kind : &options->choices.sizes)->kind->type[format]) return false;
-    }
-    return true;
-}
-
-static enum status choose_format(enum config_family *out, const char *name,
+/* The one that is asked for, else the first that holds what this makes. */
+static enum status choose_format(enum hybrid_format *out, const char *name,
                                  const struct convert_options *options) {
-    if (name) return convert_format_from_name(out, name);
-    const struct model_config *config = checkpoint_config(options->base);
-    *out = config->family == FAMILY_APRIEL_H1 ? FAMILY_APRIEL_H1 : convert_format_for(config);
-    if (*out == FAMILY_APRIEL_H1 && !can_hold(options, MIXER_APRIEL_H1)) *out = FAMILY_APRIEL2;
+    struct hybrid hybrid;
+    if (name) return format_from_name(out, name);
+    enum status status =
+        hybrid_make(&hybrid, checkpoint_config(options->base), &options->layers, &options->choices,
+                    options->kinds, checkpoint_directory(options->base));
+    if (status) return status;
+    *out = format_for(hybrid.config);
+    if (*out == FORMAT_COUNT) *out = FORMAT_APRIEL2; /* which says what it is that none can hold */
+    hybrid_free(&hybrid);
     return STATUS_OK;
 }
 

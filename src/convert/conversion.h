@@ -14,7 +14,7 @@ struct conversion_settings {
     int stage;          /* this one; 0: the last */
     const char *layers; /* instead of a plan: as list_parse */
     const char *output; /* the new directory; NULL where nothing is written */
-    const char *format; /* a convert_format_name; NULL: what the base is, else the first that can */
+    const char *format; /* a format_name; NULL: what the base is, else the first that can */
     struct mixer_choices choices;         /* of new mixers */
     const char *device;                   /* where they are fitted to data; else of no use */
     uint64_t max_shard_bytes;             /* as convert_options has it */

@@ -11,7 +11,7 @@
 #include "base/list.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
-#include "model/replacement.h"
+#include "model/formats.h"
 
 struct convert_options {
     /* Every weight comes from here: the model itself, or an earlier hybrid whose Mamba mixers and
@@ -20,8 +20,8 @@ struct convert_options {
     /* The layers that are Mamba in the result, those of `base` included. Ascending; borrowed. */
     struct int_list layers;
     const struct mixer_sizes *const *kinds; /* [layers] as hybrid_make takes them, or NULL */
-    enum config_family format;              /* FAMILY_APRIEL_H1 or FAMILY_APRIEL2 */
-    struct mixer_choices choices;           /* sizes 0: as `base` has them, else default */
+    enum hybrid_format format;
+    struct mixer_choices choices; /* sizes 0: as `base` has them, else default */
     /* What data say of the new mixers [n_fits]; NULL until there are any. Borrowed. */
     const struct calibration_task *fits;
     size_t n_fits;
@@ -31,8 +31,22 @@ struct convert_options {
 /* One tensor of the result and where it comes from. */
 struct convert_tensor {
     struct tensor_spec spec;
+    enum dtype dtype;                       /* of what the files have */
+    const struct checkpoint_tensor *source; /* copied from, with zeros behind it where it is smaller
+                                               than the result's; or NULL: */
+    bool made;                              /* a new mixer's; else zeros */
+};
+
+/* One tensor of the files: its pieces, one behind another. */
+struct convert_stored {
+    const char *name; /* of the first piece; borrowed */
     enum dtype dtype;
-    const struct checkpoint_tensor *source; /* copied from; NULL for a new mixer's tensors */
+    int rank, n_pieces;
+    int64_t shape[TENSOR_MAX_RANK];
+    struct {
+        size_t tensor; /* of the job */
+        int piece;     /* of its spec */
+    } pieces[TENSOR_MAX_PIECES];
 };
 
 struct convert_job {
@@ -42,17 +56,12 @@ struct convert_job {
     struct int_list added;          /* layers whose mixer is new; ascending */
     struct convert_tensor *tensors; /* [count] */
     size_t count;
-    uint64_t bytes; /* of all weights */
+    struct convert_stored *stored; /* [n_stored] */
+    size_t n_stored;
+    uint64_t bytes;     /* of all weights */
+    bool rounded_norms; /* query or key norms that are exact in F32 only */
+    bool untied;        /* the head is written beside an embedding that it was tied to */
 };
-
-/* What a format cannot express of a model, hybrids of which keep attention layers; NULL: it can
- * hold them. Static text: "attention biases". */
-const char *convert_format_lacks(enum config_family format, const struct model_config *config);
-/* The first format that can: apriel-h1, apriel2; a hybrid's own. */
-enum config_family convert_format_for(const struct model_config *config);
-/* "apriel-h1", "apriel2"; and back, STATUS_USAGE for others. */
-const char *convert_format_name(enum config_family format);
-enum status convert_format_from_name(enum config_family *out, const char *name) STATUS_CHECKED;
 
 /* Work out the result without writing anything: fails when a layer has no attention to replace,
  * `base` has Mamba layers that are not asked for, sizes do not divide (STATUS_USAGE), or the format

@@ -4,6 +4,20 @@
 
 #include "convert/convert.h" /* circle: private to it and its parts */
 
+/* The sizes of the new mixer of a layer, and what it begins with. */
+const struct mixer_sizes *convert_new_mixer(struct mixer_choices *choices,
+                                            const struct convert_job *job, int layer);
+
+/* "rope_theta" and "rope_scaling": transformers' older spelling, which all versions and Fast-LLM
+ * read. */
+void convert_set_rope(struct json *object, const struct rope_config *rope);
+
+/* What config.json of a stock architecture says beside what all of them do. */
+void convert_stock_config(struct json *object, const struct convert_job *job);
+
+/* From the tensors of a job to those of its files; sets `bytes` too. */
+enum status convert_list_stored(struct convert_job *job) STATUS_CHECKED;
+
 /* Write the shards (and index) of a prepared job into an existing directory. */
 enum status convert_write_weights(const struct convert_job *job,
                                   const char *directory) STATUS_CHECKED;

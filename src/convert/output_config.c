@@ -1,4 +1,4 @@
-/* config.json of a hybrid, in both formats. */
+/* config.json of a hybrid. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,31 +47,6 @@ static enum status carry_over(struct json *object, const struct convert_job *job
     return STATUS_OK;
 }
 
-/* In transformers' older spelling, which new and old versions and Fast-LLM read. */
-static void set_rope(struct json *object, const struct rope_config *rope) {
-    static const char *const types[] = {
-        [ROPE_LINEAR] = "linear", [ROPE_LLAMA3] = "llama3", [ROPE_YARN] = "yarn"};
-    js_set_number(object, "rope_theta", rope->theta);
-    if (rope->kind == ROPE_DEFAULT) return;
-    struct json *scaling = js_new_object();
-    js_set_string(scaling, "rope_type", types[rope->kind]);
-    js_set_number(scaling, "factor", rope->factor);
-    if (rope->kind != ROPE_LINEAR)
-        js_set_integer(scaling, "original_max_position_embeddings",
-                       (int64_t)rope->original_max_position);
-    if (rope->kind == ROPE_LLAMA3) {
-        js_set_number(scaling, "low_freq_factor", rope->low_freq_factor);
-        js_set_number(scaling, "high_freq_factor", rope->high_freq_factor);
-    }
-    if (rope->kind == ROPE_YARN) {
-        js_set_number(scaling, "attention_factor", rope->attention_factor);
-        js_set_number(scaling, "beta_fast", rope->beta_fast);
-        js_set_number(scaling, "beta_slow", rope->beta_slow);
-        if (!rope->truncate) js_set_bool(scaling, "truncate", false);
-    }
-    js_set(object, "rope_scaling", scaling);
-}
-
 /* The window of the attention layers (they agree), null when there is none. */
 static struct json *window_of(const struct model_config *config) {
     for (int i = 0; i < config->n_layers; i++)
@@ -106,7 +81,7 @@ static void set_apriel_h1(struct json *object, const struct convert_job *job) {
     if (config->max_position_embeddings)
         js_set_integer(object, "max_position_embeddings", config->max_position_embeddings);
     js_set_number(object, "rms_norm_eps", config->rms_norm_eps);
-    set_rope(object, &config->rope);
+    convert_set_rope(object, &config->rope);
     js_set(object, "sliding_window", window_of(config)); /* null: none; absent would be 4096 */
     js_set(object, "hybrid_block_layout", layout);
     if (sizes) js_set(object, "ssm_cfg", sizes);
@@ -123,19 +98,29 @@ static void set_apriel2(struct json *object, const struct convert_job *job) {
     js_set(object, "decoder", fast_llm_decoder(config, MIXER_APRIEL2));
 }
 
+/* A Mistral whose layers have windows of their own is a Ministral. */
+static void set_class(struct json *object, const struct convert_job *job) {
+    const struct model_config *config = job->config;
+    bool ministral = config->family == FAMILY_MISTRAL;
+    struct json *architectures = js_new_array();
+    js_append(architectures,
+              js_new_string(ministral ? "MinistralForCausalLM" : config_architecture(config)));
+    js_set(object, "architectures", architectures);
+    js_set_string(object, "model_type", ministral ? "ministral" : config_model_type(config));
+}
+
 enum status convert_config_json(struct json **out, const struct convert_job *job) {
     const struct model_config *config = job->config;
-    bool apriel2 = config->family == FAMILY_APRIEL2;
-    struct json *object = js_new_object(), *architectures = js_new_array();
-    js_append(architectures, js_new_string(config_architecture(config)));
-    js_set(object, "architectures", architectures);
-    js_set_string(object, "model_type", apriel2 ? "apriel2_text" : "apriel_hybrid_ssm");
+    struct json *object = js_new_object();
+    set_class(object, job);
     js_set_integer(object, "vocab_size", config->vocab_size);
     js_set_integer(object, "hidden_size", config->hidden_size);
-    if (apriel2)
+    if (config->family == FAMILY_APRIEL2)
         set_apriel2(object, job);
-    else
+    else if (config->family == FAMILY_APRIEL_H1)
         set_apriel_h1(object, job);
+    else
+        convert_stock_config(object, job);
     js_set_bool(object, "tie_word_embeddings", config->tie_word_embeddings);
     js_set_string(object, "torch_dtype", dtype_word(config->dtype));
     set_special_tokens(object, config);

@@ -70,9 +70,9 @@ static enum status verify_tensor(const struct checkpoint *written,
                                  struct progress *progress, double *done) {
     const int64_t step = 1 << 24;
     enum status status = STATUS_OK;
-    if (tensor->dtype != planned)
+    if (tensor->stored != planned)
         return status_fail("\"%s\": tensor \"%s\" is %s after writing, expected %s", tensor->file,
-                           tensor->name, dtype_name(tensor->dtype), dtype_name(planned));
+                           tensor->name, dtype_name(tensor->stored), dtype_name(planned));
     for (int64_t first = 0; first < tensor->count && !status; first += step) {
         int64_t count = tensor->count - first < step ? tensor->count - first : step;
         if (interrupt_requested()) return status_set(STATUS_INTERRUPTED, "interrupted");

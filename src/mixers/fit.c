@@ -379,6 +379,44 @@ enum status mixer_fit_make(struct mixer_fit **out, const struct mixer_sizes *siz
     return status;
 }
 
+/* [D, columns], with zeros behind those of the fit's units. */
+static float *pad_out(const struct mixer_fit *fit, int64_t units, int64_t columns,
+                      const struct mixer_host *host) {
+    int64_t own = columns / units * fit->units;
+    float *out = memory_calloc((size_t)(host->hidden * columns), sizeof *out);
+    for (int64_t d = 0; out && d < host->hidden; d++)
+        memcpy(out + d * columns, fit->out + d * own, (size_t)own * sizeof *out);
+    return out;
+}
+
+enum status mixer_fit_pad(struct mixer_fit **out, const struct mixer_fit *fit,
+                          const struct mixer_sizes *sizes, const struct mixer_host *host) {
+    const struct fit_rules *rules = sizes->kind->fitting;
+    int64_t units = rules->units(sizes);
+    int64_t columns = mixer_tensor_shape(sizes, host, rules->out).dims[1];
+    size_t width = (size_t)host->hidden;
+    struct mixer_fit *padded = memory_calloc(1, sizeof *padded);
+    if (!padded) return STATUS_FAILED;
+    padded->constant_explains = fit->constant_explains;
+    enum status status = alloc_units(padded, units);
+    if (fit->constant) padded->constant = memory_calloc(width, sizeof *padded->constant);
+    if (fit->out) padded->out = pad_out(fit, units, columns, host);
+    if (status || (fit->constant && !padded->constant) || (fit->out && !padded->out)) {
+        mixer_fit_free(padded);
+        return STATUS_FAILED;
+    }
+    if (fit->constant) memcpy(padded->constant, fit->constant, width * sizeof *fit->constant);
+    for (int64_t i = 0; i < units; i++) {
+        bool own = i < fit->units;
+        padded->memory[i] = own ? fit->memory[i] : 1;
+        padded->write[i] = own ? fit->write[i] : 0.5;
+        padded->scale[i] = own ? fit->scale[i] : 0;
+        padded->explains[i] = own ? fit->explains[i] : 0;
+    }
+    *out = padded;
+    return STATUS_OK;
+}
+
 void mixer_fit_free(struct mixer_fit *fit) {
     if (!fit) return;
     free(fit->memory);

@@ -51,6 +51,11 @@ enum status mixer_fit_make(struct mixer_fit **out, const struct mixer_sizes *siz
                            const struct mixer_choices *choices,
                            const struct attention_source *source,
                            const struct fit_rows *rows) STATUS_CHECKED;
+/* The same of a mixer of more units, of these sizes, whose others have zeros in the attention. The
+ * caller frees. */
+enum status mixer_fit_pad(struct mixer_fit **out, const struct mixer_fit *fit,
+                          const struct mixer_sizes *sizes,
+                          const struct mixer_host *host) STATUS_CHECKED;
 void mixer_fit_free(struct mixer_fit *fit); /* accepts NULL */
 
 /* A constant row explains enough to stand for a bias. */

@@ -35,6 +35,8 @@ enum mixer_format {
     MIXER_APRIEL2,
     MIXER_FAST_LLM, /* model.base_model of Fast-LLM's own configuration; only written */
     MIXER_SURGERY,  /* of apriel2/convert.py --surgery; only written */
+    MIXER_GRANITE,  /* GraniteMoeHybrid without experts */
+    MIXER_QWEN35,
     MIXER_FORMATS,
 };
 
@@ -73,6 +75,19 @@ struct tensor_shape {
 /* What made-up weights hold in a tensor. */
 enum tensor_usual { USUAL_DRAWN, USUAL_ONE, USUAL_LOG /* log(1), log(2), … along a row */ };
 
+struct mixer_sizes;
+struct mixer_host;
+
+/* How a format keeps a tensor otherwise than under its own name and with its own values. */
+struct tensor_keeping {
+    const char *name; /* NULL: the row's */
+    const char *rest; /* the rows from `split` on have a tensor of their own, called so; or NULL */
+    int64_t (*split)(const struct mixer_sizes *, const struct mixer_host *);
+    double scale;  /* times the values; 0: 1 */
+    bool less_one; /* values are stored less one */
+    bool gated;    /* behind the rows of each head stand as many of an output gate */
+};
+
 /* A tensor of checkpoints, in the order of their files. */
 struct tensor_row {
     const char *name; /* "q_proj.weight": below the mixer, in random streams, in messages */
@@ -80,6 +95,8 @@ struct tensor_row {
     double stored;    /* times the weight is what checkpoints hold; 0: 1 */
     bool keeps_f32;   /* else it has the type of the attention's weights */
     enum tensor_usual usual;
+    bool reads_input; /* its columns are the channels of the mixer's input */
+    struct tensor_keeping kept[MIXER_FORMATS];
 };
 
 /* A weight on the device. */

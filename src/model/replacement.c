@@ -21,7 +21,10 @@ static const struct checkpoint_tensor *find(const struct replacement_source *sou
 static enum status read_elements(void *context, int tensor, int64_t first, int64_t count,
                                  float *out) {
     const struct replacement_source *source = context;
-    return checkpoint_read_f32(source->checkpoint, find(source, tensor), first, count, out);
+    const struct mixer_sizes plain = {.kind = &attention_kind};
+    struct tensor_shape shape = mixer_tensor_shape(&plain, &source->host, tensor);
+    return checkpoint_read_padded(source->checkpoint, find(source, tensor), shape.dims[0],
+                                  shape.dims[1] ? shape.dims[1] : 1, first, count, out);
 }
 
 static enum status read_norm(void *context, float *out) {
@@ -52,6 +55,11 @@ enum status replacement_source_open(struct replacement_source *out,
                            checkpoint_directory(checkpoint), layer);
     out->attention.dtype = find(out, ATTENTION_Q)->dtype;
     return STATUS_OK;
+}
+
+void replacement_source_pad(struct replacement_source *source, int heads, int kv_heads) {
+    source->host.heads = heads;
+    source->host.kv_heads = kv_heads;
 }
 
 enum status replacement_create(struct mixer *out, const struct model *model, int layer,

@@ -19,6 +19,8 @@ struct replacement_source {
 };
 enum status replacement_source_open(struct replacement_source *out,
                                     const struct checkpoint *checkpoint, int layer) STATUS_CHECKED;
+/* Heads behind those that there are, of zeros: as many for each key/value head. */
+void replacement_source_pad(struct replacement_source *source, int heads, int kv_heads);
 
 /* What data say of a new mixer in the place of `layer`'s attention, where `trace` is that of the
  * block_mix of this attention over `sequences`: as far as `choices` ask for it. The caller frees

@@ -63,24 +63,44 @@ const char *schedule_kind(char out[MIXER_TEXT_SIZE], const struct schedule *sche
     return mixer->kind == mixer_kinds[1] ? NULL : mixer_text(out, mixer);
 }
 
-/* A format that holds the hybrids: the one that is asked for, or the first that can, named where
- * convert would take another by itself. */
-static enum status choose_format(struct schedule *schedule, const struct model_config *config) {
-    struct conversion_settings *convert = &schedule->settings.convert;
-    enum config_family format = convert_format_for(config);
-    enum status status = STATUS_OK;
-    if (convert->format) status = convert_format_from_name(&format, convert->format);
-    if (status) return status;
-    const char *lacks = convert_format_lacks(format, config);
-    if (lacks)
-        return status_fail("\"%s\" has %s, which %s cannot express; %s", convert->model, lacks,
-                           convert_format_name(format),
-                           convert_format_lacks(FAMILY_APRIEL2, config)
-                               ? "no format does yet"
-                               : "use --convert-options \"--format apriel2\"");
-    if (!convert->format && format != FAMILY_APRIEL_H1)
-        convert->format = convert_format_name(format);
+/* The layers that are replaced already, and the first that is not. */
+static enum status list_one_more(struct int_list *out, const struct model_config *config) {
+    bool more = false;
+    out->values = memory_calloc((size_t)config->n_layers, sizeof *out->values);
+    if (!out->values) return STATUS_FAILED;
+    for (int i = 0; i < config->n_layers; i++) {
+        bool attention = config_is_attention(config, i);
+        if (!attention || !more) out->values[out->count++] = i;
+        more = more || attention;
+    }
     return STATUS_OK;
+}
+
+/* Before the first run: a format must be able to hold the hybrids, the one that is asked for, or
+ * any. */
+static enum status check_format(struct schedule *schedule, const struct model_config *config) {
+    const struct conversion_settings *convert = &schedule->settings.convert;
+    struct int_list layers = {0};
+    struct hybrid hybrid = {0};
+    enum status status = list_one_more(&layers, config);
+    if (!status)
+        status = hybrid_make(&hybrid, config, &layers, &convert->choices, NULL, convert->model);
+    enum hybrid_format format = status ? FORMAT_COUNT : format_for(hybrid.config);
+    bool none = format == FORMAT_COUNT;
+    if (none) format = FORMAT_APRIEL2;
+    const char *other = none ? NULL : format_name(format);
+    if (!status && convert->format) status = format_from_name(&format, convert->format);
+    const char *lacks = status ? NULL : format_lacks(format, hybrid.config);
+    if (lacks && other)
+        status = status_fail("\"%s\" has %s, which %s cannot express; use --convert-options "
+                             "\"--format %s\"",
+                             convert->model, lacks, format_name(format), other);
+    else if (lacks)
+        status = status_fail("\"%s\" has %s, which %s cannot express; no format does yet",
+                             convert->model, lacks, format_name(format));
+    hybrid_free(&hybrid);
+    list_free(&layers);
+    return status;
 }
 
 /* The stages must lie between what the model has replaced already and what may be replaced. */
@@ -108,7 +128,7 @@ static enum status check_model(struct schedule *schedule) {
     struct model_config *config = NULL;
     enum status status = checkpoint_read_config(&config, schedule->settings.convert.model);
     if (status) return status;
-    status = choose_format(schedule, config);
+    status = check_format(schedule, config);
     if (!status) status = check_stages(schedule, config);
     config_free(config);
     return status;

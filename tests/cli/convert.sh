@@ -146,7 +146,7 @@ done
 grep -qxF 'note: attention biases of replaced layers are dropped' found || complain "--qkv-bias drop: $(cat found)"
 fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --d-state 24
 fails 2 'convert: --align must be paper or gqa, not "best"' "$demo" --layers 0 -o x --align best
-fails 2 'convert: --format must be apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
+fails 2 'convert: --format must be granite-hybrid, qwen3.5, native, apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
 fails 2 'convert: give either --plan or --layers' "$demo" -o x
 fails 2 'convert: -o DIR is missing' "$demo" --layers 0
 for slash in / ///; do

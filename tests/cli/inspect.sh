@@ -18,7 +18,9 @@ for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/
     '  0-11      attention: can be replaced' \
     'key/value cache: 3.07 kB per token (BF16)' \
     '  6 of 12     5.54 MB        1.54 kB      51.5 kB          25.2 MB    49.9%' \
-    'hybrids can be written as apriel-h1, apriel2'; do
+    'hybrids can be written as' '  granite-hybrid  with mamba2' '  native          with window:N' \
+    '  qwen3.5         no: it cannot express attention without query and key norms' \
+    '  apriel-h1       with m2' '  apriel2         with m2, window:N, gdn'; do
     grep -qxF -e "$line" found || complain "no line \"$line\""
 done
 "$program" inspect "$demo" --json >found
@@ -41,8 +43,11 @@ for model in "$demo" "$models/llama-f16" "$models/llama-f32-bare" "$models/llama
     grep -qxF "      \"bytes\": $(cat sum)," found || complain "$model: convert writes $(cat sum) bytes, not what inspect says"
 done
 "$program" inspect "$models/qwen3" >found
-grep -qxF 'hybrids can be written as apriel-h1: no (it cannot express query and key norms), apriel2' found ||
-    complain "formats: $(cat found)"
+for line in '  granite-hybrid  no: it cannot express query and key norms' '  qwen3.5         with gdn' \
+    '  native          with window:N' '  apriel-h1       no: it cannot express query and key norms' \
+    '  apriel2         with m2, window:N, gdn'; do
+    grep -qxF -e "$line" found || complain "formats: no line \"$line\": $(cat found)"
+done
 
 # A model of which only the config is there.
 mkdir only
@@ -93,7 +98,7 @@ sed -i 's/"silu"/"gelu"/' m/config.json
 fails 1 '"m/config.json": "hidden_act" is "gelu"; only silu is supported' m
 fresh
 sed -i 's/LlamaForCausalLM/GemmaForCausalLM/' m/config.json
-fails 1 '"m/config.json": architecture "GemmaForCausalLM" is not supported (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM or Apriel2ForCausalLM)' m
+fails 1 '"m/config.json": architecture "GemmaForCausalLM" is not supported (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, AprielHybridSSMForCausalLM, Apriel2ForCausalLM, GraniteMoeHybridForCausalLM or Qwen3_5ForCausalLM)' m
 
 # Shards.
 shards() {

@@ -212,10 +212,10 @@ if [ "$(id -u)" != 0 ]; then
 fi
 # The format is chosen and checked before the first run.
 "$program" plan --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --gate random >script
-[ "$(grep -c '^apriel-tool convert .* --gate random --format apriel2 -o ' script)" = 2 ] || complain "no format for a Qwen model: $(cat script)"
+[ "$(grep -c '^apriel-tool convert .* --gate random -o ' script)" = 2 ] || complain "no format for a Qwen model: $(cat script)"
 fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot express; use --convert-options \"--format apriel2\"" \
     --schedule 1,2 --model "$models/qwen2-tied" --data rows.h5 --db a.db --work a --auto --convert-options '--format apriel-h1'
-fails 2 'convert: --format must be apriel-h1 or apriel2, not "gguf"' \
+fails 2 'convert: --format must be granite-hybrid, qwen3.5, native, apriel-h1 or apriel2, not "gguf"' \
     --schedule 1,2 --model "$demo" --data rows.h5 --db a.db --work a --auto --convert-options=--format=gguf
 fails 2 'plan: --schedule shows no stage and no estimate: there is nothing for --memory to say' \
     --schedule 2 --model "$demo" --data rows.h5 --db a.db --work a --memory 24G

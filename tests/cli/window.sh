@@ -33,15 +33,15 @@ done
 grep -q '"version": 2' plan.json || complain "the plan's version: $(cat plan.json)"
 [ "$(grep -c '"mixer": "window:8"' plan.json)" = 3 ] || complain "the plan does not say by what: $(cat plan.json)"
 grep -q '"layout": "[tw]*w[tw]*"' plan.json || complain "the plan's layout: $(cat plan.json)"
-"$program" convert "$demo" --plan plan.json --stage 1 -o first --quiet >out
+"$program" convert "$demo" --plan plan.json --stage 1 -o first --format apriel2 --quiet >out
 "$program" convert "$demo" --from first --plan plan.json -o second --quiet >out
-"$program" convert "$demo" --plan plan.json -o direct --quiet >out
+"$program" convert "$demo" --plan plan.json -o direct --format apriel2 --quiet >out
 cmp second/model.safetensors direct/model.safetensors || complain "from a hybrid: other weights"
 cmp second/config.json direct/config.json || complain "from a hybrid: another config"
 grep -q '"window_size": 8' direct/config.json || complain "config.json: $(cat direct/config.json)"
 grep -q '"kind": "window:8"' direct/apriel-tool.json || complain "provenance: $(cat direct/apriel-tool.json)"
 always=convert
-fails 1 "\"$demo\" has window mixers, which apriel-h1 cannot express; use --format apriel2" "$demo" --plan plan.json -o x \
+fails 1 "\"$demo\" has window mixers, which apriel-h1 cannot express; use --format native" "$demo" --plan plan.json -o x \
     --format apriel-h1
 "$program" inspect direct >found 2>errors
 [ "$(grep -c 'window:8: no attention to replace' found)" -ge 1 ] || complain "inspect: $(cat found)"
@@ -81,7 +81,7 @@ grep -qx 'new mixers: window:8; seed 0' found || complain "convert --plan --kind
 for word in window mamba; do
     grep -q "\"mixer\": \"$word\"" found || complain "mixed: $(cat found)"
 done
-"$program" convert "$demo" --layers 2 --kind window:8 --dry-run -o x >found
+"$program" convert "$demo" --layers 2 --kind window:8 --dry-run -o x --format apriel2 >found
 grep -qx 'model.decoder.blocks.2.mixer.q_proj.weight .*<- model.layers.2.self_attn.q_proj.weight' found ||
     complain "a window's weights: $(cat found)"
 

@@ -88,6 +88,17 @@ MODELS = {
                                    max_window_layers=2), {}),
     "qwen3": ("Qwen3", dict(num_hidden_layers=3, head_dim=32, rms_norm_eps=1e-6,
                             tie_word_embeddings=True, rope_parameters=rope(theta=1000000.0)), {}),
+    "granite-hybrid": ("GraniteMoeHybrid", dict(
+        num_hidden_layers=3, layer_types=["linear_attention", "full_attention", "linear_attention"],
+        attention_bias=True, attention_multiplier=0.25, num_local_experts=0, num_experts_per_tok=0,
+        shared_intermediate_size=96, position_embedding_type="rope", mamba_n_heads=8,
+        mamba_d_head=16, mamba_n_groups=2, mamba_d_state=12, mamba_proj_bias=True,
+        rope_parameters=rope(theta=1000.0)), {}),
+    "qwen3.5": ("Qwen3_5", dict(
+        num_hidden_layers=3, layer_types=["linear_attention", "full_attention", "linear_attention"],
+        head_dim=32, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=16,
+        linear_value_head_dim=24, tie_word_embeddings=True,
+        rope_parameters=rope(theta=1000.0, partial_rotary_factor=1.0)), {}),
 }
 
 
@@ -101,6 +112,8 @@ def randomise(model, seed):
                 value = 1 + 0.3 * noise
             elif name.endswith("bias"):
                 value = 0.4 * noise
+            elif tensor.dim() == 1:
+                value = 0.5 * noise
             elif "embed_tokens" in name:
                 value = 0.4 * noise
             elif "q_proj" in name or "k_proj" in name:
@@ -108,11 +121,14 @@ def randomise(model, seed):
             else:
                 value = noise / tensor.shape[1] ** 0.5
             tensor.copy_(value)
+            if model.config.model_type == "qwen3_5_text" and "q_proj" in name:  # no output gate
+                tensor.view(-1, 2, model.config.head_dim, tensor.shape[1])[:, 1] = 0
 
 
 def write_model(directory, name, seed):
     kind, changes, saving = MODELS[name]
-    config = getattr(transformers, kind + "Config")(**{**TINY, **changes})
+    config_class = getattr(transformers, kind + "TextConfig", None)
+    config = (config_class or getattr(transformers, kind + "Config"))(**{**TINY, **changes})
     model = getattr(transformers, kind + "ForCausalLM")(config).double()
     randomise(model, seed)
     model = model.to(saving.get("dtype", torch.bfloat16))

@@ -22,16 +22,20 @@ static const struct config_row of_blocks[] = {
 /* ---- tensors and weights */
 
 const struct tensor_row attention_tensors[ATTENTION_TENSORS] = {
-    [ATTENTION_Q] = {"q_proj.weight", ATTENTION_QKV},
+    [ATTENTION_Q] = {"q_proj.weight", ATTENTION_QKV, .reads_input = true,
+                     .kept = {[MIXER_QWEN35] = {.gated = true}}},
     [ATTENTION_Q_BIAS] = {"q_proj.bias", ATTENTION_QKV_BIAS},
-    [ATTENTION_K] = {"k_proj.weight", ATTENTION_QKV},
+    [ATTENTION_K] = {"k_proj.weight", ATTENTION_QKV, .reads_input = true},
     [ATTENTION_K_BIAS] = {"k_proj.bias", ATTENTION_QKV_BIAS},
-    [ATTENTION_V] = {"v_proj.weight", ATTENTION_QKV},
+    [ATTENTION_V] = {"v_proj.weight", ATTENTION_QKV, .reads_input = true},
     [ATTENTION_V_BIAS] = {"v_proj.bias", ATTENTION_QKV_BIAS},
-    [ATTENTION_O] = {"o_proj.weight", ATTENTION_OUT},
+    /* a gate without weights is a half */
+    [ATTENTION_O] = {"o_proj.weight", ATTENTION_OUT, .kept = {[MIXER_QWEN35] = {.scale = 2}}},
     [ATTENTION_O_BIAS] = {"o_proj.bias", ATTENTION_OUT_BIAS},
-    [ATTENTION_Q_NORM] = {"q_norm.weight", ATTENTION_QUERY_NORM, .usual = USUAL_ONE},
-    [ATTENTION_K_NORM] = {"k_norm.weight", ATTENTION_KEY_NORM, .usual = USUAL_ONE},
+    [ATTENTION_Q_NORM] = {"q_norm.weight", ATTENTION_QUERY_NORM, .usual = USUAL_ONE,
+                          .kept = {[MIXER_QWEN35] = {.less_one = true}}},
+    [ATTENTION_K_NORM] = {"k_norm.weight", ATTENTION_KEY_NORM, .usual = USUAL_ONE,
+                          .kept = {[MIXER_QWEN35] = {.less_one = true}}},
 };
 
 const struct weight_row attention_weights[ATTENTION_WEIGHTS] = {
@@ -152,8 +156,8 @@ const struct mixer_kind attention_kind = {
     .letter = 't',
     .parameter = -1,
     .attends = true,
-    .type = {"t", "attention", "attention", "attention"},
-    .owner = {"self_attn", "mixer"},
+    .type = {"t", "attention", "attention", "attention", "attention", "full_attention"},
+    .owner = {"self_attn", "mixer", [MIXER_GRANITE] = "self_attn", [MIXER_QWEN35] = "self_attn"},
     .sizes = sizes,
     .n_sizes = ATTENTION_SIZES,
     .config = {[MIXER_APRIEL2] = of_blocks, [MIXER_FAST_LLM] = of_blocks},

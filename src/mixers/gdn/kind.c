@@ -37,12 +37,37 @@ static enum status check(const struct mixer_sizes *gdn, const char *source, int 
                        layer, keys, values);
 }
 
+/* ---- widths */
+
+static int64_t projected(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+    return gdn_layout_of(gdn, host).projected;
+}
+
+static int64_t convolved(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+    return gdn_layout_of(gdn, host).convolved;
+}
+
+static int64_t inner(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+    return gdn_layout_of(gdn, host).inner;
+}
+
+static int64_t heads(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+    return gdn->value[GDN_VALUE_HEADS];
+}
+
 /* ---- tensors and weights */
 
 static const struct tensor_row tensors[GDN_TENSORS] = {
-    [GDN_T_IN_PROJ] = {"in_proj_qkvz.weight", GDN_IN_PROJ},
-    [GDN_T_GATES] = {"in_proj_ba.weight", GDN_IN_PROJ},
-    [GDN_T_CONV] = {"convolution.weight", GDN_CONV},
+    [GDN_T_IN_PROJ] = {"in_proj_qkvz.weight", GDN_IN_PROJ, .reads_input = true,
+                       .kept = {[MIXER_QWEN35] = {.name = "in_proj_qkv.weight",
+                                                  .rest = "in_proj_z.weight",
+                                                  .split = convolved}}},
+    [GDN_T_GATES] = {"in_proj_ba.weight", GDN_IN_PROJ, .reads_input = true,
+                     .kept = {[MIXER_QWEN35] = {.name = "in_proj_b.weight",
+                                                .rest = "in_proj_a.weight",
+                                                .split = heads}}},
+    [GDN_T_CONV] = {"convolution.weight", GDN_CONV,
+                    .kept = {[MIXER_QWEN35] = {.name = "conv1d.weight"}}},
     [GDN_T_DT_BIAS] = {"dt_bias", GDN_DT_BIAS, .keeps_f32 = true, .usual = USUAL_ONE},
     [GDN_T_A_LOG] = {"A_log", GDN_A_LOG, .keeps_f32 = true, .usual = USUAL_LOG},
     [GDN_T_NORM] = {"norm.weight", GDN_NORM, .usual = USUAL_ONE},
@@ -83,22 +108,6 @@ static struct tensor_shape shape(int tensor, const struct mixer_sizes *gdn,
 }
 
 /* ---- buffers */
-
-static int64_t projected(const struct mixer_sizes *gdn, const struct mixer_host *host) {
-    return gdn_layout_of(gdn, host).projected;
-}
-
-static int64_t convolved(const struct mixer_sizes *gdn, const struct mixer_host *host) {
-    return gdn_layout_of(gdn, host).convolved;
-}
-
-static int64_t inner(const struct mixer_sizes *gdn, const struct mixer_host *host) {
-    return gdn_layout_of(gdn, host).inner;
-}
-
-static int64_t heads(const struct mixer_sizes *gdn, const struct mixer_host *host) {
-    return gdn->value[GDN_VALUE_HEADS];
-}
 
 static size_t checkpoints(const struct buffer_room *room, const struct mixer_sizes *gdn,
                           const struct mixer_host *host) {
@@ -154,6 +163,15 @@ static const struct config_row apriel2[] = {
     {.key = NULL},
 };
 
+static const struct config_row qwen35[] = {
+    {.key = "linear_conv_kernel_dim", .size = GDN_D_CONV},
+    {.key = "linear_key_head_dim", .size = GDN_KEY_DIM},
+    {.key = "linear_value_head_dim", .size = GDN_VALUE_DIM},
+    {.key = "linear_num_key_heads", .size = GDN_KEY_HEADS},
+    {.key = "linear_num_value_heads", .size = GDN_VALUE_HEADS},
+    {.key = NULL},
+};
+
 const struct mixer_kind gdn_kind = {
     .name = "gdn",
     .adjective = "Gated DeltaNet",
@@ -162,11 +180,11 @@ const struct mixer_kind gdn_kind = {
     .unequal = "Gated DeltaNet mixers of different sizes",
     .letter = 'g',
     .parameter = -1,
-    .type = {[MIXER_APRIEL2] = "gdn"},
-    .owner = {[MIXER_APRIEL2] = "mixer"},
+    .type = {[MIXER_APRIEL2] = "gdn", [MIXER_QWEN35] = "linear_attention"},
+    .owner = {[MIXER_APRIEL2] = "mixer", [MIXER_QWEN35] = "linear_attn"},
     .sizes = sizes,
     .n_sizes = GDN_SIZES,
-    .config = {[MIXER_APRIEL2] = apriel2},
+    .config = {[MIXER_APRIEL2] = apriel2, [MIXER_QWEN35] = qwen35},
     .check = check,
     .tensors = tensors,
     .n_tensors = GDN_TENSORS,

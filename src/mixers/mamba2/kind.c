@@ -50,7 +50,7 @@ static enum status check(const struct mixer_sizes *mamba2, const char *source, i
 /* ---- tensors and weights */
 
 static const struct tensor_row tensors[MAMBA2_TENSORS] = {
-    [MAMBA2_T_IN_PROJ] = {"in_proj.weight", MAMBA2_IN_PROJ},
+    [MAMBA2_T_IN_PROJ] = {"in_proj.weight", MAMBA2_IN_PROJ, .reads_input = true},
     [MAMBA2_T_IN_PROJ_BIAS] = {"in_proj.bias", MAMBA2_IN_PROJ_BIAS},
     [MAMBA2_T_CONV] = {"conv1d.weight", MAMBA2_CONV},
     [MAMBA2_T_CONV_BIAS] = {"conv1d.bias", MAMBA2_CONV_BIAS_WEIGHT},
@@ -164,6 +164,25 @@ static double operations(const struct mixer_sizes *mamba2, const struct mixer_ho
            2 * (double)convolved(mamba2, host) * (double)mamba2->value[MAMBA2_D_CONV];
 }
 
+/* ---- config.json */
+
+/* What the class calls expansion: channels a channel of the model. */
+static int64_t expansion(const struct mixer_sizes *mamba2, const struct mixer_host *host) {
+    return inner(mamba2, host) / host->hidden;
+}
+
+static const struct config_row granite[] = {
+    {.key = "mamba_n_heads", .size = MAMBA2_HEADS},
+    {.key = "mamba_d_head", .size = MAMBA2_HEAD_DIM},
+    {.key = "mamba_n_groups", .size = MAMBA2_GROUPS},
+    {.key = "mamba_d_state", .size = MAMBA2_D_STATE},
+    {.key = "mamba_d_conv", .size = MAMBA2_D_CONV},
+    {.key = "mamba_expand", .use = CONFIG_DERIVED, .derive = expansion},
+    {.key = "mamba_conv_bias", .size = MAMBA2_CONV_BIAS},
+    {.key = "mamba_proj_bias", .size = MAMBA2_BIAS},
+    {.key = NULL},
+};
+
 const struct mixer_kind mamba2_kind = {
     .name = "mamba2",
     .adjective = "Mamba-2",
@@ -172,6 +191,9 @@ const struct mixer_kind mamba2_kind = {
     .unequal = "Mamba-2 mixers of different sizes or biases",
     .letter = '2',
     .parameter = -1,
+    .type = {[MIXER_GRANITE] = "mamba"},
+    .owner = {[MIXER_GRANITE] = "mamba"},
+    .config = {[MIXER_GRANITE] = granite},
     .sizes = sizes,
     .n_sizes = MAMBA2_SIZES,
     .check = check,
