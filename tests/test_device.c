@@ -74,6 +74,16 @@ static void no_product_of_inputs(struct backend *backend, struct product to, con
     for (int64_t i = 0; i < m * k; i++) ((float *)to.narrow)[i] = NAN;
 }
 
+/* Right but for two neighbours in their places, whose sum is the right one. */
+static void two_exchanged(struct backend *backend, struct product to, const struct act *a,
+                          int64_t a_stride, const struct act *w, const struct acc *bias, int64_t m,
+                          int64_t n, int64_t k) {
+    whole->matmul(backend, to, a, a_stride, w, bias, m, n, k);
+    float *row = (float *)to.narrow + 287 * n, kept = row[190];
+    row[190] = row[191];
+    row[191] = kept;
+}
+
 START_TEST(wrong_products_are_found) {
     struct backend *backend = NULL;
     ck_assert_int_eq(backend_open(&backend, "cpu"), STATUS_OK);
@@ -84,6 +94,10 @@ START_TEST(wrong_products_are_found) {
     broken.matmul = half_product;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);
     ck_assert_ptr_nonnull(strstr(status_message(), "the product of 288 x 192 values is wrong"));
+    broken = *whole;
+    broken.matmul = two_exchanged;
+    ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);
+    ck_assert_ptr_nonnull(strstr(status_message(), "at row 287, column 190, not "));
     broken = *whole;
     broken.matmul_backward_weight = no_product;
     ck_assert_int_eq(cpu_check_products(backend), STATUS_FAILED);

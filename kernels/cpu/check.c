@@ -12,11 +12,19 @@
 enum { ROWS = 288, COLUMNS = 192, DEPTH = 96 };
 
 struct operands {
-    real *a;             /* [ROWS, DEPTH] */
-    real *w;             /* [COLUMNS, DEPTH] */
-    real *dout;          /* [ROWS, COLUMNS] */
-    real *out, *da, *dw; /* the right products a w^T, dout w, dout^T a */
-    real *found;         /* a product */
+    real *a;       /* [ROWS, DEPTH] */
+    real *w;       /* [COLUMNS, DEPTH] */
+    real *dout;    /* [ROWS, COLUMNS] */
+    real *found;   /* a product */
+    double *along; /* numbers to multiply columns by */
+    double *sums;  /* of the right operand's rows, so multiplied */
+};
+
+/* left [rows, inner] right [inner, columns], each with its steps along the first and second. */
+struct shape {
+    const real *left, *right;
+    int left_steps[2], right_steps[2];
+    int rows, columns, inner;
 };
 
 static void fill(real *values, size_t count, unsigned seed) {
@@ -26,27 +34,50 @@ static void fill(real *values, size_t count, unsigned seed) {
     }
 }
 
-/* c [m, n] += a [m, k] b [k, n], any strides. */
-static void multiply(real *c, const real *a, int a_row, int a_column, const real *b, int b_row,
-                     int b_column, int m, int n, int k) {
-    for (int row = 0; row < m; row++)
-        for (int i = 0; i < k; i++) {
-            real left = a[row * a_row + i * a_column];
-            for (int column = 0; column < n; column++)
-                c[row * n + column] += left * b[i * b_row + column * b_column];
-        }
+/* Of a row that is known to be wrong, its first wrong value. */
+static enum status report(const struct operands *all, const struct shape *shape, int row,
+                          const char *what) {
+    const real *found = all->found + row * shape->columns;
+    const real *left = shape->left + row * shape->left_steps[0];
+    int column = 0;
+    double right = 0;
+    for (; column < shape->columns; column++) {
+        right = 0;
+        for (int i = 0; i < shape->inner; i++)
+            right +=
+                (double)(left[i * shape->left_steps[1]] *
+                         shape->right[i * shape->right_steps[0] + column * shape->right_steps[1]]);
+        if (!((double)found[column] == right)) break;
+    }
+    return status_fail("the %s of %d x %d values is wrong on this machine with %d thread%s "
+                       "(%g at row %d, column %d, not %g): OpenMP or oneDNN does not work; "
+                       "try without OMP_, GOMP_ and ONEDNN_ variables",
+                       what, shape->rows, shape->columns, threads_count(),
+                       threads_count() == 1 ? "" : "s", (double)found[column], row, column, right);
 }
 
-static enum status compare(const struct operands *all, const real *right, int rows, int columns,
+/* A row is right when its sum with the columns multiplied by `along` is: one wrong value always
+ * changes that, several cancel in one of a million cases. (Freivalds 1977; a whole second product
+ * would take longer than many runs.) All of it is exact: numbers of at most 2^20 times sums of at
+ * most 2^15, some hundreds of them. */
+static enum status compare(const struct operands *all, const struct shape *shape,
                            const char *what) {
-    for (int i = 0; i < rows * columns; i++)
-        if (!(all->found[i] == right[i]))
-            return status_fail("the %s of %d x %d values is wrong on this machine with %d thread%s "
-                               "(%g at row %d, column %d, not %g): OpenMP or oneDNN does not work; "
-                               "try without OMP_, GOMP_ and ONEDNN_ variables",
-                               what, rows, columns, threads_count(),
-                               threads_count() == 1 ? "" : "s", (double)all->found[i], i / columns,
-                               i % columns, (double)right[i]);
+    for (int i = 0; i < shape->inner; i++) {
+        const real *row = shape->right + i * shape->right_steps[0];
+        double sum = 0;
+        for (int column = 0; column < shape->columns; column++)
+            sum += (double)row[column * shape->right_steps[1]] * all->along[column];
+        all->sums[i] = sum;
+    }
+    for (int row = 0; row < shape->rows; row++) {
+        const real *left = shape->left + row * shape->left_steps[0];
+        double right = 0, found = 0;
+        for (int i = 0; i < shape->inner; i++)
+            right += (double)left[i * shape->left_steps[1]] * all->sums[i];
+        for (int column = 0; column < shape->columns; column++)
+            found += (double)all->found[row * shape->columns + column] * all->along[column];
+        if (!(found == right)) return report(all, shape, row, what);
+    }
     return STATUS_OK;
 }
 
@@ -59,47 +90,53 @@ static enum status check(struct backend *backend, const struct operands *all) {
     const struct act *a = (const struct act *)all->a, *w = (const struct act *)all->w;
     const struct act *dout = (const struct act *)all->dout;
     struct act *found = (struct act *)all->found;
+    const struct shape out = {all->a, all->w, {DEPTH, 1}, {1, DEPTH}, ROWS, COLUMNS, DEPTH};
+    const struct shape da = {all->dout, all->w, {COLUMNS, 1}, {DEPTH, 1}, ROWS, DEPTH, COLUMNS};
+    const struct shape dw = {all->dout, all->a, {1, COLUMNS}, {DEPTH, 1}, COLUMNS, DEPTH, ROWS};
     clear(all);
     backend->products->matmul(backend, into_act(found), a, DEPTH, w, NULL, ROWS, COLUMNS, DEPTH);
     enum status status = backend->sync(backend);
-    if (!status) status = compare(all, all->out, ROWS, COLUMNS, "product");
+    if (!status) status = compare(all, &out, "product");
     clear(all);
     if (!status)
         backend->products->matmul_backward_input(backend, into_act(found), dout, w, ROWS, COLUMNS,
                                                  DEPTH);
     if (!status) status = backend->sync(backend);
-    if (!status) status = compare(all, all->da, ROWS, DEPTH, "product for inputs");
+    if (!status) status = compare(all, &da, "product for inputs");
     clear(all);
     if (!status)
         backend->products->matmul_backward_weight(backend, (struct acc *)all->found, dout, a, DEPTH,
                                                   ROWS, COLUMNS, DEPTH);
     if (!status) status = backend->sync(backend);
-    if (!status) status = compare(all, all->dw, COLUMNS, DEPTH, "product for weights");
+    if (!status) status = compare(all, &dw, "product for weights");
     clear(all);
     if (!status) /* outside of a parallel loop */
         cpu_gemm(backend, false, true, ROWS, COLUMNS, DEPTH, all->a, DEPTH, all->w, DEPTH, false,
                  all->found, COLUMNS);
     if (!status) status = backend->sync(backend);
-    return status ? status : compare(all, all->out, ROWS, COLUMNS, "product by one thread");
+    return status ? status : compare(all, &out, "product by one thread");
 }
 
 enum status cpu_check_products(struct backend *backend) {
-    enum { VALUES = 2 * ROWS * DEPTH + 2 * COLUMNS * DEPTH + 3 * ROWS * COLUMNS };
-    real *memory = memory_calloc(VALUES, sizeof *memory);
-    if (!memory) return STATUS_FAILED;
-    struct operands all = {.a = memory};
+    enum { VALUES = ROWS * DEPTH + COLUMNS * DEPTH + 2 * ROWS * COLUMNS };
+    double *numbers = memory_calloc(COLUMNS + ROWS, sizeof *numbers);
+    real *memory = numbers ? memory_calloc(VALUES, sizeof *memory) : NULL;
+    if (!memory) {
+        free(numbers);
+        return STATUS_FAILED;
+    }
+    struct operands all = {.a = memory, .along = numbers, .sums = numbers + COLUMNS};
     all.w = all.a + ROWS * DEPTH;
     all.dout = all.w + COLUMNS * DEPTH;
-    all.out = all.dout + ROWS * COLUMNS;
-    all.da = all.out + ROWS * COLUMNS;
-    all.dw = all.da + ROWS * DEPTH;
-    all.found = all.dw + COLUMNS * DEPTH;
+    all.found = all.dout + ROWS * COLUMNS;
     fill(all.a, ROWS * DEPTH, 1);
     fill(all.w, COLUMNS * DEPTH, 2);
     fill(all.dout, ROWS * COLUMNS, 3);
-    multiply(all.out, all.a, DEPTH, 1, all.w, 1, DEPTH, ROWS, COLUMNS, DEPTH);
-    multiply(all.da, all.dout, COLUMNS, 1, all.w, DEPTH, 1, ROWS, DEPTH, COLUMNS);
-    multiply(all.dw, all.dout, 1, COLUMNS, all.a, DEPTH, 1, COLUMNS, DEPTH, ROWS);
+    unsigned seed = 4;
+    for (int i = 0; i < COLUMNS; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        all.along[i] = (double)(seed >> 12 | 1);
+    }
     int threads = threads_count();
     enum status status = check(backend, &all);
     if (!status && threads > 1) {
@@ -108,5 +145,6 @@ enum status cpu_check_products(struct backend *backend) {
         threads_set(threads);
     }
     free(memory);
+    free(numbers);
     return status;
 }
