@@ -1,5 +1,6 @@
 #include "convert/conversion.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "base/version.h"
+#include "mixers/sizes.h"
 
 /* The layers of the chosen stage of a plan that was made for this model. */
 static enum status layers_of_plan(struct conversion *out) {
@@ -85,6 +87,33 @@ static struct json *plan_json(const struct conversion *conversion) {
     return plan;
 }
 
+/* What decided a ranked layer. */
+static const char *metric_of(const struct plan *plan, int64_t run) {
+    for (size_t i = 0; i < plan->n_signals; i++)
+        if (plan->signals[i].run == run) return plan->signals[i].metric;
+    return "";
+}
+
+/* Of the layers that a plan ranks and that are replaced here. */
+static struct json *scores_json(const struct conversion *conversion) {
+    const struct plan *plan = &conversion->plan;
+    struct json *scores = js_new_array();
+    for (size_t i = 0; i < plan->n_ranked; i++) {
+        const struct plan_entry *entry = &plan->ranking[i];
+        const struct model_config *config = conversion->job.config;
+        char name[MIXER_TEXT_SIZE];
+        if (config_is_attention(config, entry->layer)) continue;
+        struct json *row = js_new_object();
+        js_set_integer(row, "layer", entry->layer);
+        js_set_string(row, "mixer", mixer_text(name, &config->layers[entry->layer].mixer));
+        js_set_string(row, "metric", metric_of(plan, entry->run));
+        js_set_number(row, "score", entry->score);
+        if (!isnan(entry->stderr_score)) js_set_number(row, "stderr", entry->stderr_score);
+        js_append(scores, row);
+    }
+    return scores;
+}
+
 static struct json *provenance_json(const struct conversion *conversion) {
     const struct conversion_settings *settings = conversion->settings;
     const struct convert_job *job = &conversion->job;
@@ -127,6 +156,7 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
         if (!status) status = backend_open(&out->backend, settings->device);
     }
     if (status) return status;
+    out->job.options.scores = out->scores = scores_json(out);
     out->provenance = provenance_json(out);
     return out->provenance ? STATUS_OK : STATUS_FAILED;
 }
@@ -179,6 +209,7 @@ enum status conversion_write(struct conversion *conversion) {
 
 void conversion_close(struct conversion *conversion) {
     js_free(conversion->provenance);
+    js_free(conversion->scores);
     convert_free(&conversion->job);
     calibration_tasks_free(conversion->fits, conversion->n_fits);
     calibration_close(&conversion->calibration);

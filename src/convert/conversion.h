@@ -31,6 +31,7 @@ struct conversion {
     char plan_hash[SHA256_HEX_SIZE];
     struct int_list layers;           /* that are replaced in the result */
     const struct mixer_sizes **kinds; /* [layers] what by, as the plan says; NULL without one */
+    struct json *scores;              /* of the plan's layers */
     struct convert_job job;
     struct calibration calibration; /* zeroed: there is none */
     struct backend *backend;        /* where it is done; or NULL */

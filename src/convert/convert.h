@@ -26,6 +26,9 @@ struct convert_options {
     const struct calibration_task *fits;
     size_t n_fits;
     uint64_t max_shard_bytes; /* 0: 5 GB */
+    /* Of replaced layers, for the model card: {"layer", "mixer", "metric", "score", "stderr"} each;
+     * or NULL. Borrowed. */
+    const struct json *scores;
 };
 
 /* One tensor of the result and where it comes from. */
@@ -83,9 +86,9 @@ enum status convert_list_fits(struct calibration_task **out, size_t *count,
 
 /* Write the checkpoint into the new directory `output`: under a temporary name beside it, verified
  * (opened again, every tensor present, shaped and finite), then renamed. `provenance` is written as
- * apriel-tool.json; tokenizer and generation files are copied from `base`, or from `fallback`
- * (NULL: none) when `base` lacks them. An existing `output` is refused; temporary directories that
- * a killed run left are removed. After a failure nothing is left. */
+ * apriel-tool.json, and a model card as README.md; tokenizer and generation files are copied from
+ * `base`, or from `fallback` (NULL: none) when `base` lacks them. An existing `output` is refused;
+ * temporary directories that a killed run left are removed. After a failure nothing is left. */
 enum status convert_write(const struct convert_job *job, const char *output,
                           const struct json *provenance, const char *fallback) STATUS_CHECKED;
 

@@ -18,6 +18,10 @@ void convert_stock_config(struct json *object, const struct convert_job *job);
 /* From the tensors of a job to those of its files; sets `bytes` too. */
 enum status convert_list_stored(struct convert_job *job) STATUS_CHECKED;
 
+/* README.md and the licence files of the model in directory `model`. */
+enum status card_write(const char *directory, const struct convert_job *job,
+                       const struct json *provenance, const char *model) STATUS_CHECKED;
+
 /* Write the shards (and index) of a prepared job into an existing directory. */
 enum status convert_write_weights(const struct convert_job *job,
                                   const char *directory) STATUS_CHECKED;

@@ -115,6 +115,7 @@ enum status convert_write(const struct convert_job *job, const char *output,
         status = copy_companion(staging.path, companions[i], from, fallback);
     if (!status) status = write_json(staging.path, "apriel-tool.json", provenance);
     if (!status && modeling_needed(job->config->family)) status = modeling_write(staging.path);
+    if (!status) status = card_write(staging.path, job, provenance, fallback ? fallback : from);
     /* last: without it nothing takes the directory for a model */
     if (!status) status = write_config(job, staging.path);
     if (!status) status = verify(job, staging.path);

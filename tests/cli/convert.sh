@@ -9,7 +9,7 @@ always=convert
 ! grep -v "^next: \|^or:   " errors || complain "prints to stderr"
 grep -qxF 'wrote hybrid: AprielHybridSSMForCausalLM, 3 of 12 layers Mamba (0,3,5), new: 0,3,5; 5.39 MB' found ||
     complain "summary: $(cat found)"
-[ "$(cd hybrid && echo *)" = 'apriel-tool.json config.json generation_config.json model.safetensors modeling_apriel_hybrid.py tokenizer.json tokenizer_config.json' ] ||
+[ "$(cd hybrid && echo *)" = 'README.md apriel-tool.json config.json generation_config.json model.safetensors modeling_apriel_hybrid.py tokenizer.json tokenizer_config.json' ] ||
     complain "files: $(cd hybrid && echo *)"
 cmp hybrid/tokenizer.json "$demo/tokenizer.json" || complain "the tokenizer differs"
 fails 1 '"hybrid" exists already; remove it or choose another name' "$demo" --layers 0 -o hybrid

@@ -55,6 +55,28 @@ done
     --device cpu --quiet >out || complain "mmr --base"
 "$program" bench g2 --prompt 4 --output 4 --batch 1 --device cpu --quiet >out 2>errors || complain "bench: $(cat errors)"
 
+# A model card beside it, the licence of the model, and what the plan scored.
+mkdir licensed
+readme=README.md
+cp "$demo"/* licensed/
+echo "as is" >licensed/LICENSE.txt
+echo "be kind" >licensed/NOTICE
+printf -- '---\nlanguage: en\nlicense: apache-2.0\n---\nA model.\n' >"licensed/$readme"
+"$program" loo licensed --data rows.h5 --db card.db --layers 3,8 --device cpu --quiet >out
+"$program" plan --db card.db --stages 2 -o card.json --quiet >out
+convert licensed --plan card.json --kind mamba2 -o card
+card=card/$readme
+cmp card/LICENSE.txt licensed/LICENSE.txt && cmp card/NOTICE licensed/NOTICE || complain "the licence is not there"
+for line in 'base_model: "licensed"' 'license: apache-2.0' '# A hybrid of licensed' '| 3 | mamba2 |' \
+    "The base model's licence applies: \`LICENSE.txt\`, \`NOTICE\`." \
+    'Needs transformers 5.23 or later, without custom code.'; do
+    grep -qxF -e "$line" "$card" || complain "the card lacks \"$line\": $(cat "$card")"
+done
+[ "$(grep -c '^| [38] | mamba2 | kl | [0-9.]* | [0-9.e-]* |$' "$card")" = 2 ] || complain "scores: $(cat "$card")"
+convert "$demo" --layers 0-11 --kind mamba2 -o whole
+grep -q 'model.config.use_cache = False' "whole/$readme" || complain "no use_cache: $(cat "whole/$readme")"
+grep -q '^- \*\*Mind\*\*: no attention layer is left' "whole/$readme" || complain "no warning: $(cat "whole/$readme")"
+
 # Files that transformers saved; layers as it calls them since 5.15 and before.
 for model in granite-hybrid qwen3.5; do
     "$program" eval "$models/$model" --data small.h5 --device cpu --quiet >$model.found || complain "eval $model"
