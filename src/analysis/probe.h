@@ -14,6 +14,7 @@
 #include "analysis/probe_cache.h"
 #include "analysis/probe_parts.h"
 #include "kernels/ops/loss.h"
+#include "library/library.h"
 #include "measure/scorer.h"
 #include "model/replacement.h"
 #include "train/schedule.h"
@@ -28,6 +29,7 @@ struct probe_settings {
     struct mixer_choices choices;        /* the seed is set for each probe */
     const struct calibration_task *fits; /* [n_fits]: of every layer and seed; or NULL */
     size_t n_fits;
+    const struct library *library; /* of mixers to begin with; NULL: they are initialised */
 };
 
 /* How probes go so that they fit into the memory there is; the same bits come out. */

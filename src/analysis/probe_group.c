@@ -25,6 +25,17 @@ struct probe_group {
     struct recorded forward, backward; /* of steps with that batch */
 };
 
+/* The mixer that a library has of the layer, in the place of one that is initialised. */
+static enum status take_from_library(struct mixer *out, const struct probe_engine *engine,
+                                     int layer) {
+    const struct library *library = engine->settings.library;
+    const struct library_entry *entry;
+    enum status status = library_need(&entry, library, layer, &engine->mixer);
+    if (!status) status = library_load(out, library, entry, engine->student);
+    if (!status) mixer_freeze(out, &engine->settings.choices);
+    return status;
+}
+
 static enum status begin(struct probe *probe, struct probe_engine *engine,
                          const struct probe_choice *choice) {
     struct mixer_choices choices = engine->settings.choices;
@@ -33,7 +44,9 @@ static enum status begin(struct probe *probe, struct probe_engine *engine,
                                    choice->seed);
     probe->layer = choice->layer;
     enum status status =
-        replacement_create(&probe->mixer, engine->student, choice->layer, &choices);
+        engine->settings.library
+            ? take_from_library(&probe->mixer, engine, choice->layer)
+            : replacement_create(&probe->mixer, engine->student, choice->layer, &choices);
     if (status) return status;
     const struct probe_parts *parts = &engine->settings.parts;
     struct parameters **parameters = &probe->student.parameters;

@@ -151,13 +151,22 @@ static int rows_of(struct option *rows, struct mixer_values *copy,
     return mixer_option_all(rows, copy);
 }
 
-const char *mixer_option_given(const struct mixer_values *values) {
+/* From row `first` on. */
+static const char *find_given(const struct mixer_values *values, int first) {
     struct mixer_values copy;
     struct option rows[MIXER_OPTIONS];
     int count = rows_of(rows, &copy, values);
-    for (int i = 0; i < count; i++)
+    for (int i = first; i < count; i++)
         if (mixer_option_is_given(&rows[i])) return rows[i].name;
     return NULL;
+}
+
+const char *mixer_option_given(const struct mixer_values *values) {
+    return find_given(values, 0);
+}
+
+const char *mixer_option_detail(const struct mixer_values *values) {
+    return find_given(values, 1);
 }
 
 const char *mixer_option_word(const struct mixer_values *values, const char *name) {

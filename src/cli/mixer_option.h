@@ -36,6 +36,9 @@ enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int
 /* The name of the first of these options that was given ("d-state"); NULL: none was. */
 const char *mixer_option_given(const struct mixer_values *values);
 
+/* The same without the kind. */
+const char *mixer_option_detail(const struct mixer_values *values);
+
 /* What was said of one of them, a word; NULL: nothing. */
 const char *mixer_option_word(const struct mixer_values *values, const char *name);
 

@@ -2,10 +2,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
 #include "base/quote.h"
 #include "cli/document.h"
+#include "cli/layout_option.h"
 #include "cli/memory_table.h"
 #include "cli/next.h"
 #include "cli/options.h"
@@ -16,7 +18,7 @@
 #include "scores/metrics.h"
 
 struct eval_options {
-    const char *data, *teacher, *device, *database;
+    const char *data, *teacher, *device, *database, *plan, *stage, *library, *kind;
     uint64_t device_memory;
     bool dry_run;
     int64_t rows, group_tokens, random_seed;
@@ -108,11 +110,21 @@ static enum status check(const struct eval_options *options,
     if (options->tasks.count && (options->device_memory || options->dry_run))
         return status_set(STATUS_USAGE, "eval: %s goes with --data, not with --task",
                           options->dry_run ? "--dry-run" : "--device-memory");
+    if (!options->plan != !options->library || (options->stage && !options->plan) ||
+        (options->kind && !options->plan))
+        return status_set(STATUS_USAGE, "eval: a layout is --plan PLAN.json and --library DIR, and "
+                                        "--stage and --kind if need be");
     return STATUS_OK;
 }
 
+static struct checkpoint_options checkpoint_of(const struct eval_options *options) {
+    return (struct checkpoint_options){.random_weights = options->random_seed >= 0,
+                                       .seed = (uint64_t)options->random_seed};
+}
+
 static enum status evaluate_tasks(const struct eval_options *options,
-                                  const struct command_arguments *arguments) {
+                                  const struct command_arguments *arguments,
+                                  const struct checkpoint_options *checkpoint) {
     struct eval_task_options settings = {.model = arguments->positional.values[0],
                                          .device = options->device,
                                          .database = options->database,
@@ -120,41 +132,54 @@ static enum status evaluate_tasks(const struct eval_options *options,
                                          .values = &options->task,
                                          .sampling = &options->sampling,
                                          .group_tokens = options->group_tokens,
-                                         .checkpoint = {.random_weights = options->random_seed >= 0,
-                                                        .seed = (uint64_t)options->random_seed},
+                                         .checkpoint = *checkpoint,
                                          .identity = arguments->identity,
                                          .json = arguments->json};
     return eval_tasks(&settings);
 }
 
-static enum status evaluate(const struct eval_options *options,
-                            const struct command_arguments *arguments) {
-    struct compare_settings settings = {.model = arguments->positional.values[0],
-                                        .teacher = options->teacher,
-                                        .data = options->data,
-                                        .device = options->device,
-                                        .database = options->database,
-                                        .group_tokens = options->group_tokens,
-                                        .limit_rows = options->rows,
-                                        .device_memory = options->device_memory,
-                                        .identity = arguments->identity,
-                                        .dry_run = options->dry_run,
-                                        .checkpoint = {.random_weights = options->random_seed >= 0,
-                                                       .seed = (uint64_t)options->random_seed}};
-    struct compare_result result;
-    enum status status = compare_run(&result, &settings);
-    if (status == STATUS_INTERRUPTED && result.run)
+static struct compare_settings settings_of(const struct eval_options *options,
+                                           const struct command_arguments *arguments,
+                                           const struct checkpoint_options *checkpoint) {
+    const char *model = arguments->positional.values[0];
+    return (struct compare_settings){.model = model,
+                                     .teacher = options->teacher ? options->teacher
+                                                : options->plan  ? model
+                                                                 : NULL,
+                                     .data = options->data,
+                                     .device = options->device,
+                                     .database = options->database,
+                                     .group_tokens = options->group_tokens,
+                                     .limit_rows = options->rows,
+                                     .device_memory = options->device_memory,
+                                     .identity = arguments->identity,
+                                     .dry_run = options->dry_run,
+                                     .checkpoint = *checkpoint};
+}
+
+static enum status compare(struct compare_result *result, const struct compare_settings *settings) {
+    enum status status = compare_run(result, settings);
+    if (status == STATUS_INTERRUPTED && result->run)
         status = status_set(status,
                             "interrupted; finished rows are saved in \"%s\": run the same command "
                             "to continue",
-                            options->database);
+                            settings->database);
+    return status;
+}
+
+static enum status evaluate(const struct eval_options *options,
+                            const struct command_arguments *arguments,
+                            const struct checkpoint_options *checkpoint) {
+    const struct compare_settings settings = settings_of(options, arguments, checkpoint);
+    struct compare_result result;
+    enum status status = compare(&result, &settings);
     if (!status && options->dry_run)
         status = memory_table_print(&result.memory, "eval", arguments->json);
     else if (!status && arguments->json)
         status = print_json(&result, settings.model, settings.teacher);
     else if (!status)
         print_text(&result, settings.model, settings.teacher);
-    if (!status && !options->dry_run) {
+    if (!status && !options->dry_run && !options->plan) {
         struct text line;
         next_begin(&line, "eval");
         next_path(&line, NULL, settings.model);
@@ -164,7 +189,110 @@ static enum status evaluate(const struct eval_options *options,
     return status;
 }
 
-enum { OWN_OPTIONS = 11 }; /* of the table below, before those of tasks */
+/* ---- layouts of a plan */
+
+static void print_stage(int number, const struct layout_use *use,
+                        const struct compare_result *result) {
+    const struct statistics *metrics = result->metrics;
+    if (number == 1)
+        printf("%5s %8s  %10s %8s  %10s  %10s  %6s  %s\n", "stage", "replaced", "kl", "+-", "rkl",
+               "ce", "top1", "layout");
+    char error[32] = "-";
+    if (isfinite(metrics[METRIC_KL].stderr_mean))
+        snprintf(error, sizeof error, "%.2g", metrics[METRIC_KL].stderr_mean);
+    char *layout = plan_stage_layout(&use->plan, &use->plan.stages[number - 1]);
+    printf("%5d %8zu  %10.6f %8s  %10.6f  %10.6f  %5.1f%%  %s\n", number,
+           use->plan.stages[number - 1].layers.count, metrics[METRIC_KL].mean, error,
+           metrics[METRIC_RKL].mean, metrics[METRIC_CE].mean, 100 * metrics[METRIC_TOP1].mean,
+           layout ? layout : "");
+    free(layout);
+}
+
+static struct json *stage_json(int number, const struct layout_use *use,
+                               const struct compare_result *result) {
+    struct json *stage = js_new_object();
+    char *layout = plan_stage_layout(&use->plan, &use->plan.stages[number - 1]);
+    js_set_integer(stage, "stage", number);
+    js_set_integer(stage, "replaced", (int64_t)use->plan.stages[number - 1].layers.count);
+    js_set_string(stage, "layout", layout);
+    if (result->run) js_set_integer(stage, "run", result->run);
+    for (int m = 0; m < METRIC_COUNT; m++)
+        set_statistics(stage, metric_name((enum metric)m), &result->metrics[m]);
+    free(layout);
+    return stage;
+}
+
+/* Every stage of the plan: what is lost against the number replaced. */
+static enum status evaluate_stages(const struct eval_options *options,
+                                   const struct command_arguments *arguments,
+                                   struct layout_use *use) {
+    struct checkpoint_options checkpoint = checkpoint_of(options);
+    struct json *stages = js_new_array();
+    struct compare_settings settings = {0};
+    enum status status = STATUS_OK;
+    for (int number = 1; !status && number <= (int)use->plan.n_stages; number++) {
+        struct compare_result result;
+        status = layout_option_take(&checkpoint, use, number);
+        settings = settings_of(options, arguments, &checkpoint);
+        if (!status) status = compare(&result, &settings);
+        if (!status && arguments->json) js_append(stages, stage_json(number, use, &result));
+        if (!status && !arguments->json) print_stage(number, use, &result);
+    }
+    if (!status && arguments->json) {
+        struct json *document = document_begin("eval");
+        js_set_string(document, "model", settings.model);
+        js_set_string(document, "teacher", settings.teacher);
+        js_set_string(document, "library", options->library);
+        js_set(document, "stages", stages);
+        return document_print(document);
+    }
+    js_free(stages);
+    return status;
+}
+
+static enum status stage_number(int *out, const char *text) {
+    char *end = NULL;
+    long number = text ? strtol(text, &end, 10) : 0;
+    *out = (int)number;
+    if (!text || (*text && !*end && number >= 1 && number <= 1000)) return STATUS_OK;
+    return status_set(STATUS_USAGE,
+                      "eval: --stage must be all or a number from 1 to 1000, not "
+                      "\"%s\"",
+                      text);
+}
+
+static enum status evaluate_layout(const struct eval_options *options,
+                                   const struct command_arguments *arguments) {
+    struct checkpoint_options checkpoint = checkpoint_of(options);
+    struct layout_use use = {0};
+    bool all = options->stage && strcmp(options->stage, "all") == 0;
+    int stage = 0;
+    enum status status = all ? STATUS_OK : stage_number(&stage, options->stage);
+    if (!status && all && (!options->data || options->dry_run))
+        status = status_set(STATUS_USAGE, "eval: --stage all goes with --data, without --dry-run");
+    if (!status)
+        status = layout_option_open(&use, arguments->positional.values[0], &checkpoint,
+                                    options->plan, options->library, options->kind);
+    if (!status && all)
+        status = evaluate_stages(options, arguments, &use);
+    else if (!status)
+        status = layout_option_take(&checkpoint, &use, stage);
+    if (!status && !all)
+        status = options->data ? evaluate(options, arguments, &checkpoint)
+                               : evaluate_tasks(options, arguments, &checkpoint);
+    layout_option_close(&use);
+    return status;
+}
+
+static enum status evaluate_any(const struct eval_options *options,
+                                const struct command_arguments *arguments) {
+    const struct checkpoint_options checkpoint = checkpoint_of(options);
+    if (options->plan) return evaluate_layout(options, arguments);
+    return options->data ? evaluate(options, arguments, &checkpoint)
+                         : evaluate_tasks(options, arguments, &checkpoint);
+}
+
+enum { OWN_OPTIONS = 15 }; /* of the table below, before those of tasks */
 
 enum status cmd_eval(int argc, char **argv) {
     struct eval_options values = {.device = "auto",
@@ -177,6 +305,18 @@ enum status cmd_eval(int argc, char **argv) {
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", .group = GROUP_FILES,
          .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"plan", OPTION_STRING, &values.plan, "PLAN.json",
+         "measure MODEL as a stage of this plan makes it, with the mixers of --library in its "
+         "memory: nothing is written, and the teacher is MODEL",
+         .group = GROUP_FILES, .completes = "*.json", .identity = OPTION_RESOLVED},
+        {"stage", OPTION_STRING, &values.stage, "K|all",
+         "stage of the plan, from 1, or a line for each (the last)", .group = GROUP_FILES,
+         .identity = OPTION_RESOLVED},
+        {"library", OPTION_STRING, &values.library, "DIR", "mixers for --plan (see align)",
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"kind", OPTION_STRING, &values.kind, "KIND",
+         "which of them, where the plan does not say and a layer has several", .group = GROUP_FILES,
+         .identity = OPTION_RESOLVED},
         {"rows", OPTION_COUNT, &values.rows, "N", "only the first N rows (all)", .low = 1,
          .high = INT64_MAX, .group = GROUP_SCOPE, .identity = OPTION_RESOLVED},
         {"task", OPTION_LIST, &values.tasks, "NAME=FILE|recall",
@@ -228,8 +368,7 @@ enum status cmd_eval(int argc, char **argv) {
     if (status || arguments.help) goto done;
     status = check(&values, &arguments);
     values.sampling.seed = values.task.seed;
-    if (!status)
-        status = values.data ? evaluate(&values, &arguments) : evaluate_tasks(&values, &arguments);
+    if (!status) status = evaluate_any(&values, &arguments);
 done:
     options_free(&arguments, &line);
     return status;

@@ -19,6 +19,10 @@ struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
         {"from", OPTION_STRING, &values->from, "HYBRID",
          "earlier hybrid of MODEL: take every weight from it, initialise new layers only",
          .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"library", OPTION_STRING, &values->library, "DIR",
+         "take the new mixers from this library (see align), of the plan's kinds, that of --kind, "
+         "or the only one that a layer has there",
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"output", OPTION_STRING, &values->output, "DIR", "the new checkpoint; must not exist",
          .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .letter = 'o',
          .identity = OPTION_NO_NUMBER},
@@ -66,11 +70,20 @@ enum status convert_options_settings(struct conversion_settings *out,
         .layers = values->layers,
         .output = values->output,
         .format = values->format,
+        .library = values->library,
         .device = values->device,
         .max_shard_bytes = values->max_shard,
         .checkpoint = {.random_weights = values->random_weights >= 0,
                        .seed = (uint64_t)values->random_weights},
         .identity = identity,
     };
-    return mixer_option_resolve(&out->choices, &values->mixer, (uint64_t)values->seed);
+    const char *detail = mixer_option_detail(&values->mixer);
+    if (values->library && detail)
+        return status_set(STATUS_USAGE,
+                          "convert: --%s says nothing about mixers that --library has", detail);
+    enum status status =
+        mixer_option_resolve(&out->choices, &values->mixer, (uint64_t)values->seed);
+    if (values->library && mixer_option_word(&values->mixer, "kind"))
+        out->kind = &out->choices.sizes;
+    return status;
 }

@@ -7,7 +7,7 @@
 #include "convert/conversion.h"
 
 struct convert_values {
-    const char *plan, *layers, *from, *output, *format, *device;
+    const char *library, *plan, *layers, *from, *output, *format, *device;
     int64_t stage, seed, random_weights;
     uint64_t max_shard;
     struct mixer_values mixer;
@@ -16,7 +16,7 @@ struct convert_values {
 
 /* The rows, whose targets are the defaults that `values` receives, and what else a command line
  * has. It borrows the table. */
-enum { CONVERT_OPTIONS = 11 + MIXER_OPTIONS };
+enum { CONVERT_OPTIONS = 12 + MIXER_OPTIONS };
 struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
                                          struct convert_values *values);
 

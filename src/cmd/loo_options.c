@@ -40,6 +40,12 @@ struct command_line loo_options_line(struct option table[LOO_OPTIONS], struct lo
         {"base", OPTION_STRING, &values->base, "PLAN[:STAGE]|HYBRID",
          "score on top of a plan (its layers go without their mixer) or of a hybrid checkpoint",
          .group = GROUP_SCOPE, .completes = "*.json", .identity = OPTION_RESOLVED},
+        {"library", OPTION_STRING, &values->library, "DIR",
+         "put the mixers of this library (see align) in the attention's place instead of nothing",
+         .group = GROUP_SCOPE, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"kind", OPTION_STRING, &values->kind, "KIND",
+         "of the library's mixers (the only one that a layer has)", .group = GROUP_SCOPE,
+         .identity = OPTION_RESOLVED},
         run_option_device(&values->device),
         {"group-tokens", OPTION_COUNT, &values->group_tokens, "N",
          "tokens computed and saved at a time (4096, on a GPU 16384, less when memory is short)",
@@ -88,6 +94,8 @@ enum status loo_options_settings(struct loo_settings *settings, const struct loo
                                       .database = values->database,
                                       .device = values->device,
                                       .layers = values->layers,
+                                      .library = values->library,
+                                      .library_kind = values->kind,
                                       .group_tokens = values->group_tokens,
                                       .samples = (int)values->samples,
                                       .seed = (uint64_t)values->task_values.seed,
@@ -101,6 +109,11 @@ enum status loo_options_settings(struct loo_settings *settings, const struct loo
         enum status status = estimate_from_name(&settings->estimate, values->estimate);
         if (status) return status;
     }
+    if (values->kind && !values->library)
+        return status_set(STATUS_USAGE, "loo: --kind says which mixers of --library to take");
+    if (values->library && (values->estimate || settings->ablation == ABLATE_BLOCK))
+        return status_set(STATUS_USAGE, "loo: --library goes without %s",
+                          values->estimate ? "--estimate" : "--ablate block");
     bool seed = values->task_values.seed != 0 && !values->task;
     if (settings->estimate != ESTIMATE_FISHER && (values->samples != 1 || seed))
         return status_set(STATUS_USAGE, "loo: --samples and --seed belong to --estimate fisher%s",

@@ -7,7 +7,8 @@
 #include "cli/task_option.h"
 
 struct loo_values {
-    const char *data, *database, *device, *ablate, *layers, *base, *estimate, *run_file;
+    const char *data, *database, *device, *ablate, *layers, *base, *estimate, *run_file, *library,
+        *kind;
     const char *task;
     int64_t group_tokens, samples, random_seed;
     struct task_values task_values; /* its seed is --estimate fisher's too */
@@ -17,7 +18,7 @@ struct loo_values {
 
 /* The rows, whose targets are the defaults that `values` receives, and what else a command line
  * has. It borrows the table. */
-enum { LOO_OPTIONS = 15 + TASK_OPTIONS };
+enum { LOO_OPTIONS = 17 + TASK_OPTIONS };
 struct command_line loo_options_line(struct option table[LOO_OPTIONS], struct loo_values *values);
 
 /* What the values mean; everything is borrowed but `settings->removed`, the caller's to list_free.

@@ -30,6 +30,12 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
         {"db", OPTION_STRING, &values->database, "FILE.db", "score database, created when absent",
          .group = GROUP_FILES, .completes = "*.db", .identity = OPTION_NO_NUMBER},
         RUN_FILE_OPTION(&values->run_file),
+        {"library", OPTION_STRING, &values->library, "DIR",
+         "probes begin with the mixers of this library (see align)", .group = GROUP_FILES,
+         .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
+        {"keep", OPTION_STRING, &values->keep, "DIR",
+         "keep the mixers of the first seed as their probes end, in this library",
+         .group = GROUP_FILES, .completes = COMPLETE_DIRECTORY, .identity = OPTION_NO_NUMBER},
         {"steps", OPTION_COUNT, &values->steps, "N", "training steps of a probe (100)", .low = 1,
          .high = 1000000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
         {"lr", OPTION_NUMBER, &values->lr, "RATE", "learning rate (0.001)", .group = GROUP_TRAINING,
@@ -152,6 +158,8 @@ enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr
                                       .database = values->database,
                                       .device = values->device,
                                       .layers = values->layers,
+                                      .library = values->library,
+                                      .keep = values->keep,
                                       .seeds = (int)values->seeds,
                                       .seed = (uint64_t)values->seed,
                                       .stable_steps = values->stable,
@@ -166,6 +174,11 @@ enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr
     settings->checkpoint.random_weights = values->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)values->random_seed;
     enum status status = to_probe(&settings->probe, values);
+    if (!status && values->library && settings->probe.choices.data.path)
+        status = status_set(STATUS_USAGE, "mmr: --calibrate says nothing about mixers that "
+                                          "--library has");
+    if (!status && values->keep && values->stable)
+        status = status_set(STATUS_USAGE, "mmr: --keep goes without --stop-when-stable");
     if (!status && values->together > 1 && settings->probe.parts.count > PROBE_MIXER + 1)
         status = status_set(STATUS_USAGE,
                             "mmr: --together %lld needs --train mixer: what else "

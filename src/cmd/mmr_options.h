@@ -8,7 +8,7 @@
 
 struct mmr_values {
     const char *data, *database, *device, *layers, *base, *loss, *schedule, *train, *cache,
-        *run_file;
+        *run_file, *library, *keep;
     struct mixer_values mixer;
     int64_t steps, batch, heldout, seeds, seed, warmup, stable, group, together, limit, random_seed;
     uint64_t device_memory;
@@ -18,7 +18,7 @@ struct mmr_values {
 
 /* The rows, whose targets are the defaults that `values` receives, and what else a command line
  * has. It borrows the table. */
-enum { MMR_OPTIONS = 31 + MIXER_OPTIONS };
+enum { MMR_OPTIONS = 33 + MIXER_OPTIONS };
 struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mmr_values *values);
 
 /* What the values mean; everything is borrowed. */

@@ -135,8 +135,67 @@ static struct json *provenance_json(const struct conversion *conversion) {
     if (job->added.count) mixer_choices_for(&choices, &job->options.choices, &job->mixer);
     struct json *init = job->added.count ? mixer_choices_to_json(&choices, &job->mixer) : NULL;
     if (init) calibration_describe(init, &conversion->calibration, conversion->backend);
+    if (settings->library && init) {
+        struct json *library = js_new_object();
+        js_set_string(library, "path", settings->library);
+        js_set_string(library, "digest", conversion->mixers.digest);
+        js_set(object, "library", library);
+        js_free(init); /* how they began is told there */
+        init = NULL;
+    }
     js_set(object, "init", init);
     return object;
+}
+
+/* Which layers are new, and of what kind their mixers are to be. */
+static enum status choose_mixers(struct int_list *layers, const struct mixer_sizes ***kinds,
+                                 const struct conversion *conversion) {
+    const struct conversion_settings *settings = conversion->settings;
+    const struct checkpoint *base = conversion->from ? conversion->from : conversion->model;
+    const struct int_list *all = &conversion->layers;
+    *layers = (struct int_list){.values = memory_calloc(all->count + 1, sizeof *layers->values)};
+    *kinds = memory_calloc(all->count + 1, sizeof **kinds);
+    if (!layers->values || !*kinds) return STATUS_FAILED;
+    for (size_t i = 0; i < all->count; i++) {
+        const struct mixer_sizes *planned = conversion->kinds ? conversion->kinds[i] : NULL;
+        if (!config_is_attention(checkpoint_config(base), all->values[i])) continue;
+        (*kinds)[layers->count] = planned ? planned : settings->kind;
+        layers->values[layers->count++] = all->values[i];
+    }
+    return STATUS_OK;
+}
+
+/* The mixers of the library, and of what kind they are. */
+static enum status open_library(struct conversion *out, struct convert_options *options) {
+    struct library *library = NULL;
+    struct int_list layers = {0};
+    const struct mixer_sizes **kinds = NULL;
+    enum status status = choose_mixers(&layers, &kinds, out);
+    if (!status) status = library_open(&library, out->settings->library, out->model, LIBRARY_READ);
+    if (!status)
+        status = library_lay_out(&out->mixers, library, &layers,
+                                 (const struct mixer_sizes *const *)kinds);
+    if (!status && !out->kinds) {
+        out->kinds = memory_calloc(out->layers.count + 1, sizeof *out->kinds);
+        if (!out->kinds) status = STATUS_FAILED;
+    }
+    for (size_t i = 0; !status && i < out->layers.count; i++) {
+        const struct checkpoint_placed *placed =
+            library_layout_find(&out->mixers, out->layers.values[i]);
+        if (placed) out->kinds[i] = &placed->sizes;
+    }
+    /* Sizes that options would have to say are the mixers' own. */
+    if (!status && out->mixers.count) {
+        options->choices = (struct mixer_choices){.sizes.kind = out->mixers.placed[0].sizes.kind};
+        mixer_choices_for(&options->choices, &out->settings->choices, &out->mixers.placed[0].sizes);
+        options->choices.sizes = out->mixers.placed[0].sizes;
+    }
+    options->library = &out->mixers;
+    options->kinds = (const struct mixer_sizes *const *)out->kinds;
+    library_close(library);
+    list_free(&layers);
+    free(kinds);
+    return status;
 }
 
 enum status conversion_open(struct conversion *out, const struct conversion_settings *settings) {
@@ -149,7 +208,8 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
                                       .kinds = (const struct mixer_sizes *const *)out->kinds,
                                       .choices = settings->choices,
                                       .max_shard_bytes = settings->max_shard_bytes};
-    status = choose_format(&options.format, settings->format, &options);
+    if (settings->library) status = open_library(out, &options);
+    if (!status) status = choose_format(&options.format, settings->format, &options);
     if (!status) status = convert_prepare(&out->job, &options);
     if (!status && settings->choices.data.path && out->job.added.count) {
         status = calibration_open(&out->calibration, &settings->choices.data, NULL, 0);
@@ -219,4 +279,5 @@ void conversion_close(struct conversion *conversion) {
     plan_free(&conversion->plan);
     list_free(&conversion->layers);
     free(conversion->kinds);
+    library_layout_free(&conversion->mixers);
 }

@@ -15,9 +15,11 @@ struct conversion_settings {
     const char *layers; /* instead of a plan: as list_parse */
     const char *output; /* the new directory; NULL where nothing is written */
     const char *format; /* a format_name; NULL: what the base is, else the first that can */
-    struct mixer_choices choices;         /* of new mixers */
-    const char *device;                   /* where they are fitted to data; else of no use */
-    uint64_t max_shard_bytes;             /* as convert_options has it */
+    struct mixer_choices choices;   /* of new mixers */
+    const char *library;            /* directory of mixers that are there already; or NULL */
+    const struct mixer_sizes *kind; /* of them, where the plan says none; NULL: the only one */
+    const char *device;             /* where they are fitted to data; else of no use */
+    uint64_t max_shard_bytes;       /* as convert_options has it */
     struct checkpoint_options checkpoint; /* how the model is opened */
     const struct json *identity;          /* options that the provenance records as they are */
 };
@@ -33,6 +35,7 @@ struct conversion {
     const struct mixer_sizes **kinds; /* [layers] what by, as the plan says; NULL without one */
     struct json *scores;              /* of the plan's layers */
     struct convert_job job;
+    struct library_layout mixers;   /* of the library, for the new layers */
     struct calibration calibration; /* zeroed: there is none */
     struct backend *backend;        /* where it is done; or NULL */
     struct calibration_task *fits;  /* [n_fits]: made when it is written */

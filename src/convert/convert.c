@@ -34,7 +34,8 @@ static enum status plan_tensors(struct convert_job *job) {
         struct convert_tensor *tensor = &job->tensors[i];
         tensor->spec = specs[i];
         tensor->made = specs[i].row && is_new(job, specs[i].layer) &&
-                       !mixer_is_copy(job->config->layers[specs[i].layer].mixer.kind);
+                       (job->options.library ||
+                        !mixer_is_copy(job->config->layers[specs[i].layer].mixer.kind));
         if (!tensor->made)
             tensor->source =
                 checkpoint_find(job->options.base, specs[i].layer, (enum tensor_role)specs[i].role);
@@ -47,6 +48,20 @@ static enum status plan_tensors(struct convert_job *job) {
     return status;
 }
 
+/* Mixers that are there already must have the sizes that the format gives them. */
+static enum status check_library(const struct convert_job *job) {
+    for (size_t i = 0; job->options.library && i < job->added.count; i++) {
+        int layer = job->added.values[i];
+        const struct checkpoint_placed *placed = library_layout_find(job->options.library, layer);
+        if (!mixer_same(&placed->sizes, &job->config->layers[layer].mixer))
+            return status_fail("the library's %s of layer %d has other sizes than %s needs there: "
+                               "use another --format",
+                               placed->sizes.kind->singular, layer,
+                               format_name(job->options.format));
+    }
+    return STATUS_OK;
+}
+
 enum status convert_prepare(struct convert_job *job, const struct convert_options *options) {
     *job = (struct convert_job){.options = *options};
     struct hybrid hybrid;
@@ -57,7 +72,8 @@ enum status convert_prepare(struct convert_job *job, const struct convert_option
     job->config = hybrid.config;
     job->mixer = hybrid.mixer;
     job->added = hybrid.added;
-    status = fold_prepare(job);
+    status = check_library(job);
+    if (!status) status = fold_prepare(job);
     if (!status) status = plan_tensors(job);
     if (!status) status = convert_list_stored(job);
     if (status) convert_free(job);
@@ -97,6 +113,7 @@ enum status convert_list_fits(struct calibration_task **out, size_t *count,
 char *convert_tensor_origin(const struct convert_job *job, const struct convert_tensor *tensor) {
     if (tensor->source) return memory_copy_string(tensor->source->name);
     if (!tensor->made) return memory_copy_string("zeros");
+    if (job->options.library) return memory_copy_string("the library");
     struct replacement_source source;
     struct mixer_choices choices;
     const struct mixer_sizes *mixer = convert_new_mixer(&choices, job, tensor->spec.layer);

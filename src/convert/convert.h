@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/status.h"
 #include "checkpoint/checkpoint.h"
+#include "library/library.h"
 #include "model/formats.h"
 
 struct convert_options {
@@ -25,6 +26,8 @@ struct convert_options {
     /* What data say of the new mixers [n_fits]; NULL until there are any. Borrowed. */
     const struct calibration_task *fits;
     size_t n_fits;
+    /* Mixers of a library for the layers that are new; or NULL. Borrowed. */
+    const struct library_layout *library;
     uint64_t max_shard_bytes; /* 0: 5 GB */
     /* Of replaced layers, for the model card: {"layer", "mixer", "metric", "score", "stderr"} each;
      * or NULL. Borrowed. */

@@ -171,6 +171,17 @@ static enum status put_values(struct fill *fill, const struct source *source, in
     return status;
 }
 
+/* The values that a library has, as checkpoints have them. */
+static enum status read_library(struct source *source, const struct convert_job *job) {
+    const struct tensor_spec *spec = &source->tensor->spec;
+    int64_t count = spec->shape[0] * source->columns;
+    enum status status = library_layout_read(source->made, job->options.library, spec->layer,
+                                             spec->role - TENSOR_OF_MIXER);
+    for (int64_t i = 0; !status && spec->row->stored != 0 && i < count; i++)
+        source->made[i] *= (float)spec->row->stored;
+    return status;
+}
+
 static enum status make_values(struct source *source, const struct convert_job *job) {
     const struct tensor_spec *spec = &source->tensor->spec;
     const struct model_config *base = checkpoint_config(job->options.base);
@@ -181,6 +192,7 @@ static enum status make_values(struct source *source, const struct convert_job *
     int heads, kv_heads;
     source->made = memory_calloc(count, sizeof *source->made);
     if (!source->made) return STATUS_FAILED;
+    if (job->options.library) return read_library(source, job);
     enum status status = replacement_source_open(&from, job->options.base, spec->layer);
     if (status) return status;
     format_heads(&heads, &kv_heads, job->options.format, base);

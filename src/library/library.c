@@ -266,6 +266,30 @@ enum status library_need(const struct library_entry **out, const struct library 
                        mixer_text(text, kind), layer);
 }
 
+bool library_has(const struct library *library, int layer) {
+    for (size_t i = 0; i < library->count; i++)
+        if (library->mixers[i].entry.layer == layer) return true;
+    return false;
+}
+
+enum status library_only(const struct library_entry **out, const struct library *library,
+                         int layer) {
+    char text[2][MIXER_TEXT_SIZE];
+    *out = NULL;
+    for (size_t i = 0; i < library->count; i++) {
+        const struct library_entry *entry = &library->mixers[i].entry;
+        if (entry->layer != layer) continue;
+        if (*out)
+            return status_fail("\"%s\" has several mixers of layer %d (%s, %s): say which with "
+                               "--kind",
+                               library->directory, layer, mixer_text(text[0], &(*out)->sizes),
+                               mixer_text(text[1], &entry->sizes));
+        *out = entry;
+    }
+    if (*out) return STATUS_OK;
+    return status_fail("\"%s\" has no mixer of layer %d", library->directory, layer);
+}
+
 /* ---- writing */
 
 /* What the document says of a mixer, before what `about` adds. */
@@ -384,4 +408,60 @@ enum status library_load(struct mixer *out, const struct library *library,
     else
         *out = mixer;
     return status;
+}
+
+/* ---- several at once */
+
+static enum status choose(const struct library_entry **out, const struct library *library,
+                          const struct int_list *layers, const struct mixer_sizes *const *kinds,
+                          size_t index) {
+    int layer = layers->values[index];
+    if (kinds && kinds[index]) return library_need(out, library, layer, kinds[index]);
+    return library_only(out, library, layer);
+}
+
+enum status library_lay_out(struct library_layout *out, const struct library *library,
+                            const struct int_list *layers, const struct mixer_sizes *const *kinds) {
+    struct text text = {0};
+    *out = (struct library_layout){0};
+    out->placed = memory_calloc(layers->count + 1, sizeof *out->placed);
+    out->files = memory_calloc(layers->count + 1, sizeof *out->files);
+    enum status status = out->placed && out->files ? STATUS_OK : STATUS_FAILED;
+    for (size_t i = 0; !status && i < layers->count; i++) {
+        const struct library_entry *entry;
+        status = choose(&entry, library, layers, kinds, i);
+        if (!status) status = open_entry(&out->files[i], library, entry);
+        if (status) break;
+        out->placed[i] = (struct checkpoint_placed){
+            .layer = entry->layer, .sizes = entry->sizes, .file = out->files[i]};
+        text_append(&text, "%d %s\n", entry->layer, entry->digest);
+        out->count++;
+    }
+    text_append(&text, "%zu\n", out->count);
+    char *all = text_finish(&text);
+    if (!status && !all) status = STATUS_FAILED;
+    if (!status) status = sha256_bytes(out->digest, all, strlen(all));
+    free(all);
+    if (status) library_layout_free(out);
+    return status;
+}
+
+void library_layout_free(struct library_layout *layout) {
+    for (size_t i = 0; layout->files && i < layout->count; i++) safetensors_close(layout->files[i]);
+    free(layout->files);
+    free(layout->placed);
+    *layout = (struct library_layout){0};
+}
+
+const struct checkpoint_placed *library_layout_find(const struct library_layout *layout,
+                                                    int layer) {
+    for (size_t i = 0; i < layout->count; i++)
+        if (layout->placed[i].layer == layer) return &layout->placed[i];
+    return NULL;
+}
+
+enum status library_layout_read(float *out, const struct library_layout *layout, int layer,
+                                int tensor) {
+    const struct checkpoint_placed *placed = library_layout_find(layout, layer);
+    return mixer_file_read(out, placed->file, &placed->sizes, tensor);
 }

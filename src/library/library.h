@@ -13,6 +13,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/list.h"
 #include "checkpoint/checkpoint.h"
 #include "model/model.h"
 
@@ -46,6 +47,13 @@ const struct library_entry *library_find(const struct library *library, int laye
 enum status library_need(const struct library_entry **out, const struct library *library, int layer,
                          const struct mixer_sizes *kind) STATUS_CHECKED;
 
+/* Whether a layer has a mixer of any kind. */
+bool library_has(const struct library *library, int layer);
+
+/* The only kind that a layer has; several or none are a failure. */
+enum status library_only(const struct library_entry **out, const struct library *library,
+                         int layer) STATUS_CHECKED;
+
 /* Keep a mixer, in the place of one of its layer and kind that is there. `about` (taken over) is
  * what the document says of it besides. */
 enum status library_put(struct library *library, int layer, const struct mixer *mixer,
@@ -61,5 +69,27 @@ enum status library_save(struct library *library) STATUS_CHECKED;
 enum status library_load(struct mixer *out, const struct library *library,
                          const struct library_entry *entry,
                          const struct model *model) STATUS_CHECKED;
+
+/* Mixers of some layers with their files open, as checkpoint_open puts them in place. */
+struct library_layout {
+    struct checkpoint_placed *placed; /* [count] */
+    struct safetensors **files;       /* [count] */
+    size_t count;
+    char digest[SHA256_HEX_SIZE]; /* of all of them, with their layers */
+};
+
+/* Of these layers; `kinds` [layers] say which kind, NULL (or an entry that is NULL) the only one
+ * there is. Free with library_layout_free, which accepts a zeroed struct, after the checkpoint that
+ * was opened with it. */
+enum status library_lay_out(struct library_layout *out, const struct library *library,
+                            const struct int_list *layers,
+                            const struct mixer_sizes *const *kinds) STATUS_CHECKED;
+void library_layout_free(struct library_layout *layout);
+
+/* The mixer of a layer; NULL: there is none. A tensor of it as the weights have it (see
+ * tensor_row.stored), float32 [count] on the host. */
+const struct checkpoint_placed *library_layout_find(const struct library_layout *layout, int layer);
+enum status library_layout_read(float *out, const struct library_layout *layout, int layer,
+                                int tensor) STATUS_CHECKED;
 
 #endif

@@ -81,7 +81,12 @@ echo "$rows" | sed 's/13/14/' | "$tests/make_tokens" others.h5 300
 "$program" convert "$model" --layers 1 -o hybrid --format apriel2 --quiet >out
 "$program" loo "$model" --data rows.h5 --db base.db --device cpu --quiet >out
 "$program" plan --db base.db --stages 1 -o plan.json --quiet >out
+"$program" plan --db base.db --stages 1,2 -o more.json --quiet >out
 mkdir states
+"$program" align "$model" --data rows.h5 --db base.db --library library --kind m2 --steps 1 --batch 1 --heldout 1 \
+    --device cpu --quiet >out
+"$program" align "$model" --data rows.h5 --db base.db --library library --kind gdn --steps 1 --batch 1 --heldout 1 \
+    --device cpu --quiet >out
 
 L="$model --data rows.h5 --device cpu"
 T="$demo --task recall --lengths 32 --items 1 --depths 0 --device cpu"
@@ -103,6 +108,8 @@ depths new $demo --task recall --lengths 32 --items 1 --depths 1 --device cpu
 items new $demo --task recall --lengths 32 --items 2 --depths 0 --device cpu
 base new $L --base plan.json
 hybrid new $L --base hybrid
+library new $L --library library --kind m2
+kind new $L --library library --kind gdn
 random-weights new $L --random-weights 1
 device same $model --data rows.h5 --device auto
 group-tokens same $L --group-tokens 12
@@ -129,6 +136,8 @@ seeds new $M --seeds 2
 seed new $M --seed 1
 layers new $M --layers 1
 base new $M --base hybrid
+library new $M --library library
+keep same $M --keep kept
 loss new $M --loss fkl
 temperature new $M --temperature 2
 train new $M --train layer
@@ -231,6 +240,10 @@ data new $model --data others.h5 --device cpu
 rows new $D --rows 2
 teacher new $D --teacher hybrid
 base new hybrid --data rows.h5 --device cpu
+plan new $D --plan more.json --library library --kind m2
+stage new $D --plan more.json --library library --kind m2 --stage 1
+kind new $D --plan plan.json --library library --kind gdn
+library other
 random-weights new $D --random-weights 1
 group-tokens same $D --group-tokens 12
 device-memory same $D --device-memory 1G
@@ -264,6 +277,7 @@ for choice in 'align paper' 'conv-init random' 'dt-bias twice' 'gate random' 'sk
     'a-init one' 'dt-range 0.01,0.1' 'qkv-bias drop'; do
     written "${choice% *}" new "--${choice% *}" "${choice#* }"
 done
+written library new --library library --kind m2
 written calibrate new --calibrate rows.h5
 written memory new --calibrate rows.h5 --memory set
 written scale new --calibrate rows.h5 --scale set

@@ -62,6 +62,8 @@ document convert convert "$demo" --plan plan.json --dry-run
 document convert convert "$demo" --plan plan.json -o hybrid
 document eval eval hybrid --teacher "$demo" --data tokens.h5 --device cpu
 document eval eval hybrid --data tokens.h5 --device cpu --dry-run
+"$program" plan --db scores.db --signal align --stages 1 -o aligned.json --quiet >out
+document eval eval "$demo" --data tokens.h5 --device cpu --plan aligned.json --library library --stage all
 document eval eval hybrid --task recall --lengths 32 --items 1 --depths 1 --device cpu
 document generate generate "$demo" --prompt Natalia --max-tokens 2 --device cpu
 document bench bench "$demo" --layers 0,1 --output 4 --memory 20M --prefill 4 --device cpu

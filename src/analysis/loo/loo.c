@@ -5,11 +5,13 @@
 
 #include "analysis/layers.h"
 #include "analysis/loo/loo_budget.h"
+#include "analysis/loo/loo_library.h"
 #include "analysis/loo/loo_task.h"
 #include "analysis/loo/loo_timing.h"
 #include "analysis/record.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "mixers/sizes.h"
 #include "scores/kinds.h"
 
 struct work {
@@ -23,6 +25,7 @@ struct work {
     bool *removed; /* [L] */
     struct sweep *sweep;
     struct estimator *estimator; /* in its place */
+    struct loo_library library;  /* zeroed: branches go without */
     struct loo_cut cut;
 };
 
@@ -47,6 +50,7 @@ static struct sweep_options options_of(const struct work *work) {
     return (struct sweep_options){.ablation = work->settings->ablation,
                                   .layers = work->layers.values,
                                   .branches = (int)work->layers.count,
+                                  .placed = work->settings->library ? &work->library.placed : NULL,
                                   .removed = work->removed};
 }
 
@@ -58,6 +62,23 @@ static struct estimator_options estimate_of(const struct work *work) {
                                       .removed = work->removed,
                                       .samples = work->settings->samples,
                                       .seed = work->settings->seed};
+}
+
+/* What the branches have in the attention's place, as mmr says what its probes begin with. */
+static enum status describe_library(struct json *parameters, const struct work *work) {
+    char digest[SHA256_HEX_SIZE], text[MIXER_TEXT_SIZE];
+    const struct mixer_sizes *sizes = work->library.sizes;
+    if (!work->settings->library) return STATUS_OK;
+    enum status status = loo_library_digest(digest, &work->library);
+    if (status) return status;
+    js_set_string(parameters, "library", digest);
+    bool one = true;
+    for (size_t i = 1; i < work->layers.count; i++) one = one && mixer_same(&sizes[i], &sizes[0]);
+    if (!one) return STATUS_OK;
+    struct json *init = js_new_object();
+    js_set_string(init, "kind", mixer_text(text, &sizes[0]));
+    js_set(parameters, "init", init);
+    return STATUS_OK;
 }
 
 /* Find or insert the run, or compare it with another. */
@@ -74,6 +95,9 @@ static enum status begin(struct work *work, struct loo_outcome *outcome,
         js_set_string(parameters, "ablate",
                       work->settings->ablation == ABLATE_BLOCK ? "block" : "mixer");
         js_set_string(parameters, "layers", layers);
+        status = describe_library(parameters, work);
+    }
+    if (!status) {
         bool draws = work->settings->estimate == ESTIMATE_FISHER;
         if (work->settings->estimate)
             js_set_string(parameters, "estimate", estimate_name(work->settings->estimate));
@@ -214,7 +238,12 @@ static enum status open_inputs(struct work *work) {
     if (!status) status = mark_removed(work);
     if (!status)
         status = layers_choose(&work->layers, work->model->config, work->removed, settings->layers,
-                               "remove");
+                               settings->library ? "replace" : "remove");
+    const struct loo_library_settings library = {settings->library, settings->model,
+                                                 &settings->checkpoint, settings->library_kind};
+    if (!status && settings->library)
+        status = loo_library_open(&work->library, &work->layers, work->model,
+                                  settings->hybrid != NULL, settings->layers != NULL, &library);
     return status;
 }
 
@@ -276,6 +305,7 @@ done:
                             settings->database);
     sweep_close(work.sweep);
     estimator_close(work.estimator);
+    loo_library_close(&work.library);
     store_close(work.store);
     model_close(work.model);
     tokenset_free(work.own_set);

@@ -17,8 +17,10 @@ struct loo_settings {
     const char *database;               /* created when absent */
     const char *device;                 /* as backend_open */
     enum ablation ablation;
-    enum estimate estimate; /* in the place of the exact sweep; stored as a run of its own kind */
-    int samples;            /* of fisher */
+    const char *library; /* branches have its mixers in the attention's place; or NULL: nothing */
+    const char *library_kind; /* of them; NULL: the only one that a layer has */
+    enum estimate estimate;   /* in the place of the exact sweep; stored as a run of its own kind */
+    int samples;              /* of fisher */
     uint64_t seed;
     const char *layers;          /* as list_parse, or NULL: every attention layer that is left */
     struct int_list removed;     /* layers that a plan replaces: the trunk goes without them */

@@ -43,6 +43,7 @@ static enum status open_inputs(struct mmr_work *work) {
     if (!status)
         status =
             layers_choose(&work->layers, work->student->config, NULL, settings->layers, "replace");
+    if (!status) status = mmr_open_libraries(work);
     if (!status && settings->probe.choices.data.path)
         status = calibration_open(&work->calibration, &settings->probe.choices.data, work->set,
                                   settings->probe.data.heldout);
@@ -78,7 +79,9 @@ static struct json *describe(const struct mmr_work *work, const struct mixer_siz
     struct json *init = mixer_choices_to_json(&probe->choices, mixer);
     calibration_describe(init, &work->calibration, work->backend);
     js_set(parameters, "init", init);
-    return parameters;
+    if (!mmr_describe_library(parameters, work)) return parameters;
+    js_free(parameters);
+    return NULL;
 }
 
 /* Find or insert the run, or compare it with another. */
@@ -248,6 +251,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     status = calibrate(&work);
     probe.fits = work.fits;
     probe.n_fits = work.n_fits;
+    probe.library = work.library;
     if (!status)
         status = probe_engine_open(&work.engine, work.student, work.teacher, work.set, &probe,
                                    &work.arrangement, &cache);

@@ -19,10 +19,12 @@ struct mmr_settings {
     int together; /* probes that advance in lock step; 0: as many as fit where layers are loaded for
                      each pass, else one by one */
     int64_t limit_steps; /* end, as an interrupt would, after so many steps of this call; 0: no */
-    uint64_t device_memory;      /* bytes that may be used on the device, 0: what is free */
-    size_t state_part;           /* bytes of a training state saved at a time, 0: MMR_STATE_PART */
-    bool dry_run;                /* budget the memory and stop; no database is needed */
-    bool recompute;              /* blocks, in the backward pass; else only when memory is short */
+    uint64_t device_memory; /* bytes that may be used on the device, 0: what is free */
+    size_t state_part;      /* bytes of a training state saved at a time, 0: MMR_STATE_PART */
+    bool dry_run;           /* budget the memory and stop; no database is needed */
+    bool recompute;         /* blocks, in the backward pass; else only when memory is short */
+    const char *library;    /* directory of mixers that probes begin with; NULL: initialised ones */
+    const char *keep;       /* library that gets those of the first seed as they end; or NULL */
     const char *cache_directory; /* shared inputs go to a file there; NULL: memory */
     struct checkpoint_options checkpoint;
     const struct json *identity; /* see record_run */

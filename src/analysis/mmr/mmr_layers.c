@@ -241,6 +241,10 @@ static enum status run_group(struct mmr_work *work, const struct probe_choice *c
     if (!status) status = resume(work, &group, from);
     if (!status) status = train(work, &group, from, to);
     if (!status && heldouts) status = measure_after(work, &group, to, heldouts);
+    for (int i = 0; !status && heldouts && i < group.count; i++)
+        if (group.members[i].diverged_at < 0 &&
+            group.members[i].seed == (int64_t)work->settings->seed)
+            status = mmr_keep(work, group.members[i].probe, group.members[i].layer);
     close_group(&group);
     return status;
 }

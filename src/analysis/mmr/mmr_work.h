@@ -7,6 +7,7 @@
 #include "analysis/saved_state.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "library/library.h"
 
 struct mmr_work {
     const struct mmr_settings *settings;
@@ -24,6 +25,7 @@ struct mmr_work {
     struct calibration_task *fits;        /* [n_fits]: of the layers and seeds */
     size_t n_fits;
     struct probe_engine *engine;
+    struct library *library, *keep; /* or NULL */
     struct progress progress;
     double done;                   /* steps, for progress */
     double saved_at, save_seconds; /* the last training state that was saved, and what it took */
@@ -52,6 +54,14 @@ struct probe_cache mmr_cache_of(const struct mmr_settings *settings);
 
 /* Into `text`: what a probe's step loads on average, where layers are streamed, and computes. */
 void mmr_traffic(char *text, size_t size, const struct mmr_work *work);
+
+/* Where probes begin, and where their mixers go: checked, and opened. What identifies
+ * the former. Keep a mixer; warn of those that are not kept. */
+enum status mmr_open_libraries(struct mmr_work *work) STATUS_CHECKED;
+enum status mmr_describe_library(struct json *parameters,
+                                 const struct mmr_work *work) STATUS_CHECKED;
+enum status mmr_keep(struct mmr_work *work, struct probe *probe, int layer) STATUS_CHECKED;
+void mmr_warn_of_unkept(const struct mmr_work *work);
 
 void mmr_begin_progress(struct mmr_work *work);
 
