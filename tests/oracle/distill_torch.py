@@ -93,24 +93,25 @@ def make_schedule(optimizer, steps):
 
 
 def loss_of(student, teacher, rows, masks, options):
-    """The mean over the counted positions of all rows, which may differ in length."""
+    """The mean over the counted positions of all rows; those of one length pass together."""
     total, count, t = 0.0, 0, options.temperature
-    for row, mask in zip(rows, masks):
+    for length in sorted({len(row) for row in rows}):
+        ids = torch.stack([row for row in rows if len(row) == length])
+        chosen = [mask for row, mask in zip(rows, masks) if len(row) == length]
         with torch.no_grad():
-            target = torch.log_softmax(teacher(row[None]).logits[0] / t, -1)
-        logits = student(row[None]).logits[0]
+            target = torch.log_softmax(teacher(ids).logits / t, -1)
+        logits = student(ids).logits
         log_p = torch.log_softmax(logits / t, -1)
-        rkl = (log_p.exp() * (log_p - target)).sum(-1) / t
-        fkl = (target.exp() * (target - log_p)).sum(-1) / t
-        following = torch.cat([row[1:], row[:1]])
-        ce = F.cross_entropy(logits, following, reduction="none")
-        counted = torch.zeros(len(row), dtype=torch.bool)
-        counted[:-1] = True if mask is None else mask[1:]
-        if mask is None and options.loss != "ce" and not options.ce:
-            counted[-1] = True
-        value = {"rkl": rkl, "fkl": fkl, "ce": ce}[options.loss]
-        value = (1 - options.ce) * value + options.ce * ce
-        total, count = total + value[counted].sum(), count + int(counted.sum())
+        value = {"rkl": (log_p.exp() * (log_p - target)).sum(-1) / t,
+                 "fkl": (target.exp() * (target - log_p)).sum(-1) / t}
+        following = ids.roll(-1, 1)
+        value["ce"] = F.cross_entropy(logits.transpose(1, 2), following, reduction="none")
+        counted = torch.zeros(ids.shape, dtype=torch.bool)
+        for row, mask in enumerate(chosen):
+            counted[row, :-1] = True if mask is None else mask[1:]
+            counted[row, -1] = mask is None and options.loss != "ce" and not options.ce
+        mixed = (1 - options.ce) * value[options.loss] + options.ce * value["ce"]
+        total, count = total + mixed[counted].sum(), count + int(counted.sum())
     return total / count
 
 
