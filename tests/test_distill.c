@@ -200,7 +200,7 @@ static void make_hybrid(struct course *course, const char *model, int last) {
     struct convert_options options = {
         .base = base,
         .layers = {&last, 1},
-        .format = FAMILY_APRIEL2,
+        .format = FORMAT_APRIEL2,
         .choices = choices_of("kind=m2 init=published qkv-bias=drop d-state=8")};
     options.choices.seed = 3;
     succeeds(convert_prepare(&job, &options));

@@ -400,8 +400,10 @@ enum status cmd_scores(int argc, char **argv) {
          .group = GROUP_SHOW},
         {"export", OPTION_CHOICE, &v.export, NULL,
          "CSV of --run, or of all runs: csv (a line a layer and metric), sequences, steps; of "
+         "distill: curve, heldout; of "
          "tasks: items, choices, answers; the list itself: runs, bench (throughput)",
-         .group = GROUP_SHOW, .choices = "csv|sequences|steps|items|choices|answers|runs|bench"},
+         .group = GROUP_SHOW,
+         .choices = "csv|sequences|steps|curve|heldout|items|choices|answers|runs|bench"},
         {"note", OPTION_STRING, &v.note, "RUN",
          "keep the argument TEXT with this run, as in --note 3 \"new data\"", .group = GROUP_FILES},
         {"delete", OPTION_STRING, &v.deleted, "RUN",

@@ -145,6 +145,45 @@ static enum status export_answers(struct store *store, int64_t run) {
     return status;
 }
 
+/* ---- curves of a training */
+
+/* Nothing where it is not finite. */
+static const char *number_or_nothing(char out[NUMBER_SIZE], double value) {
+    return isfinite(value) ? number_format(out, value) : "";
+}
+
+static enum status export_training(struct store *store, int64_t run) {
+    char number[4][NUMBER_SIZE];
+    struct store_training training;
+    enum status status = store_get_training(&training, store, run);
+    for (size_t i = 0; !status && i < training.step_count; i++) {
+        const struct store_training_step *step = &training.steps[i];
+        printf("%lld,%lld,%s,%s,%s,%lld,%s,%d\n", (long long)run, (long long)step->step,
+               number_or_nothing(number[0], step->loss), number_format(number[1], step->rate),
+               number_or_nothing(number[2], step->norm), (long long)step->tokens,
+               number_format(number[3], step->seconds), step->taken);
+    }
+    store_training_free(&training);
+    return status;
+}
+
+static enum status export_measurements(struct store *store, int64_t run) {
+    char number[2][NUMBER_SIZE];
+    struct store_training training;
+    enum status status = store_get_training(&training, store, run);
+    for (size_t i = 0; !status && i < training.value_count; i++) {
+        const struct store_training_value *value = &training.values[i];
+        struct text row = {0};
+        text_append(&row, "%lld,%lld,", (long long)run, (long long)value->step);
+        quote_csv(&row, value->metric);
+        text_append(&row, ",%s,%s,%lld", number_format(number[0], value->value),
+                    number_or_nothing(number[1], value->stderr_value), (long long)value->n);
+        status = print_row(&row);
+    }
+    store_training_free(&training);
+    return status;
+}
+
 /* ---- the list itself */
 
 static enum status export_run(struct store *store, int64_t id) {
@@ -209,6 +248,8 @@ static const struct {
     {"items", "run,row,category,gold,metric,value", export_items},
     {"choices", "run,row,choice,loglikelihood,tokens,characters,greedy", export_choices},
     {"answers", "run,row,sample,correct,tokens,answer,text", export_answers},
+    {"curve", "run,step,loss,rate,norm,tokens,seconds,taken", export_training},
+    {"heldout", "run,step,metric,value,stderr,n", export_measurements},
     {"runs",
      "run,kind,model,dataset,base,parameters,device,tool,status,started,finished,note,seed,seconds,"
      "layers,rows",

@@ -1,4 +1,4 @@
-/* Which layers student and teacher have alike, by every byte: one pass serves both there. */
+/* Which layers student and teacher have alike, by every value: one pass serves both there. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,19 +9,19 @@
 /* Reading in blocks of this many elements. */
 enum { BLOCK = 1 << 20 };
 
+/* By value: formats have types of their own. */
 static enum status same_values(bool *same, const struct checkpoint *a, const struct checkpoint *b,
                                const struct checkpoint_tensor *left,
-                               const struct checkpoint_tensor *right, char *room) {
-    size_t size = dtype_size(left->dtype);
+                               const struct checkpoint_tensor *right, float *room) {
     enum status status = STATUS_OK;
-    *same = left->dtype == right->dtype && left->count == right->count;
+    *same = left->count == right->count;
     for (int64_t first = 0; !status && *same && first < left->count; first += BLOCK) {
         int64_t count = left->count - first < BLOCK ? left->count - first : BLOCK;
-        char *other = room + BLOCK * sizeof(float);
+        float *other = room + BLOCK;
         status = interrupt_check();
-        if (!status) status = checkpoint_read_raw(a, left, first, count, room);
-        if (!status) status = checkpoint_read_raw(b, right, first, count, other);
-        if (!status) *same = memcmp(room, other, (size_t)count * size) == 0;
+        if (!status) status = checkpoint_read_f32(a, left, first, count, room);
+        if (!status) status = checkpoint_read_f32(b, right, first, count, other);
+        if (!status) *same = memcmp(room, other, (size_t)count * sizeof *room) == 0;
         checkpoint_drop_elements(a, left, first, count);
         checkpoint_drop_elements(b, right, first, count);
     }
@@ -30,7 +30,7 @@ static enum status same_values(bool *same, const struct checkpoint *a, const str
 
 /* All tensors of a layer (-1: the embedding). */
 static enum status same_layer(bool *same, const struct model *student, const struct model *teacher,
-                              int layer, char *room) {
+                              int layer, float *room) {
     const struct checkpoint *a = student->checkpoint, *b = teacher->checkpoint;
     enum status status = STATUS_OK;
     *same = true;
@@ -48,13 +48,13 @@ enum status distill_count_alike(int *out, const struct model *student,
                                 const struct model *teacher) {
     const struct model_config *config = student->config;
     bool same = true;
-    char *room = memory_aligned(2 * BLOCK * sizeof(float));
+    float *room = memory_aligned(2 * BLOCK * sizeof(float));
     enum status status = room ? same_layer(&same, student, teacher, -1, room) : STATUS_FAILED;
     int layer = 0;
     *out = -1;
     if (status || !same) goto done;
     for (; !status && layer < config->n_layers; layer++) {
-        if (distill_layer_is_new(config, teacher->config, layer)) break;
+        if (!mixer_same(&config->layers[layer].mixer, &teacher->config->layers[layer].mixer)) break;
         status = same_layer(&same, student, teacher, layer, room);
         if (status || !same) break;
     }

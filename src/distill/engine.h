@@ -54,7 +54,7 @@ struct distill_engine {
     int micro_count;
 };
 
-/* Both models' layers that both have alike from the first on, by every byte; the embedding counts
+/* Both models' layers that both have alike from the first on, by every value; the embedding counts
  * as below the first: -1 where it differs. */
 enum status distill_count_alike(int *out, const struct model *student,
                                 const struct model *teacher) STATUS_CHECKED;

@@ -128,7 +128,7 @@ struct train_schedule distill_phase_schedule(const struct train_schedule *whole,
 
 bool distill_layer_is_new(const struct model_config *student, const struct model_config *teacher,
                           int layer) {
-    return !mixer_same(&student->layers[layer].mixer, &teacher->layers[layer].mixer);
+    return student->layers[layer].mixer.kind != teacher->layers[layer].mixer.kind;
 }
 
 static int mixer_group(const struct model_config *student, const struct model_config *teacher,

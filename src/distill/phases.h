@@ -51,7 +51,7 @@ int distill_phase_of(const struct distill_phases *phases, int64_t step, int64_t 
 struct train_schedule distill_phase_schedule(const struct train_schedule *whole,
                                              const struct distill_phase *phase);
 
-/* Whether layer `layer` of the student has a mixer that is new against the teacher's. */
+/* Whether layer `layer` of the student has a mixer of another kind than the teacher's. */
 bool distill_layer_is_new(const struct model_config *student, const struct model_config *teacher,
                           int layer);
 

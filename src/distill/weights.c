@@ -8,17 +8,33 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/memory.h"
 #include "checkpoint/writer.h"
 #include "model/loading.h"
 
 enum { BLOCK = 1 << 20 }; /* elements on their way at a time */
 
+/* A tensor of the files: its pieces, one behind another. */
+struct stored {
+    const char *name; /* borrowed */
+    enum dtype dtype;
+    int rank, count;
+    int64_t shape[TENSOR_MAX_RANK];
+    struct {
+        const struct checkpoint_tensor *tensor;
+        int index;
+    } pieces[TENSOR_MAX_PIECES];
+};
+
 struct filling {
     const struct model *student;
     const struct parameters *parameters;
-    float *values; /* [BLOCK] */
-    void *block;   /* [BLOCK] in a tensor's type */
+    struct stored *list; /* [count] */
+    size_t count;
+    float *values;         /* [BLOCK] */
+    char *block;           /* [BLOCK] in a tensor's type */
+    struct writer *writer; /* of the present tensor */
 };
 
 /* Where a tensor's values are that train: in the optimizer's precision, and what they are divided
@@ -71,63 +87,116 @@ static struct origin find_origin(const struct filling *filling,
     return (struct origin){0};
 }
 
+/* Elements [first, first + count) of a tensor that trains, as the files have them. */
 static enum status put_trained(struct filling *filling, const struct checkpoint_tensor *tensor,
-                               const struct origin *origin, struct writer *writer) {
+                               const struct origin *origin, int64_t first, int64_t count) {
     struct backend *backend = filling->student->backend;
+    const struct tensor_spec *spec = tensor->spec;
     size_t acc = dtype_size(backend->acc);
     enum status status = STATUS_OK;
-    for (int64_t first = 0; !status && first < tensor->count; first += BLOCK) {
-        int64_t left = tensor->count - first;
-        size_t count = (size_t)(left < BLOCK ? left : BLOCK);
+    for (int64_t n; !status && count; first += n, count -= n) {
+        n = count < BLOCK ? count : BLOCK;
         backend->download(backend, filling->values, DTYPE_F32, origin->values + (size_t)first * acc,
-                          backend->acc, count);
-        for (size_t i = 0; origin->factor != 1 && i < count; i++)
-            filling->values[i] = (float)((double)filling->values[i] / origin->factor);
-        dtype_from_f32(filling->block, tensor->dtype, filling->values, count);
-        status = writer_put(writer, filling->block, count * dtype_size(tensor->dtype));
+                          backend->acc, (size_t)n);
+        for (int64_t i = 0; i < n; i++) {
+            double value = (double)filling->values[i] / origin->factor - spec->less_one;
+            filling->values[i] = (float)(value * spec->scale);
+        }
+        dtype_from_f32(filling->block, tensor->stored, filling->values, (size_t)n);
+        status =
+            writer_put(filling->writer, filling->block, (size_t)n * dtype_size(tensor->stored));
     }
     return status;
 }
 
-static enum status put_as_it_was(struct filling *filling, const struct checkpoint_tensor *tensor,
-                                 struct writer *writer) {
-    const struct checkpoint *checkpoint = filling->student->checkpoint;
+static enum status put_zeros(struct filling *filling, size_t bytes) {
     enum status status = STATUS_OK;
-    for (int64_t first = 0; !status && first < tensor->count; first += BLOCK) {
-        int64_t count = tensor->count - first < BLOCK ? tensor->count - first : BLOCK;
-        status = checkpoint_read_raw(checkpoint, tensor, first, count, filling->block);
-        if (!status)
-            status = writer_put(writer, filling->block, (size_t)count * dtype_size(tensor->dtype));
-        checkpoint_drop_elements(checkpoint, tensor, first, count);
+    memset(filling->block, 0, BLOCK);
+    for (size_t n; !status && bytes; bytes -= n) {
+        n = bytes < BLOCK ? bytes : BLOCK;
+        status = writer_put(filling->writer, filling->block, n);
+    }
+    return status;
+}
+
+/* A piece of a tensor, with zeros in the gaps between its runs where it trains, else every byte as
+ * it was. */
+static enum status put_piece(struct filling *filling, const struct checkpoint_tensor *tensor,
+                             int index) {
+    const struct tensor_piece *piece = &tensor->spec->pieces[index];
+    const struct origin origin = find_origin(filling, tensor);
+    int64_t columns = tensor->count / tensor->shape[0], runs = piece->rows / piece->run;
+    size_t size = dtype_size(tensor->stored);
+    size_t gap = (size_t)((piece->stride - piece->run) * columns) * size;
+    if (!origin.values)
+        return writer_put(filling->writer, tensor->pieces[index],
+                          (size_t)(runs * piece->stride * columns) * size);
+    enum status status = STATUS_OK;
+    for (int64_t row = 0; !status && row < piece->rows; row += piece->run) {
+        status = put_trained(filling, tensor, &origin, (piece->first + row) * columns,
+                             piece->run * columns);
+        if (!status && gap) status = put_zeros(filling, gap);
     }
     return status;
 }
 
 static enum status fill_tensor(void *context, size_t index, struct writer *writer) {
     struct filling *filling = context;
-    const struct checkpoint_tensor *tensor = checkpoint_at(filling->student->checkpoint, index);
-    const struct origin origin = find_origin(filling, tensor);
-    return origin.values ? put_trained(filling, tensor, &origin, writer)
-                         : put_as_it_was(filling, tensor, writer);
+    const struct stored *stored = &filling->list[index];
+    enum status status = STATUS_OK;
+    filling->writer = writer;
+    for (int i = 0; !status && i < stored->count; i++) {
+        status = put_piece(filling, stored->pieces[i].tensor, stored->pieces[i].index);
+        checkpoint_drop(filling->student->checkpoint, stored->pieces[i].tensor);
+    }
+    (void)interrupt_requested(); /* it is noticed: what is begun is finished first */
+    return status;
+}
+
+/* The tensors of the files, in the order of those that the model has. */
+static enum status list_stored(struct filling *filling) {
+    const struct checkpoint *checkpoint = filling->student->checkpoint;
+    size_t count = checkpoint_count(checkpoint);
+    filling->list = memory_calloc(count * TENSOR_MAX_PIECES, sizeof *filling->list);
+    if (!filling->list) return STATUS_FAILED;
+    for (size_t i = 0; i < count; i++) {
+        const struct checkpoint_tensor *tensor = checkpoint_at(checkpoint, i);
+        for (int p = 0; p < tensor->spec->n_pieces; p++) {
+            const struct tensor_piece *piece = &tensor->spec->pieces[p];
+            struct stored *stored = filling->count ? &filling->list[filling->count - 1] : NULL;
+            if (!stored || strcmp(stored->name, piece->name) != 0)
+                stored = &filling->list[filling->count++];
+            stored->name = piece->name;
+            stored->dtype = tensor->stored;
+            stored->rank = tensor->spec->rank;
+            memcpy(stored->shape, piece->shape, sizeof stored->shape);
+            stored->pieces[stored->count].tensor = tensor;
+            stored->pieces[stored->count++].index = p;
+        }
+    }
+    return STATUS_OK;
 }
 
 static enum status write_weights(const char *directory, const struct model *student,
                                  const struct parameters *parameters) {
-    const struct checkpoint *checkpoint = student->checkpoint;
-    size_t count = checkpoint_count(checkpoint);
-    struct filling filling = {student, parameters, memory_aligned(BLOCK * sizeof(float)),
-                              memory_aligned(BLOCK * sizeof(float))};
-    struct writer_tensor *tensors = memory_calloc(count, sizeof *tensors);
-    enum status status = filling.values && filling.block && tensors ? STATUS_OK : STATUS_FAILED;
-    for (size_t i = 0; !status && i < count; i++) {
-        const struct checkpoint_tensor *tensor = checkpoint_at(checkpoint, i);
-        strncpy(tensors[i].name, tensor->name, sizeof tensors[i].name - 1);
-        memcpy(tensors[i].shape, tensor->shape, sizeof tensors[i].shape);
-        tensors[i].rank = tensor->rank;
-        tensors[i].dtype = tensor->dtype;
+    struct filling filling = {.student = student,
+                              .parameters = parameters,
+                              .values = memory_aligned(BLOCK * sizeof(float)),
+                              .block = memory_aligned(BLOCK * sizeof(float))};
+    struct writer_tensor *tensors = NULL;
+    enum status status = filling.values && filling.block ? list_stored(&filling) : STATUS_FAILED;
+    if (!status) tensors = memory_calloc(filling.count, sizeof *tensors);
+    if (!status && !tensors) status = STATUS_FAILED;
+    for (size_t i = 0; !status && i < filling.count; i++) {
+        const struct stored *stored = &filling.list[i];
+        strncpy(tensors[i].name, stored->name, sizeof tensors[i].name - 1);
+        memcpy(tensors[i].shape, stored->shape, sizeof tensors[i].shape);
+        tensors[i].rank = stored->rank;
+        tensors[i].dtype = stored->dtype;
     }
-    if (!status) status = writer_write(directory, tensors, count, 0, fill_tensor, &filling);
+    if (!status) status = writer_write(directory, tensors, filling.count, 0, fill_tensor, &filling);
     free(tensors);
+    free(filling.list);
     free(filling.values);
     free(filling.block);
     return status;

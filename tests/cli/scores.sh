@@ -104,7 +104,7 @@ fails 1 'run 1 (loo) has no metric "top1"; it has: kl' --db scores.db --run 1 --
 fails 2 'scores: --sort must be rank or layer, not "value"' --db scores.db --sort value --run 1
 fails 2 'scores: 3 metrics for 2 runs; give one, or one a run' --db scores.db --compare 1,2 --metric a,b,c
 fails 1 'runs 1 and 4 score different models ("model-a" and "model-b")' --db scores.db --compare 1,4
-fails 2 'scores: --export must be csv, sequences, steps, items, choices, answers, runs or bench, not "xml"' --db scores.db --export xml
+fails 2 'scores: --export must be csv, sequences, steps, curve, heldout, items, choices, answers, runs or bench, not "xml"' --db scores.db --export xml
 fails 2 'scores: --export is CSV, not JSON: leave --json out' --db scores.db --export csv --json
 fails 2 'scores: --export takes no --compare' --db scores.db --export csv --compare 1,2
 fails 2 'scores: --note needs a text, as in --note 3 "with the new data"; "" takes the note away' --db scores.db --note 1
