@@ -67,18 +67,21 @@ static inline unsigned count_parts(const struct sequences *sequences, int heads,
 template <int ROWS, int E, int THREADS>
 __device__ inline void load_rows(bf16 *to, const struct chunk_rows &rows, int64_t token, int head,
                                  int valid, int width, int thread = threadIdx.x) {
+    constexpr int PIECES = E / 8, STEP = THREADS / PIECES;
     const bf16 *from = rows.at + token * rows.stride + (int64_t)head * rows.width;
+    int first = thread / PIECES, piece = thread % PIECES, count = width - piece * 8;
+    const bf16 *at = from + first * rows.stride + piece * 8;
+    if (rows.exact) {
 #pragma unroll 4
-    for (int i = thread; i < ROWS * E / 8; i += THREADS) {
-        int row = i / (E / 8), piece = i % (E / 8);
-        int count = row < valid ? width - piece * 8 : 0;
-        const bf16 *at = count > 0 ? from + row * rows.stride + piece * 8 : from;
-        bf16 *place = to + swizzle<E>(row, piece);
-        if (rows.exact)
-            copy_async(place, at, count > 0);
-        else
-            write_packed(place, load_some<8>(at, count, false));
+        for (int row = first; row < ROWS; row += STEP, at += STEP * rows.stride) {
+            bool inside = row < valid && count > 0;
+            copy_async(to + swizzle<E>(row, piece), inside ? at : from, inside);
+        }
+        return;
     }
+#pragma unroll 1
+    for (int row = first; row < ROWS; row += STEP, at += STEP * rows.stride)
+        write_packed(to + swizzle<E>(row, piece), load_some<8>(at, row < valid ? count : 0, false));
 }
 
 template <int E> __device__ inline bf16 *element(bf16 *tile, int row, int column) {

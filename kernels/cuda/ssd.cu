@@ -127,24 +127,40 @@ __global__ void __launch_bounds__(2 * P, N <= 128 ? 256 / P : 1)
         write_state<N>(kept, state, 16 * warp, call.p, call.n, call.n, 1);
 }
 
-enum { COMBINE_THREADS = 256 };
+enum { COMBINE_THREADS = 256, AHEAD = 8 }; /* segments whose states are on their way at once */
 
-/* blockIdx.y: sequence and head. */
+/* Passes the states from segment to segment: begin_0 = begin, begin_{k+1} = decay_k begin_k +
+ * own_k. blockIdx.y: sequence and head; a thread has WIDTH neighbours of the state. */
+template <int WIDTH>
 __global__ void ssd_combine(float *states, const float *decays, const float *begin,
                             const int32_t *slots, bool reverse, const int32_t *offsets, int heads,
                             int64_t size) {
-    int64_t i = (int64_t)blockIdx.x * COMBINE_THREADS + threadIdx.x;
+    int64_t i = ((int64_t)blockIdx.x * COMBINE_THREADS + threadIdx.x) * WIDTH;
     int sequence = blockIdx.y / heads, head = blockIdx.y % heads;
     if (i >= size) return;
     int start = offsets[sequence], units = (offsets[sequence + 1] - start + SEGMENT - 1) / SEGMENT;
     int64_t first = (int64_t)start / SEGMENT + sequence;
-    float sum = begin ? begin[((int64_t)slots[sequence] * heads + head) * size + i] : 0;
-    for (int unit = 0; unit < units; unit++) {
-        int64_t at = (first + (reverse ? units - 1 - unit : unit)) * heads + head;
-        bool last = unit + 1 == units; /* its own state was not found, nor is it needed */
-        float own = last ? 0 : states[at * size + i], decay = last ? 0 : decay_of(decays[at]);
-        states[at * size + i] = sum;
-        sum = sum * decay + own;
+    auto cell = [&](int unit) {
+        return (first + (reverse ? units - 1 - unit : unit)) * heads + head;
+    };
+    float sum[WIDTH] = {};
+    if (begin) load(sum, begin + ((int64_t)slots[sequence] * heads + head) * size + i);
+    for (int from = 0; from < units; from += AHEAD) {
+        float own[AHEAD][WIDTH] = {}, decay[AHEAD] = {};
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            if (from + k + 1 >= units) continue; /* the last's was not found, nor is it needed */
+            load(own[k], states + cell(from + k) * size + i);
+            decay[k] = decays[cell(from + k)];
+        }
+#pragma unroll
+        for (int k = 0; k < AHEAD; k++) {
+            if (from + k >= units) break;
+            store(states + cell(from + k) * size + i, sum);
+            float factor = decay_of(decay[k]);
+#pragma unroll
+            for (int j = 0; j < WIDTH; j++) sum[j] = sum[j] * factor + own[k][j];
+        }
     }
 }
 
@@ -152,10 +168,15 @@ void cuda_ssd_combine(struct cuda_backend *cuda, float *states, const float *dec
                       const float *begin, const int32_t *slots, bool reverse,
                       const struct sequences *sequences, const struct ssd_shape *shape) {
     int64_t size = (int64_t)shape->head_dim * shape->d_state;
-    dim3 grid((unsigned)ceil_div(size, COMBINE_THREADS),
+    bool wide = size % 4 == 0 && aligned_to(states, 16) && aligned_to(begin, 16);
+    dim3 grid((unsigned)ceil_div(size, COMBINE_THREADS * (wide ? 4 : 1)),
               (unsigned)(sequences->count * shape->heads));
-    CUDA_LAUNCH(cuda, ssd_combine, grid, COMBINE_THREADS, 0, states, decays, begin, slots, reverse,
-                sequences->device_offsets, shape->heads, size);
+    if (wide)
+        CUDA_LAUNCH(cuda, ssd_combine<4>, grid, COMBINE_THREADS, 0, states, decays, begin, slots,
+                    reverse, sequences->device_offsets, shape->heads, size);
+    else
+        CUDA_LAUNCH(cuda, ssd_combine<1>, grid, COMBINE_THREADS, 0, states, decays, begin, slots,
+                    reverse, sequences->device_offsets, shape->heads, size);
 }
 
 template <int P, int N> struct launch_forward {

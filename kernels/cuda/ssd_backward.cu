@@ -344,12 +344,13 @@ static bool cut_scratch(struct cuda_backend *cuda, struct ssd_scratch *scratch,
     int64_t shared =
         shape->heads > shape->groups ? sequences->tokens * shape->heads * shape->d_state : 0;
     bool parameters = to->ddt_bias || to->da_log || to->dd;
-    size_t count = (size_t)(states + (states ? slots : 0) + 2 * shared + 3 * slots);
+    int64_t sums = (3 * slots + 3) / 4 * 4; /* what follows is read 16 bytes at a time */
+    size_t count = (size_t)(states + (states ? slots : 0) + 2 * shared + sums);
     float *memory = (float *)cuda_scratch(cuda, count * sizeof(float));
     if (!memory) return false;
     *scratch = {};
     scratch->partial = parameters ? memory : NULL;
-    memory += 3 * slots;
+    memory += sums;
     if (states) scratch->ends = memory;
     memory += states;
     if (states) scratch->decays = memory;
