@@ -30,17 +30,19 @@ struct delta_walk {
     bool resume;
 };
 
-/* 16 value channels a warp; a block takes SLICE of a head's. */
+template <int WK, int SLICE> constexpr int walk_tile = CHUNK *(2 * WK + SLICE);
+
+/* From a chunk's state S (of SLICE value channels, in registers, 16 a warp) its checkpoint, e =
+ * u - w S to scratch, and the next chunk's state exp(last) S + (exp(last - sum) k)^T e. The last
+ * warps only load the next chunks' tiles. */
 template <int WK, int WV, int SLICE>
-__global__ void __launch_bounds__(2 * SLICE + LOADERS)
+__global__ void __launch_bounds__(2 * SLICE + LOADERS, 1)
     delta_walk(struct delta_walk to, struct delta_scratch scratch, struct delta_call call) {
-    constexpr int TILE = CHUNK * (2 * WK + SLICE), SLICES = WV / SLICE;
-    __shared__ struct delta_gates gates[2];
-    alignas(16) __shared__ float factor[CHUNK];
-    bf16 *tiles = (bf16 *)chunk_memory;
+    constexpr int SLICES = WV / SLICE, TILE = walk_tile<WK, SLICE>, STAGES = walk_stages<TILE>;
+    __shared__ struct delta_gates gates[STAGES];
     int slice = blockIdx.x % SLICES * SLICE, head = blockIdx.x / SLICES % call.heads;
     int sequence = blockIdx.x / SLICES / call.heads, warp = threadIdx.x / 32;
-    int loader = (int)threadIdx.x - 2 * SLICE; /* of the last warps, which only load tiles */
+    int loader = (int)threadIdx.x - 2 * SLICE;
     int first = call.offsets[sequence], tokens = call.offsets[sequence + 1] - first;
     int chunks = (tokens + CHUNK - 1) / CHUNK, row = slice + 16 * warp;
     int64_t slot = (int64_t)first / CHUNK + sequence, size = (int64_t)call.dk * call.dv;
@@ -49,48 +51,46 @@ __global__ void __launch_bounds__(2 * SLICE + LOADERS)
         to.states ? to.states + ((int64_t)to.slots[sequence] * call.heads + head) * size : NULL;
     if (!chunks || slice >= call.dv) return;
     auto load = [&](int step) {
-        bf16 *tile = tiles + step % 2 * TILE;
+        bf16 *tile = first_panel() + step % STAGES * TILE;
         int64_t cell = (slot + step) * call.heads + head;
         struct chunk_rows u = {scratch.u + cell * CHUNK * WV + slice, WV, WV, true};
-        load_rows<CHUNK, WK, LOADERS>(tile, scratch_rows<WK>(scratch.w + cell * CHUNK * WK), 0, 0,
-                                      CHUNK, WK, loader);
-        load_rows<CHUNK, WK, LOADERS>(tile + CHUNK * WK, call.k, first + step * CHUNK,
-                                      head / call.per_key, tokens - step * CHUNK, call.dk, loader);
-        load_rows<CHUNK, SLICE, LOADERS>(tile + 2 * CHUNK * WK, u, 0, 0, CHUNK, SLICE, loader);
-        load_gates(&gates[step % 2], scratch.gates + cell, loader);
+        if (step < chunks) {
+            load_panels<CHUNK, WK, LOADERS, true>(
+                tile, scratch_rows<WK>(scratch.w + cell * CHUNK * WK), 0, 0, CHUNK, WK, loader);
+            load_panels<CHUNK, SLICE, LOADERS, true>(tile + 2 * CHUNK * WK, u, 0, 0, CHUNK, SLICE,
+                                                     loader);
+            load_panels<CHUNK, WK, LOADERS>(tile + CHUNK * WK, call.k, first + step * CHUNK,
+                                            head / call.per_key, tokens - step * CHUNK, call.dk,
+                                            loader);
+            load_gates(&gates[step % STAGES], scratch.gates + cell, loader);
+        }
+        copy_commit();
     };
-    if (loader >= 0) load(0);
-    copy_commit();
-    if (kept && to.resume && loader < 0)
+    if (loader >= 0)
+        for (int step = 0; step + 1 < STAGES; step++) load(step);
+    else if (kept && to.resume)
         read_state<WK>(state, kept, row, call.dv, call.dk, 1, call.dv);
     for (int step = 0; step < chunks; step++) {
-        const bf16 *w = tiles + step % 2 * TILE, *k = w + CHUNK * WK, *u = k + CHUNK * WK;
-        const struct delta_gates &now = gates[step % 2];
+        const bf16 *w = first_panel() + step % STAGES * TILE, *k = w + CHUNK * WK,
+                   *u = k + CHUNK * WK;
+        const struct delta_gates &now = gates[step % STAGES];
         int64_t cell = (slot + step) * call.heads + head;
-        copy_wait<0>();
-        __syncthreads();
+        panels_ready<STAGES - 2>(); /* and the tiles before have been used */
         if (loader >= 0) {
-            factor[loader] = now.key[loader] * decay_of(now.sum[CHUNK - 1] - now.sum[loader]);
-            if (step + 1 < chunks) load(step + 1);
-            copy_commit();
-        } else {
-            keep_state<WK>(to.checkpoints + cell * size, state, row, call.dv, call.dk, true);
-            recall<WK>(e, state, w);
-#pragma unroll
-            for (int n = 0; n < 8; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) e[n][i] = -e[n][i];
-            add_transposed<SLICE>(e, u, 2 * warp);
-            store_transposed<WV>(scratch.e + cell * CHUNK * WV, e, row);
-            float decay = decay_of(now.sum[CHUNK - 1]);
-#pragma unroll
-            for (int n = 0; n < WK / 8; n++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) state[n][i] *= decay;
+            load(step + STAGES - 1);
+            continue;
         }
-        __syncthreads();
-        if (loader < 0) write_tokens<WK>(state, e, k, factor);
-        __syncthreads();
+        uint32_t left[WK / 16][4], written[4][4];
+        recall<WK>(e, left, state, w);
+        keep_state<WK>(to.checkpoints + cell * size, state, row, call.dv, call.dk, true);
+        finish_product(e);
+        scale_all(e, -1);
+        add_transposed(e, u, 2 * warp);
+        scale_all(state, decay_of(now.sum[CHUNK - 1]));
+        pack_columns(written, e, now.end);
+        product_registers<true>(state, written, k);
+        store_transposed<WV>(scratch.e + cell * CHUNK * WV, e, row);
+        finish_product(state);
     }
     if (kept && loader < 0) write_state<WK>(kept, state, row, call.dv, call.dk, 1, call.dv);
 }
@@ -98,10 +98,10 @@ __global__ void __launch_bounds__(2 * SLICE + LOADERS)
 enum { READ_THREADS = 128 };
 
 template <int WK, int WV> constexpr int read_shared() {
-    return (CHUNK * (2 * WK + WV) + WK * WV) * (int)sizeof(bf16);
+    return (CHUNK * (2 * WK + WV) + WK * WV) * (int)sizeof(bf16) + PANEL_ALIGNMENT;
 }
 
-/* out = (q k^T * L) e + exp(sum) q S, 16 tokens a warp. */
+/* A block a chunk of a value head: out = (q k^T * L) e + exp(sum) q S, 16 tokens a warp. */
 template <int WK, int WV>
 __global__ void __launch_bounds__(READ_THREADS)
     delta_read(bf16 *out, const bf16 *checkpoints, struct delta_scratch scratch,
@@ -109,43 +109,47 @@ __global__ void __launch_bounds__(READ_THREADS)
     struct chunk_part part;
     if (!find_part<CHUNK>(&part, call.offsets, call.sequences, call.heads, blockIdx.x)) return;
     __shared__ struct delta_gates gates;
-    bf16 *q = (bf16 *)chunk_memory, *k = q + CHUNK * WK, *e = k + CHUNK * WK,
-         *state = e + CHUNK * WV;
+    __shared__ float query[CHUNK];
+    bf16 *q = first_panel(), *k = q + CHUNK * WK, *e = k + CHUNK * WK, *state = e + CHUNK * WV;
     int source = part.head / call.per_key, row = threadIdx.x / 32 * 16, lane = threadIdx.x & 31;
     int64_t cell = part.slot * call.heads + part.head;
-    load_rows<CHUNK, WK, READ_THREADS>(q, call.q, part.first, source, part.count, call.dk);
-    load_rows<CHUNK, WK, READ_THREADS>(k, call.k, part.first, source, part.count, call.dk);
+    load_panels<CHUNK, WK, READ_THREADS>(q, call.q, part.first, source, part.count, call.dk);
+    load_panels<CHUNK, WK, READ_THREADS>(k, call.k, part.first, source, part.count, call.dk);
     load_gates(&gates, scratch.gates + cell);
     copy_commit();
-    load_rows<CHUNK, WV, READ_THREADS>(e, scratch_rows<WV>(scratch.e + cell * CHUNK * WV), 0, 0,
-                                       CHUNK, WV);
-    load_rows<WV, WK, READ_THREADS>(state, checkpoint_rows(checkpoints, cell, call), 0, 0, call.dv,
-                                    call.dk);
+    load_panels<WV, WK, READ_THREADS>(state, checkpoint_rows(checkpoints, cell, call), 0, 0,
+                                      call.dv, call.dk);
+    load_panels<CHUNK, WV, READ_THREADS>(e, scratch_rows<WV>(scratch.e + cell * CHUNK * WV), 0, 0,
+                                         CHUNK, WV);
     copy_commit();
-    copy_wait<1>();
-    __syncthreads();
+    panels_ready<1>();
     float scores[8][4] = {}, read[WV / 8][4] = {}, start[2];
-    multiply_tiles<WK, CHUNK>(scores, q, row, k);
+    product_shared<false, WK / 16>(scores, q, k);
+    find_lengths<WK>(query, q, 1 / sqrtf((float)call.dk));
+    finish_product(scores);
+    panels_ready<0>();
+    product_shared<false, WK / 16, WV>(read, q, state);
     each_pair<8>(row, 0, [&](int i, int j, int n, int at) {
 #pragma unroll
         for (int x = 0; x < 2; x++)
-            scores[n][at + x] = j + x <= i ? scores[n][at + x] * gates.query[i] * gates.key[j + x] *
+            scores[n][at + x] = j + x <= i ? scores[n][at + x] * query[i] * gates.key[j + x] *
                                                  decay_of(gates.sum[i] - gates.sum[j + x])
                                            : 0;
     });
-    copy_wait<0>();
-    __syncthreads();
-    multiply_tiles<WK, WV>(read, q, row, state);
+    uint32_t left[4][4];
+    pack_result(left, scores);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         int token = row + lane / 4 + 8 * half;
-        start[half] = gates.query[token] * decay_of(gates.sum[token]);
+        start[half] = query[token] * decay_of(gates.sum[token]);
     }
+    finish_product(read);
 #pragma unroll
     for (int n = 0; n < WV / 8; n++)
 #pragma unroll
         for (int i = 0; i < 4; i++) read[n][i] *= start[i / 2];
-    multiply_columns<WV, WV, CHUNK>(read, scores, e, 0);
+    product_registers<true>(read, left, e);
+    finish_product(read);
     const float one[2] = {1, 1};
     int64_t stride = (int64_t)call.heads * call.dv;
     bf16 *to = out + (part.first + row) * stride + (int64_t)part.head * call.dv;
@@ -159,7 +163,8 @@ template <int WK, int WV> struct launch_forward {
     template <int SLICE>
     static void walk(struct cuda_backend *cuda, const struct delta_walk *to,
                      const struct delta_scratch *scratch, const struct delta_call *call) {
-        constexpr int SHARED = 2 * CHUNK * (2 * WK + SLICE) * (int)sizeof(bf16);
+        constexpr int TILE = walk_tile<WK, SLICE>;
+        constexpr int SHARED = walk_stages<TILE> * TILE * (int)sizeof(bf16) + PANEL_ALIGNMENT;
         CUDA_ALLOW_SHARED(cuda, (delta_walk<WK, WV, SLICE>), SHARED);
         CUDA_LAUNCH(cuda, (delta_walk<WK, WV, SLICE>),
                     (unsigned)(call->sequences * call->heads * (WV / SLICE)), 2 * SLICE + LOADERS,
@@ -169,10 +174,11 @@ template <int WK, int WV> struct launch_forward {
     static void run(struct cuda_backend *cuda, bf16 *out, const struct delta_walk *to,
                     const struct delta_scratch *scratch, const struct delta_call *call,
                     unsigned parts) {
-        if (call->sequences * call->heads * (WV / 64) >= cuda->multiprocessors)
-            walk<64>(cuda, to, scratch, call);
+        /* A multiprocessor holds one block. */
+        if (call->sequences * call->heads * (WV / 64) > cuda->multiprocessors)
+            walk<WV>(cuda, to, scratch, call);
         else
-            walk<32>(cuda, to, scratch, call);
+            walk<64>(cuda, to, scratch, call);
         CUDA_ALLOW_SHARED(cuda, (delta_read<WK, WV>), (read_shared<WK, WV>()));
         CUDA_LAUNCH(cuda, (delta_read<WK, WV>), parts, READ_THREADS, (read_shared<WK, WV>()), out,
                     to->checkpoints, *scratch, *call);

@@ -6,7 +6,7 @@
 #ifndef KERNELS_CUDA_DELTA_CUH
 #define KERNELS_CUDA_DELTA_CUH
 
-#include "kernels/cuda/chunk.cuh"
+#include "kernels/cuda/panels.cuh"
 #include "kernels/ops/delta.h"
 
 struct delta_call {
@@ -18,10 +18,11 @@ struct delta_call {
     int sequences, heads, per_key, dk, dv; /* value heads; of one key head; DK, DV */
 };
 
-/* Of one chunk of a value head: sums of the decays' logarithms, beta, and the factors that
- * normalise keys and queries. Past the end beta is 0. */
+/* Of one chunk of a value head: sums of the decays' logarithms, beta, the factors that normalise
+ * keys and queries, and these times the decays to the chunk's end and from its start. Past the end
+ * beta is 0. Those of queries only where a backward pass follows. */
 struct alignas(16) delta_gates {
-    float sum[CHUNK], beta[CHUNK], key[CHUNK], query[CHUNK];
+    float sum[CHUNK], beta[CHUNK], key[CHUNK], query[CHUNK], end[CHUNK], start[CHUNK];
 };
 
 /* By chunk slots and value heads; tiles as wide as the kernels' (WK, WV), zeros past the end. */
@@ -60,10 +61,14 @@ __device__ inline struct chunk_rows checkpoint_rows(const bf16 *checkpoints, int
     return rows;
 }
 
-enum { LOADERS = 64 }; /* threads of a walk that only load tiles */
+enum { LOADERS = 128 }; /* threads of a walk that only load tiles */
+
+/* Tiles that a walk has on their way: as many as fit. */
+template <int TILE> constexpr int walk_stages = 3 * TILE *(int)sizeof(bf16) <= 200 * 1024 ? 3 : 2;
 
 __device__ inline void load_gates(struct delta_gates *to, const struct delta_gates *from,
                                   int thread = threadIdx.x) {
+    static_assert(sizeof *to / 16 <= LOADERS, "a piece a thread");
     if (thread < (int)sizeof *to / 16)
         copy_async((bf16 *)to + thread * 8, (const bf16 *)from + thread * 8, true);
 }
@@ -88,13 +93,12 @@ __device__ inline void store_transposed(bf16 *to, const float (&e)[8][4], int co
                 transpose_pairs(pack_bf16(e[n][2 * half], e[n][2 * half + 1]));
 }
 
-/* e [16, 64] += sign times the transpose of 16 columns of a tile [64, E]. */
-template <int E>
+/* e [16, 64] += the transpose of 16 columns of a tile [64, ..]. */
 __device__ inline void add_transposed(float (&e)[8][4], const bf16 *tile, int piece) {
 #pragma unroll
     for (int step = 0; step < 4; step++) {
         uint32_t a[4];
-        load_left_columns<E>(a, tile, piece, step);
+        load_panel_columns(a, tile, piece, step);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             e[2 * step + i / 2][i % 2 * 2] += __uint_as_float(a[i] << 16);
@@ -103,44 +107,45 @@ __device__ inline void add_transposed(float (&e)[8][4], const bf16 *tile, int pi
     }
 }
 
-/* e [16, 64] = a state [16, E] times the transpose of a tile [64, E]. */
+/* Begins e [64, 64], rows of the state's, = a state [64, E] in registers times the transpose of a
+ * tile [64, E]; `left` is in use until the product is finished. */
 template <int E>
-__device__ inline void recall(float (&e)[8][4], const float (&state)[E / 8][4], const bf16 *tile) {
-#pragma unroll
-    for (int n = 0; n < 8; n++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) e[n][i] = 0;
-#pragma unroll
-    for (int step = 0; step < E / 16; step++) {
-        uint32_t a[4];
-        pack_left(a, state[2 * step], state[2 * step + 1]);
-#pragma unroll
-        for (int n = 0; n < 4; n++) {
-            uint32_t b[4];
-            load_right_rows<E>(b, tile, 16 * n, step);
-            multiply(e[2 * n], a, b[0], b[1]);
-            multiply(e[2 * n + 1], a, b[2], b[3]);
-        }
-    }
+__device__ inline void recall(float (&e)[8][4], uint32_t (&left)[E / 16][4],
+                              const float (&state)[E / 8][4], const bf16 *tile) {
+    pack_result(left, state);
+    clear_result(e);
+    product_registers<false>(e, left, tile);
 }
 
-/* state [16, E] += e [16, 64], its columns times their factors, times a tile [64, E]. */
-template <int E>
-__device__ inline void write_tokens(float (&state)[E / 8][4], const float (&e)[8][4],
-                                    const bf16 *tile, const float *factor) {
+/* e as a left operand, columns times their factors. */
+__device__ inline void pack_columns(uint32_t (&to)[4][4], const float (&e)[8][4],
+                                    const float *factor) {
+    float scaled[8][4];
 #pragma unroll
-    for (int step = 0; step < 4; step++) {
-        uint32_t a[4];
-        pack_left(a, e[2 * step], e[2 * step + 1]);
-        scale_left(a, factor, step);
+    for (int i = 0; i < 32; i++) scaled[i / 4][i % 4] = e[i / 4][i % 4];
+    scale_columns(scaled, factor);
+    pack_result(to, scaled);
+}
+
+template <int N8> __device__ inline void scale_all(float (&d)[N8][4], float by) {
 #pragma unroll
-        for (int n = 0; n < E / 16; n++) {
-            uint32_t b[4];
-            load_right_columns<E>(b, tile, 16 * step, 2 * n);
-            multiply(state[2 * n], a, b[0], b[1]);
-            multiply(state[2 * n + 1], a, b[2], b[3]);
-        }
+    for (int n = 0; n < N8; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) d[n][i] *= by;
+}
+
+/* 1 / sqrt(sum of squares + 1e-6) times `scale` of 64 rows, by two threads each of 128. */
+template <int E> __device__ inline void find_lengths(float *to, const bf16 *tile, float scale) {
+    int row = threadIdx.x / 2;
+    float squares = 0;
+    for (int piece = threadIdx.x % 2; piece < E / 8; piece += 2) {
+        float values[8];
+        load(values, tile + panel_place(row, piece));
+#pragma unroll
+        for (int i = 0; i < 8; i++) squares += values[i] * values[i];
     }
+    squares = sum_lanes<2>(squares);
+    if (threadIdx.x % 2 == 0) to[row] = scale / sqrtf(squares + 1e-6f);
 }
 
 /* Calls `launch` with the tiles' sizes that hold DK and DV; false, with a fault, where none does.
@@ -169,6 +174,16 @@ static inline int delta_width(int width) {
     return width <= 64 ? 64 : 128;
 }
 
+/* Of the backward pass: what it takes and writes. */
+struct delta_back {
+    struct chunk_rows dout;
+    const bf16 *checkpoints;
+    bf16 *dq, *dk, *dv, *db, *da;
+    int64_t dq_stride, dk_stride, dv_stride, db_stride, da_stride;
+    int64_t slots; /* chunk slots */
+    bool parameters;
+};
+
 /* What the backward pass also finds for each chunk: dout's share of de (in `de`), e instead of u,
  * T. */
 struct delta_prepare_back {
@@ -180,5 +195,10 @@ struct delta_prepare_back {
 void cuda_delta_prepare(struct cuda_backend *cuda, const struct delta_scratch *scratch,
                         const struct delta_call *call, const struct delta_prepare_back *back,
                         const struct sequences *sequences, const struct delta_shape *shape);
+
+/* delta_gradients.cu: the last part, once de and the states' gradients are in scratch. */
+void cuda_delta_gradients(struct cuda_backend *cuda, const struct delta_back *to,
+                          const struct delta_scratch *scratch, const struct delta_call *call,
+                          const struct sequences *sequences, const struct delta_shape *shape);
 
 #endif

@@ -120,6 +120,12 @@ __device__ inline void named_barrier_arrive(int id) {
     asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory");
 }
 
+/* What this thread wrote to shared memory by ordinary stores or copies becomes visible to wgmma and
+ * the copy engine; a barrier must follow. */
+__device__ inline void share_with_async_proxy() {
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
 __device__ inline void wgmma_fence() {
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 }
