@@ -50,9 +50,12 @@ static enum status measure(struct distill_work *work) {
                                                settings->data, &settings->training, ways);
     if (status) return status;
     memory_budget_begin(budget, backend, settings->device_memory);
-    snprintf(budget->work, sizeof budget->work, "%lld steps of %d rows, %d at a time%s%s",
+    double weights = 3 * (double)dtype_size(backend->acc);
+    work->outcome->operations = count_operations(work, (double)memory.optimizer / weights);
+    snprintf(budget->work, sizeof budget->work,
+             "%lld steps of %d rows, %d at a time, %.3g operations a step%s%s",
              (long long)distill_phases_steps(&settings->training.phases),
-             settings->training.data.batch, ways->micro,
+             settings->training.data.batch, ways->micro, work->outcome->operations,
              ways->recompute ? ", blocks computed again for their gradients" : "",
              ways->keep_teacher ? "" : ", the teacher's layers loaded for each pass");
     memory_budget_add(budget, "student", memory.student, on_cpu ? 0 : layer_stream_host_bytes());
@@ -62,8 +65,6 @@ static enum status measure(struct distill_work *work) {
     memory_budget_add(budget, "optimizer", memory.optimizer, 0);
     memory_budget_add(budget, "program and libraries", on_cpu ? program_bytes(work) : 0, 0);
     memory_budget_add(budget, "scratch and transfers", memory_budget_own(backend), 0);
-    double weights = 3 * (double)dtype_size(backend->acc);
-    work->outcome->operations = count_operations(work, (double)memory.optimizer / weights);
     return STATUS_OK;
 }
 

@@ -280,7 +280,7 @@ enum status distill_run(struct distill_outcome *outcome, const struct distill_se
     if (!status) status = distill_budget(&work);
     work.database = distill_database(settings->database, settings->output);
     if (!status && !work.database) status = STATUS_FAILED;
-    if (!status && !settings->dry_run) status = run(&work);
+    if (!status) status = settings->dry_run ? distill_predict(&work) : run(&work);
     if (status == STATUS_INTERRUPTED)
         status = status_set(status,
                             "interrupted; step %lld is saved in \"%s\": run the same command to "

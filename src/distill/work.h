@@ -32,7 +32,11 @@ struct distill_work {
 /* Fill work->outcome->memory and work->arrangement: the fastest way that fits. */
 enum status distill_budget(struct distill_work *work) STATUS_CHECKED;
 
-/* What makes a run another run, also for its output: by name, sorted nowhere. */
+/* How long the run will take, into work->outcome->memory: a part of a step is done and timed, where
+ * that takes seconds only. Nothing is changed. */
+enum status distill_predict(struct distill_work *work) STATUS_CHECKED;
+
+/* What makes a run another run, also for its output. */
 struct json *distill_describe(const struct distill_work *work);
 
 /* Steps and measurements on their way to the database; what is pending goes there at the latest

@@ -78,6 +78,27 @@ distill killed --save-every 1
 same_as_whole killed killed
 [ ! -e killed/unfinished ] || complain "killed: something is left"
 
+# Ctrl-C saves what is done.
+"$program" distill hybrid --teacher "$demo" --data rows.h5 -o stopped --device cpu --phase mixers:3,all:5 \
+    --factors mlp=0 --batch 2 --heldout 2 --validate-every 2 --quiet >out 2>errors &
+running=$!
+tries=0
+until [ -e stopped/step-000002/complete ] || [ $tries -eq 300 ]; do
+    tries=$((tries + 1))
+    sleep 0.05
+done
+kill -INT $running
+code=0
+wait $running || code=$?
+if [ $code -ne 0 ]; then
+    [ $code -eq 130 ] && grep -q '^apriel-tool: interrupted; step [0-9]* is saved in "stopped": ' errors ||
+        complain "Ctrl-C: exit code $code, $(cat errors)"
+    [ "$(ls stopped | grep -c unfinished)" -eq 0 ] || complain "Ctrl-C: something is left"
+fi
+distill stopped
+[ $code -eq 0 ] || complain "Ctrl-C: exit code $code, $(cat errors)"
+same_as_whole stopped Ctrl-C
+
 # What a kill can leave: a state without its last file, or half of one under its temporary name.
 distill left --limit-steps 5
 cp -r left/step-000004 left/step-000006
