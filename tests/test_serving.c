@@ -79,6 +79,32 @@ static void expect_warning(int count, bool from_behind, int d_state, const char 
     js_free(plan.shape);
 }
 
+/* Of 34 replaced layers of 50, by the letters of their kinds. */
+static void expect_kind(const char *letters, const char *expected) {
+    const struct plan_mixers mixers = {.choices = choices_of("init=published qkv-bias=drop")};
+    int layers[50], count = 34;
+    char layout[51] = "", *text;
+    struct plan_stage stage;
+    struct plan plan;
+    make_plan(&plan, layers, &count, 1, &stage, true);
+    for (int i = 0; i < 50; i++) layout[i] = letters[(size_t)i % strlen(letters)];
+    plan.base_layout = layout;
+    ck_assert_int_eq(serving_warnings(&text, &plan, &stage, &mixers), STATUS_OK);
+    ck_assert_msg(strstr(text, expected) != NULL, "%s: \"%s\"", letters, text);
+    free(text);
+    js_free(plan.shape);
+}
+
+START_TEST(warnings_name_the_kind) {
+    expect_kind("m", "16 attention and 34 Mamba layers do not");
+    expect_kind("2", "16 attention and 34 Mamba-2 layers do not");
+    expect_kind("g", "16 attention and 34 Gated DeltaNet layers do not");
+    expect_kind("w", "16 attention and 34 window layers do not");
+    expect_kind("mg", "16 attention and 34 replaced layers do not");
+    expect_kind("ww2", "16 attention and 34 replaced layers do not");
+}
+END_TEST
+
 START_TEST(warnings_about_layouts) {
     expect_warning(50, true, 0, "no attention layer is left");
     expect_warning(25, true, 0, "25 of 25 attention layers left stand in one half");
@@ -102,4 +128,5 @@ START_TEST(warnings_about_layouts) {
 }
 END_TEST
 
-CHECK_MAIN("serving", estimates_of_the_published_hybrids, warnings_about_layouts)
+CHECK_MAIN("serving", estimates_of_the_published_hybrids, warnings_about_layouts,
+           warnings_name_the_kind)

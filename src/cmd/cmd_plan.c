@@ -265,7 +265,12 @@ static enum status show(const struct plan *plan, const struct plan_command *comm
 static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
     struct plan_mixers mixers = {.model_name = command->model};
     struct model_config *config = NULL;
+    const struct plan_stage *stage;
     enum status status = mixer_option_resolve(&mixers.choices, &command->mixer, 0);
+    if (!status && command->plan) {
+        status = plan_find_stage(&stage, plan, (int)command->stage, command->plan);
+        if (!status) status = plan_check_kind(plan, stage, command->mixer.words[0], command->plan);
+    }
     if (!status && command->model) status = read_model(&config, plan, command->model);
     mixers.model = config;
     if (!status) status = show(plan, command, &mixers, json);

@@ -76,6 +76,7 @@ enum status convert_options_settings(struct conversion_settings *out,
         .checkpoint = {.random_weights = values->random_weights >= 0,
                        .seed = (uint64_t)values->random_weights},
         .identity = identity,
+        .asked = values->mixer.words[0],
     };
     const char *detail = mixer_option_detail(&values->mixer);
     if (values->library && detail)

@@ -18,6 +18,7 @@ static enum status layers_of_plan(struct conversion *out) {
     enum status status = plan_read(&out->plan, settings->plan);
     if (!status) status = plan_check_model(&out->plan, settings->plan, out->model);
     if (!status) status = plan_find_stage(&stage, &out->plan, settings->stage, settings->plan);
+    if (!status) status = plan_check_kind(&out->plan, stage, settings->asked, settings->plan);
     if (!status) status = sha256_file(out->plan_hash, settings->plan);
     if (status) return status;
     out->stage = (int)(stage - out->plan.stages) + 1;
@@ -67,6 +68,22 @@ static struct json *list_json(const struct int_list *list) {
     struct json *array = js_new_array();
     for (size_t i = 0; i < list->count; i++) js_append(array, js_new_integer(list->values[i]));
     return array;
+}
+
+/* {"m2": [1, 2], "window:64": [3]}: the layers of each kind but attention itself. */
+static struct json *kinds_json(const struct model_config *config) {
+    struct json *object = js_new_object();
+    for (int i = 0; i < config->n_layers; i++) {
+        char text[MIXER_TEXT_SIZE], other[MIXER_TEXT_SIZE];
+        mixer_text(text, &config->layers[i].mixer);
+        if (config_is_attention(config, i) || js_member(object, text)) continue;
+        struct json *array = js_new_array();
+        for (int j = i; j < config->n_layers; j++)
+            if (strcmp(mixer_text(other, &config->layers[j].mixer), text) == 0)
+                js_append(array, js_new_integer(j));
+        js_set(object, text, array);
+    }
+    return object;
 }
 
 static struct json *model_json(const struct checkpoint *checkpoint, const char *fingerprint) {
@@ -126,7 +143,7 @@ static struct json *provenance_json(const struct conversion *conversion) {
     js_set(object, "from",
            conversion->from ? model_json(conversion->from, conversion->from_fingerprint) : NULL);
     js_set(object, "plan", plan_json(conversion));
-    js_set(object, "mamba_layers", list_json(&conversion->layers));
+    js_set(object, "replaced_layers", kinds_json(job->config));
     js_set(object, "new_layers", list_json(&job->added));
     js_set_string(object, "architecture", config_architecture(job->config));
     js_set_integer(object, "seed", (int64_t)settings->choices.seed);
@@ -221,11 +238,27 @@ enum status conversion_open(struct conversion *out, const struct conversion_sett
     return out->provenance ? STATUS_OK : STATUS_FAILED;
 }
 
+/* Before there were other kinds a hybrid listed its "mamba_layers". */
+static void rename_layers(struct json *there, const struct conversion *conversion) {
+    struct json *layers = list_json(&conversion->layers);
+    char *differs = NULL;
+    if (js_member(there, "mamba_layers") &&
+        js_difference(&differs, js_member(there, "mamba_layers"), layers, NULL) == STATUS_OK &&
+        !differs) {
+        js_remove(there, "mamba_layers");
+        js_set(there, "replaced_layers",
+               js_copy(js_member(conversion->provenance, "replaced_layers")));
+    }
+    free(differs);
+    js_free(layers);
+}
+
 enum status conversion_compare(char **differs, const struct conversion *conversion) {
     static const char *const ignored[] = {"tool_version", "tool_commit", "path", NULL};
     struct json *there = NULL;
     char *path = file_join(conversion->settings->output, "apriel-tool.json");
     enum status status = path ? js_read_names(&there, path) : STATUS_FAILED;
+    if (!status) rename_layers(there, conversion);
     if (!status) status = js_difference(differs, there, conversion->provenance, ignored);
     js_free(there);
     free(path);

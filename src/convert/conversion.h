@@ -18,6 +18,7 @@ struct conversion_settings {
     struct mixer_choices choices;   /* of new mixers */
     const char *library;            /* directory of mixers that are there already; or NULL */
     const struct mixer_sizes *kind; /* of them, where the plan says none; NULL: the only one */
+    const char *asked;              /* --kind, as it was given; or NULL */
     const char *device;             /* where they are fitted to data; else of no use */
     uint64_t max_shard_bytes;       /* as convert_options has it */
     struct checkpoint_options checkpoint; /* how the model is opened */

@@ -69,6 +69,33 @@ const struct mixer_sizes *plan_mixer_of(const struct plan *plan, int layer) {
     return NULL;
 }
 
+static bool is_kind(const struct mixer_sizes *mixer, const struct mixer_sizes *asked) {
+    int parameter = asked->kind->parameter;
+    return mixer->kind == asked->kind &&
+           (parameter < 0 || mixer->value[parameter] == asked->value[parameter]);
+}
+
+enum status plan_check_kind(const struct plan *plan, const struct plan_stage *stage,
+                            const char *text, const char *source) {
+    struct mixer_sizes asked;
+    const struct mixer_sizes *other = NULL;
+    int layer = 0;
+    if (!text) return STATUS_OK;
+    enum status status = mixer_from_text(&asked, text, "--kind");
+    for (size_t i = 0; i < stage->layers.count && !status; i++) {
+        const struct mixer_sizes *mixer = plan_mixer_of(plan, stage->layers.values[i]);
+        if (mixer && is_kind(mixer, &asked)) return STATUS_OK;
+        if (!mixer || other) continue;
+        other = mixer;
+        layer = stage->layers.values[i];
+    }
+    if (status || !other) return status;
+    char words[MIXER_TEXT_SIZE];
+    return status_fail("--kind %s contradicts \"%s\", which replaces layer %d by %s: leave --kind "
+                       "out, the plan has the kinds",
+                       text, source, layer, mixer_text(words, other));
+}
+
 char *plan_stage_layout(const struct plan *plan, const struct plan_stage *stage) {
     char *layout = memory_calloc((size_t)plan->layers + 1, 1);
     if (!layout) return NULL;

@@ -93,6 +93,11 @@ enum status plan_find_stage(const struct plan_stage **out, const struct plan *pl
 /* By what a layer that the plan ranks is replaced; NULL: it ranks no such layer. Borrowed. */
 const struct mixer_sizes *plan_mixer_of(const struct plan *plan, int layer);
 
+/* Whether a stage has what `--kind TEXT` asks for. A plan that says kinds and has the asked one in
+ * no layer of the stage is refused; NULL asks for nothing. */
+enum status plan_check_kind(const struct plan *plan, const struct plan_stage *stage,
+                            const char *text, const char *source) STATUS_CHECKED;
+
 /* One letter a layer, that of its mixer's kind. The caller frees. NULL with a message
  * when out of memory. */
 char *plan_stage_layout(const struct plan *plan, const struct plan_stage *stage);

@@ -72,15 +72,30 @@ static int crowded_half(const struct plan_stage *stage, int layers, int left) {
 /* vLLM's allocator gives attention and state layers pages of one size, in groups of as many layers
  * as the rarer kind has (or, when they differ by less than a quarter, as the other has): the last
  * group of the other kind is padded. */
-static int padding_of(int attention, int mamba) {
-    int few = attention < mamba ? attention : mamba, many = attention + mamba - few;
+static int padding_of(int attention, int others) {
+    int few = attention < others ? attention : others, many = attention + others - few;
     if (few == 0 || many * 4 < few * 5) return 0;
     return (few - many % few) % few;
 }
 
-static void append_warnings(struct text *text, const struct plan_stage *stage, int layers) {
-    int mamba = (int)stage->layers.count, left = layers - mamba;
-    int crowded = crowded_half(stage, layers, left), padding = padding_of(left, mamba);
+/* What the replaced layers of a stage are: "Mamba", or of several kinds "replaced". */
+static const char *adjective_of(const struct plan *plan, const struct plan_stage *stage) {
+    char *layout = plan_stage_layout(plan, stage);
+    const struct mixer_kind *kind = NULL;
+    bool several = !layout;
+    for (size_t i = 0; i < stage->layers.count && layout; i++) {
+        const struct mixer_kind *here = mixer_kind_of_letter(layout[stage->layers.values[i]]);
+        several = several || !here || (kind && kind != here);
+        kind = here;
+    }
+    free(layout);
+    return several || !kind ? "replaced" : kind->adjective;
+}
+
+static void append_warnings(struct text *text, const struct plan *plan,
+                            const struct plan_stage *stage) {
+    int layers = plan->layers, others = (int)stage->layers.count, left = layers - others;
+    int crowded = crowded_half(stage, layers, left), padding = padding_of(left, others);
     if (left == 0)
         text_append(text, "no attention layer is left: engines that page key/value caches may "
                           "refuse it, and exact recall has nothing to rest on\n");
@@ -91,9 +106,9 @@ static void append_warnings(struct text *text, const struct plan_stage *stage, i
                     crowded, left);
     if (padding * 5 > layers)
         text_append(text,
-                    "%d attention and %d Mamba layers do not make equal groups: engines that page "
+                    "%d attention and %d %s layers do not make equal groups: engines that page "
                     "both alike (vLLM) pad %d layers of caches\n",
-                    left, mamba, padding);
+                    left, others, adjective_of(plan, stage), padding);
 }
 
 /* The largest state of a layer in tokens of an attention layer's cache. */
@@ -119,7 +134,7 @@ enum status serving_warnings(char **out, const struct plan *plan, const struct p
                              const struct plan_mixers *mixers) {
     struct plan_hybrid hybrid;
     struct text text = {0};
-    append_warnings(&text, stage, plan->layers);
+    append_warnings(&text, plan, stage);
     if (open_hybrid(&hybrid, plan, stage, mixers)) {
         append_page_warning(&text, hybrid.hybrid.config);
         plan_hybrid_close(&hybrid);

@@ -361,7 +361,7 @@ done
 "$program" convert "$model" --plan both.json --stage 2 -o second --quiet >out
 "$program" convert "$model" --plan loo.json -o other --quiet >out
 cmp last/apriel-tool.json second/apriel-tool.json || complain "convert --stage: the last is not 2"
-layers=$(tr -d ' \n' <last/apriel-tool.json | sed 's/.*"mamba_layers":\[\([0-9,]*\)\].*/\1/')
+layers=$(tr -d ' \n' <last/apriel-tool.json | sed 's/.*"replaced_layers":{"m2":\[\([0-9,]*\)\].*/\1/')
 "$program" convert "$model" --layers "$layers" -o named --quiet >out
 cmp named/model.safetensors last/model.safetensors || complain "convert --layers: other weights than of the plan"
 "$program" convert "$demo" --layers 1 -o h1 --quiet >out

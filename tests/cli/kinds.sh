@@ -12,6 +12,15 @@ for kind in mamba2 gdn; do
     "$program" plan --db $kind.db --stages 1,2 --kind $kind -o $kind.json --quiet >planned ||
         complain "plan of $kind: exit code $?"
 done
+# A plan that says its layers' kinds is not overruled, nor does it win in silence.
+leave='leave --kind out, the plan has the kinds'
+for kind in m2 gdn window:64; do
+    says="--kind $kind contradicts \"mamba2.json\", which replaces layer 9 by mamba2: $leave"
+    fails 1 "$says" convert "$demo" --plan mamba2.json --kind $kind -o hybrid
+    fails 1 "$says" convert "$demo" --plan mamba2.json --kind $kind --dry-run
+    fails 1 "$says" plan --plan mamba2.json --kind $kind --format csv
+    fails 1 "$says" plan --plan mamba2.json --kind $kind
+done
 for format in hf fast-llm surgery; do
     fails 1 "\"mamba2.json\": $format cannot say Mamba-2 mixers" plan --plan mamba2.json --kind mamba2 --format $format
     fails 1 "\"gdn.json\": $format cannot say Gated DeltaNet mixers" plan --plan gdn.json --kind gdn --format $format

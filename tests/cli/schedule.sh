@@ -82,6 +82,11 @@ made() {
     schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 "$@"
 }
 made | grep -v '^# ' | grep apriel-tool && complain "what is done is to be done again"
+# An earlier version's list of layers is read too.
+tr -d '\n' <auto/hybrid-2/apriel-tool.json |
+    sed 's/"replaced_layers": *{ *"m2": *\(\[[^]]*\]\) *}/"mamba_layers": \1/' >former.json
+grep -q '"mamba_layers": \[' former.json || complain "no list of layers: $(cat former.json)"
+cp former.json auto/hybrid-2/apriel-tool.json
 made --auto --json >again.json 2>errors || complain "again: $(cat errors)"
 [ "$(grep -c '"found": true' again.json)" = 9 ] || complain "a finished schedule is made again: $(cat again.json)"
 cmp auto/plan.json parts/plan.json || complain "a finished schedule gets another last plan"
