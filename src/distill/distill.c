@@ -172,7 +172,7 @@ static enum status check_output(struct distill_work *work) {
 static enum status resume(struct distill_work *work) {
     struct int_list states;
     enum status status = distill_states_list(&states, work->folder.path);
-    work->state = (struct distill_state){.best = -1, .best_value = INFINITY};
+    work->state = (struct distill_state){.measured = -1, .best = -1, .best_value = INFINITY};
     if (!status && states.count) {
         int64_t step = states.values[states.count - 1];
         distill_engine_enter(work->engine, step > 0 ? step - 1 : 0);
@@ -281,7 +281,9 @@ enum status distill_run(struct distill_outcome *outcome, const struct distill_se
     work.database = distill_database(settings->database, settings->output);
     if (!status && !work.database) status = STATUS_FAILED;
     if (!status) status = settings->dry_run ? distill_predict(&work) : run(&work);
-    if (status == STATUS_INTERRUPTED)
+    if (status == STATUS_INTERRUPTED && work.saved < 0)
+        status = status_set(status, "interrupted before anything was saved");
+    else if (status == STATUS_INTERRUPTED)
         status = status_set(status,
                             "interrupted; step %lld is saved in \"%s\": run the same command to "
                             "continue",

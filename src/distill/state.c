@@ -185,6 +185,7 @@ static struct json *state_to_json(const struct distill_state *state) {
     js_set_integer(json, "version", 1);
     js_set_integer(json, "step", state->step);
     js_set(json, "guard", guard_to_json(&state->guard));
+    js_set_integer(json, "measured", state->measured);
     js_set_integer(json, "best", state->best);
     js_set_number(json, "best_value", state->best_value);
     js_set_integer(json, "worse", state->worse);
@@ -304,6 +305,7 @@ static enum status read_where(struct distill_state *out, const char *directory) 
     enum status status = path ? js_read(&json, path) : STATUS_FAILED;
     if (!status) status = js_get_integer(&version, json, "version", 1, 1, path);
     if (!status) status = js_get_integer(&out->step, json, "step", 0, INT32_MAX, path);
+    if (!status) status = js_get_integer(&out->measured, json, "measured", -1, INT32_MAX, path);
     if (!status) status = js_get_integer(&out->best, json, "best", -1, INT32_MAX, path);
     if (!status) status = js_get_integer(&out->worse, json, "worse", 0, INT64_MAX, path);
     if (!status) status = js_get_number(&out->seconds, json, "seconds", path);

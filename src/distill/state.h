@@ -17,6 +17,7 @@
 struct distill_state {
     int64_t step; /* that comes next: so many are done */
     struct guard guard;
+    int64_t measured;  /* the last step at which the held-out rows were; -1: none */
     int64_t best;      /* the step whose held-out value was the best; -1: none was measured */
     double best_value; /* the lower the better */
     int64_t worse;     /* measurements since then that were not better */

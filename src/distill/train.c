@@ -46,6 +46,7 @@ static enum status validate(struct distill_work *work, bool *better) {
     log_note("step %lld: held-out kl %.4g, rkl %.4g, ce %.4g, top1 %.1f %%", (long long)state->step,
              values[METRIC_KL].mean, values[METRIC_RKL].mean, values[METRIC_CE].mean,
              100 * values[METRIC_TOP1].mean);
+    state->measured = state->step;
     *better = state->best < 0 || value < state->best_value;
     if (*better) {
         state->best = state->step;
@@ -93,23 +94,28 @@ static enum status take_step(struct distill_work *work) {
     return status ? status : guard_check(&state->guard, state->step - 1);
 }
 
+static bool is_due(const struct distill_work *work, int64_t steps) {
+    int64_t step = work->state.step;
+    return step == steps || step % work->settings->validate_every == 0;
+}
+
 /* Measure and save where it is time for it; `*enough`: no better state is in sight. */
 static enum status look(struct distill_work *work, int64_t steps, bool *enough) {
     const struct distill_settings *settings = work->settings;
     struct distill_state *state = &work->state;
-    bool last = state->step == steps, better = false;
+    bool due = is_due(work, steps), better = false;
     int64_t every = settings->save_every;
-    bool saves = last || (every && state->step % every == 0);
+    bool saves = state->step == steps || (every ? state->step % every == 0 : due);
     enum status status = STATUS_OK;
-    if (settings->training.data.heldout && (last || state->step % settings->validate_every == 0)) {
+    if (due && settings->training.data.heldout && state->measured < state->step) {
         status = validate(work, &better);
         *enough = settings->patience && state->worse >= settings->patience;
-        saves |= better || !every || *enough;
+        saves |= better || *enough;
     }
-    if (*enough)
+    if (!status && *enough)
         log_note("no better held-out value for %lld measurements: stopping at step %lld",
                  (long long)state->worse, (long long)state->step);
-    return !status && saves ? save(work) : status;
+    return !status && saves && work->saved != state->step ? save(work) : status;
 }
 
 /* What is done is kept when the run is interrupted. */
@@ -126,8 +132,9 @@ enum status distill_train(struct distill_work *work) {
     bool enough = settings->patience && state->worse >= settings->patience;
     enum status status = STATUS_OK;
     progress_begin(&work->progress, "distill", "steps", (double)steps, (double)state->step);
-    if (state->step == 0 && state->best < 0) {
-        enter_phase(work);
+    /* Before the first step; and where an earlier call was interrupted in its measurement. */
+    if (is_due(work, steps) && state->measured < state->step) {
+        if (!state->step) enter_phase(work);
         status = look(work, steps, &enough);
     }
     while (!status && !enough && state->step < steps) {

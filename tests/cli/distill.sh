@@ -136,6 +136,19 @@ if mount -t tmpfs -o size=64m tmpfs small 2>/dev/null; then
     same_as_whole small/d 'room again'
 fi
 
+# A rise is said, and what was better is kept; without rows to measure the last weights are.
+small='--data rows.h5 --device cpu --steps 4 --factors mlp=0 --batch 2 --validate-every 2'
+# shellcheck disable=SC2086 # words
+"$program" distill hybrid --teacher "$demo" -o risen $small --heldout 2 --lr 0.3 --patience 1 >out 2>errors ||
+    complain "risen: $(cat errors)"
+grep -q '^the held-out rkl rises: [0-9.]* at step 2, [0-9.]* at step 0, which is kept$' errors || complain "risen: $(cat errors)"
+cmp -s risen/model.safetensors hybrid/model.safetensors || complain "risen: the result is not the best"
+# shellcheck disable=SC2086 # words
+"$program" distill hybrid --teacher "$demo" -o unmeasured $small --heldout 0 --db unmeasured.db >out 2>errors ||
+    complain "unmeasured: $(cat errors)"
+cmp -s unmeasured/model.safetensors unmeasured/step-000004/model.safetensors || complain "unmeasured: not the last"
+[ ! -e unmeasured/training.db ] && [ -e unmeasured.db ] || complain "unmeasured: another database"
+
 # Directories of other people stay as they are.
 mkdir taken
 echo mine >taken/notes
