@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
 #include "scores/kinds.h"
@@ -194,14 +195,27 @@ static enum status set_settings(struct picture *picture, const struct figure *fi
     return set_loss_axis(picture, probes);
 }
 
+/* Losses of one kind share an axis: those of mmr's probes, unless the runs that are named align. */
+static enum status find_kind(const char **out, struct store *store,
+                             const struct figure_request *request) {
+    struct store_run run;
+    *out = RUN_MMR;
+    if (!request->run_count) return STATUS_OK;
+    enum status status = store_get_run(&run, store, request->runs[0].run);
+    if (status) return status;
+    if (strcmp(run.kind, RUN_ALIGN) == 0) *out = RUN_ALIGN;
+    store_run_free(&run);
+    return STATUS_OK;
+}
+
 enum status probes_fill(struct picture *picture, const char **name, struct store *store,
                         const struct figure_request *request) {
     struct figure_request mmr = *request;
-    mmr.kind = RUN_MMR;
     mmr.without_scores = true;
-    struct figure figure;
+    struct figure figure = {0};
     struct probes probes = {0};
-    enum status status = figure_load(&figure, store, &mmr);
+    enum status status = find_kind(&mmr.kind, store, request);
+    if (!status) status = figure_load(&figure, store, &mmr);
     if (!status) status = find_layers(&probes, store, &figure);
     if (status) goto done;
     bool map = probes.count > MOST_CURVES;
@@ -209,7 +223,9 @@ enum status probes_fill(struct picture *picture, const char **name, struct store
     status = append_runs(&picture->data, &probes, store, &figure, map);
     if (!status) status = set_settings(picture, &figure, &probes, map);
     if (!status)
-        status = figure_set_titles(picture, &figure, "probes, layer by layer",
+        status = figure_set_titles(picture, &figure,
+                                   strcmp(mmr.kind, RUN_ALIGN) == 0 ? "alignment, layer by layer"
+                                                                    : "probes, layer by layer",
                                    !probes.several ? "one seed"
                                    : map           ? "mean over seeds"
                                                    : "mean over seeds, shaded: their range");

@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "check_main.h"
 #include "checkpoint/safetensors.h"
-#include "golden_names.h"
+#include "golden_rows.h"
 #include "mixer_choices.h"
 #include "mixers/m2/m2.h"
 #include "model/loading.h"
@@ -15,29 +15,6 @@
 
 #define GOLDEN TEST_DATA "/golden/"
 #define DEMO_MODEL TEST_DATA "/../../recipes/demo-model"
-
-/* The golden training batches as rows, then the sixteen held-out sequences. */
-static struct tokenset *golden_rows(const struct json *golden, struct safetensors *initial) {
-    enum { STEPS = 100, BATCH = 8, T = 128, HELDOUT = 16, ROWS = STEPS * BATCH + HELDOUT };
-    struct tokenset *set = memory_calloc(1, sizeof *set);
-    set->rows = ROWS;
-    set->tokens = (uint64_t)ROWS * T;
-    set->ids = memory_calloc(set->tokens, sizeof *set->ids);
-    set->row_offsets = memory_calloc(ROWS + 1, sizeof *set->row_offsets);
-    for (uint64_t r = 0; r <= ROWS; r++) set->row_offsets[r] = r * T;
-    const struct safetensors_entry *tokens = safetensors_find(initial, "tokens");
-    ck_assert_ptr_nonnull(tokens);
-    for (size_t t = 0; t < (size_t)STEPS * BATCH * T; t++) {
-        int32_t id;
-        memcpy(&id, (const char *)tokens->data + 4 * t, 4);
-        set->ids[t] = (uint32_t)id;
-    }
-    for (size_t row = 0; row < HELDOUT; row++)
-        for (size_t t = 0; t < T; t++)
-            set->ids[((size_t)STEPS * BATCH + row) * T + t] = (uint32_t)js_integer_or(
-                js_element(js_element(js_member(golden, "tokens"), row), t), -1);
-    return set;
-}
 
 /* gqa order from the paper's: C rows of in_proj, columns of out_proj. */
 static void align_rows(float *values, const struct model_config *config,
@@ -83,7 +60,7 @@ static struct fixture open_fixture_of(const char *rows, const char *initial) {
     if (!status) status = backend_open(&f.backend, device ? device : "cpu");
     if (!status) status = model_open(&f.model, f.backend, DEMO_MODEL, NULL);
     ck_assert_msg(!status, "%s", status_message());
-    f.set = golden_rows(f.golden, f.initial);
+    f.set = golden_rows(f.golden, f.initial, 100);
     return f;
 }
 
@@ -118,29 +95,6 @@ static struct probe_settings golden_settings(int64_t steps, int batch, int64_t h
                                    .loss = {LOSS_REVERSE_KL, 1},
                                    .choices =
                                        choices_of("init=published align=paper qkv-bias=drop")};
-}
-
-/* The golden values of a weight. The caller frees. */
-static float *golden_weight(const struct safetensors *initial, int layer,
-                            const struct mixer_kind *kind, int weight, int64_t count) {
-    float *values = memory_calloc((size_t)count, sizeof *values);
-    int64_t read = 0;
-    for (int t = 0; t < kind->n_tensors; t++) {
-        const char *parts[GOLDEN_PARTS];
-        if (kind->tensors[t].weight != weight) continue;
-        golden_parts(parts, kind, t);
-        for (int i = 0; parts[i]; i++) {
-            char name[96];
-            snprintf(name, sizeof name, "layer.%d.%s", layer, parts[i]);
-            const struct safetensors_entry *entry = safetensors_find(initial, name);
-            ck_assert_msg(entry != NULL, "%s is missing", name);
-            ck_assert_int_le(read + entry->count, count);
-            dtype_to_f32(values + read, entry->data, entry->dtype, (size_t)entry->count);
-            read += entry->count;
-        }
-    }
-    ck_assert_int_eq(read, count);
-    return values;
 }
 
 /* Put the golden initial parameters of a layer into a probe's mixer. */

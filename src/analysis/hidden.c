@@ -10,7 +10,8 @@
 
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
-                          const struct states_key *key) {
+                          const struct hidden_place *place) {
+    const struct states_key *key = place ? place->key : NULL;
     *out = (struct hidden){
         .set = set, .backend = backend, .count = count, .width = width, .layer = STATES_NOTHING};
     enum status status = STATUS_OK;
@@ -33,6 +34,10 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
         status = states_cache_open(&out->cache, &whole);
         if (!status) out->values = states_cache_values(out->cache);
         if (!status) out->layer = states_cache_layer(out->cache);
+    } else if (place && place->on_device) {
+        out->on_device = true;
+        out->values = backend->alloc(backend, out->bytes, "shared inputs");
+        status = out->values ? STATUS_OK : STATUS_FAILED;
     } else {
         out->values = backend->host_alloc(backend, out->bytes, "shared inputs");
         status = out->values ? STATUS_OK : STATUS_FAILED;
@@ -42,7 +47,9 @@ enum status hidden_create(struct hidden *out, const struct tokenset *set, struct
 }
 
 void hidden_free(struct hidden *hidden) {
-    if (hidden->values && !hidden->cache)
+    if (hidden->on_device)
+        hidden->backend->free(hidden->backend, hidden->values);
+    else if (hidden->values && !hidden->cache)
         hidden->backend->host_free(hidden->backend, hidden->values);
     states_cache_close(hidden->cache);
     free(hidden->rows);
@@ -105,7 +112,7 @@ bool hidden_has_lengths(const struct hidden *hidden, const struct sequences *seq
     return same;
 }
 
-/* Copy rows between the host values and a device array. Values in memory are pinned there; what is
+/* Copy rows between the values and a device array. Values in memory are pinned there; what is
  * queued out of them or into them is over when the backend has been waited for, and close waits. */
 static void transfer(const struct hidden *hidden, char *device, int64_t from, int count,
                      int64_t wrap, bool up) {
@@ -115,7 +122,9 @@ static void transfer(const struct hidden *hidden, char *device, int64_t from, in
         int64_t place = (from + i) % wrap;
         char *host = hidden->values + (size_t)hidden->offsets[place] * size;
         size_t bytes = (size_t)(hidden->offsets[place + 1] - hidden->offsets[place]) * size;
-        if (hidden->cache && up)
+        if (hidden->on_device)
+            backend->copy(backend, up ? device : host, up ? host : device, bytes);
+        else if (hidden->cache && up)
             backend->upload_bytes(backend, device, host, bytes);
         else if (hidden->cache)
             backend->download_bytes(backend, host, device, bytes);

@@ -1,5 +1,5 @@
-/* Hidden states of many rows on the host: the trunk that probes share, kept once and advanced layer
- * by layer. */
+/* Hidden states of many rows, on the host or the device: the trunk that probes share, kept once and
+ * advanced layer by layer. */
 #ifndef ANALYSIS_HIDDEN_H
 #define ANALYSIS_HIDDEN_H
 
@@ -23,14 +23,21 @@ struct hidden {
     char *values; /* acc [tokens, D] */
     size_t bytes;
     struct states_cache *cache; /* where the values lie, or NULL: in memory */
+    bool on_device;             /* in the device's */
 };
 
-/* Room for these rows (taken over as a copy). With `key`, whose shape is filled in here, the values
- * live in its file, which may have them already; else in memory that the device reads itself.
- * hidden_free accepts a zeroed struct. */
+/* Where the values are kept. */
+struct hidden_place {
+    const struct states_key *key; /* a file of it (its shape is filled in), which may have them
+                                     already; or NULL */
+    bool on_device;               /* else in memory of the host that the device reads itself */
+};
+
+/* Room for these rows (taken over as a copy); `place` NULL: in memory of the host. hidden_free
+ * accepts a zeroed struct. */
 enum status hidden_create(struct hidden *out, const struct tokenset *set, struct backend *backend,
                           int64_t width, const int64_t *rows, int64_t count,
-                          const struct states_key *key) STATUS_CHECKED;
+                          const struct hidden_place *place) STATUS_CHECKED;
 void hidden_free(struct hidden *hidden);
 
 /* Bytes on the backend while rows of `tokens` tokens in all are embedded. */

@@ -328,8 +328,9 @@ static enum status open_states(struct hidden *out, const struct probe_engine *en
     if (!status && in_file && last && engine->cache.kept)
         status = tell_of_older(&key, model, engine->set, rows);
     if (!status)
-        status = hidden_create(out, engine->set, engine->backend, model->config->hidden_size,
-                               rows->rows, rows->count, in_file ? &key : NULL);
+        status =
+            hidden_create(out, engine->set, engine->backend, model->config->hidden_size, rows->rows,
+                          rows->count, &(struct hidden_place){.key = in_file ? &key : NULL});
     out->in_units = rows->training;
     out->unit = rows->unit;
     free(identity);

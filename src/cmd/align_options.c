@@ -46,7 +46,7 @@ struct command_line align_options_line(struct option table[ALIGN_OPTIONS],
          .identity = OPTION_RESOLVED},
         {"base", OPTION_STRING, &values->base, "HYBRID",
          "align the attention layers that this hybrid has left, inside it: on its own states, with "
-         "its own attention as the target",
+         "its own attention as the target; scores stay against MODEL",
          .group = GROUP_SCOPE, .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"objective", OPTION_CHOICE, &values->objective, NULL,
          "what is minimised: half the relative error of the attention's output, half that of the "

@@ -99,7 +99,8 @@ enum status cmd_chart(int argc, char **argv) {
          .letter = 'o'},
         FORCE_OPTION(&chart.force),
         {"kind", OPTION_CHOICE, &chart.kind, NULL,
-         "the importance of layers, their ranks by several runs, the losses of mmr's probes, or "
+         "the importance of layers, their ranks by several runs, the losses of mmr's probes or "
+         "align's mixers, or "
          "the speed that bench measured (importance)",
          .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput"},
         {"run", OPTION_LIST, &chart.runs, "N[:METRIC]|last",
@@ -117,7 +118,8 @@ enum status cmd_chart(int argc, char **argv) {
         .about =
             "Draw the scores of a model's layers: the importance of each, with error bars, for one "
             "or\n"
-            "more runs; the ranks that several runs give; or the losses of mmr's probes. gnuplot\n"
+            "more runs; the ranks that several runs give; or the losses of mmr's probes or "
+            "align's\nmixers. gnuplot "
             "draws; FILE.dat and the script FILE.gp stay beside the picture. Without gnuplot "
             "these\n"
             "two are written, the message says how to draw them, and the exit status is 1.",

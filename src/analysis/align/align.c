@@ -257,9 +257,10 @@ static enum status open_rows(struct align_work *work) {
         status = probe_cache_identity(&identity, work->model, work->set, &rows);
     key.identity = identity;
     if (!status)
-        status =
-            hidden_create(&work->inputs, work->set, work->backend, work->model->config->hidden_size,
-                          rows.rows, rows.count, key.directory ? &key : NULL);
+        status = hidden_create(&work->inputs, work->set, work->backend,
+                               work->model->config->hidden_size, rows.rows, rows.count,
+                               &(struct hidden_place){.key = key.directory ? &key : NULL,
+                                                      .on_device = work->inputs_on_device});
     work->inputs.in_units = training;
     work->inputs.unit = rows.unit;
     work->in_memory = training;
@@ -409,6 +410,7 @@ enum status align_run(struct align_outcome *outcome, const struct align_settings
     if (status || settings->dry_run) goto done;
     outcome->layers = (int)work.layers.count;
     status = model_load(work.model);
+    if (!status && work.model != work.teacher) status = model_load(work.teacher);
     if (!status) status = store_open(&work.store, settings->database, STORE_WRITE);
     if (!status) status = open_libraries(&work);
     for (int k = 0; !status && k < work.kind_count; k++)

@@ -14,10 +14,10 @@
 enum { ALIGN_MAX_KINDS = MIXER_MAX_KINDS };
 
 struct align_settings {
-    const char *model; /* directory of the transformer */
-    const char
-        *hybrid; /* directory of a hybrid of it whose remaining layers are aligned, inside
-                    it: its states are the inputs, its own attention is the target; or NULL */
+    const char *model;  /* directory of the transformer */
+    const char *hybrid; /* directory of a hybrid of it whose remaining layers are aligned, inside
+                           it: its states are the inputs, its own attention is the target; scores
+                                  are against the transformer; or NULL */
     const char *data, *database, *library, *device;
     const char *layers; /* as list_parse, or NULL: every attention layer that is left */
     struct mixer_choices kinds[ALIGN_MAX_KINDS];

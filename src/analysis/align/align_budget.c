@@ -70,7 +70,8 @@ static enum status budget_training(struct memory_budget *budget, const struct al
     memory_budget_add(budget, "mixer and optimizer", kinds, 0);
     memory_budget_add(budget, "inputs in passing",
                       trace_bytes(model, &needs) + state_of(work, work->max_tokens), 0);
-    memory_budget_add(budget, "inputs of the layer", discrete ? 0 : shared, discrete ? shared : 0);
+    bool on_host = discrete && !work->inputs_on_device;
+    memory_budget_add(budget, "inputs of the layer", on_host ? 0 : shared, on_host ? shared : 0);
     uint64_t part = state < (uint64_t)64 << 20 ? state : (uint64_t)64 << 20;
     memory_budget_add(budget, "saved training state, mixer's file", discrete ? 0 : 2 * part + kinds,
                       discrete ? 2 * part + kinds : 0);
@@ -90,8 +91,11 @@ static enum status budget_scores(struct align_work *work) {
     for (size_t i = 0; i < work->layers.count; i++)
         for (int k = 0; k < each; k++) layers[branches++] = work->layers.values[i];
     const struct sweep_placed placed = {.sizes = sizes, .sizes_count = work->kind_count};
-    const struct sweep_options options = {
-        .layers = layers, .branches = branches, .placed = &placed};
+    const struct sweep_options options = {.layers = layers,
+                                          .branches = branches,
+                                          .placed = &placed,
+                                          .teacher =
+                                              work->model == work->teacher ? NULL : work->teacher};
     enum status status = loo_budget(&work->cut, work->model, &heldout, NULL, &options, NULL, 0,
                                     work->settings->device_memory);
     uint64_t device = work->cut.budget.device, host = work->cut.budget.host;
@@ -224,13 +228,24 @@ static enum status predict(struct align_work *work) {
     return status;
 }
 
-enum status align_budget(struct align_work *work, bool predicts) {
+static void begin(struct memory_budget *budget, const struct align_work *work) {
     const struct align_settings *settings = work->settings;
-    struct memory_budget *budget = &work->outcome->memory;
     memory_budget_begin(budget, work->backend, settings->device_memory);
     snprintf(budget->work, sizeof budget->work, "%zu layers, %d kinds, %lld steps of %d rows",
              work->layers.count, work->kind_count, (long long)work->steps, settings->rows.batch);
+}
+
+enum status align_budget(struct align_work *work, bool predicts) {
+    const struct align_settings *settings = work->settings;
+    struct memory_budget *budget = &work->outcome->memory;
+    work->inputs_on_device = work->backend->discrete && !settings->cache_directory;
+    begin(budget, work);
     enum status status = budget_training(budget, work);
+    if (!status && work->inputs_on_device && !memory_budget_fits(budget)) {
+        work->inputs_on_device = false;
+        begin(budget, work);
+        status = budget_training(budget, work);
+    }
     if (!status) status = budget_scores(work);
     if (!status) status = budget_cache(work);
     if (!status)

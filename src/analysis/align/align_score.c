@@ -157,6 +157,8 @@ enum status align_score(struct align_work *work, struct align_kind *kind) {
     const struct sweep_options options = {.layers = scoring.layers,
                                           .branches = scoring.branches,
                                           .placed = &placed,
+                                          .teacher =
+                                              work->model == work->teacher ? NULL : work->teacher,
                                           .on_device = work->cut.on_device};
     enum status status =
         sweep_open(&sweep, work->model, &options, work->cut.rows, work->cut.tokens, work->longest);

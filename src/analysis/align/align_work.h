@@ -44,8 +44,9 @@ struct align_work {
     int64_t steps;      /* the most of any kind */
     int64_t max_tokens; /* of a batch, and of a group of held-out rows */
     int max_rows, longest;
-    struct hidden inputs; /* of the present layer: rows of the steps, then those held out */
-    int64_t in_memory;    /* the former */
+    struct hidden inputs;  /* of the present layer: rows of the steps, then those held out */
+    int64_t in_memory;     /* the former */
+    bool inputs_on_device; /* the inputs: as align_budget finds that they fit */
     struct alignment *alignment;
     struct acc *input;  /* [max_tokens, D]: of the present batch */
     struct loo_cut cut; /* of the scores */

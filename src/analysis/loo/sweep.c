@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "kernels/ops/embedding.h"
-#include "model/block.h"
+#include "model/forward.h"
 #include "model/loading.h"
 #include "model/parked.h"
 #include "model/sequences.h"
@@ -21,6 +21,8 @@ struct sweep {
     int on_device;      /* of 1 + branches states; the others are parked */
     struct parked *parked;
     struct trace trace;
+    struct forward *teacher; /* through the teacher, whose last states [tokens, D] are … */
+    struct acc *reference;   /* … here; both NULL: branches are compared with the trunk */
     struct scorer *scorer;
     double passes, passed; /* of a group, for the progress; see count_passes */
     double passing;        /* in the layer under way */
@@ -63,6 +65,13 @@ void sweep_budget(struct memory_budget *budget, const struct model *model,
                       (uint64_t)parked * bytes);
     memory_budget_add(budget, "activations", trace_bytes(model, &needs), 0);
     memory_budget_add(budget, "logits", scorer_bytes(model), 0);
+    if (!options->teacher) return;
+    struct trace_needs teacher = trace_needs_of(options->teacher, rows, tokens, longest);
+    memory_budget_add(budget, "teacher in passing",
+                      trace_bytes(options->teacher, &teacher) + bytes +
+                          model_outside_bytes(options->teacher, longest) +
+                          model_layers_present_bytes(options->teacher, false),
+                      0);
 }
 
 enum status sweep_open(struct sweep **out, struct model *model, const struct sweep_options *options,
@@ -78,7 +87,13 @@ enum status sweep_open(struct sweep **out, struct model *model, const struct swe
         needs_of(model, options, sweep->copies * rows, sweep->copies * tokens, longest);
     enum status status = model_prepare(model, longest);
     if (!status) status = trace_alloc(&sweep->trace, model, &needs);
-    if (!status) status = scorer_open(&sweep->scorer, model, model, 0);
+    struct model *teacher = options->teacher ? options->teacher : model;
+    if (!status) status = scorer_open(&sweep->scorer, teacher, model, 0);
+    if (!status && options->teacher) {
+        sweep->reference = backend->alloc(backend, state_bytes(model, tokens), "teacher's states");
+        if (!sweep->reference) status = STATUS_FAILED;
+        if (!status) status = forward_open(&sweep->teacher, teacher, rows, tokens, longest);
+    }
     sweep->on_device = states_on_device(options);
     int parked = 1 + options->branches - sweep->on_device;
     if (!status) {
@@ -99,6 +114,8 @@ void sweep_close(struct sweep *sweep) {
     struct backend *backend = sweep->model->backend;
     trace_free(&sweep->trace, backend);
     scorer_close(sweep->scorer);
+    forward_close(sweep->teacher);
+    backend->free(backend, sweep->reference);
     parked_close(sweep->parked);
     backend->free(backend, sweep->states);
     free(sweep);
@@ -296,6 +313,15 @@ static const void *branch_rows(void *context, int branch, int64_t from, int64_t 
                         (size_t)rows * token);
 }
 
+/* The teacher's last states of the group. */
+static enum status run_teacher(struct sweep *sweep, const struct token_batch *batch, int rows,
+                               int64_t tokens) {
+    const struct token_batch one = {.sequences = first_copies(&batch->sequences, 1, rows, tokens),
+                                    .ids = batch->ids,
+                                    .backend = batch->backend};
+    return forward_run(sweep->teacher, sweep->reference, &one);
+}
+
 enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t first, int rows,
                       const struct predictions *predictions, double *sums, int64_t *greedy) {
     struct model *model = sweep->model;
@@ -325,7 +351,13 @@ enum status sweep_run(struct sweep *sweep, const struct tokenset *set, int64_t f
     progress_range(sweep->passed / sweep->passes, 1);
     struct branches branches = {sweep, tokens};
     struct scorer_source source = {sweep->options.branches, branch_rows, &branches};
-    status = scorer_score_from(sweep->scorer, predictions, sweep->states, &source, sums, greedy);
+    const struct acc *reference = sweep->states;
+    if (sweep->teacher) {
+        status = run_teacher(sweep, &batch, rows, tokens);
+        reference = sweep->reference;
+    }
+    if (!status)
+        status = scorer_score_from(sweep->scorer, predictions, reference, &source, sums, greedy);
     if (status == STATUS_FAILED)
         status = status_fail("rows %lld to %lld: %s", (long long)first, (long long)first + rows - 1,
                              status_message());

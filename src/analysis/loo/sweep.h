@@ -27,6 +27,7 @@ struct sweep_options {
                           there several times */
     const struct sweep_placed *placed; /* NULL: there are none */
     int branches;
+    struct model *teacher; /* what branches are compared with, loaded; NULL: the trunk */
     const bool
         *removed; /* [L] or NULL: layers that the trunk itself goes without, in the same way */
     int64_t pass_tokens; /* tokens (times branches) that go through a block at once; 0: choose */
