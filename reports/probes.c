@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "reports/curve.h"
 #include "scores/kinds.h"
 
 enum {
-    POINTS = 120,     /* of a curve */
     MOST_CURVES = 24, /* layers; more make a heat map */
 };
 
@@ -26,17 +26,6 @@ enum {
     MAP_WIDTH = 860,
 };
 
-struct point {
-    double step, sum, low, high; /* loss: sum over `count`, and its range */
-    int count;
-};
-
-struct curve {
-    struct point *points; /* [count] */
-    int count;
-    double window; /* steps of a point */
-};
-
 /* What is drawn: layers with steps, and the range of the losses. */
 struct probes {
     int *layers; /* [count] */
@@ -45,42 +34,12 @@ struct probes {
     bool several; /* seeds */
 };
 
-/* Average the steps of a layer over seeds and, when there are many, over windows of steps. Losses
- * that are not finite (a probe that diverged) are left out. */
-static enum status build_curve(struct curve *out, const struct store_step_list *list) {
-    int64_t last = 0;
-    for (size_t i = 0; i < list->count; i++)
-        if (list->steps[i].step > last) last = list->steps[i].step;
-    int64_t window = last / POINTS + 1;
-    size_t size = (size_t)(last / window) + 1;
-    struct point *points = memory_calloc(size, sizeof *points);
-    if (!points) return STATUS_FAILED;
-    for (size_t i = 0; i < list->count; i++) {
-        const struct store_step *step = &list->steps[i];
-        if (step->step < 0 || !isfinite(step->loss)) continue;
-        struct point *point = &points[step->step / window];
-        point->low = point->count ? fmin(point->low, step->loss) : step->loss;
-        point->high = point->count ? fmax(point->high, step->loss) : step->loss;
-        point->step += (double)step->step;
-        point->sum += step->loss;
-        point->count++;
-    }
-    *out = (struct curve){points, 0, (double)window};
-    for (size_t i = 0; i < size; i++) {
-        if (!points[i].count) continue;
-        points[i].step /= points[i].count;
-        points[i].sum /= points[i].count;
-        points[out->count++] = points[i];
-    }
-    return STATUS_OK;
-}
-
 static void append_curve(struct text *data, struct probes *probes, const struct curve *curve,
                          int64_t run, int layer) {
     text_append(data, "# run %lld, layer %d: step, mean loss, lowest, highest, layer\n",
                 (long long)run, layer);
     for (int i = 0; i < curve->count; i++) {
-        const struct point *point = &curve->points[i];
+        const struct curve_point *point = &curve->points[i];
         text_append(data, "%.6g %.6g %.6g %.6g %d\n", point->step, point->sum, point->low,
                     point->high, layer);
         probes->low = fmin(probes->low, point->sum);
@@ -124,7 +83,7 @@ static enum status append_runs(struct text *data, struct probes *probes, struct 
             struct curve curve = {0};
             enum status status = store_get_probe_steps(&list, store, run, probes->layers[i]);
             if (status) return status;
-            status = build_curve(&curve, &list);
+            status = curve_build(&curve, &list);
             if (list.count && list.steps[0].seed != list.steps[list.count - 1].seed)
                 probes->several = true;
             store_step_list_free(&list);

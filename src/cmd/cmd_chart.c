@@ -17,6 +17,7 @@
 #include "reports/probes.h"
 #include "reports/ranks.h"
 #include "reports/throughput.h"
+#include "reports/training.h"
 #include "scores/store.h"
 
 struct chart_options {
@@ -45,9 +46,12 @@ static enum status fill(struct picture *picture, const char **drawing, const cha
                                             "--plan and --metric");
         return throughput_fill(picture, store, request->run_count ? request->runs[0].run : 0);
     }
+    if (strcmp(kind, "training") == 0) return training_fill(picture, store, request);
     if (strcmp(kind, "probes") == 0) return probes_fill(picture, drawing, store, request);
     return status_set(STATUS_USAGE,
-                      "chart: --kind is importance, ranks, probes or throughput, not \"%s\"", kind);
+                      "chart: --kind is importance, ranks, probes, throughput or training, not "
+                      "\"%s\"",
+                      kind);
 }
 
 static enum status draw(const struct chart_options *options, bool json) {
@@ -100,9 +104,8 @@ enum status cmd_chart(int argc, char **argv) {
         FORCE_OPTION(&chart.force),
         {"kind", OPTION_CHOICE, &chart.kind, NULL,
          "the importance of layers, their ranks by several runs, the losses of mmr's probes or "
-         "align's mixers, or "
-         "the speed that bench measured (importance)",
-         .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput"},
+         "align's mixers, the speed that bench measured, or the curves of distill (importance)",
+         .group = GROUP_SHOW, .choices = "importance|ranks|probes|throughput|training"},
         {"run", OPTION_LIST, &chart.runs, "N[:METRIC]|last",
          "a run to show, also 1,3-5; may be repeated (default: all finished); a series of bench",
          .group = GROUP_SHOW},

@@ -170,6 +170,14 @@ always=
 grep -q '^"parts": 8 of 8 steps, finished$' out || complain "--status: $(cat out)"
 ends 1 '"taken" is no directory of distill: it has no distill.json' distill --status -o taken
 
+# Its curves, drawn.
+if command -v gnuplot >/dev/null; then
+    "$program" chart --db whole/training.db --kind training -o curves.svg >out 2>errors || complain "chart: $(cat errors)"
+    grep -q 'held out (nats)' curves.svg || complain "chart: no curves"
+    [ "$(grep -c '^[0-9]' curves.dat)" -eq $((8 + 2 * 5)) ] || complain "chart: $(cat curves.dat)"
+fi
+ends 1 'run 1 is of distill, which has no scores of layers' chart --db whole/training.db --run 1 -o layers.svg
+
 # Fifty steps of PyTorch (tests/oracle/distill_torch.py), each within a hundredth.
 "$program" convert "$demo" --layers 1,3,5,7,9,11 --kind m2 --format apriel2 --init published --seed 1 -o h6 -q >out
 "$program" data --tokenizer "$demo" --seq-len 64 -o g64.h5 -q "$source/recipes/gsm8k-excerpt.jsonl" >out
