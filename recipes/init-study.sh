@@ -20,7 +20,7 @@ head_dim=$("$tool" inspect "$model" --json | sed -n 's/^ *"head_dim": \([0-9]*\)
 study() { # NAME OPTIONS...
     name=$1
     shift
-    "$tool" mmr "$model" --data "$out/tokens.h5" --db "$out/$name.db" --layers "$layers" --steps "$steps" --batch 4 \
+    "$tool" mmr "$model" --kind m2 --data "$out/tokens.h5" --db "$out/$name.db" --layers "$layers" --steps "$steps" --batch 4 \
         --heldout 16 --quiet --json "$@" >"$out/$name.json"
     awk -v name="$name" '
         /"metric":/ { metric = $2 }

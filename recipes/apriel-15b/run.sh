@@ -32,12 +32,12 @@ mkdir -p "$work"
 "$tool" chart --db "$work/scores.db" --plan "$work/plan.json" -o "$work/importance.svg"
 
 # What the stages gain in speed on this device, with as many sequences as it holds and with 1 and 8.
-"$tool" bench "$teacher" --plan "$work/plan.json" --batch auto,1,8 --db "$work/scores.db"
+"$tool" bench "$teacher" --kind m2 --plan "$work/plan.json" --batch auto,1,8 --db "$work/scores.db"
 "$tool" chart --kind throughput --db "$work/scores.db" -o "$work/throughput.svg"
 
 # Stage 1. As published: --init published --d-state 16 --dt-rank 320.
 [ -d "$work/h25" ] ||
-    "$tool" convert "$teacher" --plan "$work/plan.json" --stage 1 -o "$work/h25"
+    "$tool" convert "$teacher" --kind m2 --plan "$work/plan.json" --stage 1 -o "$work/h25"
 "$tool" eval "$work/h25" --teacher "$teacher" --data "$work/traces.h5" --rows 4
 
 # Then distil "$work/h25" (the paper: 26 billion tokens, reverse KL, temperature 1), and go on from

@@ -36,7 +36,7 @@ python3 "$bench/baseline.py" loo --loop
 # Two runs of different length: their difference is the steps alone, without the first ones.
 for layer in 0 25 49; do
     for steps in 2 12; do
-        "$tool" mmr "$shape" --random-weights 1 --device "$device" --data "$tokens" --batch 1 \
+        "$tool" mmr "$shape" --kind m2 --random-weights 1 --device "$device" --data "$tokens" --batch 1 \
             --heldout 1 --layers "$layer" --steps "$steps" --db "$work/mmr-$layer-$steps.db" --json \
             --quiet >"$work/mmr-$layer-$steps.json"
     done

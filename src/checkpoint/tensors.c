@@ -182,6 +182,14 @@ enum status tensor_spec_list(struct tensor_spec **out, size_t *count,
     return STATUS_OK;
 }
 
+int64_t tensor_spec_stored(const struct tensor_spec *spec) {
+    int64_t rows = 0, columns = 1;
+    for (int p = 0; p < spec->n_pieces; p++)
+        rows += spec->pieces[p].rows / spec->pieces[p].run * spec->pieces[p].stride;
+    for (int k = 1; k < spec->rank; k++) columns *= spec->shape[k];
+    return rows * columns;
+}
+
 const char *tensor_role_name(enum tensor_role role) {
     return names[role].role;
 }

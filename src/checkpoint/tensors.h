@@ -75,6 +75,9 @@ bool tensor_spec_for(struct tensor_spec *out, const struct model_config *config,
 enum status tensor_spec_list(struct tensor_spec **out, size_t *count,
                              const struct model_config *config) STATUS_CHECKED;
 
+/* Elements that the files have of it, what stands between its rows included. */
+int64_t tensor_spec_stored(const struct tensor_spec *spec);
+
 /* "down_proj.weight": the name below its owner, for messages and random streams; "embed_tokens",
  * "attention". */
 const char *tensor_spec_name(const struct tensor_spec *spec);

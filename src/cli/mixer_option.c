@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mixers/sizes.h"
+#include "model/formats.h"
 
 #define KIND "kind"
 enum { DATA = 1, DATA_TOKENS = 2 }; /* rows, behind that of the kind */
@@ -111,8 +112,8 @@ static int add_sizes(struct option *table, int count, struct mixer_values *value
 
 static int add_kind(struct option *table, struct mixer_values *values) {
     char kinds[MIXER_WORDS_SIZE - 24];
-    snprintf(values->choices[0], MIXER_WORDS_SIZE, "what they are: %s (%s)",
-             mixer_kind_list(kinds, sizeof kinds), mixer_kinds[1]->name);
+    snprintf(values->choices[0], MIXER_WORDS_SIZE, "what they are: %s (mamba2; of a Qwen3 gdn)",
+             mixer_kind_list(kinds, sizeof kinds));
     table[0] = (struct option){.name = KIND,
                                .kind = OPTION_STRING,
                                .target = &values->words[0],
@@ -194,11 +195,28 @@ static bool has_given(const struct mixer_kind *kind, const struct option *rows, 
     return true;
 }
 
-static const char *implied_kind(const struct option *rows, int count) {
+static const char *implied_kind(const struct option *rows, int count,
+                                const struct mixer_kind *usual) {
+    if (!usual) usual = mixer_kinds[1];
+    if (has_given(usual, rows, count)) return usual->name;
     for (int k = 1; mixer_kinds[k]; k++)
         if (mixer_kinds[k]->parameter < 0 && has_given(mixer_kinds[k], rows, count))
             return mixer_kinds[k]->name;
-    return NULL;
+    return usual->name;
+}
+
+const struct mixer_kind *mixer_option_usual(const struct mixer_values *values, const char *model,
+                                            const char *hybrid, const char *format) {
+    struct model_config *config = NULL;
+    enum hybrid_format asked = FORMAT_COUNT;
+    const struct mixer_kind *kind = NULL;
+    const char *directory = hybrid ? hybrid : model;
+    if (values->words[0] || !directory) return NULL;
+    if (format && format_from_name(&asked, format)) return NULL;
+    if (checkpoint_read_config(&config, directory)) return NULL;
+    kind = format_usual_kind(config, asked);
+    config_free(config);
+    return kind;
 }
 
 /* The rows of add_data come before what they are the usual of. */
@@ -220,11 +238,11 @@ static enum status set_row(struct mixer_choices *out, const struct option *row) 
 }
 
 enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
-                                 uint64_t seed) {
+                                 uint64_t seed, const struct mixer_kind *usual) {
     struct mixer_values copy;
     struct option rows[MIXER_OPTIONS];
     int count = rows_of(rows, &copy, values);
-    const char *kind = values->words[0] ? values->words[0] : implied_kind(rows, count);
+    const char *kind = values->words[0] ? values->words[0] : implied_kind(rows, count, usual);
     enum status status = mixer_choices_begin(out, kind);
     out->seed = seed;
     if (!status) status = set_data(out, values);
@@ -263,7 +281,8 @@ static enum status check_kind(const struct mixer_choices *choices, int count, co
 }
 
 enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int most,
-                                      const struct mixer_values *values, uint64_t seed) {
+                                      const struct mixer_values *values, uint64_t seed,
+                                      const struct mixer_kind *usual) {
     struct mixer_values copy;
     struct option rows[MIXER_OPTIONS];
     bool used[MIXER_OPTIONS] = {false};
@@ -272,7 +291,7 @@ enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int
     *count = 0;
     if (!from) {
         *count = 1;
-        return mixer_option_resolve(out, values, seed);
+        return mixer_option_resolve(out, values, seed, usual);
     }
     enum status status = STATUS_OK;
     while (!status && *from) {

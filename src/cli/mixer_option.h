@@ -22,16 +22,23 @@ int mixer_option_all(struct option table[MIXER_OPTIONS], struct mixer_values *va
 int mixer_option_sizes(struct option table[MIXER_OPTIONS], struct mixer_values *values);
 bool mixer_option_is_given(const struct option *row);
 
-/* What mixers begin with. An option that the default kind does not have stands for the first kind
- * that has all that were given. */
+/* What mixers begin with where `usual` (NULL: the first kind) is what stands in attention's place
+ * when no kind is named. An option that it does not have stands for the first kind that has all
+ * that were given. */
 enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
-                                 uint64_t seed) STATUS_CHECKED;
+                                 uint64_t seed, const struct mixer_kind *usual) STATUS_CHECKED;
+
+/* format_usual_kind of the model in a directory, and of the hybrid on top of which mixers are put
+ * (or NULL), where no kind is named; else, and where the directory has no model, NULL: what is
+ * wrong there is said when it is opened. `format` is what option --format says, or NULL. */
+const struct mixer_kind *mixer_option_usual(const struct mixer_values *values, const char *model,
+                                            const char *hybrid, const char *format);
 
 /* The same for several kinds, "m2,window:1024": each takes the options that it has, and one that
  * none of them has is refused. Up to `most` are written to `out`. */
 enum status mixer_option_resolve_list(struct mixer_choices *out, int *count, int most,
-                                      const struct mixer_values *values,
-                                      uint64_t seed) STATUS_CHECKED;
+                                      const struct mixer_values *values, uint64_t seed,
+                                      const struct mixer_kind *usual) STATUS_CHECKED;
 
 /* The name of the first of these options that was given ("d-state"); NULL: none was. */
 const char *mixer_option_given(const struct mixer_values *values);

@@ -154,6 +154,7 @@ enum status align_options_settings(struct align_settings *settings,
     status = alignment_objective_from_name(&settings->loss.objective, values->objective);
     if (!status)
         status = mixer_option_resolve_list(settings->kinds, &settings->kind_count, ALIGN_MAX_KINDS,
-                                           &values->mixer, (uint64_t)values->seed);
+                                           &values->mixer, (uint64_t)values->seed,
+                                           mixer_option_usual(&values->mixer, model, NULL, NULL));
     return status;
 }

@@ -16,7 +16,6 @@
 #include "mixers/past.h"
 #include "mixers/sizes.h"
 #include "model/cost.h"
-#include "model/hybrid.h"
 
 enum { CONTEXT = 16384 }; /* tokens in the last column: a long reasoning answer */
 
@@ -44,11 +43,12 @@ static size_t element_size(const struct checkpoint *checkpoint, const struct ten
     const struct mixer_kind *now =
         spec->row ? checkpoint_config(checkpoint)->layers[spec->layer].mixer.kind : NULL;
     bool kept = !now || spec->part == PART_MIXER + mixer_kind_index(now);
-    if (kept)
-        return dtype_size(
-            checkpoint_find(checkpoint, spec->layer, (enum tensor_role)spec->role)->dtype);
+    const struct checkpoint_tensor *there =
+        checkpoint_find(checkpoint, spec->layer, (enum tensor_role)spec->role);
+    if (kept && there) return dtype_size(there->stored);
     return dtype_size(hybrid_dtype(
-        spec, checkpoint_find_mixer(checkpoint, spec->layer, &attention_kind, ATTENTION_Q)->dtype));
+        spec,
+        checkpoint_find_mixer(checkpoint, spec->layer, &attention_kind, ATTENTION_Q)->stored));
 }
 
 static enum status count(struct totals *totals, const struct checkpoint *checkpoint,
@@ -58,8 +58,7 @@ static enum status count(struct totals *totals, const struct checkpoint *checkpo
     enum status status = tensor_spec_list(&specs, &n, config);
     if (status) return status;
     for (size_t i = 0; i < n; i++) {
-        int64_t elements = 1;
-        for (int k = 0; k < specs[i].rank; k++) elements *= specs[i].shape[k];
+        int64_t elements = tensor_spec_stored(&specs[i]);
         uint64_t bytes = (uint64_t)elements * element_size(checkpoint, &specs[i]);
         totals->parameters[specs[i].part] += elements;
         totals->bytes[specs[i].part] += bytes;
@@ -90,6 +89,7 @@ struct report {
 static enum status count_hybrid(struct totals *totals, const struct report *report, int replaced) {
     const struct model_config *config = report->config;
     struct int_list layers = {memory_calloc((size_t)config->n_layers, sizeof(int)), 0};
+    struct convert_job job = {0};
     struct hybrid hybrid = {0};
     int left = replaced;
     enum status status = layers.values ? STATUS_OK : STATUS_FAILED;
@@ -98,8 +98,15 @@ static enum status count_hybrid(struct totals *totals, const struct report *repo
     if (!status)
         status = hybrid_make(&hybrid, config, &layers, &report->choices, NULL,
                              checkpoint_directory(report->checkpoint));
+    struct convert_options options = {
+        .base = report->checkpoint, .layers = layers, .choices = report->choices};
+    options.format = status ? FORMAT_COUNT : format_for(hybrid.config);
+    bool written = options.format != FORMAT_COUNT;
+    if (!status && written) status = convert_prepare(&job, &options);
     totals->replaced = replaced;
-    if (!status) status = count(totals, report->checkpoint, hybrid.config);
+    if (!status) status = count(totals, report->checkpoint, written ? job.config : hybrid.config);
+    if (written) totals->all_bytes = job.bytes; /* with what the format needs beside it */
+    convert_free(&job);
     hybrid_free(&hybrid);
     list_free(&layers);
     return status;
@@ -125,7 +132,8 @@ static enum status build_report(struct report *report, const char *asked) {
     enum status status = checkpoint_fingerprint(report->checkpoint, report->fingerprint);
     if (!status) status = count(&report->now, report->checkpoint, config);
     if (status) return status;
-    status = mixer_choices_begin(&report->choices, NULL);
+    const struct mixer_kind *kind = format_usual_kind(config, FORMAT_COUNT);
+    status = mixer_choices_begin(&report->choices, kind->name);
     if (status) return status;
     if (replacement_sizes(&report->mixer, config, &report->choices))
         snprintf(report->reason, sizeof report->reason, "%s", status_message());
@@ -369,7 +377,9 @@ static enum status print_json(const struct report *report) {
     js_set_integer(object, "replaceable_layers", *report->reason ? 0 : report->replaceable);
     struct json *hybrids = js_new_array(), *warnings = js_new_array();
     js_set(object, "formats", formats_json(report));
-    if (report->n_hybrids) js_set(object, report->mixer.kind->former, mixer_json(&report->mixer));
+    const struct mixer_kind *kind = report->mixer.kind;
+    if (report->n_hybrids)
+        js_set(object, kind->former ? kind->former : kind->name, mixer_json(&report->mixer));
     for (size_t i = 0; i < report->n_hybrids; i++)
         js_append(hybrids, totals_json(&report->hybrids[i]));
     js_set(object, "hybrids", hybrids);

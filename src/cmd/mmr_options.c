@@ -120,7 +120,8 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
     };
 }
 
-static enum status to_probe(struct probe_settings *probe, const struct mmr_values *values) {
+static enum status to_probe(struct probe_settings *probe, const struct mmr_values *values,
+                            const char *model) {
     *probe = (struct probe_settings){
         .data = {.batch = (int)values->batch, .heldout = values->heldout},
         .schedule = {.rate = values->lr, .steps = values->steps, .warmup = values->warmup},
@@ -137,7 +138,9 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_value
         values->beta2 < 0 || values->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
-    enum status resolved = mixer_option_resolve(&probe->choices, &values->mixer, 0);
+    enum status resolved =
+        mixer_option_resolve(&probe->choices, &values->mixer, 0,
+                             mixer_option_usual(&values->mixer, model, values->base, NULL));
     bool trains = probe->parts.count > PROBE_MIXER + 1 || mixer_trains(&probe->choices);
     if (!resolved && !trains) probe->schedule.steps = 0;
     return resolved;
@@ -173,7 +176,7 @@ enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr
                                       .identity = identity};
     settings->checkpoint.random_weights = values->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)values->random_seed;
-    enum status status = to_probe(&settings->probe, values);
+    enum status status = to_probe(&settings->probe, values, model);
     if (!status && values->library && settings->probe.choices.data.path)
         status = status_set(STATUS_USAGE, "mmr: --calibrate says nothing about mixers that "
                                           "--library has");

@@ -44,6 +44,23 @@ static enum status read_more(struct plan_step_options *out, const char *option, 
     return status;
 }
 
+/* Probes and conversions must make the same mixers: what the conversions' format says of the kind
+ * is said to all. */
+static enum status settle_kind(struct plan_steps *steps) {
+    const struct plan_command *command = steps->command;
+    const char *format = steps->convert_values.format;
+    struct mixer_choices choices;
+    enum status status = STATUS_OK;
+    struct mixer_values *own = &steps->convert_values.mixer;
+    if (!format || mixer_option_word(own, "kind")) return STATUS_OK;
+    status = mixer_option_resolve(&choices, own, 0,
+                                  mixer_option_usual(own, command->model, NULL, format));
+    if (!status)
+        steps->mixer.words[0] = steps->mmr_values.mixer.words[0] = own->words[0] =
+            choices.sizes.kind->name;
+    return status;
+}
+
 enum status plan_steps_read(struct plan_steps *out, struct schedule_settings *settings,
                             const struct plan_command *command) {
     static const char *const scores[] = {"--db",   "--data",     "--task", "--base", "--dry-run",
@@ -61,13 +78,14 @@ enum status plan_steps_read(struct plan_steps *out, struct schedule_settings *se
     out->mmr.line = mmr_options_line(out->mmr_table, &out->mmr_values);
     out->convert.line = convert_options_line(out->convert_table, &out->convert_values);
     if (values->device) out->loo_values.device = out->mmr_values.device = values->device;
-    /* Probes and conversions must make the same mixers. */
-    out->mmr_values.mixer = out->convert_values.mixer = command->mixer;
+    out->mixer = out->mmr_values.mixer = out->convert_values.mixer = command->mixer;
     out->loo_values.data = out->mmr_values.data = values->data;
     out->loo_values.database = out->mmr_values.database = command->db;
     enum status status = read_more(&out->loo, "--loo-options", values->loo, scores);
-    if (!status) status = read_more(&out->mmr, "--mmr-options", values->mmr, scores);
     if (!status) status = read_more(&out->convert, "--convert-options", values->convert, convert);
+    if (!status) status = settle_kind(out);
+    if (!status) status = read_more(&out->mmr, "--mmr-options", values->mmr, scores);
+    settings->kind_asked = mixer_option_word(&command->mixer, "kind") != NULL;
     if (!status)
         status = loo_options_settings(&settings->loo, &out->loo_values, command->model,
                                       out->loo.arguments.identity);
@@ -127,7 +145,7 @@ void plan_steps_score_words(struct words *words, const struct schedule *schedule
     if (!first) {
         words_add_copy(words, "--base");
         words_add_own_path(words, schedule_base_path(schedule, step->before));
-        add_mixer(words, &command->mixer);
+        add_mixer(words, &steps->mixer);
     }
     words_add_option(words, "--device", command->schedule.device);
     add_more(words, first ? &steps->loo : &steps->mmr);
@@ -172,7 +190,7 @@ void plan_steps_convert_words(struct words *words, const struct schedule *schedu
         words_add_copy(words, "--from");
         words_add_own_path(words, schedule_base_path(schedule, step->before));
     }
-    add_mixer(words, &steps->command->mixer);
+    add_mixer(words, &steps->mixer);
     if (!asked) words_add_option(words, "--format", format);
     add_more(words, &steps->convert);
     words_add_copy(words, "-o");

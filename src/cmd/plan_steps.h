@@ -19,6 +19,7 @@ struct plan_step_options {
 
 struct plan_steps {
     const struct plan_command *command; /* borrowed */
+    struct mixer_values mixer;          /* of all of them: the command's, with the kind settled */
     struct plan_step_options loo, mmr, convert;
     struct option loo_table[LOO_OPTIONS], mmr_table[MMR_OPTIONS], convert_table[CONVERT_OPTIONS];
     struct loo_values loo_values;

@@ -24,11 +24,10 @@ static char *format_new_layers(const struct plan *plan, size_t number) {
     return text;
 }
 
-/* Whether the plan knows the first kind only. */
+/* Whether the plan says the first kind only. */
 static bool is_of_first_kind(const struct plan *plan) {
     for (size_t i = 0; i < plan->n_ranked; i++)
-        if (plan->ranking[i].mixer.kind && plan->ranking[i].mixer.kind != mixer_kinds[1])
-            return false;
+        if (plan->ranking[i].mixer.kind != mixer_kinds[1]) return false;
     return !plan->base_layout;
 }
 

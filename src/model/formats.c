@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "mixers/attention/attention.h"
+#include "mixers/gdn/gdn.h"
 #include "mixers/mamba2/mamba2.h"
 
 /* ---- what formats have in common */
@@ -190,6 +191,30 @@ enum hybrid_format format_for(const struct model_config *hybrid) {
     for (int i = 0; i < FORMAT_COUNT; i++)
         if (!format_lacks((enum hybrid_format)i, hybrid)) return (enum hybrid_format)i;
     return FORMAT_COUNT;
+}
+
+/* ---- the usual kind */
+
+/* What a hybrid has already; NULL: nothing, or what is not to be had without a number. */
+static const struct mixer_kind *kind_there(const struct model_config *config) {
+    for (int i = 0; i < config->n_layers; i++) {
+        const struct mixer_kind *kind = config->layers[i].mixer.kind;
+        if (!config_is_attention(config, i)) return kind->parameter < 0 ? kind : NULL;
+    }
+    return NULL;
+}
+
+const struct mixer_kind *format_usual_kind(const struct model_config *model,
+                                           enum hybrid_format format) {
+    const struct mixer_kind *kind = kind_there(model);
+    if (!kind && !format_lacks(FORMAT_GRANITE_HYBRID, model)) kind = &mamba2_kind;
+    if (!kind && !format_lacks(FORMAT_QWEN35, model)) kind = &gdn_kind;
+    if (!kind) kind = mixer_kinds[1];
+    if (format == FORMAT_COUNT || formats[format].has(kind)) return kind;
+    for (int i = 1; mixer_kinds[i]; i++)
+        if (mixer_kinds[i]->parameter < 0 && formats[format].has(mixer_kinds[i]))
+            return mixer_kinds[i];
+    return kind;
 }
 
 /* ---- what a hybrid becomes */

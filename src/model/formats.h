@@ -38,6 +38,12 @@ enum hybrid_format format_for(const struct model_config *hybrid);
 /* The format that a checkpoint is in; FORMAT_COUNT: a transformer's own. */
 enum hybrid_format format_of(const struct model_config *config);
 
+/* The kind that takes attention's place in a model when nothing is said: that of its own format's
+ * hybrids where one is asked for (else FORMAT_COUNT), what a hybrid has already, what a stock
+ * architecture holds beside the model's attention, else the first. */
+const struct mixer_kind *format_usual_kind(const struct model_config *model,
+                                           enum hybrid_format format);
+
 /* hybrid_make of what is written in a format: of its family, with the heads, biases and sizes that
  * its architecture needs. What it cannot hold fails, naming the format that can. */
 enum status format_hybrid(struct hybrid *out, enum hybrid_format format,

@@ -265,6 +265,15 @@ static enum status read_stages(struct plan *plan, const struct json *document, c
     return status;
 }
 
+/* Probes of before there were several kinds were of the first one. */
+static void name_former_kinds(struct plan *plan) {
+    bool probed = false;
+    for (size_t s = 0; s < plan->n_signals; s++)
+        probed = probed || strcmp(plan->signals[s].kind, "mmr") == 0;
+    for (size_t i = 0; probed && i < plan->n_ranked; i++)
+        if (!plan->ranking[i].mixer.kind) plan->ranking[i].mixer.kind = mixer_kinds[1];
+}
+
 static enum status read_parts(struct plan *plan, const struct json *document, const char *source) {
     enum status status = read_model(plan, document, source);
     if (!status) status = read_signals(plan, document, source);
@@ -277,7 +286,9 @@ static enum status read_parts(struct plan *plan, const struct json *document, co
     for (size_t i = 0; i < plan->keep.count; i++) seen[plan->keep.values[i]] = true;
     status = read_ranking(plan, document, seen, source);
     free(seen);
-    return status ? status : read_stages(plan, document, source);
+    if (status) return status;
+    name_former_kinds(plan);
+    return read_stages(plan, document, source);
 }
 
 enum status plan_parse(struct plan *out, const struct json *document, const char *source) {

@@ -43,8 +43,8 @@ static enum status check_run(const struct selection *selection, const struct sto
     return STATUS_OK;
 }
 
-/* What the run put in the attention's place; of a run that put nothing there, what was asked for.
- */
+/* What the run put in the attention's place; of a run that put nothing there, what was asked for,
+ * or nothing: the conversion says it then. */
 static enum status read_mixer(struct mixer_sizes *out, const struct store_run *run,
                               const char *asked) {
     struct json *parameters = NULL;
@@ -52,8 +52,10 @@ static enum status read_mixer(struct mixer_sizes *out, const struct store_run *r
         js_parse(&parameters, run->parameters, strlen(run->parameters), "parameters of the run");
     if (status) return status;
     const struct json *init = js_member(parameters, "init");
-    const char *kind = js_string_or(js_member(init, "kind"), init ? NULL : asked);
-    *out = (struct mixer_sizes){.kind = mixer_kinds[1]};
+    const char *kind =
+        js_string_or(js_member(init, "kind"), init ? NULL : asked); /* of old probes none */
+    bool probed = init || strcmp(run->kind, "mmr") == 0;
+    *out = (struct mixer_sizes){.kind = probed ? mixer_kinds[1] : NULL};
     if (kind) status = mixer_from_text(out, kind, "--kind");
     js_free(parameters);
     return status;
@@ -82,6 +84,15 @@ static int by_from(const void *left, const void *right) {
     return (a->from > b->from) - (a->from < b->from);
 }
 
+/* Runs that put nothing in attention's place go with those that do. */
+static void share_kind(struct plan_request *request) {
+    const struct mixer_sizes *said = NULL;
+    for (size_t i = 0; i < request->n_sources && !said; i++)
+        if (request->sources[i].mixer.kind) said = &request->sources[i].mixer;
+    for (size_t i = 0; i < request->n_sources && said; i++)
+        if (!request->sources[i].mixer.kind) request->sources[i].mixer = *said;
+}
+
 static enum status load_runs(struct selection *selection, struct store *store,
                              const struct plan_choices *choices) {
     struct plan_choice *ordered = memory_calloc(choices->count, sizeof *ordered);
@@ -96,6 +107,7 @@ static enum status load_runs(struct selection *selection, struct store *store,
     for (size_t i = 0; !status && i < choices->count; i++)
         status = load_run(selection, store, &ordered[i], choices);
     selection->request.n_sources = selection->count;
+    if (!status) share_kind(&selection->request);
     free(ordered);
     return status;
 }

@@ -59,8 +59,8 @@ static enum status make_steps(struct schedule *schedule) {
 }
 
 const char *schedule_kind(char out[MIXER_TEXT_SIZE], const struct schedule *schedule) {
-    const struct mixer_sizes *mixer = &schedule->settings.convert.choices.sizes;
-    return mixer->kind == mixer_kinds[1] ? NULL : mixer_text(out, mixer);
+    if (!schedule->settings.kind_asked) return NULL;
+    return mixer_text(out, &schedule->settings.convert.choices.sizes);
 }
 
 /* The layers that are replaced already, and the first that is not. */

@@ -29,6 +29,7 @@ struct schedule_settings {
     struct loo_settings loo;
     struct mmr_settings mmr;
     struct conversion_settings convert;
+    bool kind_asked; /* that of convert was named; else each command takes the usual one */
 };
 
 struct schedule_step {
@@ -51,7 +52,7 @@ struct schedule {
 enum status schedule_open(struct schedule *out,
                           const struct schedule_settings *settings) STATUS_CHECKED;
 
-/* The kind of the new mixers where it is not the first, as `plan --kind` takes it; else NULL. */
+/* The kind of the new mixers, as `plan --kind` takes it; NULL: none was asked for. */
 const char *schedule_kind(char out[MIXER_TEXT_SIZE], const struct schedule *schedule);
 void schedule_close(struct schedule *schedule);
 

@@ -83,7 +83,15 @@ accepted() {
 }
 "$program" data --tokenizer "$demo" -o work/t.h5 --seq-len 64 "$source/recipes/gsm8k-excerpt.jsonl" --quiet >found
 accepted convert --init --align --conv-init --dt-bias --gate --skip --c-scale --a-init --qkv-bias \
-    --format -- "$demo" --layers 0 --dry-run
+    -- "$demo" --layers 0 --dry-run
+"$program" --complete convert --format '' | cut -f 1 | grep -v '^:' >values
+[ "$(wc -l <values)" = 5 ] || complain "convert --format: $(cat values)"
+while read -r format; do
+    model=$demo
+    [ "$format" = qwen3.5 ] && model=$models/qwen3
+    "$program" convert "$model" --layers none --dry-run --format "$format" --quiet >found 2>errors </dev/null ||
+        complain "convert --format $format: $(cat errors)"
+done <values
 printf '%s\n' '[1,5,9,13,2,7]' '[3,1,4,1,5,9]' | "$tests/make_tokens" work/few.h5 300
 accepted loo --ablate --estimate -- "$models/qwen2-tied" --data work/few.h5 --db work/few.db --layers 0 --device cpu
 accepted mmr --loss --train --schedule -- "$models/qwen2-tied" --data work/few.h5 --db work/few.db --layers 0 --steps 1 \

@@ -5,7 +5,7 @@
 always=convert
 
 # A hybrid, and the same command again: refused, and the first result untouched.
-"$program" convert "$demo" --layers 0,3,5 -o hybrid --seed 7 >found 2>errors
+"$program" convert "$demo" --kind m2 --layers 0,3,5 -o hybrid --seed 7 >found 2>errors
 ! grep -v "^next: \|^or:   " errors || complain "prints to stderr"
 grep -qxF 'wrote hybrid: AprielHybridSSMForCausalLM, 3 of 12 layers Mamba (0,3,5), new: 0,3,5; 5.39 MB' found ||
     complain "summary: $(cat found)"
@@ -18,23 +18,23 @@ grep -q '^hybrid: AprielHybridSSMForCausalLM' found || complain "cannot be read:
 grep -qF '"seed": 7' hybrid/apriel-tool.json || complain "no seed in apriel-tool.json"
 
 # The same options give the same bytes; another seed does not.
-"$program" convert "$demo" --layers 0,3,5 -o again --seed 7 --quiet >found
+"$program" convert "$demo" --kind m2 --layers 0,3,5 -o again --seed 7 --quiet >found
 cmp hybrid/model.safetensors again/model.safetensors || complain "two runs differ"
-"$program" convert "$demo" --layers 0,3,5 -o other --seed 8 >found
+"$program" convert "$demo" --kind m2 --layers 0,3,5 -o other --seed 8 >found
 ! cmp -s hybrid/model.safetensors other/model.safetensors || complain "the seed has no effect"
 
 # Once it is in its place, what a last sync says is no failure: the same command could not be repeated.
 if [ -e "$tests/libfaults.so" ]; then
     syncs() { FAULT_OPS=fsync FAULT_TREE=$PWD LD_PRELOAD=$tests/libfaults.so "$@"; }
-    FAULT_AT=0 FAULT_COUNT=$PWD/count syncs "$program" convert "$demo" --layers 0,3,5 -o counted --seed 7 --quiet >found
-    FAULT_AT=$(cat count) FAULT_ERROR=28 syncs "$program" convert "$demo" --layers 0,3,5 -o unsynced --seed 7 --quiet \
+    FAULT_AT=0 FAULT_COUNT=$PWD/count syncs "$program" convert "$demo" --kind m2 --layers 0,3,5 -o counted --seed 7 --quiet >found
+    FAULT_AT=$(cat count) FAULT_ERROR=28 syncs "$program" convert "$demo" --kind m2 --layers 0,3,5 -o unsynced --seed 7 --quiet \
         >found 2>errors || complain "the last sync fails: exit code $?, $(cat errors)"
     cmp hybrid/model.safetensors unsynced/model.safetensors || complain "the last sync fails: another model"
     rm -rf counted unsynced
 fi
 
 # Shards: the same model in other files has the same fingerprint.
-"$program" convert "$demo" --layers 0,3,5 -o shards --seed 7 --max-shard-size 2M >found
+"$program" convert "$demo" --kind m2 --layers 0,3,5 -o shards --seed 7 --max-shard-size 2M >found
 [ "$(cd shards && echo model[-.]*)" = 'model-00001-of-00003.safetensors model-00002-of-00003.safetensors model-00003-of-00003.safetensors model.safetensors.index.json' ] ||
     complain "shards: $(cd shards && echo model[-.]*)"
 one=$("$program" inspect hybrid | grep '^fingerprint')
@@ -90,7 +90,7 @@ fails 1 "\"$models/apriel2\" is not a hybrid of \"$demo\": their shapes differ" 
 head -n 1 "$source/tests/data/golden/ids.jsonl" | "$(dirname "$program")/tests/make_tokens" t.h5 2048
 "$program" loo "$demo" --data t.h5 --db s.db --layers 3-6 --quiet >found
 "$program" plan --db s.db --run 1 --stages 1,3 -o plan.json >found
-"$program" convert "$demo" --plan plan.json --stage 1 -o stage1 >found
+"$program" convert "$demo" --kind m2 --plan plan.json --stage 1 -o stage1 >found
 grep -q 'AprielHybridSSMForCausalLM, 1 of 12 layers Mamba' found || complain "stage 1: $(cat found)"
 "$program" convert "$demo" --plan plan.json --from stage1 -o stage2 >found
 grep -q '3 of 12 layers Mamba' found || complain "stage 2: $(cat found)"
@@ -108,7 +108,7 @@ fails 1 "\"$models/qwen2-tied\" has attention biases, which apriel-h1 cannot exp
     "$models/qwen2-tied" --layers 0 -o x --format apriel-h1
 fails 1 "\"$models/qwen3\" has query and key norms, which apriel-h1 cannot express; use --format apriel2" \
     "$models/qwen3" --layers 0 -o x --format apriel-h1
-"$program" convert "$models/qwen2-tied" --layers 0 -o qwen >found
+"$program" convert "$models/qwen2-tied" --kind m2 --layers 0 -o qwen >found
 grep -q 'Apriel2ForCausalLM' found || complain "a Qwen model by default: $(cat found)"
 # Warnings where the code that is published for the format would compute something else.
 "$program" convert "$models/qwen3" --layers 0 -o warned --d-state 8 >found 2>errors
@@ -150,7 +150,7 @@ fails 2 'convert: --format must be granite-hybrid, qwen3.5, native, apriel-h1 or
 fails 2 'convert: give either --plan or --layers' "$demo" -o x
 fails 2 'convert: -o DIR is missing' "$demo" --layers 0
 for slash in / ///; do
-    "$program" convert "$demo" --layers 0 -o "slash$slash" >out 2>errors || complain "-o slash$slash: $(cat errors)"
+    "$program" convert "$demo" --kind m2 --layers 0 -o "slash$slash" >out 2>errors || complain "-o slash$slash: $(cat errors)"
     [ -e slash/config.json ] && [ -z "$(find . -name '.slash*')" ] || complain "-o slash$slash writes elsewhere"
     fails 1 '"slash" exists already; remove it or choose another name' "$demo" --layers 0 -o "slash$slash"
     rm -r slash
@@ -181,7 +181,7 @@ mkdir small
 if mount -t tmpfs -o size=3m tmpfs small 2>/dev/null; then
     mounted=$temporary/small
     set +e
-    "$program" convert "$demo" --layers 0 -o small/hybrid >out 2>errors
+    "$program" convert "$demo" --kind m2 --layers 0 -o small/hybrid >out 2>errors
     code=$?
     set -e
     [ $code -eq 1 ] || complain "full disk: exit code $code"
@@ -195,7 +195,7 @@ set +e
 (
     trap '' XFSZ
     ulimit -f 2000
-    exec "$program" convert "$demo" --layers 0 -o limited >out 2>errors
+    exec "$program" convert "$demo" --kind m2 --layers 0 -o limited >out 2>errors
 )
 code=$?
 set -e

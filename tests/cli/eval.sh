@@ -12,12 +12,12 @@ equals() {
 }
 head -n 4 "$golden/ids.jsonl" | "$tests/make_tokens" four.h5 2048
 
-"$program" convert "$demo" --layers 0,3,5 --seed 7 -o h1 >out
+"$program" convert "$demo" --kind m2 --layers 0,3,5 --seed 7 -o h1 >out
 equals h1 h1 "$demo"
 equals back "$demo" h1
 "$program" convert "$demo" --layers 1-4,9 --format apriel2 --init published --d-state 32 --seed 3 -o a2 >out
 equals a2 a2 "$demo"
-"$program" convert "$demo" --layers 0-11 --d-state 8 --dt-rank 5 --d-conv 3 -o all >out
+"$program" convert "$demo" --kind m2 --layers 0-11 --d-state 8 --dt-rank 5 --d-conv 3 -o all >out
 equals all all "$demo"
 
 # As a table; --rows; the size of the groups does not matter.
@@ -60,7 +60,7 @@ head -n 6 "$golden/ids.jsonl" | "$tests/make_tokens" kept.h5 2048
 always=
 kept() { "$program" eval --data kept.h5 --device cpu --db kept.db --group-tokens 128 "$@"; }
 kept "$demo" >out 2>errors || complain "--db: $?, $(cat errors)"
-"$program" convert "$demo" --layers 8 -o hybrid --quiet >/dev/null
+"$program" convert "$demo" --kind m2 --layers 8 -o hybrid --quiet >/dev/null
 kept hybrid --teacher "$demo" | sed 1d >kept.expected
 kept hybrid --teacher "$demo" >out
 [ "$(head -n 1 out)" = "run 2 was complete: nothing computed" ] || complain "--db again: $(head -n 1 out)"

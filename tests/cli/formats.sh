@@ -55,6 +55,37 @@ done
     --device cpu --quiet >out || complain "mmr --base"
 "$program" bench g2 --prompt 4 --output 4 --batch 1 --device cpu --quiet >out 2>errors || complain "bench: $(cat errors)"
 
+# What is put there when nothing is said: what the model's stock architecture holds, unless an option
+# or the format says another; what a plan says wins, and one of an older release meant its probes' Mamba.
+is() { # WORD ARGUMENTS...: the architecture or kind that such a conversion has
+    word=$1
+    shift
+    "$program" convert "$@" --dry-run --quiet >found 2>errors || complain "convert $*: $(cat errors)"
+    grep -q "$word" found || complain "convert $*: no $word: $(tail -n 2 found)"
+}
+is '^new mixers: mamba2, ' "$demo" --layers 3
+is '^would write a checkpoint: GraniteMoeHybridForCausalLM, ' "$demo" --layers 3
+is '^new mixers: mamba2, ' "$models/qwen2-tied" --layers 1
+is '^new mixers: gdn, ' "$models/qwen3" --layers 1
+is '^would write a checkpoint: Qwen3_5ForCausalLM, ' "$models/qwen3" --layers 1
+is '^would write a checkpoint: AprielHybridSSMForCausalLM, .* Mamba ' "$demo" --layers 3 --init published
+is '^would write a checkpoint: AprielHybridSSMForCausalLM, .* Mamba ' "$demo" --layers 3 --format apriel-h1
+is '^would write a checkpoint: Apriel2ForCausalLM, .* Mamba ' "$demo" --layers 3 --format apriel2
+is '^new mixers: gdn, ' "$models/qwen3" --layers 1 --format apriel2
+is '^would write a checkpoint: .* Mamba ' "$models/mistral-window" --layers 1 --d-state 8
+is '^would write a checkpoint: Apriel2ForCausalLM, ' "$models/apriel2" --layers 0-2
+"$program" mmr "$demo" --data rows.h5 --db plans.db --layers 3,8 --steps 1 --batch 1 --heldout 1 --device cpu --quiet >out
+"$program" mmr "$demo" --data rows.h5 --db plans.db --kind m2 --layers 3,8 --steps 1 --batch 1 --heldout 1 --device cpu --quiet >out
+"$program" loo "$demo" --data rows.h5 --db plans.db --layers 3,8 --device cpu --quiet >out
+for run in 1 2 3; do "$program" plan --db plans.db --run $run --stages 2 -o plan-$run.json --quiet >out; done
+is '^new mixers: mamba2, ' "$demo" --plan plan-1.json
+is ' layers Mamba ' "$demo" --plan plan-2.json
+is '^new mixers: mamba2, ' "$demo" --plan plan-3.json
+sed -e 's/"version": 2/"version": 1/' -e 's/, "mixer": "m2"//' plan-2.json >older.json
+is ' layers Mamba ' "$demo" --plan older.json
+"$program" plan --db plans.db --run 3 --run 2@1 --stages 2 -o both.json --quiet >out
+[ "$(grep -c '"mixer": "m2"' both.json)" = 2 ] || complain "a plan of both: $(cat both.json)"
+
 # A model card beside it, the licence of the model, and what the plan scored.
 mkdir licensed
 readme=README.md

@@ -124,7 +124,7 @@ help same $L
 special same $L
 X
 
-M="$model --data rows.h5 --device cpu --steps 2 --batch 1 --heldout 1 --layers 0"
+M="$model --kind m2 --data rows.h5 --device cpu --steps 2 --batch 1 --heldout 1 --layers 0"
 walk mmr mmr.db <<X
 - base $M
 data new $model --data others.h5 --device cpu --steps 2 --batch 1 --heldout 1 --layers 0
@@ -172,7 +172,7 @@ d-state new $M --d-state 8
 dt-rank new $M --dt-rank 5
 d-conv new $M --d-conv 3
 random-weights new $M --random-weights 1
-device same $model --data rows.h5 --device auto --steps 2 --batch 1 --heldout 1 --layers 0
+device same $model --kind m2 --data rows.h5 --device auto --steps 2 --batch 1 --heldout 1 --layers 0
 limit-steps same $M --limit-steps 9
 together same $M --together 1
 recompute same $M --recompute
@@ -359,12 +359,12 @@ done
 "$program" convert "$model" --plan both.json --stage 1 -o first --quiet >out
 "$program" convert "$model" --plan both.json -o last --quiet >out
 "$program" convert "$model" --plan both.json --stage 2 -o second --quiet >out
-"$program" convert "$model" --plan loo.json -o other --quiet >out
+"$program" convert "$model" --kind m2 --plan loo.json -o other --quiet >out
 cmp last/apriel-tool.json second/apriel-tool.json || complain "convert --stage: the last is not 2"
 layers=$(tr -d ' \n' <last/apriel-tool.json | sed 's/.*"replaced_layers":{"m2":\[\([0-9,]*\)\].*/\1/')
-"$program" convert "$model" --layers "$layers" -o named --quiet >out
+"$program" convert "$model" --kind m2 --layers "$layers" -o named --quiet >out
 cmp named/model.safetensors last/model.safetensors || complain "convert --layers: other weights than of the plan"
-"$program" convert "$demo" --layers 1 -o h1 --quiet >out
+"$program" convert "$demo" --kind m2 --layers 1 -o h1 --quiet >out
 "$program" convert "$demo" --layers 1 --format apriel-h1 -o h1-named --quiet >out
 "$program" convert "$demo" --layers 1 --format apriel2 -o a2 --quiet >out
 cmp h1/apriel-tool.json h1-named/apriel-tool.json || complain "convert --format: its default is another"

@@ -22,7 +22,7 @@ grep -q '^unmodified model: ce 9.8905$' first || complain "before: $(cat first)"
 grep -q '^unmodified model: ce 9.2271$' second || complain "after: $(cat second)"
 grep -q '^    0 .* 2.595212 ' second || complain "after: $(cat second)"
 mkdir c
-mmr="--data rows.h5 --cache-dir c --layers 0 --steps 2 --batch 1 --heldout 1 --device cpu --quiet"
+mmr="--kind m2 --data rows.h5 --cache-dir c --layers 0 --steps 2 --batch 1 --heldout 1 --device cpu --quiet"
 # shellcheck disable=SC2086 # words
 {
     "$program" mmr before $mmr --db a.db >first

@@ -17,7 +17,7 @@ for line in '12 layers, hidden 128, MLP 384, vocabulary 2048, 4 query and 2 key/
     'all                   2624640    5.25 MB  100.0%' \
     '  0-11      attention: can be replaced' \
     'key/value cache: 3.07 kB per token (BF16)' \
-    '  6 of 12     5.54 MB        1.54 kB      51.5 kB          25.2 MB    49.9%' \
+    '  6 of 12     5.68 MB        1.54 kB       112 kB          25.3 MB    49.8%' \
     'hybrids can be written as' '  granite-hybrid  with mamba2' '  native          with window:N' \
     '  qwen3.5         no: it cannot express attention without query and key norms' \
     '  apriel-h1       with m2' '  apriel2         with m2, window:N, gdn'; do

@@ -20,7 +20,7 @@ plan() {
 
 plan loo "$demo" --data rows.h5
 grep -q '^about [0-9ms]* at the speed measured now$' plan || complain "loo: no time: $(tail -n 1 plan)"
-plan mmr "$demo" --data rows.h5 --heldout 4
+plan mmr "$demo" --kind m2 --data rows.h5 --heldout 4
 grep -q "^about " plan || complain "mmr: no time: $(tail -n 1 plan)"
 timed() {
     plan "$@"
@@ -30,17 +30,17 @@ timed() {
 }
 for estimate in cosine fisher first-order; do timed loo "$demo" --data rows.h5 --estimate $estimate --layers 2-9; done
 timed loo "$demo" --task recall --lengths 32 --limit 4 --layers 3
-"$program" convert "$demo" --layers 5,8-11 -o hybrid --quiet >out 2>errors || complain "convert: $(cat errors)"
+"$program" convert "$demo" --kind m2 --layers 5,8-11 -o hybrid --quiet >out 2>errors || complain "convert: $(cat errors)"
 timed mmr "$demo" --base hybrid --data rows.h5 --heldout 4 --layers 3
-plan mmr "$demo" --data rows.h5 --heldout 4
+plan mmr "$demo" --kind m2 --data rows.h5 --heldout 4
 grep -q '^12 layers, 100 steps of 8 rows, layers kept; ' plan || complain "mmr: $(tail -n 1 plan)"
 grep -q '^shared inputs  *2097152 ' plan || complain "mmr: $(cat plan)"
 # What the program and its libraries take depends on the machine's threads.
 own=$(awk '/^program and libraries/ { print $4 }' plan)
-plan mmr "$demo" --data rows.h5 --heldout 4 --device-memory $((140000000 + own))
+plan mmr "$demo" --kind m2 --data rows.h5 --heldout 4 --device-memory $((140000000 + own))
 grep -q '^12 layers, 100 steps of 8 rows, layers kept, blocks computed again for their gradients; ' plan ||
     complain "mmr in 140M: $(cat plan)"
-plan mmr "$demo" --data rows.h5 --heldout 4 --device-memory $((96000000 + own))
+plan mmr "$demo" --kind m2 --data rows.h5 --heldout 4 --device-memory $((96000000 + own))
 grep -q '^12 layers, 100 steps of 8 rows, layers streamed, blocks computed again for their gradients; ' plan ||
     complain "mmr in 96M: $(cat plan)"
 plan eval "$demo" --data rows.h5 --teacher "$demo"
@@ -53,7 +53,7 @@ fails 1 'the evaluation needs 38.5 MB and --device-memory allows 5.00 MB: use sh
 for dry in --dry-run '--db a.db'; do
     found=0
     # shellcheck disable=SC2086 # words
-    "$program" mmr "$demo" --data rows.h5 --heldout 4 $dry --device-memory 20M --device cpu >out 2>errors || found=$?
+    "$program" mmr "$demo" --kind m2 --data rows.h5 --heldout 4 $dry --device-memory 20M --device cpu >out 2>errors || found=$?
     [ $found -eq 1 ] && [ ! -s out ] && grep -qxE 'apriel-tool: the probe needs [0-9.]+ MB and --device-memory allows 20\.0 MB: use a smaller --batch or --cache-dir' errors ||
         complain "mmr in 20M: exit code $found, $(cat errors)"
 done
@@ -65,13 +65,13 @@ fails 2 'eval: --device-memory goes with --data, not with --task' \
 # What ulimit leaves bounds the plan, which says so. Under the sanitizers nothing runs within it.
 for limit in v d; do
     (ulimit -$limit 700000 && "$program" version) >out 2>&1 || continue
-    (ulimit -$limit 700000 && plan mmr "$demo" --data rows.h5 --heldout 4) || bad=1
+    (ulimit -$limit 700000 && plan mmr "$demo" --kind m2 --data rows.h5 --heldout 4) || bad=1
     grep -q " may be used on cpu (ulimit -$limit)\$" plan || complain "ulimit -$limit: $(tail -n 1 plan)"
 done
 
 # Every way of mmr gives the same bits.
 for size in 1G $((140000000 + own)) $((96000000 + own)); do
-    "$program" mmr "$demo" --data rows.h5 --heldout 4 --device cpu --db $size.db --steps 3 --layers 2,9 \
+    "$program" mmr "$demo" --kind m2 --data rows.h5 --heldout 4 --device cpu --db $size.db --steps 3 --layers 2,9 \
         --device-memory $size --quiet >out 2>errors || complain "mmr in $size: $(cat errors)"
     "$program" scores --db $size.db --run 1 --export sequences | cut -d, -f2- >$size.csv
     cmp -s 1G.csv $size.csv || complain "mmr in $size: other values"

@@ -25,9 +25,9 @@ model=$models/qwen2-tied
     take estimate-first-order loo "$model" --data rows.h5 --estimate first-order
     take estimate-fisher loo "$model" --data rows.h5 --estimate fisher
     take estimate-cosine loo "$model" --data rows.h5 --estimate cosine
-    take mmr mmr "$model" --data rows.h5 --steps 3 --batch 1 --heldout 1 --layers 0-1
+    take mmr mmr "$model" --kind m2 --data rows.h5 --steps 3 --batch 1 --heldout 1 --layers 0-1
     mkdir states
-    take teacher-states mmr "$model" --data rows.h5 --steps 2 --batch 1 --heldout 1 --layers 2 --cache-dir states
+    take teacher-states mmr "$model" --kind m2 --data rows.h5 --steps 2 --batch 1 --heldout 1 --layers 2 --cache-dir states
     take eval-rows eval "$model" --data rows.h5
     take loo-task loo "$demo" --task recall --lengths 32 --items 1 --depths 0 --layers 0,11
     take eval-choices eval "$demo" --task arc_easy=arc.jsonl
