@@ -1,9 +1,12 @@
 #include "library/library.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/memory.h"
@@ -28,6 +31,7 @@ struct library {
     char fingerprint[SHA256_HEX_SIZE];
     struct owned *mixers; /* [count] */
     size_t count;
+    int lock; /* descriptor of the directory, while this process writes there; -1: none */
 };
 
 static void owned_free(struct owned *owned) {
@@ -38,6 +42,7 @@ static void owned_free(struct owned *owned) {
 void library_close(struct library *library) {
     if (!library) return;
     for (size_t i = 0; i < library->count; i++) owned_free(&library->mixers[i]);
+    if (library->lock >= 0) close(library->lock);
     free(library->mixers);
     free(library->directory);
     free(library->document_path);
@@ -219,17 +224,31 @@ static enum status make_directory(const char *path) {
     return status_fail("cannot make the directory \"%s\": %s", path, strerror(errno));
 }
 
+/* Two that write would each leave out of the document what the other adds. Where the disk knows no
+ * locks there is none. */
+static enum status lock(struct library *library) {
+    library->lock = open(library->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (library->lock < 0)
+        return status_fail("cannot open \"%s\": %s", library->directory, strerror(errno));
+    if (flock(library->lock, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return STATUS_OK;
+    return status_fail(
+        "\"%s\" is being written by another run: wait for it, or use another library",
+        library->directory);
+}
+
 enum status library_open(struct library **out, const char *directory, struct checkpoint *model,
                          enum library_mode mode) {
     struct library *library = memory_calloc(1, sizeof *library);
     if (!library) return STATUS_FAILED;
     library->model = model;
+    library->lock = -1;
     library->host = config_host(checkpoint_config(model));
     library->directory = memory_copy_string(directory);
     library->document_path = file_join(directory, "library.json");
     enum status status = library->directory && library->document_path ? STATUS_OK : STATUS_FAILED;
     if (!status) status = checkpoint_fingerprint(model, library->fingerprint);
     if (!status && mode == LIBRARY_WRITE) status = make_directory(directory);
+    if (!status && mode == LIBRARY_WRITE) status = lock(library);
     if (!status && (mode == LIBRARY_READ || file_exists(library->document_path)))
         status = read_document(library);
     else if (!status)

@@ -29,7 +29,7 @@ struct library_entry {
 
 enum library_mode {
     LIBRARY_READ,  /* it must exist */
-    LIBRARY_WRITE, /* created when absent */
+    LIBRARY_WRITE, /* created when absent; by one process at a time */
 };
 
 /* The library of a model, which must outlive it. One of another model is a failure, as is anything

@@ -182,6 +182,19 @@ of probes.db 1 heldout_kl_after >expected
 of loo.db 3 kl >found
 near expected found || complain "mmr --keep: $(cat expected), loo: $(cat found)"
 
+# Inside a hybrid the scores stay against the model: its cross-entropy is the unmodified one's.
+ce() { "$program" scores --db "$1" --run 1 | sed -n 's/^unmodified model: ce \([0-9.]*\).*/\1/p'; }
+# shellcheck disable=SC2086 # words
+"$program" align $A --kind gdn --base hybrid --library inside --db inside.db >told || complain "align --base: exit code $?"
+[ "$(ce inside.db)" = "$(ce whole.db)" ] || complain "align --base: $(ce inside.db), the model: $(ce whole.db)"
+grep -q '"base": "hybrid"' inside/library.json || complain "align --base: $(cat inside/library.json)"
+
+# Two that write one library: the second is refused.
+# shellcheck disable=SC2086 # words
+flock whole "$program" align $A --kind gdn --library whole --db x.db >out 2>errors && complain "a library in use is taken"
+[ "$(cat errors)" = 'apriel-tool: "whole" is being written by another run: wait for it, or use another library' ] ||
+    complain "a library in use: $(cat errors)"
+
 # ---- a library that is not what it says, or not what is needed
 always="loo $model --data held.h5 --device cpu --db l.db"
 fails 1 '"whole" has several mixers of layer 0 (m2, window:4): say which with --kind' --library whole
