@@ -8,6 +8,8 @@
 
 #include "base/memory.h"
 #include "cli/table.h"
+#include "model/formats.h"
+#include "plan/export.h"
 
 static void add_row(struct table *table, size_t number, const struct serving_estimate *row) {
     char a[32], b[32], c[32];
@@ -64,6 +66,26 @@ static enum status print_warnings(const struct plan *plan, const struct plan_mix
     return status;
 }
 
+/* Which formats can hold the last stage's hybrid, and what the others lack. */
+static enum status print_formats(const struct plan *plan, const struct plan_mixers *mixers) {
+    struct plan_hybrid last;
+    if (!plan->n_stages) return STATUS_OK;
+    enum status status =
+        plan_hybrid_open(&last, plan, &plan->stages[plan->n_stages - 1], mixers, "plan");
+    if (status) return status;
+    puts("\nthe last stage can be written as");
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        const char *lacks = format_lacks((enum hybrid_format)i, last.hybrid.config);
+        const char *name = format_name((enum hybrid_format)i);
+        if (lacks)
+            printf("  %-14s  no: it cannot express %s\n", name, lacks);
+        else
+            printf("  %s\n", name);
+    }
+    plan_hybrid_close(&last);
+    return STATUS_OK;
+}
+
 enum status plan_serving_print(const struct plan *plan, const struct plan_mixers *mixers,
                                const struct serving_device *device) {
     struct serving_estimate *rows = memory_calloc(plan->n_stages + 1, sizeof *rows);
@@ -71,6 +93,7 @@ enum status plan_serving_print(const struct plan *plan, const struct plan_mixers
     enum status status = rows ? STATUS_OK : STATUS_FAILED;
     if (!status) status = serving_predict(rows, &complete, plan, device, mixers);
     if (!status && complete) status = print_estimates(rows, plan->n_stages + 1, device);
+    if (!status && complete) status = print_formats(plan, mixers);
     if (!status) status = print_warnings(plan, mixers);
     free(rows);
     return status;

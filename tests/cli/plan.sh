@@ -135,6 +135,9 @@ head -n 1 "$golden/ids.jsonl" | "$tests/make_tokens" t.h5 2048
 "$program" loo "$demo" --data t.h5 --db demo.db --layers 3-6 --quiet >out
 "$program" plan --db demo.db --run 1 --stages 2 -o demo.json >out
 grep -q ' 5\.25 MB ' out && grep -q ' 5\.39 MB ' out || complain "the estimate counts other bytes than convert writes: $(cat out)"
+for line in 'the last stage can be written as' '  granite-hybrid' '  apriel2         no: it cannot express Mamba-2 mixers'; do
+    grep -qxF -e "$line" out || complain "no line \"$line\": $(cat out)"
+done
 "$program" convert "$demo" --plan demo.json -o made --dt-range 0.01,0.3 --gate random --d-state 8 >out
 "$program" plan --plan demo.json --format fast-llm --dt-range 0.01,0.3 --gate random --d-state 8 >asked.yaml
 "$program" plan --plan demo.json --format fast-llm --model made >read.yaml
