@@ -27,6 +27,7 @@ struct totals {
     uint64_t cache_per_token;    /* keys and values, BF16 */
     uint64_t cache_at_context;   /* for CONTEXT tokens, windows considered */
     uint64_t state_per_sequence; /* scan state in F32, convolution inputs in BF16 */
+    struct mixer_sizes mixer;    /* of a new one; without a kind where there is none */
 };
 
 static void count_memory(struct totals *totals, const struct model_config *config) {
@@ -105,6 +106,7 @@ static enum status count_hybrid(struct totals *totals, const struct report *repo
     if (!status && written) status = convert_prepare(&job, &options);
     totals->replaced = replaced;
     if (!status) status = count(totals, report->checkpoint, written ? job.config : hybrid.config);
+    totals->mixer = written ? job.mixer : hybrid.mixer;
     if (written) totals->all_bytes = job.bytes; /* with what the format needs beside it */
     convert_free(&job);
     hybrid_free(&hybrid);
@@ -145,6 +147,8 @@ static enum status build_report(struct report *report, const char *asked) {
     for (; report->n_hybrids < counts.count && !status; report->n_hybrids++)
         status = count_hybrid(&report->hybrids[report->n_hybrids], report,
                               counts.values[report->n_hybrids]);
+    for (size_t i = 0; i < report->n_hybrids && !status; i++) /* as the format has it */
+        if (report->hybrids[i].mixer.kind) report->mixer = report->hybrids[i].mixer;
     list_free(&counts);
     return status;
 }

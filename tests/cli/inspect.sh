@@ -49,6 +49,16 @@ for line in '  granite-hybrid  no: it cannot express query and key norms' '  qwe
     grep -qxF -e "$line" found || complain "formats: no line \"$line\": $(cat found)"
 done
 
+# Heads of zeros that a format needs are counted and shown.
+mkdir narrow
+sed -e 's/"num_attention_heads": 4/"num_attention_heads": 2/' -e 's/"num_key_value_heads": 2/"num_key_value_heads": 1/' \
+    "$demo/config.json" >narrow/config.json
+"$program" inspect narrow --random-weights 1 --layers-replaced 0,1 >found
+grep -q '^a Mamba-2 mixer here: n_heads 4, d_head 32, n_groups 4, ' found || complain "heads of zeros: $(cat found)"
+"$program" convert narrow --random-weights 1 --layers 0 -o padded --quiet >out
+weight=$("$program" inspect padded | sed -n 's/^padded: .*, \([0-9.]* MB\)$/\1/p')
+grep -q "^ *1 of 12 *$weight " found || complain "$weight, but $(cat found)"
+
 # A model of which only the config is there.
 mkdir only
 cp "$demo/config.json" only/
