@@ -52,9 +52,9 @@ ends 1 '"whole" was begun with another "settings.lr": name another -o, or remove
     --factors mlp=0 --batch 2 --heldout 2 --validate-every 2 --quiet --lr 1e-3
 same_as_whole whole 'other settings'
 
-# Stopped after every step, within phases and between them.
-for step in 1 2 3 4; do
-    distill parts --limit-steps 1
+# Stopped between two phases, within one, and between measurements.
+for step in 3 4 5; do
+    distill parts --limit-steps $((step == 3 ? 3 : 1))
     [ $code -eq 130 ] || complain "parts, step $step: exit code $code, $(cat errors)"
     grep -q "^apriel-tool: interrupted; step $step is saved in \"parts\": run the same command to continue$" errors ||
         complain "parts, step $step: $(cat errors)"
@@ -65,7 +65,7 @@ distill parts
 same_as_whole parts parts
 
 # Killed at some moments, also while a state is written.
-for moment in 0.1 0.25 0.4 0.6; do
+for moment in 0.3 0.6; do
     "$program" distill hybrid --teacher "$demo" --data rows.h5 -o killed --device cpu --phase mixers:3,all:5 \
         --factors mlp=0 --batch 2 --heldout 2 --validate-every 2 --save-every 1 --quiet >out 2>errors &
     running=$!

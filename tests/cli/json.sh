@@ -26,7 +26,7 @@ document() {
     shift
     "$program" "$@" --json >document 2>errors || complain "$* --json: $(cat errors)"
     case "$*" in
-    loo*--dry-run | mmr*--dry-run* | align*--dry-run* | eval*--dry-run) documented "$format" document dry-run ;;
+    loo*--dry-run | mmr*--dry-run* | align*--dry-run* | eval*--dry-run | distill*--dry-run) documented "$format" document dry-run ;;
     *) documented "$format" document ;;
     esac
 }
@@ -60,6 +60,10 @@ documented plan plan.json
 document plan-schedule plan --schedule 1,2 --model "$demo" --data tokens.h5 --db scores.db --work w
 document convert convert "$demo" --plan plan.json --dry-run
 document convert convert "$demo" --plan plan.json -o hybrid
+document distill distill hybrid --teacher "$demo" --data tokens.h5 -o distilled --steps 1 --batch 2 --heldout 2 \
+    --factors mlp=0,attention=0 --device cpu
+document distill-status distill --status -o distilled
+document distill distill hybrid --teacher "$demo" --data tokens.h5 --steps 1 --batch 2 --heldout 2 --device cpu --dry-run
 document eval eval hybrid --teacher "$demo" --data tokens.h5 --device cpu
 document eval eval hybrid --data tokens.h5 --device cpu --dry-run
 "$program" plan --db scores.db --signal align --stages 1 -o aligned.json --quiet >out
