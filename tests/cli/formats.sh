@@ -146,6 +146,15 @@ mv older m/config.json
 grep -q 'Infinity' m/config.json || complain "no Infinity"
 "$program" inspect m >out 2>errors || complain "older limits: $(cat errors)"
 
+# An output gate that was trained elsewhere: one value behind the queries of the last head.
+rm -r m
+cp -r "$models/qwen3.5" m
+header=$(od -An -t u8 -N 8 m/model.safetensors | tr -d ' ')
+query=$(head -c $((8 + header)) m/model.safetensors | tail -c "$header" |
+    sed 's/.*"model.layers.1.self_attn.q_proj.weight":{[^}]*"data_offsets":\[\([0-9]*\),.*/\1/')
+printf '\077' | dd of=m/model.safetensors bs=1 conv=notrunc seek=$((8 + header + query + 2 * 64 * (256 - 1) + 1)) 2>errors
+fails 1 '"m/model.safetensors": tensor "model.layers.1.self_attn.q_proj.weight" has an output gate that was trained, which is not supported; keep the gate'"'"'s rows zero (freeze them) while training' m
+
 # Teachers and kinds that an architecture cannot hold.
 always=convert
 fails 1 "\"$models/qwen3\" has query and key norms, which granite-hybrid cannot express; no format does yet" \
