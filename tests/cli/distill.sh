@@ -93,7 +93,7 @@ wait $running || code=$?
 if [ $code -ne 0 ]; then
     [ $code -eq 130 ] && grep -q '^apriel-tool: interrupted; step [0-9]* is saved in "stopped": ' errors ||
         complain "Ctrl-C: exit code $code, $(cat errors)"
-    [ "$(ls stopped | grep -c unfinished)" -eq 0 ] || complain "Ctrl-C: something is left"
+    ! ls -d stopped/*unfinished* >out 2>&1 || complain "Ctrl-C: something is left"
 fi
 distill stopped
 [ $code -eq 0 ] || complain "Ctrl-C: exit code $code, $(cat errors)"
