@@ -14,8 +14,10 @@
 #include "golden_names.h"
 #include "kernels/ops/embedding.h"
 #include "mixer_choices.h"
+#include "mixers/attention/attention.h"
 #include "mixers/gdn/gdn.h"
 #include "mixers/mamba2/mamba2.h"
+#include "mixers/start.h"
 #include "model/loading.h"
 #include "model/sequences.h"
 
@@ -84,6 +86,38 @@ START_TEST(systems_are_solved) {
     double indefinite[] = {1, 0, 2, 1}, unknown[] = {NAN};
     ck_assert(!matrix_factor(indefinite, 2));
     ck_assert(!matrix_factor(unknown, 1));
+}
+END_TEST
+
+/* u diag(values) v^T is the matrix, values descend, u and v have orthogonal columns: also where the
+ * matrix has no full rank. */
+START_TEST(matrices_are_decomposed) {
+    const int sizes[] = {1, 2, 5, 32, 33};
+    for (int s = 0; s < 5; s++)
+        for (int lacks = 0; lacks < 2; lacks++) {
+            int64_t n = sizes[s];
+            size_t count = (size_t)(n * n);
+            double *a = draw(n * n, 3), *u = memory_calloc(count, sizeof *u);
+            double *v = memory_calloc(count, sizeof *v), *values = memory_calloc(count, sizeof *v);
+            for (int64_t i = 0; i < n && lacks; i++) a[i * n + n - 1] = n > 1 ? a[i * n] : 0;
+            succeeds(matrix_decompose(u, values, v, a, n));
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = 0; j < n; j++) {
+                    double value = 0, product = 0;
+                    for (int64_t k = 0; k < n; k++) {
+                        value += u[i * n + k] * values[k] * v[j * n + k];
+                        product += v[k * n + i] * v[k * n + j];
+                    }
+                    ck_assert_double_eq_tol(value, a[i * n + j], 1e-11);
+                    ck_assert_double_eq_tol(product, i == j, 1e-11);
+                }
+            for (int64_t k = 1; k < n; k++) ck_assert(values[k] <= values[k - 1]);
+            ck_assert(!lacks || values[n - 1] < 1e-12);
+            free(a);
+            free(u);
+            free(v);
+            free(values);
+        }
 }
 END_TEST
 
@@ -233,6 +267,114 @@ START_TEST(a_gate_opens_where_the_inputs_allow_it) {
 }
 END_TEST
 
+/* ---- fewer keys and queries */
+
+/* Attention of made-up weights and biases. */
+static enum status read_made_up(void *context, int tensor, int64_t first, int64_t count,
+                                float *out) {
+    struct random_stream stream = random_stream_for(5, tensor, "attention");
+    for (int64_t i = 0; i < count; i++)
+        out[i] = (float)random_normal(&stream, (uint64_t)(first + i));
+    return STATUS_OK;
+}
+
+static const char *name_made_up(void *context, int tensor) {
+    return tensor == ATTENTION_Q_NORM || tensor == ATTENTION_K_NORM ? NULL : "made up";
+}
+
+enum { WIDTH = 23, HEADS = 6, KEY_HEADS = 3, HEAD = 8, SIDE = WIDTH + 1 };
+static const struct mixer_host made_up_host = {.hidden = WIDTH,
+                                               .heads = HEADS,
+                                               .kv_heads = KEY_HEADS,
+                                               .head_dim = HEAD,
+                                               .q_bias = true,
+                                               .k_bias = true};
+static const struct attention_source made_up = {
+    .host = &made_up_host, .dtype = DTYPE_F32, .read = read_made_up, .name = name_made_up};
+
+/* All products of a query and a key of a group, [D + 1, D + 1], of `states` rows in each; the last
+ * column is the bias. */
+static void products_of(double *out, int64_t groups, int64_t states, int64_t group) {
+    static float q[HEADS * HEAD * WIDTH], k[HEADS * HEAD * WIDTH];
+    static float qb[HEADS * HEAD], kb[HEADS * HEAD];
+    succeeds(start_keys(q, k, groups, states, false, &made_up));
+    succeeds(start_keys(qb, kb, groups, states, true, &made_up));
+    for (int64_t i = 0; i < SIDE; i++)
+        for (int64_t j = 0; j < SIDE; j++) {
+            double sum = 0;
+            for (int64_t s = group * states; s < (group + 1) * states; s++)
+                sum += (double)(i < WIDTH ? q[s * WIDTH + i] : qb[s]) *
+                       (double)(j < WIDTH ? k[s * WIDTH + j] : kb[s]);
+            out[i * SIDE + j] = sum;
+        }
+}
+
+/* What is lost is what the smallest singular values of the products hold, and nothing more. */
+START_TEST(fewer_states_keep_the_best_of_the_products) {
+    static double whole[SIDE * SIDE], part[SIDE * SIDE];
+    static double u[SIDE * SIDE], v[SIDE * SIDE], values[SIDE];
+    const int groups[] = {6, 3, 2, 1}, states[] = {1, 3, 4, 7, 8};
+    for (int g = 0; g < 4; g++)
+        for (int s = 0; s < 5; s++)
+            for (int64_t group = 0; group < groups[g]; group++) {
+                double lost = 0, least = 0;
+                products_of(whole, groups[g], HEAD, group);
+                products_of(part, groups[g], states[s], group);
+                succeeds(matrix_decompose(u, values, v, whole, SIDE));
+                for (int i = states[s]; i < SIDE; i++) least += values[i] * values[i];
+                for (int i = 0; i < SIDE * SIDE; i++) lost += pow(whole[i] - part[i], 2);
+                ck_assert_double_eq_tol(sqrt(lost), sqrt(least), 1e-4);
+            }
+}
+END_TEST
+
+/* Fewer groups take means over their heads. */
+START_TEST(groups_are_means_of_heads) {
+    static float heads[2][HEADS * HEAD * WIDTH], means[2][HEADS * HEAD * WIDTH];
+    succeeds(start_heads(heads[0], ATTENTION_Q, WIDTH, &made_up));
+    succeeds(start_heads(heads[1], ATTENTION_K, WIDTH, &made_up));
+    succeeds(start_keys(means[0], means[1], HEADS, HEAD, false, &made_up));
+    for (int i = 0; i < 2; i++) ck_assert_mem_eq(means[i], heads[i], sizeof heads[i]);
+    for (int groups = 1; groups < HEADS; groups++) {
+        int each = HEADS / groups;
+        if (HEADS % groups) continue;
+        succeeds(start_keys(means[0], means[1], groups, HEAD, false, &made_up));
+        for (int i = 0; i < 2; i++)
+            for (int k = 0; k < groups * HEAD * WIDTH; k++) {
+                double sum = 0;
+                int group = k / (HEAD * WIDTH), at = k % (HEAD * WIDTH);
+                for (int h = 0; h < each; h++)
+                    sum += (double)heads[i][(group * each + h) * HEAD * WIDTH + at];
+                ck_assert_double_eq_tol((double)means[i][k], sum / each, 1e-6);
+            }
+    }
+}
+END_TEST
+
+START_TEST(impossible_sizes_are_named) {
+    const struct {
+        int groups, states;
+        const char *message;
+    } cases[] = {{4, 8, "--groups 4 must divide the attention's 6 heads"},
+                 {12, 8, "--groups 12 must divide the attention's 6 heads"},
+                 {6, 9, "--d-state 9 is more than the attention's head size 8"},
+                 {5, 4, "--groups 5 must divide the attention's 6 heads"},
+                 {1, 65536, "--d-state 65536 is more than the attention's head size 8"}};
+    const char *const kinds[] = {"mamba2", "gdn"};
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 5; i++) {
+            struct mixer_choices choices;
+            struct mixer_sizes sizes;
+            succeeds(mixer_choices_begin(&choices, kinds[k]));
+            succeeds(mixer_choices_size(&choices, "groups", cases[i].groups));
+            succeeds(mixer_choices_size(&choices, "d-state", cases[i].states));
+            ck_assert_int_eq(mixer_sizes_new(&sizes, &choices.sizes, NULL, &made_up_host),
+                             STATUS_USAGE);
+            ck_assert_str_eq(status_message(), cases[i].message);
+        }
+}
+END_TEST
+
 /* ---- what it is for */
 
 /* What a mixer, or (NULL) its attention, adds to the embeddings in the first layer [n, D]; the
@@ -334,7 +476,8 @@ START_TEST(nothing_begins_unfitted) {
 }
 END_TEST
 
-CHECK_MAIN("fit", products_are_sums, systems_are_solved, mamba2_starts_as_the_golden_fit,
-           m2_starts_as_the_golden_fit, gdn_starts_as_the_golden_fit,
-           a_gate_opens_where_the_inputs_allow_it, data_bring_a_start_closer,
-           nothing_begins_unfitted)
+CHECK_MAIN("fit", products_are_sums, systems_are_solved, matrices_are_decomposed,
+           mamba2_starts_as_the_golden_fit, m2_starts_as_the_golden_fit,
+           gdn_starts_as_the_golden_fit, a_gate_opens_where_the_inputs_allow_it,
+           fewer_states_keep_the_best_of_the_products, groups_are_means_of_heads,
+           impossible_sizes_are_named, data_bring_a_start_closer, nothing_begins_unfitted)

@@ -1,7 +1,10 @@
 #include "base/matrix.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/memory.h"
 
 enum { TALL = 8, WIDE = 128, BLOCK = 64 };
 
@@ -105,4 +108,76 @@ void matrix_solve(double *b, int64_t columns, const double *factor, int64_t n) {
         int64_t from = block * BLOCK, to = from + BLOCK < columns ? from + BLOCK : columns;
         solve_columns(b, columns, from, to, factor, n);
     }
+}
+
+/* ---- singular values */
+
+/* Turn rows p and q so that they become orthogonal, and those of `turned` with them. True while
+ * they were not. */
+static bool rotate(double *rows, double *turned, int64_t p, int64_t q, int64_t n) {
+    double *x = rows + p * n, *y = rows + q * n, xx = 0, yy = 0, xy = 0;
+    for (int64_t i = 0; i < n; i++) {
+        xx += x[i] * x[i];
+        yy += y[i] * y[i];
+        xy += x[i] * y[i];
+    }
+    if (!(fabs(xy) > 1e-14 * sqrt(xx * yy))) return false;
+    double zeta = (yy - xx) / (2 * xy);
+    double t = copysign(1, zeta) / (fabs(zeta) + sqrt(1 + zeta * zeta));
+    double c = 1 / sqrt(1 + t * t), s = c * t;
+    double *both[2][2] = {{x, y}, {turned + p * n, turned + q * n}};
+    for (int pair = 0; pair < 2; pair++)
+        for (int64_t i = 0; i < n; i++) {
+            double a = both[pair][0][i], b = both[pair][1][i];
+            both[pair][0][i] = c * a - s * b;
+            both[pair][1][i] = s * a + c * b;
+        }
+    return true;
+}
+
+/* The place of the largest value that is left, which is taken. */
+static int64_t take_largest(double *value, double *left, int64_t n) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (left[i] > left[best]) best = i;
+    *value = left[best];
+    left[best] = -1;
+    return best;
+}
+
+enum status matrix_decompose(double *u, double *values, double *v, const double *a, int64_t n) {
+    enum { MOST_SWEEPS = 60 };
+    size_t count = (size_t)(n * n);
+    double *rows = memory_calloc(count, sizeof *rows), *turned = memory_calloc(count, sizeof *rows);
+    double *lengths = memory_calloc((size_t)n, sizeof *lengths);
+    enum status status = rows && turned && lengths ? STATUS_OK : STATUS_FAILED;
+    if (status) goto done;
+    for (int64_t i = 0; i < n; i++) { /* the columns of a as rows */
+        turned[i * n + i] = 1;
+        for (int64_t k = 0; k < n; k++) rows[i * n + k] = a[k * n + i];
+    }
+    bool turns = true;
+    for (int sweep = 0; turns && sweep < MOST_SWEEPS; sweep++) {
+        turns = false;
+        for (int64_t p = 0; p < n; p++)
+            for (int64_t q = p + 1; q < n; q++) turns |= rotate(rows, turned, p, q, n);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < n; k++) lengths[i] += rows[i * n + k] * rows[i * n + k];
+        lengths[i] = sqrt(lengths[i]);
+    }
+    for (int64_t j = 0; j < n; j++) {
+        double value = 0;
+        int64_t from = take_largest(&value, lengths, n);
+        values[j] = value;
+        for (int64_t k = 0; k < n; k++) {
+            u[k * n + j] = value > 0 ? rows[from * n + k] / value : 0;
+            v[k * n + j] = turned[from * n + k];
+        }
+    }
+done:
+    free(rows);
+    free(turned);
+    free(lengths);
+    return status;
 }

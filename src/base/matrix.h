@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/status.h"
+
 /* A float32 matrix [rows, width] whose rows are `stride` elements apart. */
 struct matrix_view {
     const float *values;
@@ -23,5 +25,10 @@ bool matrix_factor(double *matrix, int64_t n);
 
 /* x [n, columns] with A x = b, in the place of b, from A's factor. */
 void matrix_solve(double *b, int64_t columns, const double *factor, int64_t n);
+
+/* Singular values of a square matrix: a = u diag(values) v^T, values descending; u and v [n, n]
+ * hold their vectors as columns. By one-sided Jacobi rotations (Hestenes 1958). */
+enum status matrix_decompose(double *u, double *values, double *v, const double *a,
+                             int64_t n) STATUS_CHECKED;
 
 #endif

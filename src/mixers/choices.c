@@ -197,6 +197,11 @@ static void set_choice(struct json *object, const struct mixer_choices *choices,
     }
 }
 
+static bool is_said(const struct mixer_sizes *sizes, int index) {
+    const struct size_row *row = &sizes->kind->sizes[index];
+    return row->option && !(row->like && sizes->value[index] == sizes->value[row->like - 1]);
+}
+
 struct json *mixer_choices_to_json(const struct mixer_choices *choices,
                                    const struct mixer_sizes *sizes) {
     const struct mixer_kind *kind = sizes->kind;
@@ -206,7 +211,7 @@ struct json *mixer_choices_to_json(const struct mixer_choices *choices,
     if (!kind->former) js_set_string(object, "kind", mixer_text(text, sizes));
     for (int i = 0; i < kind->n_choices; i++) set_choice(object, choices, i);
     for (int i = 0; i < kind->n_sizes; i++)
-        if (kind->sizes[i].option) mixer_sizes_set(object, sizes, i);
+        if (is_said(sizes, i)) mixer_sizes_set(object, sizes, i);
     return object;
 }
 

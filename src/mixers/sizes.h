@@ -17,6 +17,7 @@ struct size_row {
     enum size_type type;
     int64_t low, high;
     const char *option, *help; /* "d-state"; NULL: it follows from the model */
+    int like; /* 1 + the size that it is equal to unless it is asked for: then it is not said; 0 */
     int64_t (*otherwise)(const struct mixer_host *); /* of a new mixer, unless an option says it */
     int64_t (*absent)(const struct mixer_host *);    /* where config.json leaves it out; NULL: it
                                                         may not */

@@ -61,6 +61,17 @@ void start_out(float *out, int64_t columns, const double *scale, int64_t width,
 enum status start_heads(float *out, int tensor, int64_t width,
                         const struct attention_source *source) STATUS_CHECKED;
 
+/* Queries and keys of `groups` groups of heads, [groups * states, D] or (`bias`) [groups * states].
+ * As start_heads where the attention has as many heads of so many channels; else means over the
+ * heads of a group, and of fewer states the best approximation, of that rank, of all products of a
+ * query and a key (best in the weights: positions, which rotate them, have no part in it). */
+enum status start_keys(float *q, float *k, int64_t groups, int64_t states, bool bias,
+                       const struct attention_source *source) STATUS_CHECKED;
+
+/* STATUS_USAGE where no attention of `host` gives so many groups and states. */
+enum status start_check_keys(const char *groups_option, int64_t groups, const char *states_option,
+                             int64_t states, const struct mixer_host *host) STATUS_CHECKED;
+
 /* An estimate of the root mean square of each query head's values [H], from the weights alone:
  * what the mixer reads has unit variance times the weights of the norm before it. */
 enum status start_value_rms(double *out, const struct attention_source *source) STATUS_CHECKED;

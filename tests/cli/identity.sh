@@ -169,6 +169,7 @@ a-init new $M --a-init one
 dt-range new $M --dt-range 0.01,0.1
 qkv-bias new $M --qkv-bias drop
 d-state new $M --d-state 8
+groups new $M --kind gdn --groups 1
 dt-rank new $M --dt-rank 5
 d-conv new $M --d-conv 3
 random-weights new $M --random-weights 1
@@ -269,6 +270,7 @@ written() {
 }
 written seed new --seed 1
 written d-state new --d-state 8
+written groups new --kind gdn --groups 1
 written dt-rank new --dt-rank 5
 written d-conv new --d-conv 3
 written init new --init published

@@ -63,8 +63,8 @@ static enum status fill_in_proj(float *out, const struct gdn_layout *layout,
                                 const struct attention_source *source) {
     int64_t width = source->host->hidden;
     float *k = out + layout->keys * width, *v = k + layout->keys * width;
-    enum status status = start_heads(out, ATTENTION_Q, width, source);
-    if (!status) status = start_heads(k, ATTENTION_K, width, source);
+    enum status status =
+        start_keys(out, k, layout->delta.key_heads, layout->delta.key_dim, false, source);
     if (!status) status = start_heads(v, ATTENTION_V, width, source);
     start_gate(v + layout->inner * width, layout->inner, gdn_kind.tensors[GDN_T_IN_PROJ].name,
                start_fit(choices, GDN_GATE), choices->seed, source);
@@ -109,8 +109,7 @@ static enum status fill_out_proj(float *out, const struct gdn_layout *layout,
 
 static enum status check_sizes(const struct mixer_sizes *gdn, const struct mixer_host *host) {
     const int64_t *value = gdn->value;
-    if (value[GDN_KEY_HEADS] == host->heads && value[GDN_VALUE_HEADS] == host->heads &&
-        value[GDN_KEY_DIM] == host->head_dim && value[GDN_VALUE_DIM] == host->head_dim)
+    if (value[GDN_VALUE_HEADS] == host->heads && value[GDN_VALUE_DIM] == host->head_dim)
         return STATUS_OK;
     return status_fail("a new Gated DeltaNet mixer has the attention's %d heads of %d", host->heads,
                        host->head_dim);

@@ -1,4 +1,5 @@
 #include "mixers/gdn/gdn.h"
+#include "mixers/start.h"
 
 /* ---- sizes */
 
@@ -6,6 +7,8 @@ static const struct size_row sizes[GDN_SIZES] = {
     [GDN_KEY_HEADS] = {.name = "n_key_heads",
                        .low = 1,
                        .high = SIZE_MOST,
+                       .option = "groups",
+                       .like = 1 + GDN_VALUE_HEADS,
                        .otherwise = size_heads,
                        .inspected = true},
     [GDN_VALUE_HEADS] = {.name = "n_value_heads",
@@ -16,6 +19,8 @@ static const struct size_row sizes[GDN_SIZES] = {
     [GDN_KEY_DIM] = {.name = "d_key",
                      .low = 1,
                      .high = SIZE_MOST,
+                     .option = "d-state",
+                     .like = 1 + GDN_VALUE_DIM,
                      .otherwise = size_head_dim,
                      .inspected = true},
     [GDN_VALUE_DIM] = {.name = "d_value",
@@ -53,6 +58,11 @@ static int64_t inner(const struct mixer_sizes *gdn, const struct mixer_host *hos
 
 static int64_t heads(const struct mixer_sizes *gdn, const struct mixer_host *host) {
     return gdn->value[GDN_VALUE_HEADS];
+}
+
+static enum status check_new(const struct mixer_sizes *gdn, const struct mixer_host *host) {
+    return start_check_keys("groups", gdn->value[GDN_KEY_HEADS], "d-state", gdn->value[GDN_KEY_DIM],
+                            host);
 }
 
 /* ---- tensors and weights */
@@ -186,6 +196,7 @@ const struct mixer_kind gdn_kind = {
     .n_sizes = GDN_SIZES,
     .config = {[MIXER_APRIEL2] = apriel2, [MIXER_QWEN35] = qwen35},
     .check = check,
+    .check_new = check_new,
     .tensors = tensors,
     .n_tensors = GDN_TENSORS,
     .weights = weights,

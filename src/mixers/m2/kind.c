@@ -39,7 +39,8 @@ static const struct size_row sizes[M2_SIZES] = {
                     .low = 1,
                     .high = SIZE_MOST,
                     .option = "d-state",
-                    .help = "state size; must divide the head size (16, or as in the hybrid "
+                    .help = "states of each channel (m2: 16, and they must divide the head size; "
+                            "mamba2, gdn: the head size, which is the most; or as in the hybrid "
                             "before)",
                     .otherwise = sixteen,
                     .inspected = true},

@@ -74,8 +74,7 @@ static enum status fill_in_proj(float *out, const struct mamba2_layout *layout, 
                    choices->seed, source);
     start_fill(dt, heads * width, 0, source);
     enum status status = start_heads(x, bias ? ATTENTION_V_BIAS : ATTENTION_V, width, source);
-    if (!status) status = start_heads(b, bias ? ATTENTION_K_BIAS : ATTENTION_K, width, source);
-    if (!status) status = start_heads(c, bias ? ATTENTION_Q_BIAS : ATTENTION_Q, width, source);
+    if (!status) status = start_keys(c, b, layout->ssd.groups, layout->ssd.d_state, bias, source);
     return status;
 }
 
@@ -118,12 +117,10 @@ static enum status fill_out(float *out, const struct mamba2_layout *layout,
 
 static enum status check_sizes(const struct mixer_sizes *mamba2, const struct mixer_host *host) {
     const int64_t *value = mamba2->value;
-    if (value[MAMBA2_HEADS] == host->heads && value[MAMBA2_GROUPS] == host->heads &&
-        value[MAMBA2_HEAD_DIM] == host->head_dim && value[MAMBA2_D_STATE] == host->head_dim)
+    if (value[MAMBA2_HEADS] == host->heads && value[MAMBA2_HEAD_DIM] == host->head_dim)
         return STATUS_OK;
-    return status_fail("a new Mamba-2 mixer has the attention's %d heads of %d, each a group of as "
-                       "many states",
-                       host->heads, host->head_dim);
+    return status_fail("a new Mamba-2 mixer has the attention's %d heads of %d", host->heads,
+                       host->head_dim);
 }
 
 enum status mamba2_init(float *out, int tensor, const struct mixer_sizes *mamba2,

@@ -1,4 +1,5 @@
 #include "mixers/mamba2/mamba2.h"
+#include "mixers/start.h"
 
 /* ---- sizes */
 
@@ -16,11 +17,17 @@ static const struct size_row sizes[MAMBA2_SIZES] = {
     [MAMBA2_GROUPS] = {.name = "n_groups",
                        .low = 1,
                        .high = SIZE_MOST,
+                       .option = "groups",
+                       .help = "groups of heads that share their keys and queries: fewer take "
+                               "means over the heads (each head its own)",
+                       .like = 1 + MAMBA2_HEADS,
                        .otherwise = size_heads,
                        .inspected = true},
     [MAMBA2_D_STATE] = {.name = "d_state",
                         .low = 1,
                         .high = SIZE_MOST,
+                        .option = "d-state",
+                        .like = 1 + MAMBA2_HEAD_DIM,
                         .otherwise = size_head_dim,
                         .inspected = true},
     [MAMBA2_D_CONV] = {.name = "d_conv",
@@ -45,6 +52,11 @@ static enum status check(const struct mixer_sizes *mamba2, const char *source, i
     if (heads % groups == 0) return STATUS_OK;
     return status_fail("\"%s\": layer %d: n_groups %d must divide n_heads %d", source, layer,
                        groups, heads);
+}
+
+static enum status check_new(const struct mixer_sizes *mamba2, const struct mixer_host *host) {
+    return start_check_keys("groups", mamba2->value[MAMBA2_GROUPS], "d-state",
+                            mamba2->value[MAMBA2_D_STATE], host);
 }
 
 /* ---- tensors and weights */
@@ -197,6 +209,7 @@ const struct mixer_kind mamba2_kind = {
     .sizes = sizes,
     .n_sizes = MAMBA2_SIZES,
     .check = check,
+    .check_new = check_new,
     .tensors = tensors,
     .n_tensors = MAMBA2_TENSORS,
     .weights = weights,
