@@ -57,11 +57,11 @@ run_suite build
 
 if $sanitize; then
     # Without --werror: instrumented code draws warnings about values that it tests itself. Optimized a
-    # little, with line numbers for reports: half of the time that -O2 -g takes to compile. What the
-    # chosen tests need is built by meson test.
+    # little, with line numbers for reports: half of the time that -O2 -g takes to compile.
     [ -f build-sanitize/build.ninja ] ||
         meson setup build-sanitize --buildtype=plain -Doptimization=1 -Dc_args=-g1 -Dcuda=disabled \
             -Db_sanitize=address,undefined -Db_lundef=false
+    ninja -C build-sanitize
     # Leaks are reported; a finding of UBSan ends the program, so that the test sees it.
     export ASAN_OPTIONS="${ASAN_OPTIONS:-allocator_may_return_null=1:detect_stack_use_after_return=1}"
     export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
