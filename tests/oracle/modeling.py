@@ -300,6 +300,8 @@ def train(golden, demo, build, work):
                     value = golden_tensor(initial, key)
                     # stored halved, so what AdamW adds to it counts twice: half the rate
                     parameter.copy_(value.view_as(parameter) / (2 if key == "dt_proj.bias" else 1))
+            if kind == "gdn":
+                mixer.norm.epsilon = 1e-6  # the golden mixer's
             model.requires_grad_(False)
             mixer.requires_grad_(True)
             bias = [p for key, p in mixer.named_parameters() if key == "dt_proj.bias"]
