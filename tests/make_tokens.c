@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "data/tokenset.h"
 
-enum { MAX_ROWS = 4096, MAX_TOKENS = 1 << 20 };
+enum { MAX_ROWS = 4096, MAX_TOKENS = 1 << 21 };
 
 static uint64_t row_offsets[MAX_ROWS + 1];
 static uint32_t ids[MAX_TOKENS];
