@@ -1,5 +1,5 @@
-/* For tests/oracle (stock_formats.py, modeling.py); no test runs it. usage: print_logits MODEL ID...
- * Logits of every position, [ids, V] float32, to stdout. */
+/* For tests/oracle (stock_formats.py, modeling.py); no test runs it. usage: print_logits MODEL
+ * ID... Logits of every position, [ids, V] float32, to stdout. */
 #include <stdio.h>
 #include <stdlib.h>
 

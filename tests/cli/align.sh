@@ -107,7 +107,7 @@ fails 2 '--kind: "attention" is what other mixers replace' --library x --kind m2
 fails 2 '--kind: "m2" is there twice' --library x --kind m2,gdn,m2
 fails 2 '--kind: no kind is named' --library x --kind ''
 fails 2 '--kind: "window:0": window takes a whole number from 1 to 2147483647' --library x --kind m2,window:0
-fails 2 '--d-state says nothing about "gdn,window:4"' --library x --kind gdn,window:4 --d-state 8
+fails 2 '--dt-rank says nothing about "gdn,window:4"' --library x --kind gdn,window:4 --dt-rank 8
 fails 2 '--heldout 5: "rows.h5" has 5 rows, which leaves none to train on' --library x --heldout 5
 always=
 "$program" align "$models/foreign-llama" --data rows.h5 --library whole --db x.db --steps 1 --batch 2 --heldout 2 \
@@ -181,6 +181,11 @@ near expected found || complain "mmr --library: $(cat found), align: $(cat expec
 of probes.db 1 heldout_kl_after >expected
 of loo.db 3 kl >found
 near expected found || complain "mmr --keep: $(cat expected), loo: $(cat found)"
+# A run that was complete without --keep has nothing left to keep, and says so.
+# shellcheck disable=SC2086 # words
+"$program" mmr $P --db probes.db --library whole --keep late >out 2>told ||
+    complain "mmr --keep of a complete run: exit code $?"
+grep -q '"late" lacks the mixers of 1 of 1 layers' told || complain "mmr --keep of a complete run: $(cat told)"
 
 # Inside a hybrid the scores stay against the model: its cross-entropy is the unmodified one's.
 ce() { "$program" scores --db "$1" --run 1 | sed -n 's/^unmodified model: ce \([0-9.]*\).*/\1/p'; }

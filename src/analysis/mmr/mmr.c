@@ -260,6 +260,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     status = record_finish(work.store, work.run, status);
     outcome->device_peak = work.backend->memory_peak(work.backend);
 done:
+    if (!status) mmr_warn_of_unkept(&work);
     if (status == STATUS_INTERRUPTED && settings->database)
         status = status_set(status,
                             "interrupted; finished layers and steps are saved in \"%s\": run the "
