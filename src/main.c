@@ -27,7 +27,7 @@ static const struct {
     {"inspect", cmd_inspect, "what a checkpoint is, and what a hybrid of it would save"},
     {"data", cmd_data, "turn text into a token set"},
     {"loo", cmd_loo, "score layers by leaving each out (LOO)"},
-    {"mmr", cmd_mmr, "score layers by training a Mamba mixer in each for a while (MMR)"},
+    {"mmr", cmd_mmr, "score layers by training another mixer in each for a while (MMR)"},
     {"align", cmd_align, "train mixers to do what attention does; score and keep them"},
     {"scores", cmd_scores, "list runs, rank layers, compare runs"},
     {"plan", cmd_plan, "order the layers to replace and cut the order into stages"},
@@ -44,8 +44,8 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_usage(FILE *stream) {
     fputs("usage: apriel-tool COMMAND [options]\n\n"
-          "Find out which attention layers of a transformer can become Mamba layers, and\n"
-          "make the hybrid.\n\ncommands, in the order of their use:\n",
+          "Find out which attention layers of a transformer can do without attention, make\n"
+          "the hybrid and train it.\n\ncommands, in the order of their use:\n",
           stream);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(stream, "  %-10s %s\n", commands[i].name, commands[i].about);

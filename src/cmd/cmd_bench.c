@@ -460,7 +460,7 @@ enum status cmd_bench(int argc, char **argv) {
         .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL [--layers 0,25,30] [--prompt 1] [--output 16384] [options]",
         .about =
-            "Measure how fast a model generates with some of its attention layers made Mamba, each "
+            "Measure how fast a model generates with some of its attention layers replaced, each "
             "time with\nas many sequences as the memory holds. No trained hybrid is needed: what "
             "is "
             "in a mixer does not\nchange its speed. The roofline is what the measured copy "

@@ -48,10 +48,10 @@ struct command_line convert_options_line(struct option table[CONVERT_OPTIONS],
         .command = "convert",
         .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --plan PLAN.json [--stage K] -o DIR [options]",
-        .about =
-            "Write a hybrid checkpoint: MODEL with Mamba mixers, initialised from the attention "
-            "weights, in\nthe layers of a plan. Weights are copied bit for bit; the directory "
-            "appears under its name\nonly when it is complete and has been read back.",
+        .about = "Write a hybrid checkpoint: MODEL with new mixers, initialised from the attention "
+                 "weights, in\nthe layers of a plan. Weights that stay are copied bit for bit; the "
+                 "directory "
+                 "appears under its name\nonly when it is complete and has been read back.",
         .options = table,
         .count = count,
         .epilogue =

@@ -109,7 +109,7 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
         .command = "mmr",
         .completes = COMPLETE_DIRECTORY,
         .usage = "MODEL --data FILE.h5 --db FILE.db [options]",
-        .about = "Score layers by short distillation probes: a Mamba mixer, initialised from a "
+        .about = "Score layers by short distillation probes: a new mixer, initialised from a "
                  "layer's\nattention, takes its place and trains for some steps against the "
                  "unmodified model. The\nlower the held-out reverse KL after training, the easier "
                  "the layer is to replace. The\nsame command continues where it was stopped.",

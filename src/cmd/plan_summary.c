@@ -24,20 +24,13 @@ static char *format_new_layers(const struct plan *plan, size_t number) {
     return text;
 }
 
-/* Whether the plan says the first kind only. */
-static bool is_of_first_kind(const struct plan *plan) {
-    for (size_t i = 0; i < plan->n_ranked; i++)
-        if (plan->ranking[i].mixer.kind != mixer_kinds[1]) return false;
-    return !plan->base_layout;
-}
-
 static enum status print_stages(const struct plan *plan) {
     struct table table;
     table_begin(&table, "rrrl");
     table_cell(&table, "stage");
     table_cell(&table, "replaced");
     table_cell(&table, "attention left");
-    table_cell(&table, is_of_first_kind(plan) ? "new Mamba layers" : "new layers");
+    table_cell(&table, "new layers");
     for (size_t i = 0; i < plan->n_stages; i++) {
         char *added = format_new_layers(plan, i);
         int replaced = (int)plan->stages[i].layers.count;

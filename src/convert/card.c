@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/output.h"
 #include "base/quote.h"
+#include "convert/card.h"
 #include "convert/convert_internal.h"
 #include "mixers/sizes.h"
 
@@ -83,6 +84,10 @@ static char *name_of_model(const char *directory) {
     return text_format("%.*s/%.*s", (int)(middle - at), at, (int)(end - middle - 2), middle + 2);
 }
 
+/* What distillation makes untrue. */
+static const char untrained[] = " and **not trained yet**",
+                  trained[] = ", then trained by `apriel-tool distill`";
+
 static const struct json *model_of(const struct json *provenance) {
     return js_member(provenance, "model");
 }
@@ -114,10 +119,8 @@ static void append_origin(struct text *text, const struct convert_job *job,
         text_append(text, ", on top of an earlier hybrid with fingerprint `%s`",
                     js_string_or(js_member(from, "fingerprint"), ""));
     if (layers && *layers)
-        text_append(text,
-                    ". New mixers, initialised from the attention weights and **not trained yet**: "
-                    "layers %s",
-                    layers);
+        text_append(text, ". New mixers, initialised from the attention weights%s: layers %s",
+                    untrained, layers);
     text_append(text, ". All other weights are copied. `apriel-tool.json` has every setting.\n\n");
     free(layers);
 }
@@ -201,5 +204,33 @@ done:
     free(names);
     free(all);
     free(path);
+    return status;
+}
+
+enum status card_pass_on(const char *to, const char *from) {
+    struct text card = {0}, licences = {0};
+    char *source = file_join(from, "README.md"), *target = file_join(to, "README.md");
+    char *text = NULL, *all = NULL;
+    size_t size = 0;
+    enum status status = source && target ? copy_licences(&licences, to, from) : STATUS_FAILED;
+    if (status || !file_exists(source)) goto done;
+    status = file_read(&text, &size, source);
+    if (status) goto done;
+    const char *rest = strstr(text, untrained);
+    if (rest) {
+        text_append_bytes(&card, text, (size_t)(rest - text));
+        text_append(&card, "%s", trained);
+        rest += strlen(untrained);
+    }
+    text_append(&card, "%s", rest ? rest : text);
+    all = text_finish(&card);
+    status = all ? output_write(target, all, strlen(all), OUTPUT_REPLACE) : STATUS_FAILED;
+done:
+    text_free(&card);
+    text_free(&licences);
+    free(source);
+    free(target);
+    free(text);
+    free(all);
     return status;
 }

@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/memory.h"
 #include "checkpoint/writer.h"
+#include "convert/card.h"
 #include "model/loading.h"
 
 enum { BLOCK = 1 << 20 }; /* elements on their way at a time */
@@ -243,6 +244,7 @@ enum status distill_weights_write(const char *directory, const struct model *stu
     const char *from = checkpoint_directory(student->checkpoint);
     enum status status = write_weights(directory, student, parameters);
     if (!status) status = copy_companions(directory, from);
+    if (!status) status = card_pass_on(directory, from);
     /* last: without it nothing takes the directory for a model */
     return status ? status : copy_file(directory, from, "config.json");
 }

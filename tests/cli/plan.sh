@@ -12,7 +12,7 @@ loo kl, run 1
 mmr heldout_rkl_after, run 2, from 2 replaced layers on
 kept: layers 6
 
-stage  replaced  attention left  new Mamba layers
+stage  replaced  attention left  new layers
     1         1               7  3
     2         2               6  5
     3         4               4  2,4
