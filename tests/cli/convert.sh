@@ -111,11 +111,11 @@ fails 1 "\"$models/qwen3\" has query and key norms, which apriel-h1 cannot expre
 "$program" convert "$models/qwen2-tied" --kind m2 --layers 0 -o qwen >found
 grep -q 'Apriel2ForCausalLM' found || complain "a Qwen model by default: $(cat found)"
 # Warnings where the code that is published for the format would compute something else.
-"$program" convert "$models/qwen3" --layers 0 -o warned --d-state 8 >found 2>errors
+"$program" convert "$models/qwen3" --layers 0 -o warned --kind m2 --d-state 8 >found 2>errors
 grep -qxF "warning: the published Apriel2 code does not apply query and key norms, and Fast-LLM's import of Apriel2 leaves them out: both compute another function from this checkpoint" errors ||
     complain "query and key norms: $(cat errors)"
 grep -qxF 'note: query and key norms of replaced layers are dropped; a Mamba mixer has none' found || complain "norms: $(cat found)"
-"$program" convert "$models/llama-rope-linear-biases" --layers 0 -o warned2 --d-state 8 >found 2>errors
+"$program" convert "$models/llama-rope-linear-biases" --layers 0 -o warned2 --kind m2 --d-state 8 >found 2>errors
 grep -qxF "warning: the published Apriel2 code has no biases in its MLP: it leaves this checkpoint's out and computes another function (Fast-LLM reads them)" errors ||
     complain "MLP biases: $(cat errors)"
 grep -qxF "warning: neither the Apriel2 code published with Fast-LLM nor Fast-LLM itself knows this checkpoint's rope scaling: they refuse it, or compute another function" errors ||
@@ -144,7 +144,7 @@ for option in '--init published' '--dt-range 0.01,0.3' '--d-state 16' '--gate op
 done
 "$program" convert "$models/qwen2-tied" --layers 0 -o nobias --format apriel2 --qkv-bias drop >found
 grep -qxF 'note: attention biases of replaced layers are dropped' found || complain "--qkv-bias drop: $(cat found)"
-fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --d-state 24
+fails 2 '--d-state 24 must divide the head size 32' "$demo" --layers 0 -o x --kind m2 --d-state 24
 fails 2 'convert: --align must be paper or gqa, not "best"' "$demo" --layers 0 -o x --align best
 fails 2 'convert: --format must be granite-hybrid, qwen3.5, native, apriel-h1 or apriel2, not "gguf"' "$demo" --layers 0 -o x --format gguf
 fails 2 'convert: give either --plan or --layers' "$demo" -o x

@@ -210,7 +210,7 @@ done
 # Query and key norms with epsilons of their own.
 epsilons() {
     rm -rf m
-    "$program" convert "$models/qwen3" --layers 1 --d-state 8 -o m --format apriel2 --quiet >out 2>errors || complain "$(cat errors)"
+    "$program" convert "$models/qwen3" --layers 1 --kind m2 --d-state 8 -o m --format apriel2 --quiet >out 2>errors || complain "$(cat errors)"
     config "/\"query_norm\"/,/}/s/\"epsilon\": [^,]*/\"epsilon\": $1/; /\"key_norm\"/,/}/s/\"epsilon\": [^,]*/\"epsilon\": $2/"
 }
 epsilons 1e-6 1e-6

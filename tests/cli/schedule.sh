@@ -15,18 +15,18 @@ schedule() {
 head -n 6 "$golden/ids.jsonl" | "$tests/make_tokens" rows.h5 2048
 
 # Printed: a script that a shell runs.
-schedule "my steps" printed.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 >script
+schedule "my steps" printed.db --mmr-options "--steps 3 --batch 2 --heldout 2" --kind m2 --d-state 32 >script
 cat >script.expected <<X
 set -e
 mkdir -p 'my steps'
 # 2 layers, by leave-one-out
 apriel-tool loo $demo --data rows.h5 --db printed.db --run-file 'my steps/run-2'
-apriel-tool plan --db printed.db --run "\$(cat 'my steps/run-2')" --stages 2 --keep first -o 'my steps/plan-2.json'
-apriel-tool convert $demo --plan 'my steps/plan-2.json' --d-state 32 -o 'my steps/hybrid-2'
+apriel-tool plan --db printed.db --run "\$(cat 'my steps/run-2')" --stages 2 --keep first --kind m2 -o 'my steps/plan-2.json'
+apriel-tool convert $demo --plan 'my steps/plan-2.json' --kind m2 --d-state 32 -o 'my steps/hybrid-2'
 # Apriel-H1 distils here: my steps/hybrid-2-distilled, when it is there, is the next base
 
 # 2 to 3 layers, by MMR on top of the hybrid of 2
-apriel-tool mmr $demo --data rows.h5 --db printed.db --base 'my steps/hybrid-2' --d-state 32 --steps 3 --batch 2 --heldout 2 --run-file 'my steps/run-3'
+apriel-tool mmr $demo --data rows.h5 --db printed.db --base 'my steps/hybrid-2' --kind m2 --d-state 32 --steps 3 --batch 2 --heldout 2 --run-file 'my steps/run-3'
 X
 head -n 10 script | diff -u script.expected - >&2 || complain "another script"
 [ ! -e "my steps" ] || complain "printing makes the directory"
@@ -35,7 +35,7 @@ ln -s "$program" bin/apriel-tool
 PATH=$temporary/bin:$PATH sh script >printed 2>&1 || complain "the script fails: $(tail -n 1 printed)"
 
 # Run: the same plans, every command printed.
-schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 --auto --quiet >auto.log ||
+schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --kind m2 --d-state 32 --auto --quiet >auto.log ||
     complain "--auto: exit code $?"
 [ "$(grep -c '^\$ apriel-tool ' auto.log)" = 10 ] || complain "--auto prints $(grep -c '^\$ apriel-tool ' auto.log) commands"
 for n in 2 3 5; do
@@ -50,11 +50,11 @@ grep -q '"keep": \[0\]' auto/plan.json || complain "the last plan does not keep 
 
 # Stopped inside the second MMR run, the same command goes on to the same plan.
 found=0
-schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2 --limit-steps 4" --d-state 32 --auto --quiet \
+schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2 --limit-steps 4" --kind m2 --d-state 32 --auto --quiet \
     >parts.log 2>errors || found=$?
 [ $found -eq 130 ] || complain "a stopped schedule: exit code $found, $(cat errors)"
 [ -e parts/hybrid-2 ] && [ ! -e parts/plan-3.json ] || complain "a stopped schedule: not where it was to stop"
-schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 --auto --json >parts.json 2>errors ||
+schedule parts parts.db --mmr-options "--steps 3 --batch 2 --heldout 2" --kind m2 --d-state 32 --auto --json >parts.json 2>errors ||
     complain "a continued schedule: exit code $?, $(cat errors)"
 cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with another plan"
 [ "$(grep -c '"found": true' parts.json)" = 3 ] || complain "a continued schedule finds $(grep -c '"found": true' parts.json) results"
@@ -64,7 +64,7 @@ cmp auto/plan.json parts/plan.json || complain "a stopped schedule ends with ano
 # database has it, else as the command writes it.
 "$program" loo "$demo" --data rows.h5 --db printed.db --ablate block --run-file number --quiet >out || complain "loo: exit code $?"
 [ "$(cat number)" = 4 ] || complain "loo --run-file writes $(cat number)"
-schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --d-state 32 >script 2>errors
+schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --kind m2 --d-state 32 >script 2>errors
 [ ! -s errors ] || complain "a script in a database with runs: $(cat errors)"
 [ "$(grep -c -e '--run 1 --stages 2 ' script)" = 1 ] || complain "not the run that is there: $(cat script)"
 PATH=$temporary/bin:$PATH sh script >printed 2>&1 || complain "the script in a database with runs fails: $(tail -n 1 printed)"
@@ -72,14 +72,14 @@ PATH=$temporary/bin:$PATH sh script >printed 2>&1 || complain "the script in a d
 cmp new/plan-2.json auto/plan-2.json || complain "a script takes another run than its own"
 grep -q '"run": 5' new/plan-3.json || complain "plan-3 is not of the run that the script began"
 rm new/plan-3.json new/plan-5.json && rm -r new/hybrid-3 new/hybrid-5
-schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --d-state 32 >script
+schedule new printed.db --mmr-options "--steps 2 --batch 2 --heldout 2" --kind m2 --d-state 32 >script
 grep -q '^apriel-tool plan --db printed.db --run 5 --stages 3 ' script || complain "an mmr run that is there is not taken: $(cat script)"
 schedule unmade absent.db >out 2>errors
 [ ! -s errors ] && [ ! -e absent.db ] || complain "a new database: $(cat errors)"
 
 # All done: nothing to run but the last plan.
 made() {
-    schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --d-state 32 "$@"
+    schedule auto auto.db --mmr-options "--steps 3 --batch 2 --heldout 2" --kind m2 --d-state 32 "$@"
 }
 made | grep -v '^# ' | grep apriel-tool && complain "what is done is to be done again"
 # An earlier version's list of layers is read too.
@@ -130,7 +130,7 @@ mkdir moved && cp -R auto auto.db rows.h5 moved && (cd moved && made --auto) >ou
     complain "what is copied elsewhere is not found: $(cat errors)"
 # A distilled hybrid is the next base, and not the base of what was made before it.
 cp -R auto/hybrid-5 auto/hybrid-5-distilled
-made --schedule 2,3,5,6 | grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled --d-state 32 $M --run-file auto/run-6\$" ||
+made --schedule 2,3,5,6 | grep -q "^apriel-tool mmr $demo --data rows.h5 --db auto.db --base auto/hybrid-5-distilled --kind m2 --d-state 32 $M --run-file auto/run-6\$" ||
     complain "a distilled hybrid is not the next base"
 cp -R auto/hybrid-2 auto/hybrid-2-distilled
 printf '\001' | dd of=auto/hybrid-2-distilled/model.safetensors bs=1 seek=$(($(wc -c <auto/hybrid-2-distilled/model.safetensors) - 2)) conv=notrunc 2>errors
@@ -152,12 +152,12 @@ made --auto --quiet >out 2>errors || complain "a base that is gone is not made a
 cmp gone/model.safetensors auto/hybrid-3/model.safetensors || complain "a base made again is another"
 
 ends 1 '"auto/plan-5.json" is not the step of 2 to 5 layers that the schedule has there: use another --work directory' \
-    --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto --d-state 32 --keep first
+    --schedule 2,5 --model "$demo" --data rows.h5 --db auto.db --work auto --kind m2 --d-state 32 --keep first
 ends 1 '"auto/plan-5.json" is there without plan-4.json: use another --work directory' \
     --schedule 2,4,5 --model "$demo" --data rows.h5 --db auto.db --work auto --auto
 rm auto/plan-3.json
 ends 1 '"auto/hybrid-3" is there without plan-3.json: use another --work directory' \
-    --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto --d-state 32 --keep first
+    --schedule 2,3 --model "$demo" --data rows.h5 --db auto.db --work auto --kind m2 --d-state 32 --keep first
 for words in '--db=x.db' '--data x.h5' '--dry-run' '--base x' '-h'; do
     fails 2 "plan: --mmr-options: \"${words%%[ =]*}\" is not for a command of a schedule, which has its own" \
         --schedule 2,5 --model "$demo" --data rows.h5 --db a.db --work a "--mmr-options=$words"
@@ -168,11 +168,11 @@ for words in '-ox' '--layers 1' '--stage 1'; do
 done
 # Further options are words as a shell reads them, by the commands' own tables.
 words="--steps 3 --batch 2 --heldout 2 --cache-dir 'my \"states\"'"
-schedule quoted auto.db --mmr-options "$words" --d-state 32 --keep first >script
+schedule quoted auto.db --mmr-options "$words" --kind m2 --d-state 32 --keep first >script
 grep -qF -e "--heldout 2 --cache-dir 'my \"states\"' --run-file quoted/run-3" script || complain "quoted words: $(cat script)"
 mkdir 'my "states"'
 for words in "'my \"states\"'" '"my \"states\""' 'my\ \"states\"' "\"my \"'\"states\"'"; do
-    schedule quoted auto.db --auto --json --d-state 32 --mmr-options "--steps 3 --batch 2 --heldout 2 --cache-dir=$words" >out 2>errors ||
+    schedule quoted auto.db --auto --json --kind m2 --d-state 32 --mmr-options "--steps 3 --batch 2 --heldout 2 --cache-dir=$words" >out 2>errors ||
         complain "--cache-dir=$words: $(cat errors)"
     grep -qF -e "'--cache-dir=my \\\"states\\\"'" out || complain "--cache-dir=$words is not printed: $(cat out)"
 done
