@@ -205,18 +205,19 @@ static const char *implied_kind(const struct option *rows, int count,
     return usual->name;
 }
 
-const struct mixer_kind *mixer_option_usual(const struct mixer_values *values, const char *model,
-                                            const char *hybrid, const char *format) {
+enum status mixer_option_usual(const struct mixer_kind **out, const struct mixer_values *values,
+                               const char *model, const char *hybrid, const char *format) {
     struct model_config *config = NULL;
     enum hybrid_format asked = FORMAT_COUNT;
-    const struct mixer_kind *kind = NULL;
     const char *directory = hybrid ? hybrid : model;
-    if (values->words[0] || !directory) return NULL;
-    if (format && format_from_name(&asked, format)) return NULL;
-    if (checkpoint_read_config(&config, directory)) return NULL;
-    kind = format_usual_kind(config, asked);
+    *out = NULL;
+    if (values->words[0] || !directory) return STATUS_OK;
+    enum status status = format ? format_from_name(&asked, format) : STATUS_OK;
+    if (!status) status = checkpoint_read_config(&config, directory);
+    if (status) return status;
+    *out = format_usual_kind(config, asked);
     config_free(config);
-    return kind;
+    return STATUS_OK;
 }
 
 /* The rows of add_data come before what they are the usual of. */

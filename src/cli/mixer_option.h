@@ -28,11 +28,12 @@ bool mixer_option_is_given(const struct option *row);
 enum status mixer_option_resolve(struct mixer_choices *out, const struct mixer_values *values,
                                  uint64_t seed, const struct mixer_kind *usual) STATUS_CHECKED;
 
-/* format_usual_kind of the model in a directory, and of the hybrid on top of which mixers are put
- * (or NULL), where no kind is named; else, and where the directory has no model, NULL: what is
- * wrong there is said when it is opened. `format` is what option --format says, or NULL. */
-const struct mixer_kind *mixer_option_usual(const struct mixer_values *values, const char *model,
-                                            const char *hybrid, const char *format);
+/* `*out` is format_usual_kind of the model in a directory, or of the hybrid on top of which mixers
+ * are put (or NULL), where no kind is named; else NULL. `format` is what option --format says, or
+ * NULL. */
+enum status mixer_option_usual(const struct mixer_kind **out, const struct mixer_values *values,
+                               const char *model, const char *hybrid,
+                               const char *format) STATUS_CHECKED;
 
 /* The same for several kinds, "m2,window:1024": each takes the options that it has, and one that
  * none of them has is refused. Up to `most` are written to `out`. */

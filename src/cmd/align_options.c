@@ -152,9 +152,10 @@ enum status align_options_settings(struct align_settings *settings,
     settings->checkpoint.random_weights = values->random_seed >= 0;
     settings->checkpoint.seed = (uint64_t)values->random_seed;
     status = alignment_objective_from_name(&settings->loss.objective, values->objective);
+    const struct mixer_kind *usual = NULL;
+    if (!status) status = mixer_option_usual(&usual, &values->mixer, model, NULL, NULL);
     if (!status)
         status = mixer_option_resolve_list(settings->kinds, &settings->kind_count, ALIGN_MAX_KINDS,
-                                           &values->mixer, (uint64_t)values->seed,
-                                           mixer_option_usual(&values->mixer, model, NULL, NULL));
+                                           &values->mixer, (uint64_t)values->seed, usual);
     return status;
 }

@@ -131,10 +131,9 @@ static enum status prepare(struct job *job) {
     if (!status && command->prefill)
         status =
             parse_numbers(&job->prefills, &job->n_prefills, command->prefill, false, "--prefill");
-    if (!status)
-        status =
-            mixer_option_resolve(&job->choices, &command->mixer, 0,
-                                 mixer_option_usual(&command->mixer, command->model, NULL, NULL));
+    const struct mixer_kind *usual = NULL;
+    if (!status) status = mixer_option_usual(&usual, &command->mixer, command->model, NULL, NULL);
+    if (!status) status = mixer_option_resolve(&job->choices, &command->mixer, 0, usual);
     if (!status) status = backend_open(&job->backend, command->device);
     if (status) return status;
     bool cpu = !job->backend->discrete;

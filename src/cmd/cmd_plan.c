@@ -265,25 +265,29 @@ static enum status show(const struct plan *plan, const struct plan_command *comm
 
 /* Where neither plan nor options say what layers are replaced by: what convert would take, and for
  * the formats of trainers the kind that they know. */
-static const struct mixer_kind *usual_kind(const struct plan *plan,
-                                           const struct plan_command *command) {
+static enum status find_usual_kind(const struct mixer_kind **out, const struct plan *plan,
+                                   const struct plan_command *command) {
     static const char *const own[] = {"plan", "csv"};
     struct model_config *config = NULL;
     bool complete, trainer = command->format != NULL;
+    *out = NULL;
     for (size_t i = 0; trainer && i < sizeof own / sizeof *own; i++)
         trainer = strcmp(command->format, own[i]) != 0;
-    if (trainer || shape_read(&config, &complete, plan->shape, "plan")) return NULL;
-    const struct mixer_kind *kind = format_usual_kind(config, FORMAT_COUNT);
+    if (trainer) return STATUS_OK;
+    enum status status = shape_read(&config, &complete, plan->shape, "plan");
+    if (status) return status;
+    *out = format_usual_kind(config, FORMAT_COUNT);
     config_free(config);
-    return kind;
+    return STATUS_OK;
 }
 
 static enum status deliver(const struct plan *plan, const struct plan_command *command, bool json) {
     struct plan_mixers mixers = {.model_name = command->model};
     struct model_config *config = NULL;
     const struct plan_stage *stage;
-    enum status status =
-        mixer_option_resolve(&mixers.choices, &command->mixer, 0, usual_kind(plan, command));
+    const struct mixer_kind *usual;
+    enum status status = find_usual_kind(&usual, plan, command);
+    if (!status) status = mixer_option_resolve(&mixers.choices, &command->mixer, 0, usual);
     if (!status && command->plan) {
         status = plan_find_stage(&stage, plan, (int)command->stage, command->plan);
         if (!status) status = plan_check_kind(plan, stage, command->mixer.words[0], command->plan);

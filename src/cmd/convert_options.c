@@ -82,9 +82,11 @@ enum status convert_options_settings(struct conversion_settings *out,
     if (values->library && detail)
         return status_set(STATUS_USAGE,
                           "convert: --%s says nothing about mixers that --library has", detail);
-    enum status status = mixer_option_resolve(
-        &out->choices, &values->mixer, (uint64_t)values->seed,
-        mixer_option_usual(&values->mixer, model, values->from, values->format));
+    const struct mixer_kind *usual;
+    enum status status =
+        mixer_option_usual(&usual, &values->mixer, model, values->from, values->format);
+    if (!status)
+        status = mixer_option_resolve(&out->choices, &values->mixer, (uint64_t)values->seed, usual);
     if (values->library && mixer_option_word(&values->mixer, "kind"))
         out->kind = &out->choices.sizes;
     return status;

@@ -138,12 +138,12 @@ static enum status to_probe(struct probe_settings *probe, const struct mmr_value
         values->beta2 < 0 || values->beta2 >= 1)
         return status_set(STATUS_USAGE, "mmr: --lr and --temperature must be positive, --beta1 and "
                                         "--beta2 at least 0 and below 1");
-    enum status resolved =
-        mixer_option_resolve(&probe->choices, &values->mixer, 0,
-                             mixer_option_usual(&values->mixer, model, values->base, NULL));
-    bool trains = probe->parts.count > PROBE_MIXER + 1 || mixer_trains(&probe->choices);
-    if (!resolved && !trains) probe->schedule.steps = 0;
-    return resolved;
+    const struct mixer_kind *usual;
+    status = mixer_option_usual(&usual, &values->mixer, model, values->base, NULL);
+    if (!status) status = mixer_option_resolve(&probe->choices, &values->mixer, 0, usual);
+    bool trains = status || probe->parts.count > PROBE_MIXER + 1 || mixer_trains(&probe->choices);
+    if (!trains) probe->schedule.steps = 0;
+    return status;
 }
 
 enum status mmr_options_settings(struct mmr_settings *settings, const struct mmr_values *values,

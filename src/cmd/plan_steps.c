@@ -53,8 +53,9 @@ static enum status settle_kind(struct plan_steps *steps) {
     enum status status = STATUS_OK;
     struct mixer_values *own = &steps->convert_values.mixer;
     if (!format || mixer_option_word(own, "kind")) return STATUS_OK;
-    status = mixer_option_resolve(&choices, own, 0,
-                                  mixer_option_usual(own, command->model, NULL, format));
+    const struct mixer_kind *usual;
+    status = mixer_option_usual(&usual, own, command->model, NULL, format);
+    if (!status) status = mixer_option_resolve(&choices, own, 0, usual);
     if (!status)
         steps->mixer.words[0] = steps->mmr_values.mixer.words[0] = own->words[0] =
             choices.sizes.kind->name;

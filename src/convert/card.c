@@ -1,6 +1,7 @@
 /* The model card of a hybrid: README.md, for people and for the hub's programs, and the licence
  * files of what it was made from. */
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -32,6 +33,7 @@ static enum status copy_licences(struct text *names, const char *to, const char 
     struct dirent **entries = NULL;
     enum status status = STATUS_OK;
     int count = scandir(from, &entries, is_licence_entry, alphasort);
+    if (count < 0) return status_fail("cannot read \"%s\": %s", from, strerror(errno));
     for (int i = 0; i < count; i++) {
         char *source = file_join(from, entries[i]->d_name);
         char *target = file_join(to, entries[i]->d_name);
@@ -50,24 +52,25 @@ static enum status copy_licences(struct text *names, const char *to, const char 
     return status;
 }
 
-/* The line "license: …" at the top of another card; the caller frees, NULL: there is none. */
-static char *licence_of_card(const char *directory) {
-    char *path = file_join(directory, "README.md"), *text = NULL, *found = NULL;
+/* `*out` is the line "license: …" at the top of another card, which the caller frees; NULL: there
+ * is none. */
+static enum status licence_of_card(char **out, const char *directory) {
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    char *path = file_join(directory, "README.md"), *text = NULL;
     size_t size = 0;
-    if (!path || !file_exists(path) || file_read(&text, &size, path)) goto done;
-    char *end = strncmp(text, "---\n", 4) == 0 ? strstr(text + 4, "\n---") : NULL;
-    if (!end) goto done;
-    *end = 0;
-    char *line = strstr(text, "\nlicense: ");
-    if (!line) goto done;
-    line += strlen("\nlicense: ");
-    size_t length =
-        strspn(line, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_");
-    if (length) found = memory_copy_bytes(line, length);
-done:
+    enum status status = path ? STATUS_OK : STATUS_FAILED;
+    *out = NULL;
+    if (!status && file_exists(path)) status = file_read(&text, &size, path);
+    char *end = text && strncmp(text, "---\n", 4) == 0 ? strstr(text + 4, "\n---") : NULL;
+    if (end) *end = 0;
+    char *line = end ? strstr(text, "\nlicense: ") : NULL;
+    if (line) line += strlen("\nlicense: ");
+    size_t length = line ? strspn(line, allowed) : 0;
+    if (length && !(*out = memory_copy_bytes(line, length))) status = STATUS_FAILED;
     free(path);
     free(text);
-    return found;
+    return status;
 }
 
 /* ---- words */
@@ -177,10 +180,11 @@ static void append_head(struct text *text, const char *base, const char *licence
 enum status card_write(const char *directory, const struct convert_job *job,
                        const struct json *provenance, const char *model) {
     struct text text = {0}, licences = {0};
-    char *base = name_of_model(model), *licence = licence_of_card(model), *names = NULL;
+    char *base = name_of_model(model), *licence = NULL, *names = NULL;
     char *all = NULL, *path = file_join(directory, "README.md");
     int replaced = job->config->n_layers - config_attention_layers(job->config);
-    enum status status = base && path ? copy_licences(&licences, directory, model) : STATUS_FAILED;
+    enum status status = base && path ? licence_of_card(&licence, model) : STATUS_FAILED;
+    if (!status) status = copy_licences(&licences, directory, model);
     if (status) goto done;
     names = licences.length ? text_finish(&licences) : NULL;
     append_head(&text, base, licence);

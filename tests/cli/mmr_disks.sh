@@ -14,7 +14,7 @@ mmr() {
     db=$1
     shift
     code=0
-    "$program" mmr "$demo" --data rows.h5 --db "$db" --device cpu --layers 11 --batch 2 --heldout 2 \
+    "$program" mmr "$demo" --data rows.h5 --db "$db" --device cpu --layers 11 --kind m2 --batch 2 --heldout 2 \
         --steps 4 --quiet "$@" >out 2>errors || code=$?
 }
 values() {
@@ -62,7 +62,7 @@ for limit in 10 600; do
     (
         trap '' XFSZ
         ulimit -f $limit
-        exec "$program" mmr "$demo" --data rows.h5 --db limited.db --device cpu --layers 11 --batch 2 --heldout 2 \
+        exec "$program" mmr "$demo" --data rows.h5 --db limited.db --device cpu --layers 11 --kind m2 --batch 2 --heldout 2 \
             --steps 4 --quiet --cache-dir small >out 2>errors
     ) || code=$?
     [ $code -eq 1 ] && [ "$(wc -l <errors)" -eq 1 ] || complain "files of $limit blocks: exit code $code, $(cat errors)"

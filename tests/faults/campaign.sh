@@ -12,7 +12,7 @@ program=$(realpath "$1")
 source=$(realpath "$2")
 io=${3:-160} allocations=${4:-110} kills=${5:-55}
 [ $# -lt 5 ] && set -- || shift 5
-commands=${*:-inspect data plan scores chart convert generate eval loo mmr bench}
+commands=${*:-inspect data plan scores chart convert generate eval loo mmr bench align distill}
 library=$(dirname "$program")/tests/libfaults.so
 make_scores=$(dirname "$program")/tests/make_scores
 demo=$source/recipes/demo-model
@@ -35,6 +35,8 @@ cp -L "$demo"/* fresh/model/
     "$make_scores" scores.db
     cat few.jsonl >few.txt # no prompts, whose tokens do not count
     "$program" data --quiet --tokenizer model -o rows.h5 --seq-len 32 --limit-tokens 96 few.txt >/dev/null
+    [ "${commands%distill*}" = "$commands" ] ||
+        "$program" convert --quiet model --layers 2 --kind m2 --format apriel2 -o start >/dev/null
     echo old >old.svg
     echo old >old.json
     echo old >old.h5
@@ -54,6 +56,8 @@ run_eval() { tool eval model --data rows.h5 --db new.db --device cpu >/dev/null 
 run_loo() { tool loo model --data rows.h5 --db new.db --layers 0-1 --device cpu >/dev/null && export_values new.db; }
 run_mmr() { tool mmr model --data rows.h5 --db new.db --layers 2 --steps 2 --batch 1 --heldout 1 --device cpu >/dev/null && export_values new.db; }
 run_bench() { tool bench model --layers 0 --output 8 --memory 20M --db new.db --device cpu >/dev/null && echo measured >result; }
+run_align() { tool align model --data rows.h5 --db new.db --library kept --layers 2 --kind gdn --steps 2 --batch 1 --heldout 1 --device cpu >/dev/null && cat kept/*.safetensors >result; }
+run_distill() { tool distill start --teacher model --data rows.h5 -o trained --steps 2 --batch 1 --heldout 1 --device cpu >/dev/null && cat trained/model.safetensors >result; }
 # Read without faults: it is the run that counts.
 export_values() { "$program" scores --db "$1" --export sequences >result; }
 
