@@ -33,10 +33,11 @@ done
 cmp -s whole/model.safetensors whole/step-000008/model.safetensors ||
     complain "whole: the result is not the last state, which is the best"
 cmp -s whole/config.json hybrid/config.json || complain "whole: another config.json"
-sed 's/ and \*\*not trained yet\*\*/, then trained by `apriel-tool distill`/' hybrid/README.md >expected-card
-cmp -s expected-card hybrid/README.md && complain "the hybrid's card does not say that it is not trained yet"
+card=README.md
+sed 's/ and \*\*not trained yet\*\*/, then trained by `apriel-tool distill`/' hybrid/$card >expected-card
+cmp -s expected-card hybrid/$card && complain "the hybrid's card does not say that it is not trained yet"
 for state in whole whole/step-000006; do
-    cmp -s expected-card $state/README.md || complain "$state: another card: $(cat $state/README.md)"
+    cmp -s expected-card $state/$card || complain "$state: another card: $(cat $state/$card)"
 done
 
 # same_as_whole DIRECTORY WHAT
