@@ -1,5 +1,27 @@
 #include "cli/run_option.h"
 
+struct option run_option_data(const char **path) {
+    return (struct option){"data",
+                           OPTION_STRING,
+                           path,
+                           "FILE.h5",
+                           "token set (see apriel-tool data)",
+                           .group = GROUP_FILES,
+                           .completes = "*.h5",
+                           .identity = OPTION_RESOLVED};
+}
+
+struct option run_option_database(const char **path) {
+    return (struct option){"db",
+                           OPTION_STRING,
+                           path,
+                           "FILE.db",
+                           "score database, created when absent",
+                           .group = GROUP_FILES,
+                           .completes = "*.db",
+                           .identity = OPTION_NO_NUMBER};
+}
+
 struct option run_option_device(const char **device) {
     return (struct option){"device",
                            OPTION_STRING,

@@ -4,6 +4,8 @@
 
 #include "cli/options.h"
 
+struct option run_option_data(const char **path);
+struct option run_option_database(const char **path);
 struct option run_option_device(const char **device);
 struct option run_option_device_memory(uint64_t *bytes);
 struct option run_option_dry_run(bool *dry_run);

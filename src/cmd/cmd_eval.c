@@ -300,8 +300,7 @@ enum status cmd_eval(int argc, char **argv) {
                                   .task = TASK_DEFAULTS,
                                   .sampling = EVAL_SAMPLING_DEFAULTS};
     struct option table[OWN_OPTIONS + TASK_OPTIONS + EVAL_SAMPLING_OPTIONS] = {
-        {"data", OPTION_STRING, &values.data, "FILE.h5", "token set (see apriel-tool data)",
-         .group = GROUP_FILES, .completes = "*.h5", .identity = OPTION_RESOLVED},
+        run_option_data(&values.data),
         {"teacher", OPTION_STRING, &values.teacher, "MODEL",
          "also measure kl, rkl and top1 against this model", .group = GROUP_FILES,
          .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/run_option.h"
+#include "cli/train_option.h"
 #include "train/loss.h"
 
 static const struct distill_values defaults = {.device = "auto",
@@ -31,8 +32,7 @@ static void list_files(struct option rows[FILES], struct distill_values *values)
         {"teacher", OPTION_STRING, &values->teacher, "MODEL",
          "the transformer that the hybrid was made from", .group = GROUP_FILES,
          .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
-        {"data", OPTION_STRING, &values->data, "FILE.h5", "token set (see apriel-tool data)",
-         .group = GROUP_FILES, .completes = "*.h5", .identity = OPTION_RESOLVED},
+        run_option_data(&values->data),
         {"output", OPTION_STRING, &values->output, "DIR",
          "states while it trains, the finished checkpoint then; the same command goes on from the "
          "last state",
@@ -70,8 +70,7 @@ static void list_training(struct option rows[TRAINING], struct distill_values *v
         {"ce", OPTION_NUMBER, &values->ce, "SHARE",
          "of the cross-entropy in the loss, from 0 to 1; the rest is --loss (0)",
          .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"temperature", OPTION_NUMBER, &values->temperature, "T", "of both distributions (1)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        train_option_temperature(&values->temperature),
         {"schedule", OPTION_CHOICE, &values->schedule, NULL,
          "learning rate after the warm-up (cosine)", .group = GROUP_TRAINING,
          .choices = "constant|cosine|wsd", .identity = OPTION_RESOLVED},
@@ -86,14 +85,10 @@ static void list_training(struct option rows[TRAINING], struct distill_values *v
          .identity = OPTION_RESOLVED},
         {"clip", OPTION_NUMBER, &values->clip, "NORM", "limit of the gradient's norm, 0: none (1)",
          .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"weight-decay", OPTION_NUMBER, &values->decay, "X", "of matrices (0)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"beta1", OPTION_NUMBER, &values->beta1, "X", "of AdamW (0.9)", .group = GROUP_TRAINING,
-         .identity = OPTION_RESOLVED},
-        {"beta2", OPTION_NUMBER, &values->beta2, "X", "of AdamW (0.95)", .group = GROUP_TRAINING,
-         .identity = OPTION_RESOLVED},
-        {"epsilon", OPTION_NUMBER, &values->epsilon, "X", "of AdamW (1e-8)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        train_option_weight_decay(&values->decay),
+        train_option_beta1(&values->beta1),
+        train_option_beta2(&values->beta2),
+        train_option_epsilon(&values->epsilon),
         {"patience", OPTION_COUNT, &values->patience, "N",
          "stop after N measurements without a better one (0: never)", .high = 1000000,
          .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
@@ -130,13 +125,8 @@ struct command_line distill_options_line(struct option table[DISTILL_OPTIONS],
         {"micro-batch", OPTION_COUNT, &values->micro, "ROWS",
          "rows that pass at a time (as many of a step's as fit)", .low = 1, .high = 65536,
          .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
-        {"recompute", OPTION_FLAG, &values->recompute, NULL,
-         "run each block again in the backward pass instead of keeping its activations (chosen "
-         "when these do not fit)",
-         .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
-        {"limit-steps", OPTION_COUNT, &values->limit, "N",
-         "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)",
-         .low = 1, .high = INT64_MAX, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        train_option_recompute(&values->recompute),
+        train_option_limit_steps(&values->limit),
         run_option_device(&values->device),
     };
     size_t count = FILES + TRAINING + SCOPE;

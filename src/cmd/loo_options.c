@@ -14,14 +14,12 @@ struct command_line loo_options_line(struct option table[LOO_OPTIONS], struct lo
                                   .random_seed = -1,
                                   .task_values = TASK_DEFAULTS};
     const struct option rows[OWN] = {
-        {"data", OPTION_STRING, &values->data, "FILE.h5", "token set (see apriel-tool data)",
-         .group = GROUP_FILES, .completes = "*.h5", .identity = OPTION_RESOLVED},
+        run_option_data(&values->data),
         {"task", OPTION_STRING, &values->task, "NAME=FILE|recall",
          "instead of --data: how much of a task's score each layer carries (see eval)",
          .group = GROUP_FILES, .choices = TASK_CHOICES, .completes = "*.jsonl",
          .identity = OPTION_RESOLVED},
-        {"db", OPTION_STRING, &values->database, "FILE.db", "score database, created when absent",
-         .group = GROUP_FILES, .completes = "*.db", .identity = OPTION_NO_NUMBER},
+        run_option_database(&values->database),
         RUN_FILE_OPTION(&values->run_file),
         {"ablate", OPTION_CHOICE, &values->ablate, NULL, "what a layer goes without (mixer)",
          .group = GROUP_SCOPE, .choices = "mixer|block", .identity = OPTION_RESOLVED},

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/run_file.h"
 #include "cli/run_option.h"
+#include "cli/train_option.h"
 #include "train/loss.h"
 
 struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mmr_values *values) {
@@ -25,10 +26,8 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
                                   .epsilon = 1e-8,
                                   .temperature = 1};
     const struct option rows[OWN] = {
-        {"data", OPTION_STRING, &values->data, "FILE.h5", "token set (see apriel-tool data)",
-         .group = GROUP_FILES, .completes = "*.h5", .identity = OPTION_RESOLVED},
-        {"db", OPTION_STRING, &values->database, "FILE.db", "score database, created when absent",
-         .group = GROUP_FILES, .completes = "*.db", .identity = OPTION_NO_NUMBER},
+        run_option_data(&values->data),
+        run_option_database(&values->database),
         RUN_FILE_OPTION(&values->run_file),
         {"library", OPTION_STRING, &values->library, "DIR",
          "probes begin with the mixers of this library (see align)", .group = GROUP_FILES,
@@ -40,8 +39,7 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
          .high = 1000000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
         {"lr", OPTION_NUMBER, &values->lr, "RATE", "learning rate (0.001)", .group = GROUP_TRAINING,
          .identity = OPTION_RESOLVED},
-        {"batch", OPTION_COUNT, &values->batch, "ROWS", "rows a step, in order, wrapping (8)",
-         .low = 1, .high = 65536, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        train_option_batch(&values->batch),
         {"heldout", OPTION_COUNT, &values->heldout, "ROWS",
          "the last rows: never trained on, measured before and after (16)", .low = 1,
          .high = INT32_MAX, .group = GROUP_SCOPE, .identity = OPTION_RESOLVED},
@@ -57,8 +55,7 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
          .completes = COMPLETE_DIRECTORY, .identity = OPTION_RESOLVED},
         {"loss", OPTION_CHOICE, &values->loss, NULL, "what a probe minimises (rkl)",
          .group = GROUP_TRAINING, .choices = "rkl|fkl|ce", .identity = OPTION_RESOLVED},
-        {"temperature", OPTION_NUMBER, &values->temperature, "T", "of both distributions (1)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        train_option_temperature(&values->temperature),
         {"train", OPTION_CHOICE, &values->train, NULL,
          "what trains: the new mixer; its layer's MLP and norms too; or all from that layer on, "
          "with the final norm and an untied head (mixer)",
@@ -68,32 +65,22 @@ struct command_line mmr_options_line(struct option table[MMR_OPTIONS], struct mm
          .choices = "constant|cosine", .identity = OPTION_RESOLVED},
         {"warmup", OPTION_COUNT, &values->warmup, "STEPS", "linear warm-up (0)", .high = 1000000,
          .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"clip", OPTION_NUMBER, &values->clip, "NORM", "limit of the gradient's norm (0: none)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"weight-decay", OPTION_NUMBER, &values->decay, "X", "of matrices (0)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"beta1", OPTION_NUMBER, &values->beta1, "X", "of AdamW (0.9)", .group = GROUP_TRAINING,
-         .identity = OPTION_RESOLVED},
-        {"beta2", OPTION_NUMBER, &values->beta2, "X", "of AdamW (0.95)", .group = GROUP_TRAINING,
-         .identity = OPTION_RESOLVED},
-        {"epsilon", OPTION_NUMBER, &values->epsilon, "X", "of AdamW (1e-8)",
-         .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
+        train_option_clip(&values->clip),
+        train_option_weight_decay(&values->decay),
+        train_option_beta1(&values->beta1),
+        train_option_beta2(&values->beta2),
+        train_option_epsilon(&values->epsilon),
         {"stop-when-stable", OPTION_COUNT, &values->stable, "STEPS",
          "advance all probes together and stop when the best --group layers stay the same so long",
          .low = 1, .high = 1000000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
         {"group", OPTION_COUNT, &values->group, "K", "how many layers that set has (5)", .low = 1,
          .high = 10000, .group = GROUP_TRAINING, .identity = OPTION_RESOLVED},
-        {"limit-steps", OPTION_COUNT, &values->limit, "N",
-         "stop after N steps in this call, as Ctrl-C would: for jobs of limited time (no limit)",
-         .low = 1, .high = INT64_MAX, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        train_option_limit_steps(&values->limit),
         {"together", OPTION_COUNT, &values->together, "K",
          "train K probes in lock step, in each round too: a layer that must be loaded is loaded "
          "once for all of them (as many as fit when layers are not kept, else 1)",
          .low = 1, .high = 100000, .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
-        {"recompute", OPTION_FLAG, &values->recompute, NULL,
-         "run each block again in the backward pass instead of keeping its activations (chosen "
-         "when these do not fit)",
-         .group = GROUP_MACHINE, .identity = OPTION_NO_NUMBER},
+        train_option_recompute(&values->recompute),
         {"cache-dir", OPTION_STRING, &values->cache, "DIR",
          "keep the shared inputs and the teacher's states in HDF5 files there, not in memory; the "
          "teacher's stay for other runs: delete apriel-tool-*.h5 when none needs them",
