@@ -8,21 +8,10 @@
 #include "base/json.h"
 #include "base/output.h"
 #include "check_main.h"
+#include "demo_tokenizer.h"
 #include "generate/chat.h"
 #include "generate/prompts.h"
 #include "tokenizer/tokenizer.h"
-
-#define DEMO TEST_DATA "/../../recipes/demo-model"
-
-static void ok(enum status status) {
-    ck_assert_msg(status == STATUS_OK, "%s", status_message());
-}
-
-static struct tokenizer *demo_tokenizer(void) {
-    struct tokenizer *tokenizer;
-    ok(tokenizer_read(&tokenizer, DEMO));
-    return tokenizer;
-}
 
 /* NULL: the template has to refuse the conversation. */
 static void check_conversation(const struct chat_style *style, const struct json *messages,

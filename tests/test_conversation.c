@@ -6,20 +6,9 @@
 #include "base/json.h"
 #include "check_main.h"
 #include "data/record.h"
+#include "demo_tokenizer.h"
 #include "generate/chat.h"
 #include "tokenizer/tokenizer.h"
-
-#define DEMO TEST_DATA "/../../recipes/demo-model"
-
-static void ok(enum status status) {
-    ck_assert_msg(status == STATUS_OK, "%s", status_message());
-}
-
-static struct tokenizer *demo_tokenizer(void) {
-    struct tokenizer *tokenizer;
-    ok(tokenizer_read(&tokenizer, DEMO));
-    return tokenizer;
-}
 
 static void check_row(const struct record_rules *rules, const struct json *messages,
                       const struct json *expected, const char *name) {

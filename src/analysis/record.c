@@ -213,6 +213,13 @@ enum status record_finish(struct store *store, int64_t run, enum status status) 
     return status;
 }
 
+enum status record_tell_interrupt(enum status status, const char *done, const char *database) {
+    if (status != STATUS_INTERRUPTED || !database) return status;
+    return status_set(
+        status, "interrupted; finished %s are saved in \"%s\": run the same command to continue",
+        done, database);
+}
+
 enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
                                     const char *path) {
     uint32_t largest = 0;

@@ -49,6 +49,11 @@ enum status record_item(struct store *store, int64_t run, const struct choice_se
 /* Write how a run ended and pass the status on. */
 enum status record_finish(struct store *store, int64_t run, enum status status) STATUS_CHECKED;
 
+/* Where that is an interrupt: what (`done`: "rows") is kept in the database, and how it goes on.
+ * `database` NULL: nothing is. */
+enum status record_tell_interrupt(enum status status, const char *done,
+                                  const char *database) STATUS_CHECKED;
+
 /* The token set's ids must lie in the model's vocabulary. */
 enum status record_check_vocabulary(const struct model *model, const struct tokenset *set,
                                     const char *path) STATUS_CHECKED;

@@ -462,3 +462,15 @@ enum status output_write(const char *path, const void *bytes, size_t size,
     enum status status = output_stage(&staged, path, bytes, size, existing);
     return status ? status : output_commit(staged);
 }
+
+enum status output_write_json(const char *directory, const char *name, const struct json *value,
+                              int indent) {
+    char *path = file_join(directory, name), *text = js_print(value, indent);
+    char *line = text ? text_format("%s\n", text) : NULL;
+    enum status status = path && line ? STATUS_OK : STATUS_FAILED;
+    if (!status) status = output_write(path, line, strlen(line), OUTPUT_REPLACE);
+    free(path);
+    free(text);
+    free(line);
+    return status;
+}

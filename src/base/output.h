@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/json.h"
 #include "base/status.h"
 
 enum output_existing {
@@ -23,6 +24,10 @@ enum output_existing {
 enum status output_check(const char *path, enum output_existing existing) STATUS_CHECKED;
 enum status output_write(const char *path, const void *bytes, size_t size,
                          enum output_existing existing) STATUS_CHECKED;
+
+/* The file `name` of a directory: `value` as js_print gives it, and an end of line. */
+enum status output_write_json(const char *directory, const char *name, const struct json *value,
+                              int indent) STATUS_CHECKED;
 
 /* The same in two steps, for results that belong together. Staged: all of it is on the disk, under
  * another name that the second function gives (of a device or FIFO its own: nothing is written yet,

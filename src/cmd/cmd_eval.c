@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/record.h"
 #include "base/json.h"
 #include "base/quote.h"
 #include "cli/document.h"
@@ -66,15 +67,6 @@ static void print_text(const struct compare_result *result, const char *model,
         print_metric(metric_name(m), &metrics[m], 6, unit_of(m));
 }
 
-static void set_statistics(struct json *object, const char *name,
-                           const struct statistics *statistics) {
-    struct json *item = js_new_object();
-    js_set_number(item, "value", statistics->mean);
-    js_set_number(item, "stderr", statistics->stderr_mean);
-    js_set_integer(item, "n", statistics->n);
-    js_set(object, name, item);
-}
-
 static enum status print_json(const struct compare_result *result, const char *model,
                               const char *teacher) {
     struct json *document = document_begin("eval");
@@ -84,16 +76,16 @@ static enum status print_json(const struct compare_result *result, const char *m
     js_set_number(document, "seconds", result->seconds);
     if (result->run) js_set_integer(document, "run", result->run);
     if (result->run) js_set_integer(document, "rows_found", result->rows_found);
-    set_statistics(document, "ce", &result->metrics[METRIC_CE]);
+    js_set(document, "ce", statistics_to_json(&result->metrics[METRIC_CE]));
     double perplexity = exp(result->metrics[METRIC_CE].mean);
     js_set_number(document, "perplexity", perplexity);
     js_set_number(document, "perplexity_stderr",
                   perplexity * result->metrics[METRIC_CE].stderr_mean);
     if (teacher) {
         js_set_string(document, "teacher", teacher);
-        set_statistics(document, "teacher_ce", &result->teacher_ce);
+        js_set(document, "teacher_ce", statistics_to_json(&result->teacher_ce));
         for (int m = METRIC_KL; m < METRIC_COUNT; m++)
-            set_statistics(document, metric_name((enum metric)m), &result->metrics[m]);
+            js_set(document, metric_name((enum metric)m), statistics_to_json(&result->metrics[m]));
     }
     return document_print(document);
 }
@@ -159,11 +151,7 @@ static struct compare_settings settings_of(const struct eval_options *options,
 
 static enum status compare(struct compare_result *result, const struct compare_settings *settings) {
     enum status status = compare_run(result, settings);
-    if (status == STATUS_INTERRUPTED && result->run)
-        status = status_set(status,
-                            "interrupted; finished rows are saved in \"%s\": run the same command "
-                            "to continue",
-                            settings->database);
+    status = record_tell_interrupt(status, "rows", result->run ? settings->database : NULL);
     return status;
 }
 
@@ -217,7 +205,7 @@ static struct json *stage_json(int number, const struct layout_use *use,
     js_set_string(stage, "layout", layout);
     if (result->run) js_set_integer(stage, "run", result->run);
     for (int m = 0; m < METRIC_COUNT; m++)
-        set_statistics(stage, metric_name((enum metric)m), &result->metrics[m]);
+        js_set(stage, metric_name((enum metric)m), statistics_to_json(&result->metrics[m]));
     free(layout);
     return stage;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/record.h"
 #include "base/quote.h"
 #include "cli/table.h"
 #include "cmd/eval_task.h"
@@ -120,11 +121,8 @@ static enum status run(struct job *job) {
                                       .samples = (int)sampling->samples};
     enum status status = sampling_check(&generate.sampling);
     if (!status) status = exact_run(&job->result, &settings);
-    if (status == STATUS_INTERRUPTED && job->result.run)
-        status = status_set(status,
-                            "interrupted; finished problems are saved in \"%s\": run the same "
-                            "command to continue",
-                            job->options->database);
+    status =
+        record_tell_interrupt(status, "problems", job->result.run ? job->options->database : NULL);
     return status;
 }
 
@@ -171,13 +169,9 @@ static struct json *to_json(const struct job *job) {
     js_set_integer(object, "problems_found", result->problems_found);
     js_set_integer(object, "new_tokens", result->new_tokens);
     js_set_number(object, "seconds", result->seconds);
-    for (int m = 0; m < EXACT_METRICS; m++) {
-        struct json *item = js_new_object();
-        js_set_number(item, "value", result->metrics[m].mean);
-        js_set_number(item, "stderr", result->metrics[m].stderr_mean);
-        js_set_integer(item, "n", result->metrics[m].n);
-        js_set(object, exact_metric_name((enum exact_metric)m), item);
-    }
+    for (int m = 0; m < EXACT_METRICS; m++)
+        js_set(object, exact_metric_name((enum exact_metric)m),
+               statistics_to_json(&result->metrics[m]));
     return object;
 }
 

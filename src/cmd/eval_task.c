@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "analysis/record.h"
 #include "base/memory.h"
 #include "base/quote.h"
 #include "cli/table.h"
@@ -122,13 +123,9 @@ static enum status print_text(const struct task_run_result *result,
 static struct json *means_to_json(const struct task_means *means) {
     struct json *object = js_new_object();
     if (means->category) js_set_string(object, "category", means->category);
-    for (int m = 0; m < ITEM_METRICS; m++) {
-        struct json *item = js_new_object();
-        js_set_number(item, "value", means->metrics[m].mean);
-        js_set_number(item, "stderr", means->metrics[m].stderr_mean);
-        js_set_integer(item, "n", means->metrics[m].n);
-        js_set(object, item_metric_name((enum item_metric)m), item);
-    }
+    for (int m = 0; m < ITEM_METRICS; m++)
+        js_set(object, item_metric_name((enum item_metric)m),
+               statistics_to_json(&means->metrics[m]));
     return object;
 }
 
@@ -171,11 +168,7 @@ static enum status run_choices(struct json *array, const struct eval_task_option
                                          .database = options->database,
                                          .group_tokens = options->group_tokens};
     status = task_run(&result, &settings);
-    if (status == STATUS_INTERRUPTED && result.run)
-        status = status_set(status,
-                            "interrupted; finished items are saved in \"%s\": run the same command "
-                            "to continue",
-                            options->database);
+    status = record_tell_interrupt(status, "items", result.run ? options->database : NULL);
     if (!status && options->json)
         js_append(array, result_to_json(&result, &items));
     else if (!status)

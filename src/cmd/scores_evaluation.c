@@ -158,11 +158,7 @@ static enum status means_to_json(struct json *object, const struct evaluation *e
         struct statistics mean;
         status = mean_of(&mean, evaluation, m, category);
         if (status) break;
-        struct json *item = js_new_object();
-        js_set_number(item, "value", mean.mean);
-        js_set_number(item, "stderr", mean.stderr_mean);
-        js_set_integer(item, "n", mean.n);
-        js_set(object, evaluation->scores.scores[m].metric, item);
+        js_set(object, evaluation->scores.scores[m].metric, statistics_to_json(&mean));
     }
     return status;
 }

@@ -6,7 +6,6 @@
 #include "base/interrupt.h"
 #include "base/log.h"
 #include "base/output.h"
-#include "base/text.h"
 #include "convert/convert_internal.h"
 #include "convert/modeling.h"
 
@@ -45,21 +44,10 @@ done:
     return status;
 }
 
-static enum status write_json(const char *directory, const char *name, const struct json *value) {
-    enum status status = STATUS_FAILED;
-    char *path = file_join(directory, name), *text = js_print(value, 2);
-    char *line = text ? text_format("%s\n", text) : NULL;
-    if (path && line) status = output_write(path, line, strlen(line), OUTPUT_REPLACE);
-    free(path);
-    free(text);
-    free(line);
-    return status;
-}
-
 static enum status write_config(const struct convert_job *job, const char *directory) {
     struct json *config = NULL;
     enum status status = convert_config_json(&config, job);
-    if (!status) status = write_json(directory, "config.json", config);
+    if (!status) status = output_write_json(directory, "config.json", config, 2);
     js_free(config);
     return status;
 }
@@ -113,7 +101,7 @@ enum status convert_write(const struct convert_job *job, const char *output,
     const char *from = checkpoint_directory(job->options.base);
     for (size_t i = 0; i < sizeof companions / sizeof *companions && !status; i++)
         status = copy_companion(staging.path, companions[i], from, fallback);
-    if (!status) status = write_json(staging.path, "apriel-tool.json", provenance);
+    if (!status) status = output_write_json(staging.path, "apriel-tool.json", provenance, 2);
     if (!status && modeling_needed(job->config->family)) status = modeling_write(staging.path);
     if (!status) status = card_write(staging.path, job, provenance, fallback ? fallback : from);
     /* last: without it nothing takes the directory for a model */

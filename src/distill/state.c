@@ -31,17 +31,6 @@ static bool is_dot(const char *name) {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-static enum status write_json(const char *directory, const char *name, const struct json *value) {
-    char *path = file_join(directory, name), *text = js_print(value, 2);
-    char *line = text ? text_format("%s\n", text) : NULL;
-    enum status status = path && line ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = output_write(path, line, strlen(line), OUTPUT_REPLACE);
-    free(path);
-    free(text);
-    free(line);
-    return status;
-}
-
 static char *state_path(const char *path, int64_t step) {
     return text_format("%s/step-%06lld", path, (long long)step);
 }
@@ -106,7 +95,7 @@ enum status distill_folder_read(struct json **out, const char *path) {
 }
 
 enum status distill_folder_write(const struct distill_folder *folder, const struct json *about) {
-    return write_json(folder->path, ABOUT, about);
+    return output_write_json(folder->path, ABOUT, about, 2);
 }
 
 /* ---- which states there are */
@@ -219,7 +208,7 @@ static enum status write_complete(const char *directory) {
     struct json *files = NULL;
     enum status status = file_sync_directory(directory);
     if (!status) status = measure_files(&files, directory);
-    if (!status) status = write_json(directory, COMPLETE, files);
+    if (!status) status = output_write_json(directory, COMPLETE, files, 2);
     js_free(files);
     return status ? status : file_sync_directory(directory);
 }
@@ -231,8 +220,8 @@ static enum status fill_state(const char *directory, const struct distill_state 
     struct json *where = state_to_json(state);
     enum status status = distill_weights_write(directory, student, parameters);
     if (!status) status = write_training(directory, parameters);
-    if (!status) status = write_json(directory, "apriel-tool.json", provenance);
-    if (!status) status = write_json(directory, WHERE, where);
+    if (!status) status = output_write_json(directory, "apriel-tool.json", provenance, 2);
+    if (!status) status = output_write_json(directory, WHERE, where, 2);
     js_free(where);
     return status ? status : write_complete(directory);
 }

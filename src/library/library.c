@@ -16,6 +16,7 @@
 #include "mixers/sizes.h"
 
 #define FORMAT "apriel-tool/library"
+#define DOCUMENT "library.json"
 enum { VERSION_OF_FORMAT = 1 };
 
 /* An entry, and what the document says of it. */
@@ -208,12 +209,8 @@ enum status library_save(struct library *library) {
     for (size_t i = 0; i < library->count; i++)
         js_append(mixers, js_copy(library->mixers[i].about));
     js_set(document, "mixers", mixers);
-    char *text = js_print(document, 1), *line = text ? text_format("%s\n", text) : NULL;
-    enum status status = line ? STATUS_OK : STATUS_FAILED;
-    if (!status) status = output_write(library->document_path, line, strlen(line), OUTPUT_REPLACE);
+    enum status status = output_write_json(library->directory, DOCUMENT, document, 1);
     js_free(document);
-    free(text);
-    free(line);
     return status;
 }
 
@@ -244,7 +241,7 @@ enum status library_open(struct library **out, const char *directory, struct che
     library->lock = -1;
     library->host = config_host(checkpoint_config(model));
     library->directory = memory_copy_string(directory);
-    library->document_path = file_join(directory, "library.json");
+    library->document_path = file_join(directory, DOCUMENT);
     enum status status = library->directory && library->document_path ? STATUS_OK : STATUS_FAILED;
     if (!status) status = checkpoint_fingerprint(model, library->fingerprint);
     if (!status && mode == LIBRARY_WRITE) status = make_directory(directory);

@@ -83,3 +83,11 @@ enum status statistics_difference(struct statistics *out, const struct sequence_
     out->stderr_mean = spread(squares, out->n);
     return STATUS_OK;
 }
+
+struct json *statistics_to_json(const struct statistics *statistics) {
+    struct json *object = js_new_object();
+    js_set_number(object, "value", statistics->mean);
+    js_set_number(object, "stderr", statistics->stderr_mean);
+    js_set_integer(object, "n", statistics->n);
+    return object;
+}

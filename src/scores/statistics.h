@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/json.h"
 #include "base/status.h"
 
 struct sequence_value {
@@ -42,5 +43,8 @@ enum status statistics_mean(struct statistics *out, const struct sequence_value 
 enum status statistics_difference(struct statistics *out, const struct sequence_value *a,
                                   size_t a_count, const struct sequence_value *b,
                                   size_t b_count) STATUS_CHECKED;
+
+/* {"value", "stderr", "n"}; a standard error that is not known is null. NULL: out of memory. */
+struct json *statistics_to_json(const struct statistics *statistics);
 
 #endif

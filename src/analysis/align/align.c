@@ -421,11 +421,7 @@ enum status align_run(struct align_outcome *outcome, const struct align_settings
     status = status ? end_runs(&work, status) : remove_start(&work);
     outcome->peak_bytes = work.backend->memory_peak(work.backend);
 done:
-    if (status == STATUS_INTERRUPTED && settings->database)
-        status = status_set(status,
-                            "interrupted; finished layers and steps are saved in \"%s\": run the "
-                            "same command to continue",
-                            settings->database);
+    status = record_tell_interrupt(status, "layers and steps", settings->database);
     close_work(&work);
     return status;
 }

@@ -218,15 +218,6 @@ static enum status train(struct training *training) {
 
 static const char *const error_names[ERRORS] = {"attention_error", "block_error"};
 
-static void say_statistics(struct json *object, const char *name,
-                           const struct statistics *statistics) {
-    struct json *item = js_new_object();
-    js_set_number(item, "value", statistics->mean);
-    js_set_number(item, "stderr", statistics->stderr_mean);
-    js_set_integer(item, "n", statistics->n);
-    js_set(object, name, item);
-}
-
 /* What the library says of the mixer. */
 static struct json *describe(const struct training *training,
                              const struct statistics before[ERRORS],
@@ -246,9 +237,9 @@ static struct json *describe(const struct training *training,
     for (int i = 0; before && i < ERRORS; i++) {
         char name[64];
         snprintf(name, sizeof name, "%s_before", error_names[i]);
-        say_statistics(errors, name, &before[i]);
+        js_set(errors, name, statistics_to_json(&before[i]));
         snprintf(name, sizeof name, "%s_after", error_names[i]);
-        say_statistics(errors, name, &after[i]);
+        js_set(errors, name, statistics_to_json(&after[i]));
     }
     js_set(about, "errors", errors);
     return about;

@@ -298,11 +298,7 @@ enum status loo_run(struct loo_outcome *outcome, const struct loo_settings *sett
     status = record_finish(work.store, outcome->run, status);
     outcome->peak_bytes = work.backend->memory_peak(work.backend);
 done:
-    if (status == STATUS_INTERRUPTED && settings->database)
-        status = status_set(status,
-                            "interrupted; finished rows are saved in \"%s\": run the same "
-                            "command to continue",
-                            settings->database);
+    status = record_tell_interrupt(status, "rows", settings->database);
     sweep_close(work.sweep);
     estimator_close(work.estimator);
     loo_library_close(&work.library);

@@ -7,6 +7,7 @@
 
 #include "analysis/layers.h"
 #include "analysis/mmr/mmr_work.h"
+#include "analysis/record.h"
 #include "analysis/step_rows.h"
 #include "analysis/timing.h"
 #include "base/log.h"
@@ -261,11 +262,7 @@ enum status mmr_run(struct mmr_outcome *outcome, const struct mmr_settings *sett
     outcome->device_peak = work.backend->memory_peak(work.backend);
 done:
     if (!status) mmr_warn_of_unkept(&work);
-    if (status == STATUS_INTERRUPTED && settings->database)
-        status = status_set(status,
-                            "interrupted; finished layers and steps are saved in \"%s\": run the "
-                            "same command to continue",
-                            settings->database);
+    status = record_tell_interrupt(status, "layers and steps", settings->database);
     probe_engine_close(work.engine);
     calibration_tasks_free(work.fits, work.n_fits);
     calibration_close(&work.calibration);
